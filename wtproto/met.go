@@ -1,0 +1,33 @@
+package wtproto
+
+import "github.com/quic-go/quic-go/quicvarint"
+
+// Met answers MEET (docs/PROTOCOL.md, MET). With a code other than CodeNone the rest is zero and the stream ends.
+type Met struct {
+	Code      Code
+	Proof     [32]byte // [Topic.Proof] with [ProofMet]
+	Flags     MeetFlags
+	More      bool // there are more endpoints than these
+	Endpoints []EndpointID
+}
+
+// Append adds the frame to b.
+func (m Met) Append(b []byte) []byte {
+	b, mark := begin(b, TypeMet)
+	b = quicvarint.Append(b, uint64(m.Code))
+	b = append(b, m.Proof[:]...)
+	b = quicvarint.Append(b, uint64(m.Flags))
+	b = appendEndpoints(b, m.More, m.Endpoints)
+	return end(b, mark)
+}
+
+// ParseMet reads the payload of a MET.
+func ParseMet(b []byte) (Met, error) {
+	var m Met
+	f := parse("MET", b)
+	m.Code = f.code("code")
+	f.fixed("proof", m.Proof[:])
+	m.Flags = MeetFlags(f.varint("flags"))
+	m.More, m.Endpoints = f.endpoints()
+	return m, f.done()
+}

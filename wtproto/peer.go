@@ -1,0 +1,54 @@
+package wtproto
+
+import "github.com/quic-go/quic-go/quicvarint"
+
+// CircuitID names a circuit within a session. Gateways give them in rising order from 1 and never twice.
+type CircuitID uint64
+
+// PeerFlags say what a circuit is.
+type PeerFlags uint64
+
+// PeerInitiator tells the client that it is the initiator of the circuit; its peer was told that it is not.
+const PeerInitiator PeerFlags = 1 << 0
+
+// NetworkClient is the network of a peer that is another client of the same gateway.
+const NetworkClient = "client"
+
+// Peer is the first frame of a stream that a gateway opens for a circuit, or, on the control stream, the offer of one
+// (docs/PROTOCOL.md, PEER).
+type Peer struct {
+	Circuit CircuitID
+	Topic   Topic
+	Flags   PeerFlags
+	Network string // how the peer is reached: "dht", "lan", "static", [NetworkClient]; at most [MaxNetwork] bytes
+	ID      []byte // the peer's id on its network; at most [MaxPeerID] bytes
+	Address string // where the peer is, empty unless the gateway shows it; at most [MaxAddress] bytes
+}
+
+// Append adds the frame to b.
+func (m Peer) Append(b []byte) []byte {
+	b, mark := begin(b, TypePeer)
+	b = quicvarint.Append(b, uint64(m.Circuit))
+	b = append(b, m.Topic[:]...)
+	b = quicvarint.Append(b, uint64(m.Flags))
+	b = appendBytes(b, m.Network)
+	b = appendBytes(b, m.ID)
+	b = appendBytes(b, m.Address)
+	return end(b, mark)
+}
+
+// ParsePeer reads the payload of a PEER. ID shares b's memory.
+func ParsePeer(b []byte) (Peer, error) {
+	var m Peer
+	f := parse("PEER", b)
+	m.Circuit = CircuitID(f.varint("circuit"))
+	f.fixed("topic", m.Topic[:])
+	m.Flags = PeerFlags(f.varint("flags"))
+	m.Network = f.string("network", MaxNetwork)
+	m.ID = f.bytes("peer id", MaxPeerID)
+	m.Address = f.string("address", MaxAddress)
+	if f.err == nil && m.Circuit == 0 {
+		f.fail(CodeProtocol, "circuit", "0 is none")
+	}
+	return m, f.done()
+}

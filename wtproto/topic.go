@@ -1,0 +1,52 @@
+package wtproto
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+)
+
+// TopicSize is the length of a [Topic] in bytes.
+const TopicSize = 32
+
+// Topic is the key that peers meet on (docs/PROTOCOL.md, Topics). Whoever knows it can join, so one made from a
+// guessable name is public, and a private one is 32 random bytes.
+type Topic [TopicSize]byte
+
+// TopicFromName returns the SHA-256 of the UTF-8 text of name.
+func TopicFromName(name string) Topic { return sha256.Sum256([]byte(name)) }
+
+// ParseTopic reads the text form of a topic, 64 hexadecimal digits of either case.
+func ParseTopic(s string) (Topic, error) {
+	var t Topic
+	if len(s) != 2*TopicSize {
+		return t, fmt.Errorf("wtproto: topic has %d characters, want %d hexadecimal digits", len(s), 2*TopicSize)
+	}
+	if _, err := hex.Decode(t[:], []byte(s)); err != nil {
+		return Topic{}, fmt.Errorf("wtproto: topic: %w", err)
+	}
+	return t, nil
+}
+
+// TopicFromText returns the topic that s spells where s is 64 hexadecimal digits, and the topic named s otherwise.
+func TopicFromText(s string) Topic {
+	if t, err := ParseTopic(s); err == nil {
+		return t
+	}
+	return TopicFromName(s)
+}
+
+// String returns t as 64 lower-case hexadecimal digits.
+func (t Topic) String() string { return hex.EncodeToString(t[:]) }
+
+// MarshalText returns t as [Topic.String] does.
+func (t Topic) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText reads what [ParseTopic] reads.
+func (t *Topic) UnmarshalText(b []byte) error {
+	p, err := ParseTopic(string(b))
+	if err == nil {
+		*t = p
+	}
+	return err
+}
