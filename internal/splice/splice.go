@@ -1,0 +1,130 @@
+// Package splice copies bytes from one stream to another. A copy that waits holds no buffer: one is taken from a shared
+// pool only while bytes are moving.
+package splice
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// BufferSize is what a copy takes from the pool while bytes are moving. Larger ones are no faster.
+	BufferSize = 32 << 10
+	// parkSize is what a waiting copy reads into. A message up to this size passes without a pooled buffer.
+	parkSize = 512
+	// linger is how long a copy keeps its pooled buffer after the last byte, within a factor of two.
+	linger = time.Second
+)
+
+var pool = sync.Pool{New: func() any { return new([BufferSize]byte) }}
+
+// Source is what a [Copy] reads. A Read that reaches its deadline returns an error that is os.ErrDeadlineExceeded
+// and loses nothing.
+type Source interface {
+	io.Reader
+	SetReadDeadline(t time.Time) error
+}
+
+// Copy is one direction of a spliced pair. The zero value is ready; Run is called once, and the other methods by any
+// goroutine at any time.
+type Copy struct {
+	moved   atomic.Int64
+	writing atomic.Int64 // unix nanoseconds at which the current Write began; 0 outside of one
+}
+
+// Error is the end of a copy other than the end of its source.
+type Error struct {
+	Write bool // the destination failed, else the source
+	Err   error
+}
+
+// Error returns the text of the cause.
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Moved returns how many bytes the destination has taken.
+func (c *Copy) Moved() int64 { return c.moved.Load() }
+
+// Stalled returns since when the destination has been taking nothing, or the zero time.
+func (c *Copy) Stalled() time.Time {
+	if n := c.writing.Load(); n != 0 {
+		return time.Unix(0, n)
+	}
+	return time.Time{}
+}
+
+// Run copies src to dst until src ends, which returns nil, or one of the two fails, which returns an [*Error]. It closes
+// neither; to end it early, make both fail.
+func (c *Copy) Run(dst io.Writer, src Source) error {
+	var small [parkSize]byte
+	for {
+		n, err := src.Read(small[:])
+		if werr := c.write(dst, small[:n]); werr != nil {
+			return werr
+		}
+		if err == nil && n == len(small) { // there is probably more
+			err = c.bulk(dst, src)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return nil
+		default:
+			if _, ok := errors.AsType[*Error](err); ok {
+				return err
+			}
+			return &Error{Err: err}
+		}
+	}
+}
+
+// bulk copies with a pooled buffer for as long as bytes come, and returns nil once they do not.
+func (c *Copy) bulk(dst io.Writer, src Source) error {
+	buf := pool.Get().(*[BufferSize]byte)
+	defer pool.Put(buf)
+	var armed time.Time // when the deadline was set
+	for {
+		// One deadline serves many reads: setting it is what costs.
+		if now := time.Now(); now.Sub(armed) > linger/2 {
+			armed = now
+			if err := src.SetReadDeadline(now.Add(linger)); err != nil {
+				return &Error{Err: err}
+			}
+		}
+		n, err := src.Read(buf[:])
+		if werr := c.write(dst, buf[:n]); werr != nil {
+			return werr
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if n > 0 || time.Since(armed) > 2*linger {
+				// A slow Write used the deadline up: this says nothing about the source.
+				armed = time.Time{}
+				continue
+			}
+			return src.SetReadDeadline(time.Time{})
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Copy) write(dst io.Writer, b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	c.writing.Store(time.Now().UnixNano())
+	n, err := dst.Write(b)
+	c.writing.Store(0)
+	c.moved.Add(int64(n))
+	if err != nil {
+		return &Error{Write: true, Err: err}
+	}
+	return nil
+}

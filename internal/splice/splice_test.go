@@ -1,0 +1,213 @@
+package splice
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// tcpPair returns both ends of a TCP connection on loopback.
+func tcpPair(t testing.TB) (a, b *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(); s.Close() })
+	return c.(*net.TCPConn), s.(*net.TCPConn)
+}
+
+func TestCopyPassesEveryByte(t *testing.T) {
+	for _, size := range []int{0, 1, parkSize - 1, parkSize, parkSize + 1, BufferSize, BufferSize + parkSize, 3<<20 + 7} {
+		in, src := tcpPair(t)
+		dst, out := tcpPair(t)
+		data := make([]byte, size)
+		rand.NewChaCha8([32]byte{}).Read(data)
+		go func() {
+			in.Write(data)
+			in.CloseWrite()
+		}()
+		var c Copy
+		done := make(chan error, 1)
+		go func() {
+			done <- c.Run(dst, src)
+			dst.CloseWrite()
+		}()
+		got, err := io.ReadAll(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("%d bytes: Run = %v", size, err)
+		}
+		if sha256.Sum256(got) != sha256.Sum256(data) || c.Moved() != int64(size) {
+			t.Errorf("%d bytes in, %d out, Moved %d", size, len(got), c.Moved())
+		}
+		if !c.Stalled().IsZero() {
+			t.Errorf("%d bytes: Stalled after the end", size)
+		}
+	}
+}
+
+// A Read may return its last bytes together with the error.
+func TestCopyTakesBytesThatComeWithTheEnd(t *testing.T) {
+	var dst bytes.Buffer
+	var c Copy
+	if err := c.Run(&dst, lastRead{}); err != nil || dst.String() != "end" {
+		t.Errorf("Run = %v, copied %q, want nil and \"end\"", err, dst.String())
+	}
+}
+
+type lastRead struct{}
+
+func (lastRead) Read(b []byte) (int, error)      { return copy(b, "end"), io.EOF }
+func (lastRead) SetReadDeadline(time.Time) error { return nil }
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error)        { return 0, f.err }
+func (f failing) Write([]byte) (int, error)       { return 0, f.err }
+func (f failing) SetReadDeadline(time.Time) error { return nil }
+
+func TestCopySaysWhichSideFailed(t *testing.T) {
+	boom := errors.New("boom")
+	for _, tt := range []struct {
+		name  string
+		dst   io.Writer
+		src   Source
+		write bool
+	}{
+		{"source", io.Discard, failing{boom}, false},
+		{"destination", failing{boom}, lastRead{}, true},
+	} {
+		var c Copy
+		err := c.Run(tt.dst, tt.src)
+		e, ok := errors.AsType[*Error](err)
+		if !ok || e.Write != tt.write || !errors.Is(err, boom) {
+			t.Errorf("%s: Run = %#v, want Write %v, boom", tt.name, err, tt.write)
+		}
+	}
+}
+
+// scripted yields its reads one after the other and then blocks until its deadline, as an idle stream does.
+type scripted struct {
+	reads    [][]byte
+	deadline time.Time
+	sizes    []int // of the buffers it was given
+	closed   chan struct{}
+}
+
+func (s *scripted) SetReadDeadline(t time.Time) error { s.deadline = t; return nil }
+
+func (s *scripted) Read(b []byte) (int, error) {
+	s.sizes = append(s.sizes, len(b))
+	if len(s.reads) > 0 {
+		n := copy(b, s.reads[0])
+		if s.reads[0] = s.reads[0][n:]; len(s.reads[0]) == 0 {
+			s.reads = s.reads[1:]
+		}
+		return n, nil
+	}
+	var expired <-chan time.Time
+	if !s.deadline.IsZero() {
+		expired = time.After(time.Until(s.deadline))
+	}
+	select {
+	case <-expired:
+		return 0, errTimeout{}
+	case <-s.closed:
+		return 0, io.EOF
+	}
+}
+
+type errTimeout struct{}
+
+func (errTimeout) Error() string     { return "timeout" }
+func (errTimeout) Is(err error) bool { return err.Error() == "i/o timeout" }
+
+// A copy that waits holds parkSize bytes and no pooled buffer, whatever came before.
+func TestCopyParksWithoutBuffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{reads: [][]byte{make([]byte, 3*BufferSize)}, closed: make(chan struct{})}
+		var c Copy
+		done := make(chan error, 1)
+		go func() { done <- c.Run(io.Discard, s) }()
+		time.Sleep(10 * linger)
+		synctest.Wait()
+		if last := s.sizes[len(s.sizes)-1]; last != parkSize {
+			t.Errorf("waits in a Read of %d bytes, want %d", last, parkSize)
+		}
+		if !s.deadline.IsZero() {
+			t.Errorf("waits with a deadline of %v", s.deadline)
+		}
+		close(s.closed)
+		if err := <-done; err != nil || c.Moved() != 3*BufferSize {
+			t.Errorf("Run = %v after %d bytes, want nil after %d", err, c.Moved(), 3*BufferSize)
+		}
+	})
+}
+
+type blockedWriter chan struct{}
+
+func (w blockedWriter) Write(b []byte) (int, error) { <-w; return len(b), nil }
+
+// A destination that takes nothing for long is seen as stalled, and a deadline that passes meanwhile ends nothing.
+func TestCopyStalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{reads: [][]byte{make([]byte, parkSize), make([]byte, BufferSize), []byte("x")}, closed: make(chan struct{})}
+		w := make(blockedWriter)
+		var c Copy
+		done := make(chan error, 1)
+		go func() { done <- c.Run(w, s) }()
+		w <- struct{}{}
+		start := time.Now()
+		time.Sleep(time.Minute)
+		if got := c.Stalled(); !got.Equal(start) {
+			t.Errorf("Stalled = %v, want %v", got, start)
+		}
+		w <- struct{}{}
+		w <- struct{}{}
+		close(s.closed)
+		if err := <-done; err != nil || c.Moved() != parkSize+BufferSize+1 {
+			t.Errorf("Run = %v after %d bytes", err, c.Moved())
+		}
+	})
+}
+
+func BenchmarkCopy(b *testing.B) {
+	in, src := tcpPair(b)
+	dst, out := tcpPair(b)
+	var c Copy
+	go c.Run(dst, src)
+	chunk := make([]byte, 1<<20)
+	go func() {
+		for {
+			if _, err := in.Write(chunk); err != nil {
+				return
+			}
+		}
+	}()
+	b.SetBytes(int64(len(chunk)))
+	b.ReportAllocs()
+	buf := make([]byte, len(chunk))
+	for b.Loop() {
+		if _, err := io.ReadFull(out, buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
