@@ -102,11 +102,6 @@ func (c *Copy) bulk(dst io.Writer, src Source) error {
 			return werr
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			if n > 0 || time.Since(armed) > 2*linger {
-				// A slow Write used the deadline up: this says nothing about the source.
-				armed = time.Time{}
-				continue
-			}
 			return src.SetReadDeadline(time.Time{})
 		}
 		if err != nil {
