@@ -18,6 +18,6 @@ func (m Accept) Append(b []byte) []byte {
 func ParseAccept(b []byte) (Accept, error) {
 	var m Accept
 	f := parse("ACCEPT", b)
-	m.Circuit = CircuitID(f.varint("circuit"))
+	m.Circuit = f.circuit()
 	return m, f.done()
 }

@@ -20,7 +20,7 @@ func (m Credit) Append(b []byte) []byte {
 func ParseCredit(b []byte) (Credit, error) {
 	var m Credit
 	f := parse("CREDIT", b)
-	m.Circuit = CircuitID(f.varint("circuit"))
+	m.Circuit = f.circuit()
 	m.Offset = f.varint("offset")
 	return m, f.done()
 }

@@ -20,7 +20,7 @@ func (m Decline) Append(b []byte) []byte {
 func ParseDecline(b []byte) (Decline, error) {
 	var m Decline
 	f := parse("DECLINE", b)
-	m.Circuit = CircuitID(f.varint("circuit"))
+	m.Circuit = f.circuit()
 	m.Code = f.code("code")
 	return m, f.done()
 }

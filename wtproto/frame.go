@@ -1,13 +1,6 @@
 package wtproto
 
-import (
-	"errors"
-	"io"
-	"slices"
-	"unicode/utf8"
-
-	"github.com/quic-go/quic-go/quicvarint"
-)
+import "fmt"
 
 // ALPN is the TLS application protocol of raw QUIC sessions and the WebTransport subprotocol; it names the family,
 // HELLO and WELCOME choose the version.
@@ -69,198 +62,34 @@ const (
 	TypeOpened    Type = 0x24 // code i, proof 32
 )
 
-// Reader reads frames from a stream. It never reads beyond the frame that it returns, so after [Reader.Next] the rest of
-// the stream still belongs to the caller; a stream of many frames wants a bufio.Reader below. It holds one payload
-// buffer, which grows to at most [MaxPayload] bytes, and only for a frame that needs it. Not for use by several
-// goroutines at once.
-type Reader struct {
-	r   io.Reader
-	b   io.ByteReader
-	buf []byte
+// typeNames are the names of docs/PROTOCOL.md.
+var typeNames = map[Type]string{
+	TypeHello:     "HELLO",
+	TypeWelcome:   "WELCOME",
+	TypeJoin:      "JOIN",
+	TypeJoined:    "JOINED",
+	TypeLeave:     "LEAVE",
+	TypeLeft:      "LEFT",
+	TypeStatus:    "STATUS",
+	TypePeer:      "PEER",
+	TypeAccept:    "ACCEPT",
+	TypeDecline:   "DECLINE",
+	TypeWithdraw:  "WITHDRAW",
+	TypeCredit:    "CREDIT",
+	TypeGoaway:    "GOAWAY",
+	TypePing:      "PING",
+	TypePong:      "PONG",
+	TypeMeet:      "MEET",
+	TypeMet:       "MET",
+	TypeEndpoints: "ENDPOINTS",
+	TypeOpen:      "OPEN",
+	TypeOpened:    "OPENED",
 }
 
-// NewReader returns a Reader of r. It reads single bytes if r is no io.ByteReader.
-func NewReader(r io.Reader) *Reader { return &Reader{r: r, b: quicvarint.NewReader(r)} }
-
-// Next returns the type and the payload of the next frame, of a known type or not. The payload is valid until the next
-// call. At the end of the stream between two frames the error is io.EOF, within a frame io.ErrUnexpectedEOF; a payload
-// longer than [MaxPayload] is an [*Error] with CodeTooLarge, found before memory is taken for it.
-func (r *Reader) Next() (Type, []byte, error) {
-	typ, err := quicvarint.Read(r.b)
-	if err != nil {
-		return 0, nil, err // io.EOF only when there was no first byte
+// String returns the name of t in docs/PROTOCOL.md, or its number in hex.
+func (t Type) String() string {
+	if name, ok := typeNames[t]; ok {
+		return name
 	}
-	n, err := quicvarint.Read(r.b)
-	if err != nil {
-		return 0, nil, unexpected(err)
-	}
-	if n > MaxPayload {
-		return 0, nil, Errorf(CodeTooLarge, "frame 0x%x: payload of %d bytes, at most %d", typ, n, MaxPayload)
-	}
-	if uint64(cap(r.buf)) < n {
-		r.buf = make([]byte, n)
-	}
-	payload := r.buf[:n]
-	if _, err := io.ReadFull(r.r, payload); err != nil {
-		return 0, nil, unexpected(err)
-	}
-	return Type(typ), payload, nil
-}
-
-func unexpected(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// begin appends the type of a frame and returns where its payload starts, for end.
-func begin(b []byte, t Type) ([]byte, int) {
-	b = quicvarint.Append(b, uint64(t))
-	return b, len(b)
-}
-
-// end puts the length of the payload, which is b[mark:], in front of it.
-func end(b []byte, mark int) []byte {
-	n := uint64(len(b) - mark)
-	var l [8]byte
-	length := quicvarint.Append(l[:0], n)
-	b = slices.Grow(b, len(length))[:len(b)+len(length)]
-	copy(b[mark+len(length):], b[mark:])
-	copy(b[mark:], length)
-	return b
-}
-
-func appendBytes[T ~string | ~[]byte](b []byte, s T) []byte {
-	b = quicvarint.Append(b, uint64(len(s)))
-	return append(b, s...)
-}
-
-func appendEndpoints(b []byte, more bool, ids []EndpointID) []byte {
-	b = appendBool(b, more)
-	b = quicvarint.Append(b, uint64(len(ids)))
-	for i := range ids {
-		b = append(b, ids[i][:]...)
-	}
-	return b
-}
-
-func appendBool(b []byte, v bool) []byte {
-	if v {
-		return append(b, 1)
-	}
-	return append(b, 0)
-}
-
-// fields reads the fields of a payload in order and keeps the first error.
-type fields struct {
-	frame string
-	b     []byte
-	err   *Error
-}
-
-func parse(frame string, b []byte) fields { return fields{frame: frame, b: b} }
-
-func (f *fields) fail(c Code, field, problem string) {
-	if f.err == nil {
-		f.err = Errorf(c, "%s: %s: %s", f.frame, field, problem)
-	}
-	f.b = nil
-}
-
-// fixed fills dst.
-func (f *fields) fixed(field string, dst []byte) {
-	if f.err != nil {
-		return
-	}
-	if len(f.b) < len(dst) {
-		f.fail(CodeProtocol, field, "too short")
-		return
-	}
-	f.b = f.b[copy(dst, f.b):]
-}
-
-func (f *fields) varint(field string) uint64 {
-	if f.err != nil {
-		return 0
-	}
-	v, n, err := quicvarint.Parse(f.b)
-	if err != nil {
-		f.fail(CodeProtocol, field, "not a varint")
-		return 0
-	}
-	f.b = f.b[n:]
-	return v
-}
-
-// code reads a 32-bit code.
-func (f *fields) code(field string) Code {
-	v := f.varint(field)
-	if v > 1<<32-1 {
-		f.fail(CodeProtocol, field, "more than 32 bits")
-	}
-	return Code(v)
-}
-
-// count reads a number of elements of at least size bytes each.
-func (f *fields) count(field string, limit, size int) int {
-	n := f.varint(field)
-	switch {
-	case n > uint64(limit):
-		f.fail(CodeTooLarge, field, "too many")
-	case n*uint64(size) > uint64(len(f.b)):
-		f.fail(CodeProtocol, field, "too short")
-	}
-	if f.err != nil {
-		return 0
-	}
-	return int(n)
-}
-
-// bytes returns a part of the payload.
-func (f *fields) bytes(field string, limit int) []byte {
-	n := f.varint(field)
-	switch {
-	case f.err != nil:
-		return nil
-	case n > uint64(limit):
-		f.fail(CodeTooLarge, field, "too long")
-		return nil
-	case n > uint64(len(f.b)):
-		f.fail(CodeProtocol, field, "too short")
-		return nil
-	}
-	s := f.b[:n]
-	f.b = f.b[n:]
-	return s
-}
-
-func (f *fields) string(field string, limit int) string {
-	s := f.bytes(field, limit)
-	if !utf8.Valid(s) {
-		f.fail(CodeProtocol, field, "not UTF-8")
-		return ""
-	}
-	return string(s)
-}
-
-func (f *fields) endpoints() (more bool, ids []EndpointID) {
-	more = f.varint("more") != 0
-	n := f.count("endpoints", MaxEndpoints, EndpointSize)
-	if n == 0 {
-		return more, nil
-	}
-	ids = make([]EndpointID, n)
-	for i := range ids {
-		f.fixed("endpoints", ids[i][:])
-	}
-	return more, ids
-}
-
-// done returns the first error as an error that is nil if there was none.
-func (f *fields) done() error {
-	if f.err != nil {
-		return f.err
-	}
-	return nil
+	return fmt.Sprintf("0x%x", uint64(t))
 }

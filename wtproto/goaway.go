@@ -1,14 +1,16 @@
 package wtproto
 
 import (
-	"github.com/quic-go/quic-go/quicvarint"
+	"math"
 	"time"
+
+	"github.com/quic-go/quic-go/quicvarint"
 )
 
 // Goaway says that the gateway gives this session nothing new (docs/PROTOCOL.md, GOAWAY).
 type Goaway struct {
 	Code       Code
-	RetryAfter time.Duration // when to come back; whole milliseconds on the wire, negative counts as 0
+	RetryAfter time.Duration // when to come back; whole milliseconds of 32 bits on the wire: negative counts as 0, more than 49 days as that
 	Reason     string        // at most [MaxReason] bytes of UTF-8, for people
 }
 
@@ -16,8 +18,8 @@ type Goaway struct {
 func (m Goaway) Append(b []byte) []byte {
 	b, mark := begin(b, TypeGoaway)
 	b = quicvarint.Append(b, uint64(m.Code))
-	b = quicvarint.Append(b, uint64(max(0, m.RetryAfter.Milliseconds())))
-	b = appendBytes(b, m.Reason)
+	b = quicvarint.Append(b, uint64(min(max(0, m.RetryAfter.Milliseconds()), math.MaxUint32)))
+	b = appendText(b, m.Reason, MaxReason)
 	return end(b, mark)
 }
 
@@ -27,7 +29,7 @@ func ParseGoaway(b []byte) (Goaway, error) {
 	f := parse("GOAWAY", b)
 	m.Code = f.code("code")
 	ms := f.varint("retry after")
-	if ms > 1<<32-1 {
+	if ms > math.MaxUint32 {
 		f.fail(CodeProtocol, "retry after", "more than 32 bits")
 	}
 	m.RetryAfter = time.Duration(ms) * time.Millisecond

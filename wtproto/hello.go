@@ -20,7 +20,7 @@ func (m Hello) Append(b []byte) []byte {
 	b = quicvarint.Append(b, m.Credit)
 	b = append(b, m.Secret[:]...)
 	b = appendBytes(b, m.Token)
-	b = appendBytes(b, m.Agent)
+	b = appendText(b, m.Agent, MaxAgent)
 	return end(b, mark)
 }
 

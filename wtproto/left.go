@@ -15,7 +15,7 @@ func (m Left) Append(b []byte) []byte {
 	b, mark := begin(b, TypeLeft)
 	b = append(b, m.Topic[:]...)
 	b = quicvarint.Append(b, uint64(m.Code))
-	b = appendBytes(b, m.Reason)
+	b = appendText(b, m.Reason, MaxReason)
 	return end(b, mark)
 }
 

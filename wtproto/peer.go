@@ -31,9 +31,9 @@ func (m Peer) Append(b []byte) []byte {
 	b = quicvarint.Append(b, uint64(m.Circuit))
 	b = append(b, m.Topic[:]...)
 	b = quicvarint.Append(b, uint64(m.Flags))
-	b = appendBytes(b, m.Network)
+	b = appendText(b, m.Network, MaxNetwork)
 	b = appendBytes(b, m.ID)
-	b = appendBytes(b, m.Address)
+	b = appendText(b, m.Address, MaxAddress)
 	return end(b, mark)
 }
 
@@ -41,14 +41,11 @@ func (m Peer) Append(b []byte) []byte {
 func ParsePeer(b []byte) (Peer, error) {
 	var m Peer
 	f := parse("PEER", b)
-	m.Circuit = CircuitID(f.varint("circuit"))
+	m.Circuit = f.circuit()
 	f.fixed("topic", m.Topic[:])
 	m.Flags = PeerFlags(f.varint("flags"))
 	m.Network = f.string("network", MaxNetwork)
 	m.ID = f.bytes("peer id", MaxPeerID)
 	m.Address = f.string("address", MaxAddress)
-	if f.err == nil && m.Circuit == 0 {
-		f.fail(CodeProtocol, "circuit", "0 is none")
-	}
 	return m, f.done()
 }

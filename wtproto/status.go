@@ -56,7 +56,7 @@ func (m Status) Append(b []byte) []byte {
 	b = quicvarint.Append(b, uint64(len(m.Networks)))
 	for i := range m.Networks {
 		n := &m.Networks[i]
-		b = appendBytes(b, n.Name)
+		b = appendText(b, n.Name, MaxNetwork)
 		b = quicvarint.Append(b, uint64(n.State))
 		b = quicvarint.Append(b, n.Found)
 		b = quicvarint.Append(b, n.Connecting)

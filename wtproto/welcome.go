@@ -23,7 +23,7 @@ func (m Welcome) Append(b []byte) []byte {
 	for i := range m.Hashes {
 		b = append(b, m.Hashes[i][:]...)
 	}
-	b = appendBytes(b, m.Agent)
+	b = appendText(b, m.Agent, MaxAgent)
 	return end(b, mark)
 }
 

@@ -20,7 +20,7 @@ func (m Withdraw) Append(b []byte) []byte {
 func ParseWithdraw(b []byte) (Withdraw, error) {
 	var m Withdraw
 	f := parse("WITHDRAW", b)
-	m.Circuit = CircuitID(f.varint("circuit"))
+	m.Circuit = f.circuit()
 	m.Code = f.code("code")
 	return m, f.done()
 }
