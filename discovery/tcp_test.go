@@ -1,0 +1,343 @@
+package discovery
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// tcpPair returns a stream and the plain connection of its peer.
+func tcpPair(t *testing.T) (*tcpStream, *net.TCPConn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	s, err := DialTCP(t.Context(), testPolicy(t, PolicyConfig{}), SourceConfigured, ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(); peer.Close() })
+	return s.(*tcpStream), peer.(*net.TCPConn)
+}
+
+func reset(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	if err := errors.Join(c.SetLinger(0), c.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantCode fails the test unless err holds a wire error with code.
+func wantCode(t *testing.T, what string, err error, code wtproto.Code, remote bool) {
+	t.Helper()
+	if e, ok := errors.AsType[*wtproto.Error](err); !ok || e.Code != code || e.Remote != remote {
+		t.Errorf("%s = %v, want %v, remote %v", what, err, code, remote)
+	}
+}
+
+// until waits for f to be true.
+func until(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(time.Minute); !f(); {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("%s: not within a minute", what)
+		}
+	}
+}
+
+func TestTCPHalfClose(t *testing.T) {
+	s, peer := tcpPair(t)
+	sent := bytes.Repeat([]byte("swarm"), 100_000)
+	go func() {
+		_, _ = s.Write(sent)
+		_ = s.CloseWrite()
+	}()
+	got, err := io.ReadAll(peer)
+	if err != nil || !bytes.Equal(got, sent) {
+		t.Fatalf("peer read %d bytes, %v, want %d", len(got), err, len(sent))
+	}
+	if _, err := peer.Write([]byte("answer")); err != nil {
+		t.Fatal(err)
+	}
+	peer.Close()
+	if got, err := io.ReadAll(s); err != nil || string(got) != "answer" {
+		t.Errorf("read %q, %v after CloseWrite", got, err)
+	}
+	if err := s.CloseWrite(); err != nil {
+		t.Errorf("second CloseWrite = %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("Close = %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("second Close = %v", err)
+	}
+}
+
+// A peer that ended its own side still gets what we write, and Close after our end takes nothing back.
+func TestTCPCloseKeepsBytes(t *testing.T) {
+	s, peer := tcpPair(t)
+	if err := peer.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Fatalf("Read = %d, %v, want EOF", n, err)
+	}
+	sent := bytes.Repeat([]byte("x"), 64<<10)
+	if _, err := s.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.CloseWrite(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(peer); err != nil || len(got) != len(sent) {
+		t.Errorf("peer read %d bytes, %v, want %d", len(got), err, len(sent))
+	}
+}
+
+func TestTCPEndsAreResets(t *testing.T) {
+	for name, end := range map[string]func(Stream){
+		"Reset":       func(s Stream) { s.Reset(wtproto.CodeDeclined) },
+		"early Close": func(s Stream) { s.Close() },
+		"Close after our end alone": func(s Stream) {
+			s.CloseWrite()
+			s.Close()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, peer := tcpPair(t)
+			blocked := make(chan error, 1)
+			go func() {
+				_, err := s.Read(make([]byte, 1))
+				blocked <- err
+			}()
+			end(s)
+			if err := <-blocked; !errors.Is(err, net.ErrClosed) {
+				t.Errorf("blocked Read = %v, want %v", err, net.ErrClosed)
+			}
+			_, err := io.ReadAll(peer)
+			for err == nil { // FIN first, RST behind it: the next write finds out
+				_, err = peer.Write([]byte("x"))
+			}
+			if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+				t.Errorf("peer got %v, want a reset", err)
+			}
+			if _, err := s.Write([]byte("x")); err == nil {
+				t.Error("Write after the end = nil")
+			}
+			s.Reset(wtproto.CodeNone)
+			if err := s.Close(); err != nil {
+				t.Errorf("Close after the end = %v", err)
+			}
+		})
+	}
+}
+
+func TestTCPPeerResets(t *testing.T) {
+	t.Run("while we read", func(t *testing.T) {
+		s, peer := tcpPair(t)
+		got := make(chan error, 1)
+		go func() {
+			_, err := s.Read(make([]byte, 1))
+			got <- err
+		}()
+		reset(t, peer)
+		wantCode(t, "Read", <-got, wtproto.CodePeerReset, true)
+		_, err := s.Write([]byte("x"))
+		wantCode(t, "Write", err, wtproto.CodePeerReset, true)
+		_, err = s.Read(make([]byte, 1))
+		wantCode(t, "second Read", err, wtproto.CodePeerReset, true)
+	})
+	t.Run("after our end", func(t *testing.T) {
+		s, peer := tcpPair(t)
+		if err := s.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		reset(t, peer)
+		_, err := s.Read(make([]byte, 1))
+		wantCode(t, "Read", err, wtproto.CodePeerReset, true)
+	})
+	t.Run("before our end", func(t *testing.T) {
+		s, peer := tcpPair(t)
+		reset(t, peer)
+		until(t, "reset seen", func() bool { return !isConnected(s.conn) })
+		wantCode(t, "CloseWrite", s.CloseWrite(), wtproto.CodePeerReset, true)
+	})
+	t.Run("by closing with unread bytes", func(t *testing.T) {
+		s, peer := tcpPair(t)
+		if _, err := s.Write([]byte("never read")); err != nil {
+			t.Fatal(err)
+		}
+		if err := peer.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := peer.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		peer.Close()
+		_, err := s.Read(make([]byte, 1))
+		wantCode(t, "Read", err, wtproto.CodePeerReset, true)
+	})
+	// The kernel tells of a reset once. When the writer was told, the reader saw the end of the stream, and a cut answer
+	// looked like a whole one.
+	t.Run("and the writer hears of it first", func(t *testing.T) {
+		s, peer := tcpPair(t)
+		reset(t, peer)
+		until(t, "reset seen", func() bool { return !isConnected(s.conn) })
+		_, err := s.Write([]byte("x"))
+		wantCode(t, "Write", err, wtproto.CodePeerReset, true)
+		_ = s.CloseWrite()
+		_, err = s.Read(make([]byte, 1))
+		wantCode(t, "Read", err, wtproto.CodePeerReset, true)
+	})
+	t.Run("and the writer has not returned yet", func(t *testing.T) {
+		s, peer := tcpPair(t)
+		reset(t, peer)
+		until(t, "reset seen", func() bool { return !isConnected(s.conn) })
+		if _, err := s.conn.Write([]byte("x")); !errors.Is(err, syscall.ECONNRESET) {
+			t.Fatalf("plain Write = %v", err)
+		}
+		_, err := s.Read(make([]byte, 1))
+		wantCode(t, "Read", err, wtproto.CodePeerReset, true)
+	})
+	t.Run("behind its end", func(t *testing.T) {
+		s, peer := tcpPair(t)
+		peer.Close()
+		if n, err := s.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+			t.Fatalf("Read = %d, %v, want EOF", n, err)
+		}
+		var err error
+		for err == nil {
+			_, err = s.Write([]byte("x"))
+		}
+		wantCode(t, "Write", err, wtproto.CodePeerReset, true)
+		if _, err := s.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("Read after EOF = %v, want EOF again", err)
+		}
+	})
+}
+
+func TestTCPOwnDoing(t *testing.T) {
+	s, _ := tcpPair(t)
+	if err := s.SetReadDeadline(time.Now().Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Read(make([]byte, 1))
+	if _, coded := errors.AsType[*wtproto.Error](err); coded || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Read = %v, want %v", err, os.ErrDeadlineExceeded)
+	}
+	if err := s.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Write([]byte("x"))
+	if _, coded := errors.AsType[*wtproto.Error](err); coded || err == nil {
+		t.Errorf("Write after CloseWrite = %v, want an error without a code", err)
+	}
+}
+
+func TestTCPErrorCodes(t *testing.T) {
+	for _, err := range []error{syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETDOWN} {
+		wantCode(t, err.Error(), tcpError(&net.OpError{Op: "read", Err: os.NewSyscallError("read", err)}), wtproto.CodePeerGone, false)
+	}
+}
+
+func TestDialTCPErrors(t *testing.T) {
+	closed := func() string {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		return ln.Addr().String()
+	}()
+	late, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	for _, tc := range []struct {
+		name   string
+		ctx    context.Context
+		src    Source
+		addrs  []string
+		code   wtproto.Code
+		reason string
+	}{
+		{"refused", t.Context(), SourceConfigured, []string{closed}, wtproto.CodePeerUnreachable, "connection refused"},
+		{"no time", late, SourceConfigured, []string{closed}, wtproto.CodePeerUnreachable, "no answer in time"},
+		{"no such name", t.Context(), SourceConfigured, []string{"no such name.invalid:80"}, wtproto.CodePeerUnreachable, "name not resolved"},
+		{"nothing", t.Context(), SourceConfigured, nil, wtproto.CodePeerUnreachable, "no address"},
+		{"policy", t.Context(), SourcePublic, []string{"127.0.0.1:80"}, wtproto.CodeForbidden, "127.0.0.1:80 is in 127.0.0.0/8, which is not public"},
+		{"policy, last of two", t.Context(), SourcePublic, []string{"10.0.0.1:80", "[::1]:80"}, wtproto.CodeForbidden, "[::1]:80 is in ::/0, which is not public"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := DialTCP(tc.ctx, testPolicy(t, PolicyConfig{}), tc.src, tc.addrs...)
+			wantCode(t, "DialTCP", err, tc.code, false)
+			if e, ok := errors.AsType[*wtproto.Error](err); ok && e.Reason != tc.reason {
+				t.Errorf("reason = %q, want %q", e.Reason, tc.reason)
+			}
+		})
+	}
+}
+
+// An address that does not answer costs its share of the time and no more.
+func TestDialTCPTakesTurns(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	silent := silentListener(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	s, err := DialTCP(ctx, testPolicy(t, PolicyConfig{}), SourceConfigured, silent.String(), ln.Addr().String())
+	if err != nil {
+		t.Fatalf("DialTCP = %v", err)
+	}
+	defer s.Close()
+	c, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
+// silentListener returns a loopback address whose listener is full, so that a further connection gets no answer.
+func silentListener(t *testing.T) netip.AddrPort {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	sa, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(sa.(*syscall.SockaddrInet4).Port))
+	c, err := net.Dial("tcp", addr.String()) // takes the one place
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return addr
+}
