@@ -1,0 +1,241 @@
+package server
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// Config sets up a [Server]. A zero field means its documented default, a negative limit means none.
+type Config struct {
+	// TLS has the certificate. Required; NextProtos is set by the server.
+	TLS *tls.Config
+	// Hashes returns the SHA-256 hashes of the current and the next certificate where they are pinned. Nil means that an
+	// authority signed the certificate. It is asked once a session and must be fast.
+	Hashes func() [][32]byte
+	// Networks find and reach the peers. Without one, clients still meet each other.
+	Networks []discovery.Network
+	// IsolateClients keeps the clients of this gateway from being connected to each other.
+	IsolateClients bool
+	// Origins are the web origins that sessions may come from, such as "https://app.example". "*" allows all. A session
+	// without an Origin header, from a native program, passes always.
+	Origins []string
+	// ShowAddresses tells clients the addresses of native peers. Those of other clients are never told.
+	ShowAddresses bool
+	// Authority is the host:port that clients are told to connect to. Empty means the host that they asked for the
+	// info document, and the port of Serve's socket.
+	Authority string
+	// Agent is told to clients, at most [wtproto.MaxAgent] bytes. Empty means "swarmgate".
+	Agent string
+	// Handler answers HTTP/3 requests that are no session. Nil answers with the info document and 404.
+	Handler http.Handler
+
+	// MaxSessions is how many sessions there may be at once. Zero means 10,000.
+	MaxSessions int
+	// MaxSessionsPerAddress is how many of them one IPv4 address or IPv6 /64 may have. Zero means 64.
+	MaxSessionsPerAddress int
+	// MaxTopics is how many topics a session may have joined at once. Zero means 64.
+	MaxTopics int
+	// MaxCircuits is how many circuits, offers included, a session may have at once. Zero means 256. No limit
+	// still counts as 2,048 for streams and flow control.
+	MaxCircuits int
+	// DefaultPeers is how many circuits a topic may give a session that did not ask for a number. Zero means 64.
+	DefaultPeers int
+	// ControlRate is how many JOIN, LEAVE, DECLINE and PING frames a second a session may send; ControlBurst is how many
+	// at once. Zero means 100 and 200.
+	ControlRate  float64
+	ControlBurst int
+	// MaxControlBytes is how much may wait to be sent on a session's control stream. Zero means 64 KiB.
+	MaxControlBytes int
+	// MaxPeers is how many peers are remembered a topic. Zero means 1,024.
+	MaxPeers int
+	// TopicDials, SessionDials and Dials are how many peers are dialed at once for a topic, for a session and in all. Zero
+	// means 8, 16 and 256.
+	TopicDials, SessionDials, Dials int
+	// Memory is what the program may use, in bytes; stalled circuits together may hold a quarter of it. Zero means
+	// GOMEMLIMIT, else the cgroup's limit, else half of the RAM.
+	Memory int64
+
+	// HelloTimeout is how long a connection may take until WELCOME. Zero means 5s.
+	HelloTimeout time.Duration
+	// FirstFrameTimeout is how long a stream may take to say what it is. Zero means 5s.
+	FirstFrameTimeout time.Duration
+	// OfferTimeout is how long an offered circuit waits for its ACCEPT. Zero means 10s.
+	OfferTimeout time.Duration
+	// DialTimeout is how long a dial may take. Zero means 10s.
+	DialTimeout time.Duration
+	// PingAfter is how long a session may be silent before it is asked for a sign of life. Zero means 20s.
+	PingAfter time.Duration
+	// Idle is how long a silent session lives. Zero means 60s.
+	Idle time.Duration
+	// Grace is how long a topic without subscribers stays on its networks. Zero means 15s.
+	Grace time.Duration
+
+	// StatelessResetKey lets a restarted gateway end the sessions of the one before at their next packet, and TokenKey keeps
+	// address validation valid. Both are to be kept over restarts; nil means a random one.
+	StatelessResetKey, TokenKey *[32]byte
+
+	// Observer is told what happens. Nil means nobody.
+	Observer Observer
+	// Logger takes the log. Nil is silent.
+	Logger *slog.Logger
+}
+
+// Flow control of one session. A stream that is not read must leave room for the others, so the connection's window
+// is as large as the windows of all circuits together.
+const (
+	streamWindow        = 512 << 10
+	initialStreamWindow = 128 << 10
+	unlimitedCircuits   = 2048
+	spareStreams        = 32 // streams of a session that are no circuits
+)
+
+func orDefault[T int | int64 | float64 | time.Duration](v *T, def T) {
+	if *v == 0 {
+		*v = def
+	}
+}
+
+func (c Config) withDefaults() Config {
+	orDefault(&c.MaxSessions, 10_000)
+	orDefault(&c.MaxSessionsPerAddress, 64)
+	orDefault(&c.MaxTopics, 64)
+	orDefault(&c.MaxCircuits, 256)
+	orDefault(&c.DefaultPeers, 64)
+	orDefault(&c.ControlRate, 100)
+	orDefault(&c.ControlBurst, 200)
+	orDefault(&c.MaxControlBytes, 64<<10)
+	orDefault(&c.MaxPeers, 1024)
+	orDefault(&c.TopicDials, 8)
+	orDefault(&c.SessionDials, 16)
+	orDefault(&c.Dials, 256)
+	orDefault(&c.HelloTimeout, 5*time.Second)
+	orDefault(&c.FirstFrameTimeout, 5*time.Second)
+	orDefault(&c.OfferTimeout, 10*time.Second)
+	orDefault(&c.DialTimeout, 10*time.Second)
+	orDefault(&c.PingAfter, 20*time.Second)
+	orDefault(&c.Idle, time.Minute)
+	orDefault(&c.Grace, 15*time.Second)
+	if c.Memory == 0 {
+		c.Memory = availableMemory()
+	}
+	if c.Agent == "" {
+		c.Agent = "swarmgate"
+	}
+	if c.Observer == nil {
+		c.Observer = nobody{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if c.TLS == nil {
+		errs = append(errs, errors.New("TLS is required"))
+	}
+	if len(c.Agent) > wtproto.MaxAgent {
+		errs = append(errs, fmt.Errorf("Agent has %d bytes, at most %d", len(c.Agent), wtproto.MaxAgent))
+	}
+	names := make(map[string]bool)
+	for i, n := range c.Networks {
+		switch {
+		case n == nil:
+			errs = append(errs, fmt.Errorf("Networks[%d] is nil", i))
+			continue
+		case n.Name() == "" || len(n.Name()) > wtproto.MaxNetwork:
+			errs = append(errs, fmt.Errorf("Networks[%d]: name %q has %d bytes, want 1 to %d", i, n.Name(), len(n.Name()), wtproto.MaxNetwork))
+		case n.Name() == wtproto.NetworkClient || names[n.Name()]:
+			errs = append(errs, fmt.Errorf("Networks[%d]: name %q is taken", i, n.Name()))
+		}
+		names[n.Name()] = true
+	}
+	if len(c.Networks) > wtproto.MaxNetworks {
+		errs = append(errs, fmt.Errorf("%d Networks, at most %d", len(c.Networks), wtproto.MaxNetworks))
+	}
+	for _, o := range c.Origins {
+		if err := validOrigin(o); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if c.Memory < 0 {
+		errs = append(errs, errors.New("Memory is negative"))
+	}
+	for _, d := range []struct {
+		name string
+		d    time.Duration
+	}{
+		{"HelloTimeout", c.HelloTimeout},
+		{"FirstFrameTimeout", c.FirstFrameTimeout},
+		{"OfferTimeout", c.OfferTimeout},
+		{"DialTimeout", c.DialTimeout},
+		{"PingAfter", c.PingAfter},
+		{"Idle", c.Idle},
+		{"Grace", c.Grace},
+	} {
+		if d.d < 0 {
+			errs = append(errs, fmt.Errorf("%s is negative", d.name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func validOrigin(o string) error {
+	if o == "*" {
+		return nil
+	}
+	u, err := url.Parse(o)
+	if err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
+		return fmt.Errorf("origin %q: want scheme://host[:port]", o)
+	}
+	return nil
+}
+
+// originAllowed reports whether a session with this Origin header may be.
+func (c *Config) originAllowed(origin string) bool {
+	if origin == "" {
+		return true
+	}
+	for _, o := range c.Origins {
+		if o == "*" || strings.EqualFold(o, origin) {
+			return true
+		}
+	}
+	return false
+}
+
+// circuits returns how many circuits a session's windows are made for.
+func (c *Config) circuits() int {
+	if c.MaxCircuits < 0 {
+		return unlimitedCircuits
+	}
+	return c.MaxCircuits
+}
+
+// within reports whether one more than n is within a limit, of which a negative one is none.
+func within(n, limit int) bool { return limit < 0 || n < limit }
+
+// advertised returns a limit as it stands on the wire, where 0 is none.
+func advertised(limit int) uint64 { return uint64(max(limit, 0)) }
+
+// addressKey returns the part of an address that one party is taken to own.
+func addressKey(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits) // bits fit the family
+	return p
+}

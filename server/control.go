@@ -1,0 +1,162 @@
+package server
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// This file is what a session sends on its control stream, and its circuits' places.
+
+// queue changes what is to be sent and wakes the writer; a client that leaves too much unread ends with BUSY. It never blocks.
+func (s *session) queue(change func(*outbox) bool) {
+	s.mu.Lock()
+	ok := change(&s.out)
+	s.mu.Unlock()
+	if !ok {
+		s.cancel(wtproto.Errorf(wtproto.CodeBusy, "more than %d bytes of control frames are unread", s.cfg.MaxControlBytes))
+		return
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// send queues a frame that keeps its place in the order.
+func (s *session) send(frame []byte) {
+	s.queue(func(o *outbox) bool { return o.add(frame) })
+}
+
+// status queues the STATUS of a topic, unless it was left.
+func (s *session) status(sub *subscription, t wtproto.Topic, frame []byte) {
+	s.queue(func(o *outbox) bool {
+		if s.joined[t] != sub { // queue holds s.mu
+			return true
+		}
+		return o.setStatus(t, frame)
+	})
+}
+
+// writeLoop sends what is queued, asks a silent client for a sign of life, and ends a dead one. It returns when the
+// session ends.
+func (s *session) writeLoop(str stream) {
+	stop := context.AfterFunc(s.ctx, func() { str.SetWriteDeadline(time.Now()) })
+	defer stop()
+	var (
+		buf    []byte
+		timer  = time.NewTimer(s.cfg.PingAfter)
+		pinged time.Time // the silence that the last PING asked about began then
+		count  uint64
+	)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.wake:
+		case now := <-timer.C:
+			s.mu.Lock()
+			heard := s.heard
+			s.mu.Unlock()
+			silent := now.Sub(heard)
+			switch {
+			case silent >= s.cfg.Idle:
+				s.cancel(wtproto.Errorf(wtproto.CodeIdle, "silent for %v", s.cfg.Idle))
+				return
+			case silent < s.cfg.PingAfter:
+				timer.Reset(s.cfg.PingAfter - silent)
+			default:
+				timer.Reset(s.cfg.Idle - silent)
+				if heard != pinged {
+					pinged = heard
+					count++
+					var p wtproto.Ping
+					binary.BigEndian.PutUint64(p.Data[:], count)
+					s.send(p.Append(nil))
+				}
+			}
+		}
+		s.mu.Lock()
+		buf = s.out.take(buf[:0])
+		s.mu.Unlock()
+		if len(buf) == 0 {
+			continue
+		}
+		if _, err := str.Write(buf); err != nil {
+			s.cancel(controlError(err))
+			return
+		}
+	}
+}
+
+// reserve takes a place for a circuit, and returns nil if there is none left or the session ends. peer is what the client
+// will be told.
+func (s *session) reserve(peer wtproto.Peer, offerOnly bool) *leg {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.goaway || s.ctx.Err() != nil || !within(s.places, s.cfg.MaxCircuits) {
+		return nil
+	}
+	s.places++
+	return &leg{session: s, peer: peer, offerOnly: offerOnly, answer: make(chan answer, 1)}
+}
+
+// register gives l the next circuit id, and offers it to the client unless it has a stream.
+func (s *session) register(l *leg) error {
+	s.mu.Lock()
+	if s.goaway {
+		s.mu.Unlock()
+		return wtproto.Errorf(wtproto.CodeShutdown, "the gateway is going away")
+	}
+	s.lastID++
+	l.peer.Circuit = s.lastID
+	l.credit = newCredit(nil, s.credit)
+	s.legs[s.lastID] = l
+	if l.stream != nil {
+		s.mu.Unlock()
+		return nil
+	}
+	l.state = offered
+	s.mu.Unlock()
+	s.send(l.peer.Append(nil))
+	return nil
+}
+
+// withdraw takes an offer back, or returns the client's answer if that came first.
+func (s *session) withdraw(l *leg, code wtproto.Code) (answer, bool) {
+	s.mu.Lock()
+	if l.state == answered {
+		s.mu.Unlock()
+		return <-l.answer, true
+	}
+	l.state = answered
+	s.mu.Unlock()
+	s.send(wtproto.Withdraw{Circuit: l.peer.Circuit, Code: code}.Append(nil))
+	return answer{}, false
+}
+
+// release gives l's place back.
+func (s *session) release(l *leg) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.places--
+	delete(s.legs, l.peer.Circuit)
+}
+
+// goAway tells the client that nothing new comes and when to come back.
+func (s *session) goAway(retry time.Duration, reason string) {
+	s.mu.Lock()
+	s.goaway = true
+	s.mu.Unlock()
+	s.send(wtproto.Goaway{Code: wtproto.CodeShutdown, RetryAfter: retry, Reason: reason}.Append(nil))
+}
+
+// circuits returns how many places are taken.
+func (s *session) circuits() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.places
+}

@@ -1,0 +1,87 @@
+package server
+
+import (
+	"io"
+	"sync"
+)
+
+// credit is the client's leave to send on one circuit: Write passes to the stream below no more than the client has granted,
+// and waits for more (docs/PROTOCOL.md, Credit). One goroutine writes; grant and end may be called by any.
+type credit struct {
+	w io.Writer
+
+	mu      sync.Mutex
+	granted uint64        // guarded by mu; offset of the first byte that may not be sent
+	sent    uint64        // guarded by mu
+	more    chan struct{} // guarded by mu; closed when granted grows or err is set; nil while nobody waits
+	err     error         // guarded by mu
+}
+
+func newCredit(w io.Writer, granted uint64) *credit { return &credit{w: w, granted: granted} }
+
+// grant raises the offset; a lower one than before changes nothing.
+func (c *credit) grant(offset uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if offset > c.granted {
+		c.granted = offset
+		c.wakeLocked()
+	}
+}
+
+// end makes a waiting and every later Write fail with err.
+func (c *credit) end(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+		c.wakeLocked()
+	}
+}
+
+func (c *credit) wakeLocked() {
+	if c.more != nil {
+		close(c.more)
+		c.more = nil
+	}
+}
+
+// take waits until at least one byte may be sent and takes up to want.
+func (c *credit) take(want int) (int, error) {
+	for {
+		c.mu.Lock()
+		if c.err != nil {
+			c.mu.Unlock()
+			return 0, c.err
+		}
+		if room := c.granted - c.sent; room > 0 {
+			n := int(min(room, uint64(want)))
+			c.sent += uint64(n)
+			c.mu.Unlock()
+			return n, nil
+		}
+		if c.more == nil {
+			c.more = make(chan struct{})
+		}
+		more := c.more
+		c.mu.Unlock()
+		<-more
+	}
+}
+
+// Write sends all of b, in parts as the credit allows.
+func (c *credit) Write(b []byte) (int, error) {
+	var done int
+	for done < len(b) {
+		n, err := c.take(len(b) - done)
+		if err != nil {
+			return done, err
+		}
+		n, err = c.w.Write(b[done : done+n])
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}

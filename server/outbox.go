@@ -1,0 +1,73 @@
+package server
+
+import (
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// outbox holds the control frames that a session's writer has still to send. Of PONG and of a topic's STATUS it keeps
+// the newest only; the rest keeps its order. It does no I/O and no locking.
+type outbox struct {
+	limit    int    // bytes; negative means none
+	frames   []byte // in order
+	pong     *wtproto.Pong
+	statuses map[wtproto.Topic][]byte
+	size     int // bytes of all the above
+}
+
+const pongSize = 10
+
+// add appends a frame. It reports whether there was room.
+func (o *outbox) add(frame []byte) bool {
+	o.frames = append(o.frames, frame...)
+	return o.grow(len(frame))
+}
+
+// setPong replaces the answer to the client's last PING.
+func (o *outbox) setPong(p wtproto.Pong) bool {
+	n := pongSize
+	if o.pong != nil {
+		n = 0
+	}
+	o.pong = &p
+	return o.grow(n)
+}
+
+// setStatus replaces the STATUS of a topic.
+func (o *outbox) setStatus(t wtproto.Topic, frame []byte) bool {
+	if o.statuses == nil {
+		o.statuses = make(map[wtproto.Topic][]byte)
+	}
+	n := len(frame) - len(o.statuses[t])
+	o.statuses[t] = frame
+	return o.grow(n)
+}
+
+// dropStatus forgets the STATUS of a topic that was left.
+func (o *outbox) dropStatus(t wtproto.Topic) {
+	o.size -= len(o.statuses[t])
+	delete(o.statuses, t)
+}
+
+func (o *outbox) grow(n int) bool {
+	o.size += n
+	return o.limit < 0 || o.size <= o.limit
+}
+
+func (o *outbox) empty() bool { return o.size == 0 }
+
+// take appends all frames to b and is empty then.
+func (o *outbox) take(b []byte) []byte {
+	b = append(b, o.frames...)
+	if o.pong != nil {
+		b = o.pong.Append(b)
+	}
+	for _, s := range o.statuses {
+		b = append(b, s...)
+	}
+	*o = outbox{limit: o.limit, frames: o.frames[:0], statuses: o.statuses}
+	if cap(o.frames) > 4<<10 {
+		o.frames = nil // a rare burst is not kept
+	}
+	clear(o.statuses)
+	return b
+}

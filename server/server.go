@@ -1,0 +1,199 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// comeBack is how many sessions a second may come back after a GOAWAY, on average.
+const comeBack = 200
+
+// Server is a gateway. Its methods may be called by several goroutines at once.
+type Server struct {
+	// constant after New
+	cfg       Config
+	log       *slog.Logger
+	router    *router
+	admission *admission
+	ctx       context.Context // ends with the server
+	cancel    context.CancelCauseFunc
+
+	mu       sync.Mutex
+	sessions map[wtproto.Secret]*session // guarded by mu; the newest with each secret
+	live     map[*session]struct{}       // guarded by mu; all that have not ended
+	ended    chan struct{}               // guarded by mu; closed and replaced when a session ends
+	addr     net.Addr                    // guarded by mu; set by Serve
+	serving  bool                        // guarded by mu
+	draining bool                        // guarded by mu; new sessions are refused
+	done     chan struct{}               // closed when Serve returns
+	started  chan struct{}               // closed when Serve has begun to listen
+}
+
+// New returns a Server ready for [Server.Serve]. It opens no socket and starts no goroutine.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("server: config: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	s := &Server{
+		cfg:       cfg,
+		log:       cfg.Logger,
+		admission: newAdmission(cfg.MaxSessions, cfg.MaxSessionsPerAddress),
+		ctx:       ctx,
+		cancel:    cancel,
+		sessions:  make(map[wtproto.Secret]*session),
+		live:      make(map[*session]struct{}),
+		ended:     make(chan struct{}),
+		done:      make(chan struct{}),
+		started:   make(chan struct{}),
+	}
+	s.router = newRouter(&s.cfg, ctx)
+	return s, nil
+}
+
+// Serve takes sessions from conn until [Server.Shutdown] or [Server.Close], and returns http.ErrServerClosed then, after
+// everything has ended; another error says that conn failed. It is called once. conn stays the caller's to close.
+func (s *Server) Serve(conn net.PacketConn) error {
+	s.mu.Lock()
+	if s.serving || s.ctx.Err() != nil {
+		s.mu.Unlock()
+		return http.ErrServerClosed
+	}
+	s.serving = true
+	s.addr = conn.LocalAddr()
+	s.mu.Unlock()
+	defer close(s.done)
+
+	a, err := newAcceptor(s, conn)
+	if err != nil {
+		return fmt.Errorf("server: listen: %w", err)
+	}
+	close(s.started)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.router.stalls.run(s.ctx) })
+	err = a.run()
+	s.cancel(wtproto.Errorf(wtproto.CodeShutdown, "the gateway is closed"))
+	a.wait()
+	s.router.close()
+	wg.Wait()
+	a.close()
+	if errors.Is(err, quic.ErrServerClosed) || errors.Is(err, context.Canceled) || s.closing() {
+		return http.ErrServerClosed
+	}
+	return fmt.Errorf("server: accept: %w", err)
+}
+
+// Addr returns the address of Serve's socket, or nil before Serve.
+func (s *Server) Addr() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.addr
+}
+
+// Started is closed once Serve takes sessions.
+func (s *Server) Started() <-chan struct{} { return s.started }
+
+// Shutdown ends kindly: new sessions are refused and the others are told to go away, each with a time to come back that is
+// spread so that not all come at once. When all have ended, or ctx has, it does what Close does. It returns ctx's
+// error if sessions were cut off.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.draining = true
+	all := make([]*session, 0, len(s.live))
+	for ses := range s.live {
+		all = append(all, ses)
+	}
+	s.mu.Unlock()
+	spread := time.Duration(len(all)) * time.Second / comeBack
+	for _, ses := range all {
+		ses.goAway(time.Second+time.Duration(rand.Float64()*float64(spread)), "the gateway is going away")
+	}
+	err := s.drained(ctx)
+	s.Close()
+	return err
+}
+
+// drained waits until no session has a circuit, or ctx ends.
+func (s *Server) drained(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		busy := false
+		for ses := range s.live {
+			busy = busy || ses.circuits() > 0
+		}
+		ended := s.ended
+		s.mu.Unlock()
+		if !busy {
+			return nil
+		}
+		look := time.NewTimer(100 * time.Millisecond)
+		select {
+		case <-ended:
+		case <-look.C:
+		case <-ctx.Done():
+			look.Stop()
+			return context.Cause(ctx)
+		}
+		look.Stop()
+	}
+}
+
+// Close ends all sessions with CodeShutdown, and waits for everything that Serve started. It may be called more than once.
+func (s *Server) Close() error {
+	s.cancel(wtproto.Errorf(wtproto.CodeShutdown, "the gateway is closed"))
+	s.mu.Lock()
+	serving := s.serving
+	s.mu.Unlock()
+	if serving {
+		<-s.done
+	}
+	return nil
+}
+
+func (s *Server) closing() bool { return s.ctx.Err() != nil }
+
+// Sessions returns how many sessions there are.
+func (s *Server) Sessions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.live)
+}
+
+// register makes ses known by its secret once its HELLO was taken. An older session with the same secret ends.
+func (s *Server) register(ses *session) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return wtproto.Errorf(wtproto.CodeShutdown, "the gateway is going away")
+	}
+	if old := s.sessions[ses.secret]; old != nil {
+		old.cancel(wtproto.Errorf(wtproto.CodeReplaced, "a newer session has the same secret"))
+	}
+	s.sessions[ses.secret] = ses
+	s.live[ses] = struct{}{}
+	return nil
+}
+
+// forget is called for every session that has ended.
+func (s *Server) forget(ses *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sessions[ses.secret] == ses {
+		delete(s.sessions, ses.secret)
+	}
+	delete(s.live, ses)
+	close(s.ended)
+	s.ended = make(chan struct{})
+}

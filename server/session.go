@@ -1,0 +1,411 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// session speaks the protocol with one client. Its goroutines: run, the control stream's reader and writer, the
+// acceptor of streams, and one for each stream that has not said yet what it is.
+type session struct {
+	// constant after newSession
+	server *Server
+	cfg    *Config
+	link   link
+	id     wtproto.SessionID
+	log    *slog.Logger
+	ctx    context.Context // ends with the session; its cause is an [*wtproto.Error]
+	cancel context.CancelCauseFunc
+	wake   chan struct{} // takes one; there is something in out
+	hello  chan hello    // takes one; the control stream
+
+	// constant after the HELLO
+	secret   wtproto.Secret
+	endpoint wtproto.EndpointID
+	credit   uint64 // bytes of credit that a circuit starts with
+	agent    string
+
+	// owned by the control reader
+	limiter *rate.Limiter
+
+	mu      sync.Mutex
+	out     outbox                          // guarded by mu
+	joined  map[wtproto.Topic]*subscription // guarded by mu
+	legs    map[wtproto.CircuitID]*leg      // guarded by mu
+	places  int                             // guarded by mu; legs reserved
+	lastID  wtproto.CircuitID               // guarded by mu
+	goaway  bool                            // guarded by mu; nothing new is given
+	heard   time.Time                       // guarded by mu; when the last control frame came
+	greeted bool                            // guarded by mu; a HELLO came
+}
+
+// hello is the control stream with what its first frame said.
+type hello struct {
+	stream stream
+	msg    wtproto.Hello
+}
+
+func newSession(s *Server, l link) *session {
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	ses := &session{
+		server: s, cfg: &s.cfg, link: l, ctx: ctx, cancel: cancel,
+		wake:    make(chan struct{}, 1),
+		hello:   make(chan hello, 1),
+		limiter: rate.NewLimiter(controlRate(&s.cfg)),
+		out:     outbox{limit: s.cfg.MaxControlBytes},
+		joined:  make(map[wtproto.Topic]*subscription),
+		legs:    make(map[wtproto.CircuitID]*leg),
+	}
+	rand.Read(ses.id[:])
+	ses.log = s.cfg.Logger.With("session", ses.id, "transport", l.transport())
+	return ses
+}
+
+func controlRate(c *Config) (rate.Limit, int) {
+	if c.ControlRate < 0 {
+		return rate.Inf, 0
+	}
+	return rate.Limit(c.ControlRate), max(c.ControlBurst, 1)
+}
+
+// run serves the session until it ends, tells the client why, and returns the cause.
+func (s *session) run() *wtproto.Error {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.acceptLoop(&wg) })
+	started, err := s.serve(&wg)
+	s.cancel(err)
+	cause := asError(context.Cause(s.ctx))
+	s.link.close(cause.Code, clip(cause.Reason, wtproto.MaxReason))
+	wg.Wait()
+	s.server.forget(s)
+	s.leaveAll()
+	if started {
+		s.cfg.Observer.SessionEnded(s.info(), cause.Code)
+		s.log.Info("session ended", "code", cause.Code, "reason", cause.Reason, "remote", cause.Remote)
+	} else {
+		s.cfg.Observer.SessionRefused(cause.Code)
+		s.log.Debug("session refused", "code", cause.Code, "reason", cause.Reason, "address", s.link.remoteAddr())
+	}
+	return cause
+}
+
+// serve greets the client and runs the control stream.
+func (s *session) serve(wg *sync.WaitGroup) (started bool, err error) {
+	if !s.cfg.originAllowed(s.link.origin()) {
+		return false, wtproto.Errorf(wtproto.CodeForbidden, "origin %q is not allowed here", clip(s.link.origin(), 128))
+	}
+	h, err := s.greet()
+	if err != nil {
+		return false, err
+	}
+	s.cfg.Observer.SessionStarted(s.info())
+	s.log.Info("session started", "endpoint", s.endpoint, "agent", s.agent)
+	wg.Go(func() { s.cancel(s.readLoop(h.stream)) })
+	s.writeLoop(h.stream)
+	return true, context.Cause(s.ctx)
+}
+
+// greet waits for HELLO and queues WELCOME.
+func (s *session) greet() (hello, error) {
+	timeout := time.NewTimer(s.cfg.HelloTimeout)
+	defer timeout.Stop()
+	var h hello
+	select {
+	case h = <-s.hello:
+	case <-timeout.C:
+		return h, wtproto.Errorf(wtproto.CodeIdle, "no HELLO in %v", s.cfg.HelloTimeout)
+	case <-s.link.done():
+		return h, &wtproto.Error{Code: wtproto.CodeNone, Remote: true, Reason: "gone before HELLO"}
+	case <-s.ctx.Done():
+		return h, context.Cause(s.ctx)
+	}
+	s.secret, s.credit, s.agent = h.msg.Secret, h.msg.Credit, h.msg.Agent
+	s.endpoint = s.secret.Endpoint()
+	welcome := wtproto.Welcome{
+		Version:     wtproto.Version,
+		Session:     s.id,
+		MaxTopics:   advertised(s.cfg.MaxTopics),
+		MaxCircuits: advertised(s.cfg.MaxCircuits),
+		Agent:       s.cfg.Agent,
+	}
+	if s.cfg.Hashes != nil {
+		welcome.Hashes = s.cfg.Hashes()
+	}
+	s.mu.Lock()
+	s.heard = time.Now()
+	s.mu.Unlock()
+	s.send(welcome.Append(nil))
+	return h, s.server.register(s)
+}
+
+// acceptLoop takes the client's streams. Each says in its first frame what it is.
+func (s *session) acceptLoop(wg *sync.WaitGroup) {
+	for {
+		str, err := s.link.accept(s.ctx)
+		if err != nil {
+			s.cancel(&wtproto.Error{Code: wtproto.CodeNone, Remote: true, Reason: "the client is gone", Err: err})
+			return
+		}
+		wg.Go(func() { s.firstFrame(str) })
+	}
+}
+
+// firstFrame reads what a stream is. A stream that is reset or silent ends alone; one that says something else ends the session.
+func (s *session) firstFrame(str stream) {
+	str.SetReadDeadline(time.Now().Add(s.cfg.FirstFrameTimeout))
+	typ, payload, err := wtproto.NewReader(str).Next()
+	if err == nil {
+		str.SetReadDeadline(time.Time{})
+		switch typ {
+		case wtproto.TypeHello:
+			err = s.hallo(str, payload)
+		case wtproto.TypeAccept:
+			err = s.accepted(str, payload)
+		default:
+			err = wtproto.Errorf(wtproto.CodeProtocol, "frame 0x%x cannot be the first of a stream", uint64(typ))
+		}
+	}
+	e, decided := errors.AsType[*wtproto.Error](err)
+	switch {
+	case err == nil:
+	case decided && !e.Remote && e.Code != wtproto.CodePeerGone:
+		s.cancel(e)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		s.cancel(wtproto.Errorf(wtproto.CodeProtocol, "a stream ended within its first frame"))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		reset(str, wtproto.CodeIdle)
+	default:
+		reset(str, wtproto.CodeNone)
+	}
+}
+
+func (s *session) hallo(str stream, payload []byte) error {
+	msg, err := wtproto.ParseHello(payload)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	second := s.greeted
+	s.greeted = true
+	s.mu.Unlock()
+	if second {
+		return wtproto.Errorf(wtproto.CodeProtocol, "a second HELLO")
+	}
+	msg.Token = append([]byte(nil), msg.Token...) // the payload is the reader's
+	s.hello <- hello{str, msg}
+	return nil
+}
+
+func (s *session) accepted(str stream, payload []byte) error {
+	msg, err := wtproto.ParseAccept(payload)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, err := s.givenLocked(msg.Circuit)
+	if err != nil {
+		return err
+	}
+	if l == nil || l.state != offered {
+		reset(str, wtproto.CodeWithdrawn)
+		return nil
+	}
+	l.state = answered
+	l.answer <- answer{stream: str}
+	return nil
+}
+
+// givenLocked returns the leg of a circuit, nil where it has ended, or an error where the id was never given.
+func (s *session) givenLocked(id wtproto.CircuitID) (*leg, error) {
+	if id == 0 || id > s.lastID {
+		return nil, wtproto.Errorf(wtproto.CodeProtocol, "circuit %d was never given", id)
+	}
+	return s.legs[id], nil
+}
+
+// readLoop reads the control stream.
+func (s *session) readLoop(str stream) error {
+	r := wtproto.NewReader(bufio.NewReader(str))
+	for {
+		typ, payload, err := r.Next()
+		if err != nil {
+			return controlError(err)
+		}
+		s.mu.Lock()
+		s.heard = time.Now()
+		s.mu.Unlock()
+		if err := s.handle(typ, payload); err != nil {
+			return err
+		}
+	}
+}
+
+func controlError(err error) error {
+	if e, ok := errors.AsType[*wtproto.Error](err); ok && !e.Remote && e.Code != wtproto.CodePeerGone {
+		return err
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return wtproto.Errorf(wtproto.CodeProtocol, "the control stream ended within a frame")
+	}
+	return &wtproto.Error{Code: wtproto.CodeNone, Remote: true, Reason: "the client ended the session", Err: err}
+}
+
+// handle acts on one control frame.
+func (s *session) handle(typ wtproto.Type, payload []byte) error {
+	switch typ {
+	case wtproto.TypeJoin, wtproto.TypeLeave, wtproto.TypeDecline, wtproto.TypePing:
+		if !s.limiter.Allow() {
+			return wtproto.Errorf(wtproto.CodeRateLimited, "more than %v control frames a second", s.cfg.ControlRate)
+		}
+	}
+	switch typ {
+	case wtproto.TypeJoin:
+		m, err := wtproto.ParseJoin(payload)
+		if err != nil {
+			return err
+		}
+		s.join(m)
+	case wtproto.TypeLeave:
+		m, err := wtproto.ParseLeave(payload)
+		if err != nil {
+			return err
+		}
+		s.leave(m.Topic)
+	case wtproto.TypeDecline:
+		m, err := wtproto.ParseDecline(payload)
+		if err != nil {
+			return err
+		}
+		return s.declined(m)
+	case wtproto.TypeCredit:
+		m, err := wtproto.ParseCredit(payload)
+		if err != nil {
+			return err
+		}
+		return s.credited(m)
+	case wtproto.TypePing:
+		m, err := wtproto.ParsePing(payload)
+		if err != nil {
+			return err
+		}
+		s.queue(func(o *outbox) bool { return o.setPong(wtproto.Pong(m)) })
+	case wtproto.TypePong:
+		_, err := wtproto.ParsePong(payload)
+		return err
+	case wtproto.TypeHello:
+		return wtproto.Errorf(wtproto.CodeProtocol, "a second HELLO")
+	case wtproto.TypeAccept:
+		return wtproto.Errorf(wtproto.CodeProtocol, "ACCEPT on the control stream")
+	case wtproto.TypeWelcome, wtproto.TypeJoined, wtproto.TypeLeft, wtproto.TypeStatus, wtproto.TypePeer, wtproto.TypeWithdraw, wtproto.TypeGoaway:
+		return wtproto.Errorf(wtproto.CodeProtocol, "frame 0x%x comes from gateways only", uint64(typ))
+	}
+	return nil
+}
+
+// join subscribes to a topic or changes the options of a subscription.
+func (s *session) join(m wtproto.Join) {
+	s.mu.Lock()
+	sub := s.joined[m.Topic]
+	var refusal *wtproto.Error
+	switch {
+	case sub != nil:
+	case s.goaway:
+		refusal = wtproto.Errorf(wtproto.CodeShutdown, "the gateway is going away")
+	case !within(len(s.joined), s.cfg.MaxTopics):
+		refusal = wtproto.Errorf(wtproto.CodeTopicLimit, "%d topics are the most", s.cfg.MaxTopics)
+	default:
+		sub = newSubscription(s)
+		s.joined[m.Topic] = sub
+	}
+	s.mu.Unlock()
+	if refusal != nil {
+		s.send(wtproto.Left{Topic: m.Topic, Code: refusal.Code, Reason: refusal.Reason}.Append(nil))
+		return
+	}
+	s.send(wtproto.Joined{Topic: m.Topic}.Append(nil))
+	s.server.router.subscribe(sub, m)
+}
+
+// leave answers LEAVE.
+func (s *session) leave(t wtproto.Topic) {
+	s.mu.Lock()
+	sub := s.joined[t]
+	delete(s.joined, t)
+	s.out.dropStatus(t)
+	s.mu.Unlock()
+	if sub == nil {
+		return
+	}
+	s.server.router.unsubscribe(sub)
+	s.send(wtproto.Left{Topic: t}.Append(nil))
+}
+
+// leaveAll ends all subscriptions of a session that has ended.
+func (s *session) leaveAll() {
+	s.mu.Lock()
+	joined := s.joined
+	s.joined = nil
+	s.mu.Unlock()
+	for _, sub := range joined {
+		s.server.router.unsubscribe(sub)
+	}
+}
+
+func (s *session) declined(m wtproto.Decline) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, err := s.givenLocked(m.Circuit)
+	if err != nil {
+		return err
+	}
+	if l != nil && l.state == offered {
+		l.state = answered
+		l.answer <- answer{code: m.Code}
+	}
+	return nil
+}
+
+func (s *session) credited(m wtproto.Credit) error {
+	s.mu.Lock()
+	l, err := s.givenLocked(m.Circuit)
+	s.mu.Unlock()
+	if l != nil {
+		l.credit.grant(m.Offset)
+	}
+	return err
+}
+
+func (s *session) info() SessionInfo {
+	return SessionInfo{ID: s.id, Transport: s.link.transport(), Agent: s.agent}
+}
+
+// asError returns err as an [*wtproto.Error].
+func asError(err error) *wtproto.Error {
+	if e, ok := errors.AsType[*wtproto.Error](err); ok {
+		return e
+	}
+	return &wtproto.Error{Code: wtproto.CodeInternal, Err: err}
+}
+
+// clip cuts s to at most n bytes, between characters.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xc0 == 0x80 {
+		n--
+	}
+	return s[:n]
+}

@@ -1,0 +1,191 @@
+package server
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// publish sends STATUS to the subscribers for whom it changed, at most once a second.
+func (t *topic) publish() {
+	if !t.changed {
+		return
+	}
+	now := time.Now()
+	if next := t.sentAt.Add(statusEvery); now.Before(next) {
+		t.at(next)
+		return
+	}
+	t.changed, t.sentAt = false, now
+	status := wtproto.Status{Topic: t.key, More: t.more(), Networks: t.networkStatuses()}
+	for _, s := range t.subs {
+		status.Known = uint64(len(t.peers) + len(t.subs) - 1)
+		status.Connected = uint64(s.connected)
+		if frame := status.Append(nil); !bytes.Equal(frame, s.lastStatus) {
+			s.lastStatus = frame
+			s.session.status(s, t.key, frame)
+		}
+	}
+}
+
+// more reports whether there are more endpoints than the topic knows.
+func (t *topic) more() bool {
+	if !within(len(t.peers), t.router.cfg.MaxPeers) {
+		return true
+	}
+	for _, p := range t.peers {
+		if p.more {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *topic) networkStatuses() []wtproto.NetworkStatus {
+	out := make([]wtproto.NetworkStatus, len(t.networks))
+	for i, v := range t.networks {
+		out[i] = wtproto.NetworkStatus{Name: v.name, State: v.state, LastCode: v.code}
+		for _, p := range t.peers {
+			if p.network != v {
+				continue
+			}
+			out[i].Found++
+			if p.dialing > 0 {
+				out[i].Connecting++
+			}
+			if p.refused {
+				out[i].Refused++
+			}
+		}
+	}
+	return out
+}
+
+// view returns the network called name, or v.
+func (t *topic) view(name string, v *networkView) *networkView {
+	for _, n := range t.networks {
+		if n.name == name {
+			return n
+		}
+	}
+	return v
+}
+
+// TopicStatus is what [Server.TopicsHandler] tells of one topic.
+type TopicStatus struct {
+	Topic       wtproto.Topic   `json:"topic"`
+	Subscribers int             `json:"subscribers"`
+	Circuits    int             `json:"circuits"` // open or opening
+	Networks    []NetworkReport `json:"networks"`
+	Peers       []PeerReport    `json:"peers"` // remembered
+}
+
+// NetworkReport is one network's part of a [TopicStatus]. Counts are of peers remembered.
+type NetworkReport struct {
+	Name       string               `json:"name"`
+	State      wtproto.NetworkState `json:"state"`
+	Error      string               `json:"error,omitempty"` // why it is failing
+	Found      uint64               `json:"found"`
+	Connecting uint64               `json:"connecting"`
+	Refused    uint64               `json:"refused"`
+	LastCode   wtproto.Code         `json:"last_code"`
+}
+
+// PeerReport is one peer of a [TopicStatus].
+type PeerReport struct {
+	ID       string       `json:"id"` // hexadecimal
+	Network  string       `json:"network"`
+	Address  string       `json:"address,omitempty"`
+	Client   bool         `json:"client,omitempty"`   // behind another gateway
+	Dialed   int          `json:"dialed"`             // dials that ended
+	Answered bool         `json:"answered"`           // once
+	Refused  bool         `json:"refused"`            // the last dial failed
+	Code     wtproto.Code `json:"code,omitempty"`     // why
+	Circuits int          `json:"circuits"`           // open or opening
+	RetryAt  *time.Time   `json:"retry_at,omitempty"` // not dialed before
+}
+
+// snapshot asks a topic's loop for its status.
+type snapshot struct{ reply chan<- TopicStatus } // takes one
+
+func (e snapshot) apply(t *topic) {
+	now := time.Now()
+	s := TopicStatus{Topic: t.key, Subscribers: len(t.subs), Circuits: t.circuits}
+	for i, n := range t.networkStatuses() {
+		s.Networks = append(s.Networks, NetworkReport{
+			Name: n.Name, State: n.State, Error: t.networks[i].err,
+			Found: n.Found, Connecting: n.Connecting, Refused: n.Refused, LastCode: n.LastCode,
+		})
+	}
+	for _, p := range t.peers {
+		r := PeerReport{
+			ID: hex.EncodeToString([]byte(p.ID)), Network: p.Network, Address: p.Address, Client: p.Client,
+			Dialed: p.dialed, Answered: p.answered, Refused: p.refused, Code: p.code,
+		}
+		if p.retryAt.After(now) {
+			r.RetryAt = &p.retryAt
+		}
+		for _, sub := range t.subs {
+			if pr := sub.pairs[peerKey(p.ID)]; pr != nil && pr.state == pairOpen {
+				r.Circuits++
+			}
+		}
+		s.Peers = append(s.Peers, r)
+	}
+	slices.SortFunc(s.Peers, func(a, b PeerReport) int { return cmp.Compare(a.ID, b.ID) })
+	e.reply <- s
+}
+
+// Topics returns the status of every topic that has a subscriber, a circuit, or had one within the grace time.
+func (s *Server) Topics() []TopicStatus {
+	out := []TopicStatus{}
+	for _, t := range s.router.all() {
+		reply := make(chan TopicStatus, 1)
+		t.post(snapshot{reply})
+		select {
+		case st := <-reply:
+			out = append(out, st)
+		case <-t.gone:
+		}
+	}
+	slices.SortFunc(out, func(a, b TopicStatus) int { return bytes.Compare(a.Topic[:], b.Topic[:]) })
+	return out
+}
+
+// TopicsHandler answers GET with the JSON of [Server.Topics]. It tells addresses, so it is for operators alone.
+func (s *Server) TopicsHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !getOnly(w, r) {
+			return
+		}
+		writeJSON(w, struct {
+			Topics []TopicStatus `json:"topics"`
+		}{s.Topics()})
+	})
+}
+
+func getOnly(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+	return false
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Write(append(b, '\n'))
+}

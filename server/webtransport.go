@@ -1,0 +1,144 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+	"github.com/quic-go/quic-go/quicvarint"
+	"github.com/quic-go/webtransport-go"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// webTransportLink is a WebTransport session, the only one of its connection.
+type webTransportLink struct {
+	conn       *quic.Conn
+	session    *webtransport.Session
+	connect    *http3.Stream // the CONNECT request's
+	fromOrigin string
+}
+
+func (l *webTransportLink) accept(ctx context.Context) (stream, error) {
+	s, err := l.session.AcceptStream(ctx)
+	if err != nil {
+		return nil, lostSession(err)
+	}
+	return webTransportStream{s}, nil
+}
+
+func (l *webTransportLink) open() (stream, error) {
+	s, err := l.session.OpenStream()
+	if err != nil {
+		_, connection := errors.AsType[*quic.StreamLimitReachedError](err)
+		_, session := errors.AsType[webtransport.StreamLimitReachedError](err)
+		_, sessionPtr := errors.AsType[*webtransport.StreamLimitReachedError](err)
+		if connection || session || sessionPtr {
+			return nil, errNoCredit
+		}
+		return nil, lostSession(err)
+	}
+	return webTransportStream{s}, nil
+}
+
+// capsuleCloseSession is CLOSE_WEBTRANSPORT_SESSION.
+const capsuleCloseSession = 0x2843
+
+// close writes the capsule itself and waits for the client: the library resets the streams in the same breath, and
+// browsers then report a lost connection instead of the code.
+func (l *webTransportLink) close(code wtproto.Code, reason string) {
+	b := quicvarint.Append(nil, capsuleCloseSession)
+	b = quicvarint.Append(b, uint64(4+len(reason)))
+	b = append(b, byte(code>>24), byte(code>>16), byte(code>>8), byte(code))
+	b = append(b, reason...)
+	l.connect.SetWriteDeadline(time.Now().Add(time.Second))
+	if _, err := l.connect.Write(b); err == nil {
+		l.connect.Close()
+		timeout := time.NewTimer(time.Second)
+		defer timeout.Stop()
+		select {
+		case <-l.session.Context().Done():
+		case <-l.conn.Context().Done():
+		case <-timeout.C:
+		}
+	}
+	l.session.CloseWithError(webtransport.SessionErrorCode(code), reason)
+	l.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
+}
+
+func (l *webTransportLink) done() <-chan struct{} { return l.session.Context().Done() }
+func (l *webTransportLink) remoteAddr() net.Addr  { return l.conn.RemoteAddr() }
+func (l *webTransportLink) transport() string     { return "webtransport" }
+func (l *webTransportLink) origin() string        { return l.fromOrigin }
+
+type webTransportStream struct{ *webtransport.Stream }
+
+func (s webTransportStream) Read(b []byte) (int, error) {
+	n, err := s.Stream.Read(b)
+	return n, s.convert(err)
+}
+
+func (s webTransportStream) Write(b []byte) (int, error) {
+	n, err := s.Stream.Write(b)
+	return n, s.convert(err)
+}
+
+func (s webTransportStream) CloseWrite() error { return s.Stream.Close() }
+
+func (s webTransportStream) CancelRead(code wtproto.Code) {
+	s.Stream.CancelRead(webtransport.StreamErrorCode(code))
+}
+
+func (s webTransportStream) CancelWrite(code wtproto.Code) {
+	s.Stream.CancelWrite(webtransport.StreamErrorCode(code))
+}
+
+func (s webTransportStream) convert(err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*webtransport.StreamError](err); ok {
+		if !e.Remote {
+			return err
+		}
+		return remoteReset(wtproto.Code(e.ErrorCode), err)
+	}
+	return lostSession(err)
+}
+
+// lostSession marks the end of a session. A page that is reloaded resets its streams with a code that is none of
+// WebTransport's; that is the same.
+func lostSession(err error) error {
+	_, session := errors.AsType[*webtransport.SessionError](err)
+	_, reset := errors.AsType[*quic.StreamError](err)
+	_, h3 := errors.AsType[*http3.Error](err)
+	if session || reset || h3 {
+		return &wtproto.Error{Code: wtproto.CodePeerGone, Err: err}
+	}
+	return lost(err)
+}
+
+// keepStream remembers the stream of a CONNECT request, which [webtransport.Server.Upgrade] takes and does not give back.
+type keepStream struct {
+	http.ResponseWriter
+	stream *http3.Stream
+}
+
+func (k *keepStream) Flush() { k.ResponseWriter.(http.Flusher).Flush() }
+
+func (k *keepStream) ReceivedSettings() <-chan struct{} {
+	return k.ResponseWriter.(http3.Settingser).ReceivedSettings()
+}
+
+func (k *keepStream) Settings() *http3.Settings {
+	return k.ResponseWriter.(http3.Settingser).Settings()
+}
+
+func (k *keepStream) HTTPStream() *http3.Stream {
+	k.stream = k.ResponseWriter.(http3.HTTPStreamer).HTTPStream()
+	return k.stream
+}
