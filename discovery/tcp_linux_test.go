@@ -21,7 +21,9 @@ func TestTCPPeerGone(t *testing.T) {
 	}
 	defer ln.Close()
 	var s Stream
-	here.Do(t, func() { s, err = DialTCP(t.Context(), testPolicy(t, PolicyConfig{}), SourceConfigured, ln.Addr().String()) })
+	here.Do(t, func() {
+		s, err = DialTCP(t.Context(), testPolicy(t, PolicyConfig{}), SourceConfigured, ln.Addr().String())
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
