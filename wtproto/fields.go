@@ -124,6 +124,9 @@ func (f *fields) circuit() CircuitID {
 	return CircuitID(v)
 }
 
+// more reads flags of which bit 0 says that there is more than what is told.
+func (f *fields) more(field string) bool { return f.varint(field)&1 != 0 }
+
 // count reads a number of elements of at least size bytes each.
 func (f *fields) count(field string, limit, size int) int {
 	n := f.varint(field)
@@ -169,7 +172,7 @@ func (f *fields) string(field string, limit int) string {
 
 // endpoints reads what appendEndpoints adds.
 func (f *fields) endpoints() (more bool, ids []EndpointID) {
-	more = f.varint("more") != 0
+	more = f.more("more")
 	n := f.count("endpoints", MaxEndpoints, EndpointSize)
 	if n == 0 {
 		return more, nil

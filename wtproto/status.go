@@ -44,8 +44,6 @@ type Status struct {
 	Networks  []NetworkStatus
 }
 
-const statusMore = 1 << 0
-
 // Append adds the frame to b.
 func (m Status) Append(b []byte) []byte {
 	b, mark := begin(b, TypeStatus)
@@ -71,7 +69,7 @@ func ParseStatus(b []byte) (Status, error) {
 	var m Status
 	f := parse("STATUS", b)
 	f.fixed("topic", m.Topic[:])
-	m.More = f.varint("flags")&statusMore != 0
+	m.More = f.more("flags")
 	m.Known = f.varint("known")
 	m.Connected = f.varint("connected")
 	if n := f.count("networks", MaxNetworks, 6); n > 0 {
