@@ -143,26 +143,26 @@ func (c Config) withDefaults() Config {
 func (c Config) validate() error {
 	var errs []error
 	if c.TLS == nil {
-		errs = append(errs, errors.New("TLS is required"))
+		errs = append(errs, errors.New("no TLS"))
 	}
 	if len(c.Agent) > wtproto.MaxAgent {
-		errs = append(errs, fmt.Errorf("Agent has %d bytes, at most %d", len(c.Agent), wtproto.MaxAgent))
+		errs = append(errs, fmt.Errorf("agent has %d bytes, at most %d", len(c.Agent), wtproto.MaxAgent))
 	}
 	names := make(map[string]bool)
 	for i, n := range c.Networks {
 		switch {
 		case n == nil:
-			errs = append(errs, fmt.Errorf("Networks[%d] is nil", i))
+			errs = append(errs, fmt.Errorf("network %d is nil", i))
 			continue
 		case n.Name() == "" || len(n.Name()) > wtproto.MaxNetwork:
-			errs = append(errs, fmt.Errorf("Networks[%d]: name %q has %d bytes, want 1 to %d", i, n.Name(), len(n.Name()), wtproto.MaxNetwork))
+			errs = append(errs, fmt.Errorf("network %d: name %q has %d bytes, want 1 to %d", i, n.Name(), len(n.Name()), wtproto.MaxNetwork))
 		case n.Name() == wtproto.NetworkClient || names[n.Name()]:
-			errs = append(errs, fmt.Errorf("Networks[%d]: name %q is taken", i, n.Name()))
+			errs = append(errs, fmt.Errorf("network %d: name %q is taken", i, n.Name()))
 		}
 		names[n.Name()] = true
 	}
 	if len(c.Networks) > wtproto.MaxNetworks {
-		errs = append(errs, fmt.Errorf("%d Networks, at most %d", len(c.Networks), wtproto.MaxNetworks))
+		errs = append(errs, fmt.Errorf("%d networks, at most %d", len(c.Networks), wtproto.MaxNetworks))
 	}
 	for _, o := range c.Origins {
 		if err := validOrigin(o); err != nil {
@@ -170,7 +170,7 @@ func (c Config) validate() error {
 		}
 	}
 	if c.Memory < 0 {
-		errs = append(errs, errors.New("Memory is negative"))
+		errs = append(errs, errors.New("negative Memory"))
 	}
 	for _, d := range []struct {
 		name string
@@ -185,7 +185,7 @@ func (c Config) validate() error {
 		{"Grace", c.Grace},
 	} {
 		if d.d < 0 {
-			errs = append(errs, fmt.Errorf("%s is negative", d.name))
+			errs = append(errs, fmt.Errorf("negative %s", d.name))
 		}
 	}
 	return errors.Join(errs...)

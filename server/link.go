@@ -86,7 +86,8 @@ func (s quicStream) Write(b []byte) (int, error) {
 
 func (s quicStream) CloseWrite() error { return s.Stream.Close() }
 
-func (s quicStream) CancelRead(code wtproto.Code)  { s.Stream.CancelRead(quic.StreamErrorCode(code)) }
+func (s quicStream) CancelRead(code wtproto.Code) { s.Stream.CancelRead(quic.StreamErrorCode(code)) }
+
 func (s quicStream) CancelWrite(code wtproto.Code) { s.Stream.CancelWrite(quic.StreamErrorCode(code)) }
 
 // reset ends both directions of s.

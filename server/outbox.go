@@ -53,8 +53,6 @@ func (o *outbox) grow(n int) bool {
 	return o.limit < 0 || o.size <= o.limit
 }
 
-func (o *outbox) empty() bool { return o.size == 0 }
-
 // take appends all frames to b and is empty then.
 func (o *outbox) take(b []byte) []byte {
 	b = append(b, o.frames...)

@@ -1,0 +1,52 @@
+# make test: everything, on a fresh machine. make help: the rest.
+
+GO       ?= go
+GOFUMPT  := mvdan.cc/gofumpt@v0.12.0
+STATIC   := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+VULN     := golang.org/x/vuln/cmd/govulncheck@v1.8.0
+FUZZTIME ?= 20s
+
+# The rooms whose tests run under the race detector; test/ holds real browsers, real peers and the soak.
+ROOMS = $(shell $(GO) list ./... | grep -v '/swarmgate/test$$')
+
+.PHONY: help test deps unit fuzz real lint bench demo
+
+help:
+	@echo 'make test   install what is missing, then run every test'
+	@echo 'make unit   the tests of each room, with the race detector'
+	@echo 'make fuzz   each fuzz target for $(FUZZTIME)'
+	@echo 'make real   real peers, real browsers, and 100 sessions for a minute'
+	@echo 'make lint   gofumpt, go vet, staticcheck, go mod tidy, govulncheck'
+	@echo 'make bench  latencies of joining, and throughput'
+	@echo 'make demo   a gateway with a peer to talk to'
+
+test: deps
+	$(MAKE) unit
+	$(MAKE) fuzz
+	$(MAKE) real
+
+deps:
+	test/deps.sh
+
+unit:
+	$(GO) test -race -shuffle=on -timeout 20m $(ROOMS)
+
+fuzz:
+	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzControlReader$$' -fuzztime $(FUZZTIME)
+	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzFirstFrame$$' -fuzztime $(FUZZTIME)
+
+real:
+	$(GO) test -shuffle=on -count=1 -timeout 20m ./test
+
+lint:
+	test -z "$$($(GO) run $(GOFUMPT) -l . | tee /dev/stderr)"
+	$(GO) vet ./...
+	$(GO) run $(STATIC) ./...
+	$(GO) mod tidy -diff
+	test/govulncheck.sh $(VULN)
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 20m ./bench
+
+demo:
+	$(GO) run ./cmd/server --demo

@@ -1,0 +1,34 @@
+#!/bin/sh
+# Installs what the tests need and this machine lacks: Debian packages, then the npm packages of the test peers and the browser driver.
+set -eu
+cd "$(dirname "$0")/.."
+
+missing=
+need() { # need COMMAND PACKAGE
+	PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need ip iproute2
+need nft nftables
+need dbus-daemon dbus
+need avahi-daemon avahi-daemon
+need avahi-publish avahi-utils
+need socat socat
+need chromium chromium
+need node nodejs
+need npm npm
+need gcc gcc
+if [ -n "$missing" ]; then
+	sudo=
+	[ "$(id -u)" = 0 ] || sudo=sudo
+	$sudo apt-get update -qq
+	# shellcheck disable=SC2086 # a list of packages
+	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing
+fi
+
+for dir in test/js-libp2p test/browser; do
+	stamp=$dir/node_modules/.installed
+	if [ ! -e "$stamp" ] || [ "$dir/package-lock.json" -nt "$stamp" ]; then
+		npm ci --prefix "$dir" --no-audit --no-fund --loglevel=error
+		touch "$stamp"
+	fi
+done

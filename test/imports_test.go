@@ -1,0 +1,131 @@
+// Package test holds what no single room can check: the table of who imports whom, and the gateway with real browsers and
+// real peers.
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/swarmgate/swarmgate/"
+
+// rooms says what each room may import of the project, itself and internal/ apart. A room ending in "/" stands for those below it.
+var rooms = map[string][]string{
+	"wtproto":          {},
+	"certs":            {"wtproto"},
+	"discovery":        {"wtproto"},
+	"discovery/p2p":    {"discovery", "wtproto"},
+	"discovery/mdns":   {"discovery", "wtproto"},
+	"discovery/static": {"discovery", "wtproto"},
+	"server":           {"discovery", "wtproto"},
+	"client":           {"wtproto"},
+	"cmd/server":       {"server", "client", "discovery", "discovery/", "certs", "web", "wtproto"},
+	"cmd/swarm":        {"client", "discovery", "discovery/", "certs", "wtproto"},
+	"internal/":        {},
+	"bench":            {"server", "client", "discovery", "discovery/", "certs", "wtproto"},
+	"test":             {"server", "client", "discovery", "discovery/", "certs", "wtproto"},
+}
+
+// libraries says which rooms may import a library whose path begins so.
+var libraries = map[string][]string{
+	"github.com/libp2p/":                    {"discovery/p2p"},
+	"github.com/multiformats/":              {"discovery/p2p"},
+	"github.com/grandcat/zeroconf":          {"discovery/mdns"},
+	"github.com/quic-go/quic-go/quicvarint": {"wtproto", "server", "client"},
+	"github.com/quic-go/quic-go":            {"server", "client"},
+	"github.com/quic-go/webtransport-go":    {"server"},
+	"github.com/alecthomas/kong":            {"cmd/server", "cmd/swarm"},
+	"github.com/prometheus/":                {"cmd/server"},
+	"go.yaml.in/yaml":                       {"cmd/server"},
+}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func goList(t *testing.T, args ...string) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,Deps"}, args...)...)
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []goPackage
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// room returns the key of rooms that path belongs to, or "".
+func room(path string) string {
+	if _, ok := rooms[path]; ok {
+		return path
+	}
+	for r := range rooms {
+		if strings.HasSuffix(r, "/") && strings.HasPrefix(path, r) {
+			return r
+		}
+	}
+	return ""
+}
+
+func allowed(path string, list []string) bool {
+	return slices.ContainsFunc(list, func(r string) bool {
+		return path == r || strings.HasSuffix(r, "/") && strings.HasPrefix(path, r)
+	})
+}
+
+func TestImportsPointDown(t *testing.T) {
+	for _, p := range goList(t, "./...") {
+		from := strings.TrimPrefix(p.ImportPath, module)
+		r := room(from)
+		if r == "" {
+			t.Errorf("%s is no room of the table", from)
+			continue
+		}
+		for _, imp := range p.Imports {
+			if to, ours := strings.CutPrefix(imp, module); ours {
+				if to != from && !strings.HasPrefix(to, "internal/") && !allowed(to, rooms[r]) {
+					t.Errorf("%s imports %s", from, to)
+				}
+				if strings.HasPrefix(from, "internal/") && !strings.HasPrefix(to, "internal/") {
+					t.Errorf("%s imports %s: internal/ holds tools only", from, to)
+				}
+				continue
+			}
+			var best string
+			for lib := range libraries {
+				if strings.HasPrefix(imp, lib) && len(lib) > len(best) {
+					best = lib
+				}
+			}
+			if best != "" && !allowed(from, libraries[best]) && !strings.HasPrefix(from, "internal/") {
+				t.Errorf("%s imports %s", from, imp)
+			}
+		}
+	}
+}
+
+func TestServerAndClientHoldNoLibp2p(t *testing.T) {
+	for _, p := range goList(t, "./server", "./client") {
+		for _, d := range p.Deps {
+			if strings.Contains(d, "libp2p") {
+				t.Errorf("%s depends on %s", p.ImportPath, d)
+			}
+		}
+	}
+}
