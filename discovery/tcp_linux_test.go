@@ -22,7 +22,7 @@ func TestTCPPeerGone(t *testing.T) {
 	defer ln.Close()
 	var s Stream
 	here.Do(t, func() {
-		s, err = DialTCP(t.Context(), testPolicy(t, PolicyConfig{}), SourceConfigured, ln.Addr().String())
+		s, err = NewTCPDialer(testPolicy(t, PolicyConfig{}), SourceConfigured).Dial(t.Context(), ln.Addr().String())
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,11 +2,9 @@ package discovery
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"syscall"
 	"testing"
@@ -23,7 +21,7 @@ func tcpPair(t *testing.T) (*tcpStream, *net.TCPConn) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	s, err := DialTCP(t.Context(), testPolicy(t, PolicyConfig{}), SourceConfigured, ln.Addr().String())
+	s, err := NewTCPDialer(testPolicy(t, PolicyConfig{}), SourceConfigured).Dial(t.Context(), ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,86 +256,4 @@ func TestTCPErrorCodes(t *testing.T) {
 	for _, err := range []error{syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETDOWN} {
 		wantCode(t, err.Error(), tcpError(&net.OpError{Op: "read", Err: os.NewSyscallError("read", err)}), wtproto.CodePeerGone, false)
 	}
-}
-
-func TestDialTCPErrors(t *testing.T) {
-	closed := func() string {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		return ln.Addr().String()
-	}()
-	late, cancel := context.WithTimeout(t.Context(), 0)
-	defer cancel()
-	for _, tc := range []struct {
-		name   string
-		ctx    context.Context
-		src    Source
-		addrs  []string
-		code   wtproto.Code
-		reason string
-	}{
-		{"refused", t.Context(), SourceConfigured, []string{closed}, wtproto.CodePeerUnreachable, "connection refused"},
-		{"no time", late, SourceConfigured, []string{closed}, wtproto.CodePeerUnreachable, "no answer in time"},
-		{"no such name", t.Context(), SourceConfigured, []string{"no such name.invalid:80"}, wtproto.CodePeerUnreachable, "name not resolved"},
-		{"nothing", t.Context(), SourceConfigured, nil, wtproto.CodePeerUnreachable, "no address"},
-		{"policy", t.Context(), SourcePublic, []string{"127.0.0.1:80"}, wtproto.CodeForbidden, "127.0.0.1:80 is in 127.0.0.0/8, which is not public"},
-		{"policy, last of two", t.Context(), SourcePublic, []string{"10.0.0.1:80", "[::1]:80"}, wtproto.CodeForbidden, "[::1]:80 is in ::/0, which is not public"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			_, err := DialTCP(tc.ctx, testPolicy(t, PolicyConfig{}), tc.src, tc.addrs...)
-			wantCode(t, "DialTCP", err, tc.code, false)
-			if e, ok := errors.AsType[*wtproto.Error](err); ok && e.Reason != tc.reason {
-				t.Errorf("reason = %q, want %q", e.Reason, tc.reason)
-			}
-		})
-	}
-}
-
-// An address that does not answer costs its share of the time and no more.
-func TestDialTCPTakesTurns(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	silent := silentListener(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
-	defer cancel()
-	s, err := DialTCP(ctx, testPolicy(t, PolicyConfig{}), SourceConfigured, silent.String(), ln.Addr().String())
-	if err != nil {
-		t.Fatalf("DialTCP = %v", err)
-	}
-	defer s.Close()
-	c, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Close()
-}
-
-// silentListener returns a loopback address whose listener is full, so that a further connection gets no answer.
-func silentListener(t *testing.T) netip.AddrPort {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { syscall.Close(fd) })
-	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
-		t.Fatal(err)
-	}
-	sa, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(sa.(*syscall.SockaddrInet4).Port))
-	c, err := net.Dial("tcp", addr.String()) // takes the one place
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return addr
 }
