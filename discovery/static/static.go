@@ -1,0 +1,89 @@
+package static
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// name is the name of the network.
+const name = "static"
+
+// Config sets up a [Network].
+type Config struct {
+	// Peers are the peers of all topics. The same one twice is one.
+	Peers []Peer
+	// Policy is asked before each dial, as for what an operator wrote: it refuses metadata services and our own
+	// listeners. Required.
+	Policy *discovery.Policy
+}
+
+// Network is a [discovery.Network] of configured peers, which are there for ever.
+type Network struct {
+	peers  map[wtproto.Topic][]string // addresses; constant after New
+	dialer *discovery.TCPDialer
+}
+
+var _ discovery.Network = (*Network)(nil)
+
+// New returns the network that cfg describes, or every mistake in cfg.
+func New(cfg Config) (*Network, error) {
+	n := &Network{peers: make(map[wtproto.Topic][]string)}
+	var errs []error
+	if cfg.Policy == nil {
+		errs = append(errs, errors.New("static: config: no policy"))
+	}
+	for _, p := range cfg.Peers {
+		address, err := checkAddress(p.Address)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("static: config: peer %s: %w", p, err))
+		}
+		n.peers[p.Topic] = append(n.peers[p.Topic], address)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	n.dialer = discovery.NewTCPDialer(cfg.Policy, discovery.SourceConfigured)
+	return n, nil
+}
+
+// Name returns "static".
+func (n *Network) Name() string { return name }
+
+// Join yields each configured peer of topic once and then waits.
+func (n *Network) Join(ctx context.Context, topic wtproto.Topic, _ *discovery.Presence) iter.Seq2[discovery.Sighting, error] {
+	return func(yield func(discovery.Sighting, error) bool) {
+		if !yield(discovery.Sighting{}, nil) { // it works, with peers and without
+			return
+		}
+		for _, address := range n.peers[topic] {
+			if ctx.Err() != nil || !yield(n.sighting(topic, address), nil) {
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-n.dialer.Done():
+		}
+	}
+}
+
+func (n *Network) sighting(topic wtproto.Topic, address string) discovery.Sighting {
+	return discovery.Sighting{
+		Peer:  discovery.Peer{Network: name, ID: discovery.OpaqueID(name, topic, address), Address: scheme + address},
+		Holds: -1,
+		Dial: func(ctx context.Context, _ wtproto.EndpointID) (discovery.Stream, error) {
+			return n.dialer.Dial(ctx, address)
+		},
+	}
+}
+
+// Close ends all joins, dials and circuits.
+func (n *Network) Close() error {
+	n.dialer.Close()
+	return nil
+}
