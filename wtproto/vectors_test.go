@@ -273,14 +273,16 @@ type derivedFile struct {
 		Secret   string `json:"secret"`
 		Endpoint string `json:"endpoint"`
 	} `json:"endpoints"`
-	Proofs []struct {
-		Label    ProofLabel `json:"label"`
-		Topic    Topic      `json:"topic"`
-		Sender   string     `json:"sender"`
-		Receiver string     `json:"receiver"`
-		Input    string     `json:"input"`
-		Proof    string     `json:"proof"`
-	} `json:"proofs"`
+	Proofs []proofVector `json:"proofs"`
+}
+
+type proofVector struct {
+	Label    ProofLabel `json:"label"`
+	Topic    Topic      `json:"topic"`
+	Sender   string     `json:"sender"`
+	Receiver string     `json:"receiver"`
+	Input    string     `json:"input"`
+	Proof    string     `json:"proof"`
 }
 
 func TestDerivedVectors(t *testing.T) {
