@@ -28,7 +28,8 @@ var rooms = map[string][]string{
 	"cmd/swarm":        {"client", "discovery", "discovery/", "certs", "wtproto"},
 	"internal/":        {},
 	"bench":            {"server", "client", "discovery", "discovery/", "certs", "wtproto"},
-	"test":             {"server", "client", "discovery", "discovery/", "certs", "wtproto"},
+	"test/":            {"server", "client", "discovery", "discovery/", "certs", "wtproto", "test/"},
+	"test":             {"test/", "server", "client", "discovery", "discovery/", "certs", "wtproto"},
 }
 
 // libraries says which rooms may import a library whose path begins so.

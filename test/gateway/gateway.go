@@ -1,0 +1,247 @@
+// Package gateway starts gateways, peers and clients in the test's own process, on loopback.
+package gateway
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/discovery/static"
+	"github.com/swarmgate/swarmgate/internal/udp"
+	"github.com/swarmgate/swarmgate/server"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// Patience is how long a test waits for what must come. It is no measure of speed.
+const Patience = time.Minute
+
+// Gateway is a running server.
+type Gateway struct {
+	*server.Server
+	URL  string // for client.Dial
+	Hash [32]byte
+}
+
+// Start runs a gateway until the test ends. cfg needs no TLS.
+func Start(t testing.TB, cfg server.Config) *Gateway {
+	t.Helper()
+	cert := Certificate(t)
+	g := &Gateway{Hash: sha256.Sum256(cert.Certificate[0])}
+	cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	cfg.Hashes = func() [][32]byte { return [][32]byte{g.Hash} }
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+	}
+	s, err := server.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := udp.Listen("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Server = s
+	g.URL = "https://" + conn.LocalAddr().String()
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(conn) }()
+	t.Cleanup(func() {
+		s.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve = %v, want ErrServerClosed", err)
+		}
+		conn.Close()
+		for _, n := range cfg.Networks {
+			n.Close()
+		}
+	})
+	<-s.Started()
+	return g
+}
+
+// Certificate returns a self-signed certificate that is fit for pinning.
+func Certificate(t testing.TB) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(24 * time.Hour),
+		DNSNames:     []string{"localhost"},
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// Dial opens a session that ends with the test.
+func (g *Gateway) Dial(t testing.TB, cfg client.Config) *client.Client {
+	t.Helper()
+	cfg.CertHashes = [][32]byte{g.Hash}
+	c, err := client.Dial(Context(t), g.URL, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// Join joins a topic.
+func Join(t testing.TB, c *client.Client, topic wtproto.Topic, opts client.JoinOptions) *client.Topic {
+	t.Helper()
+	top, err := c.Join(Context(t), topic, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return top
+}
+
+// Accept returns the next circuit of a topic.
+func Accept(t testing.TB, top *client.Topic) *client.Conn {
+	t.Helper()
+	conn, err := top.Accept(Context(t))
+	if err != nil {
+		t.Fatalf("Accept: %v", err)
+	}
+	return conn
+}
+
+// Context ends with the test, or when Patience has run out.
+func Context(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Eventually waits until ok reports true.
+func Eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(Patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("%s: not within %v", what, Patience)
+		case <-tick.C:
+		}
+	}
+}
+
+// Peer is a plain TCP service on loopback that hands each connection to serve, and closes it when serve returns.
+type Peer struct {
+	net.Listener
+	mu    sync.Mutex
+	conns int // guarded by mu; accepted in all
+}
+
+// Accepted returns how many connections there were.
+func (p *Peer) Accepted() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conns
+}
+
+// Listen starts a Peer that ends with the test.
+func Listen(t testing.TB, serve func(*net.TCPConn)) *Peer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Peer{Listener: l}
+	var wg sync.WaitGroup
+	open := make(map[net.Conn]struct{})
+	closed := false
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			p.mu.Lock()
+			p.conns++
+			if closed {
+				c.Close()
+			}
+			open[c] = struct{}{}
+			p.mu.Unlock()
+			wg.Go(func() {
+				serve(c.(*net.TCPConn))
+				c.Close()
+				p.mu.Lock()
+				delete(open, c)
+				p.mu.Unlock()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		p.mu.Lock()
+		closed = true
+		for c := range open {
+			c.Close()
+		}
+		p.mu.Unlock()
+		wg.Wait()
+	})
+	return p
+}
+
+// Echo is a serve of [Listen] that sends everything back, and the end of the stream too.
+func Echo(c *net.TCPConn) {
+	io.Copy(c, c)
+	c.CloseWrite()
+}
+
+// Static returns a network on which topic has the peers at addresses.
+func Static(t testing.TB, topic wtproto.Topic, addresses ...string) discovery.Network {
+	t.Helper()
+	policy, err := discovery.NewPolicy(discovery.PolicyConfig{Private: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var peers []static.Peer
+	for _, a := range addresses {
+		p, err := static.Parse(fmt.Sprintf("%v=tcp://%s", topic, a))
+		if err != nil {
+			t.Fatal(err)
+		}
+		peers = append(peers, p)
+	}
+	n, err := static.New(static.Config{Peers: peers, Policy: policy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Code returns the code in err's chain, and whether there is one.
+func Code(err error) (wtproto.Code, bool) {
+	e, ok := errors.AsType[*wtproto.Error](err)
+	if !ok {
+		return 0, false
+	}
+	return e.Code, true
+}
