@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -52,9 +53,9 @@ func (s *Server) InfoHandler() http.Handler {
 		if !getOnly(w, r) {
 			return
 		}
-		host := r.Host
-		if h, _, err := net.SplitHostPort(r.Host); err == nil {
-			host = h
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil { // no port
+			host = strings.Trim(r.Host, "[]")
 		}
 		writeJSON(w, s.Info(host))
 	})
