@@ -1,0 +1,145 @@
+package p2p
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	ma "github.com/multiformats/go-multiaddr"
+	madns "github.com/multiformats/go-multiaddr-dns"
+)
+
+// maxAddrs is how many addresses of one host are tried.
+const maxAddrs = 8
+
+// Names of the ways by which a host is found, as clients and operators see them.
+const (
+	networkDHT    = "dht"
+	networkLAN    = "lan"
+	networkStatic = "static"
+)
+
+// target is a host that was found or named.
+type target struct {
+	id      peer.ID
+	addrs   []ma.Multiaddr // may be none, where it is connected or known otherwise
+	network string         // how it was found
+	named   bool           // the operator wrote addrs
+	guess   bool           // nobody said that it is on the topic
+}
+
+// parseTarget reads what an operator wrote: the address or name of a host, TCP, and its id.
+func parseTarget(s string) (target, error) {
+	m, err := ma.NewMultiaddr(s)
+	if err != nil {
+		return target{}, err
+	}
+	addr, id := peer.SplitAddr(m)
+	if id == "" {
+		return target{}, fmt.Errorf("%s: has no /p2p/ID at its end", s)
+	}
+	_, plain := plainTCP(addr)
+	dnsaddr := len(addr) == 1 && addr[0].Code() == ma.P_DNSADDR
+	dns := len(addr) == 2 && isName(addr) && addr[1].Code() == ma.P_TCP
+	if !plain && !dnsaddr && !dns {
+		return target{}, fmt.Errorf("%s: want an address or a name, with /tcp/PORT", s)
+	}
+	return target{id: id, addrs: []ma.Multiaddr{addr}, named: true}, nil
+}
+
+// isName reports whether m begins with a name that has addresses.
+func isName(m ma.Multiaddr) bool {
+	if len(m) == 0 {
+		return false
+	}
+	switch m[0].Code() {
+	case ma.P_DNS, ma.P_DNS4, ma.P_DNS6:
+		return true
+	}
+	return false
+}
+
+// plainTCP returns the address in m where m is an IP address, TCP and nothing else but perhaps the id of the host.
+// Addresses with a zone are not: the zone of a stranger means nothing here.
+func plainTCP(m ma.Multiaddr) (netip.AddrPort, bool) {
+	if len(m) == 3 && m[2].Code() == ma.P_P2P {
+		m = m[:2]
+	}
+	if len(m) != 2 || m[1].Code() != ma.P_TCP {
+		return netip.AddrPort{}, false
+	}
+	if c := m[0].Code(); c != ma.P_IP4 && c != ma.P_IP6 {
+		return netip.AddrPort{}, false
+	}
+	ip, ok := netip.AddrFromSlice(m[0].RawValue())
+	port := m[1].RawValue()
+	if !ok || len(port) != 2 {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(ip.Unmap(), uint16(port[0])<<8|uint16(port[1])), true
+}
+
+// toMultiaddr is the inverse of plainTCP.
+func toMultiaddr(a netip.AddrPort) (ma.Multiaddr, error) {
+	family := "ip4"
+	if a.Addr().Is6() {
+		family = "ip6"
+	}
+	return ma.NewMultiaddr(fmt.Sprintf("/%s/%s/tcp/%d", family, a.Addr(), a.Port()))
+}
+
+// names resolves the names that the operator wrote.
+type names struct{ network.MultiaddrDNSResolver }
+
+// systemNames asks the resolver of the system.
+func systemNames() names { return names{swarm.ResolverFromMaDNS{Resolver: madns.DefaultResolver}} }
+
+// resolve returns the plain TCP addresses that t's addresses stand for at this moment. An error comes with those that
+// could be had.
+func (n names) resolve(ctx context.Context, t target) ([]ma.Multiaddr, error) {
+	const depth, limit = 4, 64
+	var plain []ma.Multiaddr
+	var errs []error
+	for _, m := range t.addrs {
+		found := []ma.Multiaddr{m}
+		if m[0].Code() == ma.P_DNSADDR {
+			var err error
+			if found, err = n.ResolveDNSAddr(ctx, t.id, m, depth, limit); err != nil {
+				errs = append(errs, fmt.Errorf("p2p: resolve %s: %w", m, err))
+				continue
+			}
+		}
+		for _, f := range found {
+			f, _ = peer.SplitAddr(f)
+			addrs := []ma.Multiaddr{f}
+			if len(f) == 2 && isName(f) && f[1].Code() == ma.P_TCP {
+				var err error
+				if addrs, err = n.ResolveDNSComponent(ctx, f, limit); err != nil {
+					errs = append(errs, fmt.Errorf("p2p: resolve %s: %w", f, err))
+					continue
+				}
+			}
+			for _, a := range addrs {
+				if _, ok := plainTCP(a); ok {
+					plain = append(plain, a)
+				}
+			}
+		}
+	}
+	return plain, errors.Join(errs...)
+}
+
+// noNames is the resolver that libp2p gets: a name that a stranger gave us is looked up nowhere.
+type noNames struct{}
+
+func (noNames) ResolveDNSAddr(context.Context, peer.ID, ma.Multiaddr, int, int) ([]ma.Multiaddr, error) {
+	return nil, nil
+}
+
+func (noNames) ResolveDNSComponent(context.Context, ma.Multiaddr, int) ([]ma.Multiaddr, error) {
+	return nil, nil
+}

@@ -1,0 +1,182 @@
+package p2p
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-yamux/v5"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// circuit is a stream that both hosts have agreed on. It is a [discovery.Stream].
+type circuit struct {
+	s     network.Stream // without the layer that chose the protocol
+	freed func()         // called once, when the caller is done with the circuit
+
+	ended    atomic.Bool // freed was called
+	readEnd  atomic.Bool // Read has returned io.EOF
+	writeEnd atomic.Bool // CloseWrite has succeeded
+
+	// yamux reads what is there and then tells the other side that there is room again; where the read deadline passes in
+	// between, it forgets to, for ever, and the stream stalls in the end. So its deadline is touched only under mu, and what is
+	// there is read under mu.
+	mu       sync.Mutex
+	deadline time.Time   // guarded by mu
+	passed   bool        // guarded by mu; the deadline has passed, and yamux knows
+	timer    *time.Timer // guarded by mu; calls pass, nil before the first deadline
+}
+
+var _ discovery.Stream = (*circuit)(nil)
+
+// newCircuit makes a circuit of s, whose deadlines must be unset. It counts as one with the other host until it is freed.
+func newCircuit(s network.Stream, t *ties, freed func()) *circuit {
+	id := s.Conn().RemotePeer()
+	t.addCircuit(id)
+	return &circuit{s: s, freed: func() {
+		t.dropCircuit(id)
+		freed()
+	}}
+}
+
+// Read reads what there is, and waits if there is nothing.
+func (c *circuit) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		n, err := c.read(p)
+		switch {
+		case n > 0:
+			return n, nil // an error of yamux beside bytes comes again, unless the stream has ended well by then
+		case err == nil || errors.Is(err, yamux.ErrTimeout): // the deadline was moved
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return 0, err
+		case errors.Is(err, io.EOF):
+			c.readEnd.Store(true)
+			return 0, io.EOF
+		default:
+			return 0, failure(c.s, err)
+		}
+	}
+}
+
+func (c *circuit) read(p []byte) (int, error) {
+	_, err := c.s.Read(nil) // waits
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.passed {
+		return 0, os.ErrDeadlineExceeded
+	}
+	if err != nil {
+		return 0, err
+	}
+	return c.s.Read(p)
+}
+
+// SetReadDeadline sets when a read fails.
+func (c *circuit) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deadline = t
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	left := time.Until(t)
+	if err := c.passLocked(!t.IsZero() && left <= 0); err != nil || t.IsZero() || left <= 0 {
+		return err
+	}
+	if c.timer == nil {
+		c.timer = time.AfterFunc(left, c.pass)
+	} else {
+		c.timer.Reset(left)
+	}
+	return nil
+}
+
+// pass is called when a deadline has passed, which may be one that was moved since.
+func (c *circuit) pass() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.deadline.IsZero() && time.Until(c.deadline) <= 0 {
+		_ = c.passLocked(true) // it is the stream's end that could be in the way, which Read sees
+	}
+}
+
+func (c *circuit) passLocked(passed bool) error {
+	if passed == c.passed {
+		return nil
+	}
+	c.passed = passed
+	if passed {
+		return c.s.SetReadDeadline(time.Unix(1, 0))
+	}
+	return c.s.SetReadDeadline(time.Time{})
+}
+
+// Write writes all of p, or fails.
+func (c *circuit) Write(p []byte) (int, error) {
+	n, err := c.s.Write(p)
+	if err != nil {
+		err = failure(c.s, err)
+	}
+	return n, err
+}
+
+// CloseWrite sends the end.
+func (c *circuit) CloseWrite() error {
+	if err := c.s.CloseWrite(); err != nil {
+		return failure(c.s, err)
+	}
+	c.writeEnd.Store(true)
+	return nil
+}
+
+// Reset ends both directions.
+func (c *circuit) Reset(code wtproto.Code) {
+	_ = c.s.ResetWithError(network.StreamErrorCode(code)) // a stream that has ended cannot be reset, and need not
+	c.free()
+}
+
+// Close frees the stream.
+func (c *circuit) Close() error {
+	if !c.readEnd.Load() || !c.writeEnd.Load() {
+		c.Reset(wtproto.CodeNone)
+		return nil
+	}
+	err := c.s.Close()
+	c.free()
+	return err
+}
+
+func (c *circuit) free() {
+	if c.ended.Swap(true) {
+		return
+	}
+	_ = c.SetReadDeadline(time.Time{}) // stops the timer
+	c.freed()
+}
+
+// failure returns what an error of s, other than the end and a timeout, means.
+func failure(s network.Stream, err error) *wtproto.Error {
+	if e, ok := errors.AsType[*network.StreamError](err); ok {
+		code := wtproto.Code(e.ErrorCode)
+		if e.Remote && code == wtproto.CodeNone {
+			code = wtproto.CodePeerReset
+		}
+		return &wtproto.Error{Code: code, Remote: e.Remote}
+	}
+	if e, ok := errors.AsType[*network.ConnError](err); ok && !e.Remote {
+		return &wtproto.Error{Code: wtproto.CodeShutdown, Reason: "this host has closed the connection", Err: err}
+	}
+	if errors.Is(err, network.ErrReset) && !s.Conn().IsClosed() {
+		return &wtproto.Error{Code: wtproto.CodePeerReset, Remote: true}
+	}
+	return &wtproto.Error{Code: wtproto.CodePeerGone, Reason: "the connection with the host was lost", Err: err}
+}

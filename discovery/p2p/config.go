@@ -1,0 +1,219 @@
+package p2p
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// Mode says which DHT a host is on.
+type Mode int
+
+const (
+	Off     Mode = iota // no DHT: only hosts of the LAN and configured ones
+	Private             // a DHT of our own, as a server, entered by the configured seeds
+	Public              // the Amino DHT of IPFS, as a client
+)
+
+// ParseMode reads "off", "private" or "public".
+func ParseMode(s string) (Mode, error) {
+	for m := Off; m <= Public; m++ {
+		if s == m.String() {
+			return m, nil
+		}
+	}
+	return Off, fmt.Errorf("p2p: mode %q: want off, private or public", s)
+}
+
+// String returns what [ParseMode] reads, or the number of an unknown mode.
+func (m Mode) String() string {
+	switch m {
+	case Off:
+		return "off"
+	case Private:
+		return "private"
+	case Public:
+		return "public"
+	default:
+		return fmt.Sprintf("Mode(%d)", int(m))
+	}
+}
+
+// Config sets up a [Host]. A zero field means its documented default.
+type Config struct {
+	// Key is the host's identity. Nil makes a random one.
+	Key ed25519.PrivateKey
+	// Listen are the multiaddrs to listen on, /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT; port 0 takes a free one. With
+	// none, the host can dial others and nobody can dial it.
+	Listen []string
+	// Mode is the DHT.
+	Mode Mode
+	// Seeds are the multiaddrs of hosts by which the DHT is entered, with /p2p/ID at the end, and a name (/dns, /dns4,
+	// /dns6, /dnsaddr) or an address at the front. They may always be dialed. None means the public seeds of
+	// IPFS where Mode is Public, and elsewhere that this host is where others enter.
+	Seeds []string
+	// Gateway says that the host speaks for clients. Else it is a native peer, with one endpoint, the zero value.
+	Gateway bool
+	// Policy decides which addresses are dialed; the host adds its own listen addresses to it. Required, and not to be
+	// shared by two hosts that shall connect to each other.
+	Policy *discovery.Policy
+	// Static are the multiaddrs of hosts of a topic that the operator knows, in the form of Seeds.
+	Static map[wtproto.Topic][]string
+
+	// DialTimeout is how long connecting to a host may take. Zero means 5s.
+	DialTimeout time.Duration
+	// AnswerTimeout is how long another host, or the caller of Join, may take for the first frame of a stream and for each
+	// answer. Zero means 10s.
+	AnswerTimeout time.Duration
+	// LookUpMin and LookUpEvery are the delays between two look-ups of a topic: from the first they grow twofold to the
+	// second. Zero means 500ms and 1m.
+	LookUpMin, LookUpEvery time.Duration
+	// RetryMin and RetryMax are the delays, growing likewise, before a host that failed or refused is tried again, if it is
+	// still found then. Zero means 1s and 10m.
+	RetryMin, RetryMax time.Duration
+	// SeedMin and SeedMax are the delays, growing likewise, between two attempts to enter the DHT. Zero means 1s and 1m.
+	SeedMin, SeedMax time.Duration
+	// AnnounceEvery is how often a topic is announced again. Zero means 22h on the public DHT, else 10m.
+	AnnounceEvery time.Duration
+	// RecordValidity is how long this host remembers what others announce on a private DHT. Zero means 30m.
+	RecordValidity time.Duration
+	// Hold is how long a sighting holds; it is repeated twice in that time. Zero means 10m.
+	Hold time.Duration
+	// HoldLAN is how long a host seen by [Host.HostSeen] is remembered. Zero means 90s.
+	HoldLAN time.Duration
+	// KeepAlive is how long a connection may be silent before it is asked for a sign of life, and how long that may take
+	// to come. Zero means 10s.
+	KeepAlive time.Duration
+
+	// Logger takes the log. Nil is silent.
+	Logger *slog.Logger
+}
+
+// settings are a Config that was read and found good.
+type settings struct {
+	Config
+	key    crypto.PrivKey
+	listen []ma.Multiaddr
+	seeds  []target
+	static map[wtproto.Topic][]target
+}
+
+// read returns the settings that c stands for, or every mistake in it.
+func (c Config) read() (settings, error) {
+	s := settings{Config: c, static: make(map[wtproto.Topic][]target)}
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	s.key = readKey(c.Key, fail)
+	for _, a := range c.Listen {
+		m, err := ma.NewMultiaddr(a)
+		if err != nil {
+			fail("Listen: %w", err)
+		} else if _, ok := plainTCP(m); !ok || len(m) != 2 {
+			fail("Listen: %s: want /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT", a)
+		}
+		s.listen = append(s.listen, m)
+	}
+	if c.Mode < Off || c.Mode > Public {
+		fail("Mode: %v is unknown", c.Mode)
+	}
+	if c.Policy == nil {
+		fail("Policy is required")
+	}
+	seeds := c.Seeds
+	if c.Mode == Public && len(seeds) == 0 {
+		seeds = publicSeeds()
+	}
+	for _, a := range seeds {
+		t, err := parseTarget(a)
+		if err != nil {
+			fail("Seeds: %w", err)
+		}
+		s.seeds = append(s.seeds, t)
+	}
+	for topic, addrs := range c.Static {
+		for _, a := range addrs {
+			t, err := parseTarget(a)
+			if err != nil {
+				fail("Static: %w", err)
+			}
+			t.network = networkStatic
+			s.static[topic] = append(s.static[topic], t)
+		}
+	}
+	announce := 10 * time.Minute
+	if c.Mode == Public {
+		announce = 22 * time.Hour // the public DHT keeps a record for 48 h
+	}
+	for _, d := range []struct {
+		name string
+		d    *time.Duration
+		def  time.Duration
+	}{
+		{"DialTimeout", &s.DialTimeout, 5 * time.Second},
+		{"AnswerTimeout", &s.AnswerTimeout, 10 * time.Second},
+		{"LookUpMin", &s.LookUpMin, 500 * time.Millisecond},
+		{"LookUpEvery", &s.LookUpEvery, time.Minute},
+		{"RetryMin", &s.RetryMin, time.Second},
+		{"RetryMax", &s.RetryMax, 10 * time.Minute},
+		{"SeedMin", &s.SeedMin, time.Second},
+		{"SeedMax", &s.SeedMax, time.Minute},
+		{"AnnounceEvery", &s.AnnounceEvery, announce},
+		{"RecordValidity", &s.RecordValidity, 30 * time.Minute},
+		{"Hold", &s.Hold, 10 * time.Minute},
+		{"HoldLAN", &s.HoldLAN, 90 * time.Second},
+		{"KeepAlive", &s.KeepAlive, 10 * time.Second},
+	} {
+		if *d.d < 0 {
+			fail("%s is negative", d.name)
+		}
+		if *d.d == 0 {
+			*d.d = d.def
+		}
+	}
+	for _, d := range []struct {
+		name     string
+		min, max time.Duration
+	}{
+		{"LookUpEvery", s.LookUpMin, s.LookUpEvery},
+		{"RetryMax", s.RetryMin, s.RetryMax},
+		{"SeedMax", s.SeedMin, s.SeedMax},
+	} {
+		if d.max < d.min {
+			fail("%s is %v, less than the delay that it grows from, %v", d.name, d.max, d.min)
+		}
+	}
+	if s.Logger == nil {
+		s.Logger = slog.New(slog.DiscardHandler)
+	}
+	return s, errors.Join(errs...)
+}
+
+// readKey returns k for libp2p, or a random key.
+func readKey(k ed25519.PrivateKey, fail func(string, ...any)) crypto.PrivKey {
+	if k == nil {
+		_, random, err := ed25519.GenerateKey(nil)
+		if err != nil {
+			fail("Key: %w", err)
+			return nil
+		}
+		k = random
+	}
+	if len(k) != ed25519.PrivateKeySize {
+		fail("Key has %d bytes, want %d", len(k), ed25519.PrivateKeySize)
+		return nil
+	}
+	key, err := crypto.UnmarshalEd25519PrivateKey(k)
+	if err != nil {
+		fail("Key: %w", err)
+	}
+	return key
+}

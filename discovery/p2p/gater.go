@@ -1,0 +1,92 @@
+package p2p
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// gater puts every address that libp2p is about to dial to the policy, whoever asked for it. An address is trusted as
+// configured or as of the LAN only together with the id of the host that was named or seen there.
+type gater struct {
+	policy *discovery.Policy
+	lan    *lan
+
+	mu    sync.Mutex
+	named map[peer.ID][]netip.AddrPort // guarded by mu; what the operator's multiaddrs stand for
+}
+
+func newGater(p *discovery.Policy, l *lan) *gater {
+	return &gater{policy: p, lan: l, named: make(map[peer.ID][]netip.AddrPort)}
+}
+
+// name says that the operator means addrs by a host. It adds to what was said before, as seeds and static peers may name
+// the same host, and keeps the latest 64.
+func (g *gater) name(id peer.ID, addrs []ma.Multiaddr) {
+	const limit = 64
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := g.named[id]
+	for _, m := range addrs {
+		if a, ok := plainTCP(m); ok && !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	g.named[id] = all[max(0, len(all)-limit):]
+}
+
+// check returns nil where addr may be dialed for host id.
+func (g *gater) check(id peer.ID, m ma.Multiaddr) error {
+	addr, ok := plainTCP(m)
+	if !ok {
+		return wtproto.Errorf(wtproto.CodeForbidden, "%s is not an IP address with TCP", m)
+	}
+	g.mu.Lock()
+	named := slices.Contains(g.named[id], addr)
+	g.mu.Unlock()
+	if named {
+		return g.policy.Check(discovery.SourceConfigured, addr)
+	}
+	err := g.policy.Check(discovery.SourcePublic, addr)
+	if err != nil && g.lan.has(id, addr) {
+		return g.policy.Check(discovery.SourceLAN, addr)
+	}
+	return err
+}
+
+// dialable returns those of addrs that may be dialed for host id, at most maxAddrs, and why the others may not.
+func (g *gater) dialable(id peer.ID, addrs []ma.Multiaddr) (good []ma.Multiaddr, refused error) {
+	for _, m := range addrs {
+		if err := g.check(id, m); err != nil {
+			refused = err
+		} else if good = append(good, m); len(good) == maxAddrs {
+			break
+		}
+	}
+	return good, refused
+}
+
+// InterceptPeerDial allows all hosts: it is addresses that are dangerous.
+func (g *gater) InterceptPeerDial(peer.ID) bool { return true }
+
+// InterceptAddrDial asks the policy.
+func (g *gater) InterceptAddrDial(id peer.ID, m ma.Multiaddr) bool { return g.check(id, m) == nil }
+
+// InterceptAccept allows all that the resource manager allows.
+func (g *gater) InterceptAccept(network.ConnMultiaddrs) bool { return true }
+
+// InterceptSecured asks the policy once more about what was dialed.
+func (g *gater) InterceptSecured(d network.Direction, id peer.ID, c network.ConnMultiaddrs) bool {
+	return d == network.DirInbound || g.check(id, c.RemoteMultiaddr()) == nil
+}
+
+// InterceptUpgraded allows all.
+func (g *gater) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }

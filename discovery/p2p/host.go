@@ -1,0 +1,266 @@
+package p2p
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// Host is a libp2p host that is on topics. It is a [discovery.Network]; its methods may be called by several goroutines
+// at once.
+type Host struct {
+	// constant after Listen
+	settings
+	id     peer.ID
+	libp2p host.Host
+	gater  *gater
+	lan    *lan
+	ties   *ties
+	table  *table // nil where Mode is Off
+	names  names
+	decoy  wtproto.Topic // to check the proofs of topics that we are not on
+	log    *slog.Logger
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // of table.run
+	serves gate           // of streams that others open
+	closed func() error   // Close, once
+
+	mu       sync.Mutex
+	topics   map[[32]byte]*topic // guarded by mu; by digest
+	circuits map[pair]*inbound   // guarded by mu; those that others opened, from OPEN to the end
+}
+
+var _ discovery.Network = (*Host)(nil)
+
+// Listen starts a host. Its error holds every mistake in cfg, or says which address cannot be listened on. Nothing that it
+// starts waits for another host: [Host.Err] says whether the DHT is reached. The caller closes the host.
+func Listen(cfg Config) (*Host, error) {
+	s, err := cfg.read()
+	if err != nil {
+		return nil, fmt.Errorf("p2p: config: %w", err)
+	}
+	h := &Host{
+		settings: s,
+		lan:      newLAN(s.HoldLAN),
+		names:    systemNames(),
+		topics:   make(map[[32]byte]*topic),
+		circuits: make(map[pair]*inbound),
+	}
+	h.gater = newGater(s.Policy, h.lan)
+	rand.Read(h.decoy[:])
+	if h.libp2p, err = newLibp2p(s, h.gater); err != nil {
+		return nil, err
+	}
+	h.id = h.libp2p.ID()
+	h.log = s.Logger.With("host", h.id.String())
+	h.ties = newTies(h.libp2p.ConnManager())
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.closed = sync.OnceValue(h.close)
+	if err := h.start(); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	return h, nil
+}
+
+func (h *Host) start() error {
+	h.libp2p.SetStreamHandler(wtproto.HostProtocol, h.serve)
+	if h.Mode != Off {
+		var err error
+		if h.table, err = newTable(h.libp2p, h.settings, h.gater, h.lan, h.connect); err != nil {
+			return err
+		}
+	}
+	for _, m := range h.listen {
+		if err := h.libp2p.Network().Listen(m); err != nil {
+			return fmt.Errorf("p2p: listen on %s: %w", m, err)
+		}
+	}
+	for _, m := range h.libp2p.Network().ListenAddresses() {
+		if a, ok := plainTCP(m); ok {
+			h.Policy.AddOwn(a)
+		}
+	}
+	if h.table != nil {
+		h.wg.Go(func() { h.table.run(h.ctx) })
+	}
+	return nil
+}
+
+// Name returns "dht". The peers of a host are of the networks "dht", "lan" and "static", by how their host was found.
+func (h *Host) Name() string { return networkDHT }
+
+// ID returns the host's peer id as text.
+func (h *Host) ID() string { return h.id.String() }
+
+// Addrs returns the multiaddrs, with /p2p/ID, by which others reach the host at this moment.
+func (h *Host) Addrs() []string {
+	var s []string
+	for _, m := range h.libp2p.Addrs() {
+		s = append(s, fmt.Sprintf("%s/p2p/%s", m, h.id))
+	}
+	return s
+}
+
+// Port returns the TCP port of the first address that the host listens on, or 0.
+func (h *Host) Port() int {
+	if len(h.listen) == 0 {
+		return 0
+	}
+	want, _ := plainTCP(h.listen[0])
+	for _, m := range h.libp2p.Network().ListenAddresses() {
+		if a, ok := plainTCP(m); ok && a.Addr() == want.Addr() && (a.Port() == want.Port() || want.Port() == 0) {
+			return int(a.Port())
+		}
+	}
+	return 0
+}
+
+// Err returns why the host is not in its DHT, an [*wtproto.Error] in its chain, or nil: also while it is still entering, where
+// Mode is Off, and where no seeds are configured, as such a host is where others enter.
+func (h *Host) Err() error {
+	if h.table == nil || len(h.seeds) == 0 {
+		return nil
+	}
+	_, err, _ := h.table.status.get()
+	return err
+}
+
+// HostSeen says that the host with id, in text, was seen on the LAN at addrs just now. It is asked about our topics, and
+// used to enter a private DHT. An id that is none is ignored. HostSeen never blocks.
+func (h *Host) HostSeen(id string, addrs []netip.AddrPort) {
+	p, err := peer.Decode(id)
+	if err != nil || p == h.id {
+		return
+	}
+	h.lan.saw(p, addrs)
+	if h.table != nil && h.table.empty() {
+		wake(h.table.hint)
+	}
+	seen, _ := h.lan.target(p)
+	h.mu.Lock()
+	topics := make([]*topic, 0, len(h.topics))
+	for _, t := range h.topics {
+		topics = append(topics, t)
+	}
+	h.mu.Unlock()
+	for _, t := range topics {
+		if state, _ := t.presence.State(); state.LookUp {
+			t.found(seen)
+		}
+	}
+}
+
+// Close ends all joins, all circuits and all connections, and waits for its goroutines. It may be called more than once.
+func (h *Host) Close() error { return h.closed() }
+
+func (h *Host) close() error {
+	h.cancel()
+	h.mu.Lock()
+	topics := h.topics
+	h.topics = nil
+	h.mu.Unlock()
+	for _, t := range topics {
+		t.end()
+	}
+	h.wg.Wait()
+	h.serves.shut()
+	var err error
+	if h.table != nil {
+		err = h.table.close()
+	}
+	err = errors.Join(err, h.libp2p.Close()) // resets all streams
+	h.serves.close()
+	return err
+}
+
+// connect makes sure that there is a connection with the host of t.
+func (h *Host) connect(ctx context.Context, t target) error {
+	if h.libp2p.Network().Connectedness(t.id) == network.Connected {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.DialTimeout)
+	defer cancel()
+	addrs := t.addrs
+	if t.named {
+		var err error
+		if addrs, err = h.names.resolve(ctx, t); len(addrs) == 0 && err != nil {
+			return unreachable(t.id, err)
+		}
+		h.gater.name(t.id, addrs)
+	}
+	good, refused := h.gater.dialable(t.id, append(addrs[:len(addrs):len(addrs)], h.libp2p.Peerstore().Addrs(t.id)...))
+	switch {
+	case len(good) > 0:
+	case refused != nil:
+		return fmt.Errorf("p2p: host %s: %w", t.id, refused)
+	default:
+		return unreachable(t.id, errors.New("no address is known"))
+	}
+	h.libp2p.Peerstore().AddAddrs(t.id, good, peerstore.TempAddrTTL)
+	// Direct, so that libp2p's own memory of failures, which is longer than ours, does not count.
+	if _, err := h.libp2p.Network().DialPeer(network.WithForceDirectDial(ctx, "asked for"), t.id); err != nil {
+		return unreachable(t.id, err)
+	}
+	return nil
+}
+
+// unreachable returns the error for a host that no connection could be made with.
+func unreachable(id peer.ID, err error) error {
+	if d, ok := errors.AsType[*swarm.DialError](err); ok && len(d.DialErrors) > 0 {
+		err = fmt.Errorf("%s: %w", d.DialErrors[0].Address, d.DialErrors[0].Cause) // on one line
+	}
+	return &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "host " + id.String(), Err: err}
+}
+
+// isStatic reports whether the operator wrote that id is on the topic.
+func (h *Host) isStatic(key wtproto.Topic, id peer.ID) bool {
+	for _, t := range h.static[key] {
+		if t.id == id {
+			return true
+		}
+	}
+	return false
+}
+
+// networkOf returns by which network a host counts as found that found us.
+func (h *Host) networkOf(key wtproto.Topic, id peer.ID) string {
+	if h.isStatic(key, id) {
+		return networkStatic
+	}
+	if _, ok := h.lan.target(id); ok {
+		return networkLAN
+	}
+	return networkDHT
+}
+
+// locate asks the DHT where t is, if that is not known.
+func (h *Host) locate(ctx context.Context, t *target) error {
+	switch {
+	case h.table == nil, len(t.addrs) > 0, len(h.libp2p.Peerstore().Addrs(t.id)) > 0:
+		return nil
+	case h.libp2p.Network().Connectedness(t.id) == network.Connected:
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
+	defer cancel()
+	addrs, err := h.table.whereIs(ctx, t.id)
+	if err != nil {
+		return unreachable(t.id, err)
+	}
+	t.addrs = addrs
+	return nil
+}

@@ -1,0 +1,132 @@
+package p2p
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/libp2p/go-libp2p/p2p/security/noise"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"github.com/libp2p/go-libp2p/x/rate"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+const (
+	// StreamWindow is how much unread data of one circuit a host holds at most, in bytes. It begins with a quarter, and
+	// grows while the circuit is read fast.
+	StreamWindow = 1 << 20
+	// MaxStreams is how many streams, of circuits and meetings together, another host may have open to this one.
+	MaxStreams = 2048
+
+	maxConns        = 4096 // each way
+	maxConnsAddress = 64   // in from an IPv4 address or an IPv6 /56
+	// lowWater and highWater are between which numbers the connection manager keeps connections without circuits.
+	lowWater, highWater = 512, 768
+)
+
+// newLibp2p returns a libp2p host that does not listen yet.
+func newLibp2p(s settings, g *gater) (host.Host, error) {
+	resources, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits()),
+		rcmgr.WithMetricsDisabled(),
+		rcmgr.WithLimitPerSubnet(
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: maxConnsAddress}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: maxConnsAddress}, {PrefixLength: 48, ConnCount: 8 * maxConnsAddress}},
+		),
+		rcmgr.WithConnRateLimiters(connRate()))
+	if err != nil {
+		return nil, fmt.Errorf("p2p: resource manager: %w", err)
+	}
+	conns, err := connmgr.NewConnManager(lowWater, highWater)
+	if err != nil {
+		resources.Close()
+		return nil, fmt.Errorf("p2p: connection manager: %w", err)
+	}
+	transport := []any{tcp.WithConnectionTimeout(s.DialTimeout)}
+	if s.Mode != Public {
+		// Dialing from the listen port shows others behind which address we are, which matters on the public DHT only.
+		// Two hosts that dial each other that way at the same moment get one TCP connection of which both are the client.
+		transport = append(transport, tcp.DisableReuseport())
+	}
+	h, err := libp2p.New(
+		libp2p.Identity(s.key),
+		libp2p.UserAgent("swarmgate"),
+		libp2p.NoListenAddrs,
+		libp2p.Transport(tcp.NewTCPTransport, transport...),
+		libp2p.Security(noise.ID, noise.New),
+		libp2p.Muxer(yamux.ID, newMuxer(s.KeepAlive)),
+		libp2p.ConnectionGater(g),
+		libp2p.ResourceManager(resources),
+		libp2p.ConnectionManager(conns),
+		libp2p.MultiaddrResolver(noNames{}),
+		libp2p.DialRanker(rankDials),
+		libp2p.WithDialTimeout(s.DialTimeout),
+		libp2p.DisableRelay(),
+		libp2p.ForceReachabilityPublic(), // asks nobody to dial back
+		libp2p.DisableMetrics(),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("p2p: %w", err)
+	}
+	return h, nil
+}
+
+// newMuxer returns yamux with a bounded window.
+func newMuxer(keepAlive time.Duration) *yamux.Transport {
+	t := *yamux.DefaultTransport
+	t.MaxStreamWindowSize = StreamWindow
+	t.KeepAliveInterval = keepAlive
+	t.ConnectionWriteTimeout = keepAlive // also the wait for the answer
+	return &t
+}
+
+// limits are what one host and all hosts together may have open. Memory is not counted here: yamux drops a whole
+// connection when the count says that there is none, so it is streams that are limited, each of which holds
+// at most StreamWindow.
+func limits() rcmgr.ConcreteLimitConfig {
+	const others = 64 // streams of a protocol that is not ours
+	return rcmgr.PartialLimitConfig{
+		System:              rcmgr.ResourceLimits{ConnsInbound: maxConns, ConnsOutbound: maxConns, StreamsInbound: 32 * MaxStreams},
+		Transient:           rcmgr.ResourceLimits{ConnsInbound: maxConns / 8, StreamsInbound: 2 * MaxStreams},
+		PeerDefault:         rcmgr.ResourceLimits{ConnsInbound: 8, ConnsOutbound: 8, StreamsInbound: MaxStreams + 4*others},
+		ProtocolDefault:     rcmgr.ResourceLimits{StreamsInbound: MaxStreams},
+		ProtocolPeerDefault: rcmgr.ResourceLimits{StreamsInbound: others},
+		Protocol: map[protocol.ID]rcmgr.ResourceLimits{
+			wtproto.HostProtocol: {StreamsInbound: rcmgr.Unlimited},
+		},
+		ProtocolPeer: map[protocol.ID]rcmgr.ResourceLimits{
+			wtproto.HostProtocol: {StreamsInbound: MaxStreams, StreamsOutbound: MaxStreams},
+		},
+	}.Build(rcmgr.InfiniteLimits)
+}
+
+// connRate is how fast one address may connect. Loopback may always.
+func connRate() *rate.Limiter {
+	limit := rate.Limit{RPS: 4, Burst: 2 * maxConnsAddress}
+	return &rate.Limiter{
+		NetworkPrefixLimits: []rate.PrefixLimit{
+			{Prefix: netip.MustParsePrefix("127.0.0.0/8")},
+			{Prefix: netip.MustParsePrefix("::1/128")},
+		},
+		SubnetRateLimiter: rate.SubnetLimiter{
+			IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: limit}},
+			IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 56, Limit: limit}},
+			GracePeriod:      time.Minute,
+		},
+	}
+}
+
+// rankDials orders the addresses of one host, which have passed the gater, and cuts what is more than maxAddrs.
+func rankDials(addrs []ma.Multiaddr) []network.AddrDelay {
+	ranked := swarm.DefaultDialRanker(addrs)
+	return ranked[:min(len(ranked), maxAddrs)]
+}

@@ -1,0 +1,201 @@
+package p2p
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// pair names a circuit that another host opened: there is one between two endpoints.
+type pair struct {
+	digest   [32]byte
+	host     peer.ID
+	from, to wtproto.EndpointID
+}
+
+// opens reports whether host a opens the circuits between a and b: a gateway toward a native peer, and among equals the
+// one with the smaller id.
+func opens(aGateway bool, a peer.ID, bGateway bool, b peer.ID) bool {
+	if aGateway != bGateway {
+		return aGateway
+	}
+	return a < b
+}
+
+// open opens a circuit from our endpoint from to endpoint to of host id.
+func (h *Host) open(ctx context.Context, key wtproto.Topic, id peer.ID, from, to wtproto.EndpointID) (discovery.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, h.AnswerTimeout)
+	defer cancel()
+	s, err := h.openStream(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { reset(s, wtproto.CodeWithdrawn) })
+	err = h.askOpen(s, key, id, from, to)
+	if !stop() {
+		return nil, &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "no answer to OPEN", Err: ctx.Err()}
+	}
+	if err != nil {
+		reset(s, codeOf(err))
+		return nil, err
+	}
+	return newCircuit(s.Stream, h.ties, func() {}), nil
+}
+
+// askOpen sends OPEN and waits for the answer.
+func (h *Host) askOpen(s stream, key wtproto.Topic, id peer.ID, from, to wtproto.EndpointID) error {
+	ask := wtproto.Open{Digest: key.Digest(), Proof: h.prove(key, wtproto.ProofOpen, id), From: from, To: to}
+	if err := s.write(ask.Append(nil), h.AnswerTimeout); err != nil {
+		return answerError(s, "OPEN", err)
+	}
+	payload, err := await(wtproto.NewReader(s.rw), wtproto.TypeOpened)
+	if err != nil {
+		return answerError(s, "OPEN", err)
+	}
+	answer, err := wtproto.ParseOpened(payload)
+	switch {
+	case err != nil:
+		return fmt.Errorf("p2p: %w", err)
+	case answer.Code != wtproto.CodeNone:
+		return &wtproto.Error{Code: answer.Code, Remote: true, Reason: "OPEN was refused"}
+	case !key.VerifyProof(answer.Proof, wtproto.ProofOpened, []byte(id), []byte(h.id)):
+		return wtproto.Errorf(wtproto.CodeForbidden, "OPENED: the proof is wrong")
+	}
+	return nil
+}
+
+// serveOpen answers OPEN with what the caller of Join says.
+func (h *Host) serveOpen(s stream, o wtproto.Open) {
+	id := s.Conn().RemotePeer()
+	t := h.proven(o.Digest, wtproto.ProofOpen, o.Proof, id)
+	if t == nil || !t.gate.enter() {
+		h.refuseOpen(s, wtproto.CodeForbidden)
+		return
+	}
+	defer t.gate.leave()
+	state, _ := t.presence.State()
+	switch gateway := o.From != (wtproto.EndpointID{}); {
+	case opens(h.Gateway, h.id, gateway, id):
+		h.refuseOpen(s, wtproto.CodeProtocol)
+		return
+	case !slices.Contains(state.Endpoints, o.To):
+		h.refuseOpen(s, wtproto.CodePeerUnreachable)
+		return
+	}
+	in := &inbound{h: h, s: s, key: t.key, pair: pair{o.Digest, id, o.From, o.To}, answered: make(chan struct{})}
+	if older := h.replace(in); older != nil {
+		older.end(wtproto.CodeReplaced)
+	}
+	t.opened(in)
+	timer := time.NewTimer(h.AnswerTimeout)
+	defer timer.Stop()
+	select {
+	case <-in.answered:
+	case <-timer.C:
+		in.Refuse(wtproto.CodeBusy)
+	case <-t.ctx.Done():
+		in.Refuse(wtproto.CodeLeft)
+	}
+	if code, refused := in.refusal(); refused {
+		h.forget(in)
+		h.refuseOpen(s, code)
+	}
+}
+
+// refuseOpen answers OPEN with code, and ends the stream.
+func (h *Host) refuseOpen(s stream, code wtproto.Code) {
+	if err := s.write(wtproto.Opened{Code: code}.Append(nil), h.AnswerTimeout); err != nil {
+		reset(s, code)
+		return
+	}
+	_ = s.Close() // after the answer
+}
+
+// replace makes in the circuit of its pair, and returns the one that was.
+func (h *Host) replace(in *inbound) *inbound {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	older := h.circuits[in.pair]
+	h.circuits[in.pair] = in
+	return older
+}
+
+// forget says that in has ended.
+func (h *Host) forget(in *inbound) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.circuits[in.pair] == in {
+		delete(h.circuits, in.pair)
+	}
+}
+
+// inbound is a circuit that another host asked for. It is a [discovery.Inbound].
+type inbound struct {
+	h        *Host
+	s        stream
+	key      wtproto.Topic
+	pair     pair
+	answered chan struct{} // closed by the first answer
+
+	mu      sync.Mutex
+	done    bool         // guarded by mu; there was an answer
+	refused bool         // guarded by mu; which was no
+	code    wtproto.Code // guarded by mu; with this code
+}
+
+var _ discovery.Inbound = (*inbound)(nil)
+
+// answer notes the answer, and reports whether it is the first.
+func (in *inbound) answer(refused bool, code wtproto.Code) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.done {
+		return false
+	}
+	in.done, in.refused, in.code = true, refused, code
+	close(in.answered)
+	return true
+}
+
+// refusal returns whether the answer was no, and with what code.
+func (in *inbound) refusal() (wtproto.Code, bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.code, in.refused
+}
+
+// To returns our endpoint.
+func (in *inbound) To() wtproto.EndpointID { return in.pair.to }
+
+// Refuse says no, unless there was an answer. It does not block.
+func (in *inbound) Refuse(code wtproto.Code) { in.answer(true, code) }
+
+// Accept says yes, unless there was an answer.
+func (in *inbound) Accept() (discovery.Stream, error) {
+	if !in.answer(false, wtproto.CodeNone) {
+		code, _ := in.refusal()
+		return nil, wtproto.Errorf(code, "the circuit was answered before")
+	}
+	c := newCircuit(in.s.Stream, in.h.ties, func() { in.h.forget(in) })
+	yes := wtproto.Opened{Proof: in.h.prove(in.key, wtproto.ProofOpened, in.pair.host)}
+	if err := in.s.write(yes.Append(nil), in.h.AnswerTimeout); err != nil {
+		err = answerError(in.s, "OPENED", err)
+		c.Reset(codeOf(err))
+		return nil, err
+	}
+	return c, nil
+}
+
+// end ends the circuit, whatever it has become.
+func (in *inbound) end(code wtproto.Code) {
+	if !in.answer(true, code) {
+		reset(in.s, code)
+	}
+}

@@ -1,0 +1,185 @@
+package p2p
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-yamux/v5"
+	multistream "github.com/multiformats/go-multistream"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// stream is one with another host whose first frame is on its way. What is read and written goes through rw until
+// the other host has answered.
+type stream struct {
+	network.Stream
+	rw io.ReadWriter
+}
+
+// open opens a stream on the connection that there is with id.
+func (h *Host) openStream(ctx context.Context, id peer.ID) (stream, error) {
+	s, err := h.libp2p.Network().NewStream(network.WithNoDial(ctx, "the hosts have met"), id)
+	if err != nil {
+		return stream{}, unreachable(id, err)
+	}
+	if err := s.SetProtocol(wtproto.HostProtocol); err != nil {
+		_ = s.Reset()
+		return stream{}, &wtproto.Error{Code: wtproto.CodeCircuitLimit, Reason: "host " + id.String(), Err: err}
+	}
+	// Saying which protocol it is and sending the first frame are one packet.
+	return stream{s, multistream.NewMSSelect(s, protocol.ID(wtproto.HostProtocol))}, nil
+}
+
+// write writes one frame, for which the other side has to make room within d.
+func (s stream) write(frame []byte, d time.Duration) error {
+	if err := s.SetWriteDeadline(time.Now().Add(d)); err != nil {
+		return err
+	}
+	if _, err := s.rw.Write(frame); err != nil {
+		return err
+	}
+	return s.SetWriteDeadline(time.Time{})
+}
+
+// reset ends s in both directions.
+func reset(s network.Stream, code wtproto.Code) {
+	_ = s.ResetWithError(network.StreamErrorCode(code)) // a stream that has ended cannot be reset, and need not
+}
+
+// await reads frames until one of type want, and returns its payload. Frames that nobody knows are skipped.
+func await(r *wtproto.Reader, want wtproto.Type) ([]byte, error) {
+	for {
+		typ, payload, err := r.Next()
+		switch {
+		case err != nil:
+			return nil, err
+		case typ == want:
+			return payload, nil
+		case known(typ):
+			return nil, wtproto.Errorf(wtproto.CodeProtocol, "frame 0x%x where 0x%x was due", typ, want)
+		}
+	}
+}
+
+// known reports whether t is a frame of this protocol.
+func known(t wtproto.Type) bool { return t >= wtproto.TypeMeet && t <= wtproto.TypeOpened }
+
+// answerError returns what it means that an answer on s could not be had.
+func answerError(s network.Stream, frame string, err error) error {
+	if e, ok := errors.AsType[*wtproto.Error](err); ok {
+		return fmt.Errorf("p2p: %s: %w", frame, e)
+	}
+	if errors.Is(err, multistream.ErrNotSupported[protocol.ID]{}) {
+		return notSpoken(frame)
+	}
+	if errors.Is(err, yamux.ErrTimeout) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "no answer to " + frame, Err: err}
+	}
+	e := failure(s, err)
+	switch uint32(e.Code) {
+	case uint32(network.StreamProtocolNegotiationFailed):
+		return notSpoken(frame)
+	case uint32(network.StreamResourceLimitExceeded):
+		e = &wtproto.Error{Code: wtproto.CodeCircuitLimit, Remote: true}
+	}
+	e.Reason = "no answer to " + frame
+	return e
+}
+
+func notSpoken(frame string) error {
+	return wtproto.Errorf(wtproto.CodeProtocol, "%s: the host does not speak %s", frame, wtproto.HostProtocol)
+}
+
+// codeOf returns the code that says err on the wire.
+func codeOf(err error) wtproto.Code {
+	switch e, ok := errors.AsType[*wtproto.Error](err); {
+	case ok:
+		return e.Code
+	case errors.Is(err, yamux.ErrTimeout):
+		return wtproto.CodeIdle
+	case errors.Is(err, io.EOF):
+		return wtproto.CodeNone
+	default:
+		return wtproto.CodeProtocol
+	}
+}
+
+// serve handles a stream that another host opened, until it has become a circuit or has ended.
+func (h *Host) serve(s network.Stream) {
+	if !h.serves.enter() {
+		reset(s, wtproto.CodeShutdown)
+		return
+	}
+	defer h.serves.leave()
+	id := s.Conn().RemotePeer()
+	if !h.ties.addPending(id) {
+		reset(s, wtproto.CodeBusy)
+		return
+	}
+	serve, err := h.first(stream{s, s})
+	if err != nil {
+		h.ties.dropPending(id)
+		h.log.Debug("stream refused", "peer", id.String(), "error", err)
+		reset(s, codeOf(err))
+		return
+	}
+	serve()
+}
+
+// first reads the first frame of s, and returns what is to be done, which ends with dropPending.
+func (h *Host) first(s stream) (serve func(), err error) {
+	if err := s.SetReadDeadline(time.Now().Add(h.AnswerTimeout)); err != nil {
+		return nil, err
+	}
+	r := wtproto.NewReader(s.rw)
+	typ, payload, err := r.Next()
+	if err != nil {
+		return nil, fmt.Errorf("p2p: first frame: %w", err)
+	}
+	if err := s.SetReadDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	id := s.Conn().RemotePeer()
+	switch typ {
+	case wtproto.TypeMeet:
+		m, err := wtproto.ParseMeet(payload)
+		return func() {
+			h.ties.dropPending(id)
+			h.serveMeet(s, r, m)
+		}, err
+	case wtproto.TypeOpen:
+		o, err := wtproto.ParseOpen(payload)
+		return func() {
+			defer h.ties.dropPending(id)
+			h.serveOpen(s, o)
+		}, err
+	}
+	return nil, wtproto.Errorf(wtproto.CodeProtocol, "frame 0x%x begins a stream", typ)
+}
+
+// proven returns the topic with digest, if we are on it and proof shows that id is. It works as much where we are not.
+func (h *Host) proven(digest [32]byte, label wtproto.ProofLabel, proof [32]byte, id peer.ID) *topic {
+	h.mu.Lock()
+	t := h.topics[digest]
+	h.mu.Unlock()
+	key := h.decoy
+	if t != nil {
+		key = t.key
+	}
+	if !key.VerifyProof(proof, label, []byte(id), []byte(h.id)) {
+		return nil
+	}
+	return t
+}
+
+// prove returns our proof for id.
+func (h *Host) prove(key wtproto.Topic, label wtproto.ProofLabel, id peer.ID) [32]byte {
+	return key.Proof(label, []byte(h.id), []byte(id))
+}

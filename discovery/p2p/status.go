@@ -1,0 +1,40 @@
+package p2p
+
+import "sync"
+
+// status is whether something works, for those who wait for it to change. Any number of goroutines may use it.
+type status struct {
+	mu      sync.Mutex
+	works   bool          // guarded by mu
+	err     error         // guarded by mu; why it does not, nil while that is not known
+	changed chan struct{} // guarded by mu; closed when works or err becomes another
+}
+
+func newStatus() *status { return &status{changed: make(chan struct{})} }
+
+// set says that it works, where err is nil, or why not. It reports whether that is news.
+func (s *status) set(err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if works := err == nil; works == s.works && text(err) == text(s.err) {
+		return false
+	}
+	s.works, s.err = err == nil, err
+	close(s.changed)
+	s.changed = make(chan struct{})
+	return true
+}
+
+// get returns whether it works, why not, and a channel that is closed when this changes.
+func (s *status) get() (works bool, err error, changed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.works, s.err, s.changed
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

@@ -1,0 +1,128 @@
+package p2p
+
+import (
+	"sync"
+
+	"github.com/libp2p/go-libp2p/core/connmgr"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+const (
+	maxMeetings   = 1024 // streams that one host has sent MEET on, over all topics
+	maxPending    = 256  // streams of one host that have not said what they are, or wait for our answer
+	maxPendingAll = 1024 // such streams of all hosts together: each may hold what fits into a first window
+	meetingValue  = 50   // for the connection manager; a DHT host far from us has 5
+	tagCircuit    = "swarmgate/circuit"
+	tagMeeting    = "swarmgate/meeting"
+)
+
+// ties counts what this host has with each other host, within limits, and tells the connection manager: it keeps hosts with
+// circuits whatever happens, and those with meetings as long as it can.
+type ties struct {
+	conns connmgr.ConnManager
+
+	mu       sync.Mutex
+	circuits map[peer.ID]int // guarded by mu, like all below
+	meetings map[peer.ID]int
+	inbound  map[peer.ID]int // those of the meetings that the other host began
+	pending  map[peer.ID]int
+	allPend  int
+}
+
+func newTies(c connmgr.ConnManager) *ties {
+	return &ties{
+		conns:    c,
+		circuits: make(map[peer.ID]int), meetings: make(map[peer.ID]int),
+		inbound: make(map[peer.ID]int), pending: make(map[peer.ID]int),
+	}
+}
+
+// add changes a count by one, removes it at zero, and returns it.
+func add(m map[peer.ID]int, id peer.ID, n int) int {
+	m[id] += n
+	if m[id] == 0 {
+		delete(m, id)
+		return 0
+	}
+	return m[id]
+}
+
+// addCircuit notes a circuit with id.
+func (t *ties) addCircuit(id peer.ID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if add(t.circuits, id, 1) == 1 {
+		t.conns.Protect(id, tagCircuit)
+	}
+}
+
+// dropCircuit notes the end of one.
+func (t *ties) dropCircuit(id peer.ID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if add(t.circuits, id, -1) == 0 {
+		t.conns.Unprotect(id, tagCircuit)
+	}
+}
+
+// addMeeting notes a meeting with id, which is refused where the other host began it and has too many.
+func (t *ties) addMeeting(id peer.ID, ours bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !ours {
+		if t.inbound[id] >= maxMeetings {
+			return false
+		}
+		add(t.inbound, id, 1)
+	}
+	if add(t.meetings, id, 1) == 1 {
+		t.conns.TagPeer(id, tagMeeting, meetingValue)
+	}
+	return true
+}
+
+// dropMeeting notes the end of one.
+func (t *ties) dropMeeting(id peer.ID, ours bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !ours {
+		add(t.inbound, id, -1)
+	}
+	if add(t.meetings, id, -1) == 0 {
+		t.conns.UntagPeer(id, tagMeeting)
+	}
+}
+
+// addPending notes a stream of id that is not what it will be yet, which is refused where there are too many.
+func (t *ties) addPending(id peer.ID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pending[id] >= maxPending || t.allPend >= maxPendingAll {
+		return false
+	}
+	add(t.pending, id, 1)
+	t.allPend++
+	return true
+}
+
+// dropPending notes that it is, or is no more.
+func (t *ties) dropPending(id peer.ID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	add(t.pending, id, -1)
+	t.allPend--
+}
+
+// met returns up to n hosts with meetings.
+func (t *ties) met(n int) []peer.ID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var ids []peer.ID
+	for id := range t.meetings {
+		if len(ids) == n {
+			break
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}

@@ -1,0 +1,366 @@
+package p2p
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/backoff"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+const (
+	maxHosts = 1024 // that are remembered a topic
+	maxMeets = 16   // hosts of a topic that are being connected to and asked at once
+	maxGuess = 16   // hosts with meetings on other topics that are asked about a new one
+	// settled is how long a meeting must have lasted for its end to be a new story.
+	settled = 10 * time.Second
+	// stale is how long a host is tried again that is found no more.
+	stale = 30 * time.Minute
+)
+
+// topic is what a host does and knows on one topic, from Join to its end.
+type topic struct {
+	// constant after newTopic
+	h        *Host
+	key      wtproto.Topic
+	digest   [32]byte
+	presence *discovery.Presence
+	log      *slog.Logger
+	ctx      context.Context // ends the topic
+	cancel   context.CancelFunc
+	gate     gate          // of everything that the topic does
+	gone     chan struct{} // closed when the topic has ended
+	news     *news
+	again    chan struct{} // has an element when a host was lost, and is to be looked for
+
+	mu      sync.Mutex
+	hosts   map[peer.ID]*remote // guarded by mu; at most maxHosts
+	waiting []*remote           // guarded by mu; to be met
+	meets   int                 // guarded by mu; goroutines that try to
+	trouble error               // guarded by mu; what Join yielded last, nil when all was well
+}
+
+// Join is on topic until ctx ends or the caller breaks. At most one Join of a topic runs: another one waits for the end
+// of the first. It yields an error while the DHT cannot be reached, and while hosts are found but none can be met.
+func (h *Host) Join(ctx context.Context, key wtproto.Topic, presence *discovery.Presence) iter.Seq2[discovery.Sighting, error] {
+	return func(yield func(discovery.Sighting, error) bool) {
+		t, err := h.enter(ctx, key, presence)
+		if err != nil {
+			if ctx.Err() == nil {
+				yield(discovery.Sighting{}, err)
+			}
+			return
+		}
+		defer h.leave(t)
+		t.start()
+		for {
+			i, ok := t.news.pull(t.ctx)
+			if !ok || !yield(i.sighting, i.err) {
+				return
+			}
+		}
+	}
+}
+
+// enter makes a topic, once no other one has the key.
+func (h *Host) enter(ctx context.Context, key wtproto.Topic, presence *discovery.Presence) (*topic, error) {
+	digest := key.Digest()
+	for {
+		h.mu.Lock()
+		if h.topics == nil {
+			h.mu.Unlock()
+			return nil, wtproto.Errorf(wtproto.CodeShutdown, "the host is closed")
+		}
+		other := h.topics[digest]
+		if other == nil {
+			break
+		}
+		h.mu.Unlock()
+		select {
+		case <-other.gone:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	defer h.mu.Unlock()
+	t := &topic{
+		h: h, key: key, digest: digest, presence: presence, log: h.log.With("topic", key.String()),
+		gone: make(chan struct{}), news: newNews(), again: make(chan struct{}, 1),
+		hosts: make(map[peer.ID]*remote),
+	}
+	t.ctx, t.cancel = context.WithCancel(ctx)
+	h.topics[digest] = t
+	return t, nil
+}
+
+// leave ends t and lets the next Join of its key in.
+func (h *Host) leave(t *topic) {
+	t.end()
+	h.mu.Lock()
+	delete(h.topics, t.digest)
+	h.mu.Unlock()
+	close(t.gone)
+}
+
+// end ends all that t does and waits for it. It may be called more than once.
+func (t *topic) end() {
+	t.cancel()
+	t.gate.close()
+}
+
+func (t *topic) start() {
+	t.gate.start(t.lookUp)
+	if t.h.table != nil {
+		t.gate.start(t.announce)
+		t.gate.start(t.watch)
+	}
+}
+
+// watch reports what becomes of the DHT.
+func (t *topic) watch() {
+	for {
+		_, _, changed := t.h.table.status.get()
+		t.mu.Lock()
+		t.reportLocked()
+		t.mu.Unlock()
+		select {
+		case <-changed:
+		case <-t.ctx.Done():
+			return
+		}
+	}
+}
+
+// announce keeps the topic announced on the DHT while the presence says so.
+func (t *topic) announce() {
+	retry := backoff.New(min(time.Second, t.h.AnnounceEvery), t.h.AnnounceEvery)
+	for t.ctx.Err() == nil {
+		state, changed := t.presence.State()
+		if !state.Announce {
+			t.wait(changed)
+			continue
+		}
+		_, _, moved := t.h.table.status.get()
+		again := jitter(t.h.AnnounceEvery)
+		// With nobody known, it is stored here for those who come, and announced once somebody is known.
+		alone := t.h.table.empty()
+		if err := t.h.table.provide(t.ctx, t.digest); err == nil {
+			retry.Reset()
+		} else {
+			again = retry.Next()
+			t.log.Debug("announcing failed", "error", err)
+		}
+		if !alone {
+			moved = nil
+		}
+		timer := time.NewTimer(again)
+		for due := false; !due; {
+			select {
+			case <-timer.C:
+				due = true
+			case <-moved:
+				due = true
+			case <-changed:
+				state, changed = t.presence.State()
+				due = !state.Announce
+			case <-t.ctx.Done():
+				due = true
+			}
+		}
+		timer.Stop()
+	}
+}
+
+// wait waits until c is closed or the topic ends.
+func (t *topic) wait(c <-chan struct{}) {
+	select {
+	case <-c:
+	case <-t.ctx.Done():
+	}
+}
+
+// lookUp looks for hosts while the presence says so: often at first, and when something has changed.
+func (t *topic) lookUp() {
+	pace := backoff.New(t.h.LookUpMin, t.h.LookUpEvery)
+	asked := false
+	for t.ctx.Err() == nil {
+		state, changed := t.presence.State()
+		if !state.LookUp {
+			t.wait(changed)
+			asked = false
+			continue
+		}
+		if !asked {
+			asked = true
+			pace.Reset()
+			t.guess()
+		}
+		var moved <-chan struct{}
+		if t.h.table != nil {
+			_, _, moved = t.h.table.status.get()
+		}
+		t.round()
+		timer := time.NewTimer(pace.Next())
+		for due := false; !due; {
+			select {
+			case <-timer.C:
+				due = true
+			case <-moved:
+				due = true
+				pace.Reset()
+			case <-t.again:
+				due = true
+				pace.Reset()
+			case <-changed:
+				state, changed = t.presence.State()
+				due = !state.LookUp
+			case <-t.ctx.Done():
+				due = true
+			}
+		}
+		timer.Stop()
+	}
+}
+
+// guess has the hosts asked that we have met on other topics: they may be on this one too, and are a round trip away.
+func (t *topic) guess() {
+	for _, id := range t.h.ties.met(maxGuess) {
+		t.found(target{id: id, network: t.h.networkOf(t.key, id), guess: true})
+	}
+}
+
+// round tries all hosts that are known from somewhere, and looks for others on the DHT.
+func (t *topic) round() {
+	for _, s := range t.h.static[t.key] {
+		t.found(s)
+	}
+	for _, l := range t.h.lan.all() {
+		t.found(l)
+	}
+	t.retry()
+	if t.h.table == nil {
+		return
+	}
+	for p := range t.h.table.find(t.ctx, t.digest) {
+		t.found(p)
+	}
+}
+
+// found takes note of a host that is, or may be, on the topic, and has it met if it is not yet.
+func (t *topic) found(p target) {
+	if p.id == t.h.id {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.remoteLocked(p.id)
+	if r == nil {
+		return
+	}
+	r.learn(p)
+	if r.met() && !r.found && !p.guess {
+		r.found = true
+		t.sightLocked(r)
+	}
+	t.queueLocked(r)
+}
+
+// retry has those hosts met that were found before.
+func (t *topic) retry() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, r := range t.hosts {
+		if r.idle() && time.Since(r.seen) > stale {
+			delete(t.hosts, id)
+		} else if !r.guess {
+			t.queueLocked(r)
+		}
+	}
+}
+
+// remoteLocked returns what is known of a host, or nil if it is new and there is no room.
+func (t *topic) remoteLocked(id peer.ID) *remote {
+	r := t.hosts[id]
+	if r != nil {
+		return r
+	}
+	if len(t.hosts) >= maxHosts {
+		var oldest *remote
+		for _, o := range t.hosts {
+			if o.idle() && (oldest == nil || o.seen.Before(oldest.seen)) {
+				oldest = o
+			}
+		}
+		if oldest == nil {
+			return nil
+		}
+		delete(t.hosts, oldest.id)
+	}
+	r = newRemote(id, t.h)
+	t.hosts[id] = r
+	return r
+}
+
+// queueLocked has r met, if that makes sense now.
+func (t *topic) queueLocked(r *remote) {
+	if r.queued || r.sent != nil || time.Now().Before(r.next) {
+		return
+	}
+	if r.met() && (r.guess || r.noticed) { // it knows
+		return
+	}
+	r.queued = true
+	t.waiting = append(t.waiting, r)
+	t.pumpLocked()
+}
+
+// pumpLocked starts to meet those who wait, as many as may be met at once.
+func (t *topic) pumpLocked() {
+	for t.meets < maxMeets && len(t.waiting) > 0 {
+		r := t.waiting[0]
+		t.waiting = t.waiting[1:]
+		if !t.gate.start(func() { t.meet(r) }) {
+			return
+		}
+		t.meets++
+	}
+}
+
+// reportLocked yields what is wrong, if that has changed.
+func (t *topic) reportLocked() {
+	err := t.troubleLocked()
+	if text(err) == text(t.trouble) {
+		return
+	}
+	t.trouble = err
+	t.news.push(item{err: err})
+}
+
+// troubleLocked returns what is wrong: the DHT, or that no host of those that are found can be met.
+func (t *topic) troubleLocked() error {
+	if t.h.table != nil {
+		if works, err, _ := t.h.table.status.get(); !works && err != nil {
+			return err
+		}
+	}
+	var last *remote
+	for _, r := range t.hosts {
+		if r.met() {
+			return nil
+		}
+		if r.failed != nil && (last == nil || r.failedAt.After(last.failedAt)) {
+			last = r
+		}
+	}
+	if last == nil {
+		return nil
+	}
+	return fmt.Errorf("p2p: no host of those that were found could be met, %s: %w", last.id, last.failed)
+}
