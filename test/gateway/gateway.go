@@ -130,7 +130,7 @@ func Accept(t testing.TB, top *client.Topic) *client.Conn {
 // Context ends with the test, or when Patience has run out.
 func Context(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
-	t.Cleanup(cancel)
+	context.AfterFunc(ctx, cancel)
 	return ctx
 }
 
