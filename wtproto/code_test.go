@@ -8,8 +8,21 @@ import (
 )
 
 func TestCodeString(t *testing.T) {
+	codes := []Code{
+		CodeNone, CodeInternal, CodeProtocol, CodeTooLarge, CodeVersion, CodeUnauthorized, CodeForbidden, CodeTopicLimit,
+		CodeCircuitLimit, CodeRateLimited, CodeBusy, CodeIdle, CodeShutdown, CodePeerGone, CodePeerUnreachable, CodePeerReset,
+		CodeDeclined, CodeWithdrawn, CodeLeft, CodeTokenExpired, CodeStalled, CodeReplaced,
+	}
+	if len(codes) != len(codeNames) {
+		t.Errorf("%d codes have names, want %d", len(codeNames), len(codes))
+	}
+	for i, c := range codes {
+		if int(c) != i {
+			t.Errorf("%v is %d, want %d", c, c, i)
+		}
+	}
 	for c, want := range map[Code]string{
-		CodeNone: "NONE", CodeProtocol: "PROTOCOL", CodeReplaced: "REPLACED",
+		CodeNone: "NONE", CodeProtocol: "PROTOCOL", CodePeerUnreachable: "PEER_UNREACHABLE", CodeReplaced: "REPLACED",
 		CodeReplaced + 1: "0x16", CodeApplication: "0x100", 1<<32 - 1: "0xffffffff",
 	} {
 		if got := c.String(); got != want {
@@ -17,6 +30,24 @@ func TestCodeString(t *testing.T) {
 		}
 		if b, err := c.MarshalText(); string(b) != want || err != nil {
 			t.Errorf("Code(%d).MarshalText() = %q, %v, want %q", uint32(c), b, err, want)
+		}
+	}
+}
+
+// The bits of flags are those of docs/PROTOCOL.md.
+func TestFlags(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		got, want uint64
+	}{
+		{"JoinAnnounce", uint64(JoinAnnounce), 1},
+		{"JoinLookUp", uint64(JoinLookUp), 2},
+		{"JoinOfferOnly", uint64(JoinOfferOnly), 4},
+		{"PeerInitiator", uint64(PeerInitiator), 1},
+		{"MeetGateway", uint64(MeetGateway), 1},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s is %d, want %d", test.name, test.got, test.want)
 		}
 	}
 }

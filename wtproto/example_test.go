@@ -210,7 +210,7 @@ func ExamplePing() {
 
 func ExamplePong() {
 	ping := wtproto.Ping{Data: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}}
-	frame := wtproto.Pong{Data: ping.Data}.Append(nil)
+	frame := wtproto.Pong(ping).Append(nil)
 	fmt.Printf("%x\n", frame)
 	fmt.Println(wtproto.ParsePong(payload(frame)))
 	// Output:
