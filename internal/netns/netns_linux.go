@@ -33,17 +33,27 @@ func New(t testing.TB, name string) *NS {
 	t.Cleanup(func() { n.remove(t) })
 	n.IP(t, "link", "set", "lo", "up")
 	// Addresses are ready at once, without the second that looking for duplicates takes.
-	n.Do(t, func() {
-		for _, which := range []string{"all", "default"} {
-			if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+which+"/accept_dad", []byte("0"), 0o644); err != nil {
-				t.Fatalf("netns: %v", err)
-			}
-		}
-	})
+	n.Sysctl(t, "net/ipv6/conf/all/accept_dad", "0")
+	n.Sysctl(t, "net/ipv6/conf/default/accept_dad", "0")
 	return n
 }
 
-// Link joins a and b with a cable and gives its ends the addresses addrA and addrB (with prefix length, as "10.1.0.1/24").
+// Sysctl sets a variable of the namespace, which is named by its path below /proc/sys.
+func (n *NS) Sysctl(t testing.TB, path, value string) {
+	t.Helper()
+	n.Do(t, func() {
+		if err := os.WriteFile(filepath.Join("/proc/sys", path), []byte(value), 0o644); err != nil {
+			t.Fatalf("netns: %v", err)
+		}
+	})
+}
+
+// Open returns the namespace with the name that [NS.Name] gave in another process, such as the one that called
+// [NS.Rerun]. It lives as long as the test there.
+func Open(name string) *NS { return &NS{name: name} }
+
+// Link joins a and b with a cable and gives its ends the addresses addrA and addrB (with prefix length, as "10.1.0.1/24"),
+// or none where that is empty.
 // It returns the names of the interfaces, which are veth0, veth1 and so on in each namespace. IPv6 link-local addresses
 // come by themselves.
 func Link(t testing.TB, a *NS, addrA string, b *NS, addrB string) (devA, devB string) {
@@ -52,8 +62,12 @@ func Link(t testing.TB, a *NS, addrA string, b *NS, addrB string) (devA, devB st
 	ip(t, "link", "add", "name", devA, "netns", a.name, "type", "veth", "peer", "name", devB, "netns", b.name)
 	// A namespace lives on while a socket of it does; its cables shall not.
 	t.Cleanup(func() { _ = exec.Command("ip", "-n", a.name, "link", "del", devA).Run() })
-	a.Addr(t, addrA, devA)
-	b.Addr(t, addrB, devB)
+	if addrA != "" {
+		a.Addr(t, addrA, devA)
+	}
+	if addrB != "" {
+		b.Addr(t, addrB, devB)
+	}
 	a.IP(t, "link", "set", devA, "up")
 	b.IP(t, "link", "set", devB, "up")
 	return devA, devB
