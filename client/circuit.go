@@ -1,0 +1,280 @@
+package client
+
+import (
+	"encoding/hex"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// linger is how long a circuit that was closed waits for its peer's end, so that the peer gets all that was written.
+const linger = 30 * time.Second
+
+// Peer is the other end of a circuit.
+type Peer struct {
+	// Topic is where it was met.
+	Topic wtproto.Topic
+	// Network is how the gateway reaches it: "dht", "lan", "static", or [wtproto.NetworkClient].
+	Network string
+	// ID names it on its network, at most [wtproto.MaxPeerID] bytes. It is not to be changed.
+	ID []byte
+	// Address is where it is. Empty unless the gateway shows addresses.
+	Address string
+	// Initiator says that this end is the initiator; the peer was told that it is not.
+	Initiator bool
+}
+
+// Conn is a circuit with a peer. It is a [net.Conn] with half-close and codes: any number of goroutines may use it, Read and
+// Write at the same time.
+//
+// Read and Write return io.EOF after the peer's CloseWrite (Read only), net.ErrClosed after Close, Reset and (Write only)
+// CloseWrite, an error that is an os.ErrDeadlineExceeded after a deadline, an [*wtproto.Error] with Remote and the code where
+// the peer or the gateway reset the circuit, and the error of [Client.Err] once the session has ended.
+type Conn struct {
+	// constant after newConn
+	session *session
+	topic   *Topic
+	id      wtproto.CircuitID
+	peer    Peer
+	offered bool // it came as an offer
+
+	stream *quic.Stream // constant before the circuit is queued
+
+	account   account // guarded by session.mu
+	crediting bool    // guarded by session.mu; it is in the outbox
+
+	reading sync.Mutex // held by Read, and by whoever reads off what is left after Close
+	writing sync.Mutex // held by Write and CloseWrite
+
+	mu     sync.Mutex
+	closed bool  // guarded by mu; by Close or Reset
+	eof    bool  // guarded by mu; all was read
+	fin    bool  // guarded by mu; all was written
+	err    error // guarded by mu; why the circuit ended, unless by Close, Reset or regularly
+}
+
+var _ net.Conn = (*Conn)(nil)
+
+// newConn returns a circuit that has no place in s and no stream.
+func newConn(s *session, t *Topic, m wtproto.Peer) *Conn {
+	return &Conn{
+		session: s, topic: t, id: m.Circuit,
+		peer: Peer{
+			Topic: m.Topic, Network: m.Network, ID: slices.Clone(m.ID), Address: m.Address,
+			Initiator: m.Flags&wtproto.PeerInitiator != 0,
+		},
+	}
+}
+
+// Peer returns who is at the other end.
+func (c *Conn) Peer() Peer { return c.peer }
+
+// LocalAddr returns this client as an address: the network is "swarmgate", the text its endpoint id.
+func (c *Conn) LocalAddr() net.Addr {
+	return addr{wtproto.ALPN, c.session.cfg.Secret.Endpoint().String()}
+}
+
+// RemoteAddr returns the peer as an address: the network is [Peer.Network], the text its address, or its id in hex where
+// the gateway does not show addresses.
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.peer.Address != "" {
+		return addr{c.peer.Network, c.peer.Address}
+	}
+	return addr{c.peer.Network, hex.EncodeToString(c.peer.ID)}
+}
+
+type addr struct{ network, text string }
+
+func (a addr) Network() string { return a.network }
+func (a addr) String() string  { return a.text }
+
+// Read reads what the peer sent. It may return n > 0 together with io.EOF.
+func (c *Conn) Read(p []byte) (int, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if c.isClosed() {
+		return 0, net.ErrClosed // what is left is not for Read
+	}
+	n, err := c.stream.Read(p)
+	if n > 0 {
+		c.session.consumed(c, n)
+	}
+	if err != nil {
+		err = c.readError(err)
+	}
+	return n, err
+}
+
+// Write sends p to the peer. It returns once all of p is on its way, or with an error and what part of it is.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.isClosed() {
+		return 0, net.ErrClosed
+	}
+	n, err := c.stream.Write(p)
+	if err != nil {
+		err = c.streamError(err)
+	}
+	return n, err
+}
+
+// CloseWrite tells the peer that no more comes; its Read returns io.EOF once it has read all. It waits for a Write in
+// progress. A second call does nothing.
+func (c *Conn) CloseWrite() error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.isClosed() {
+		return net.ErrClosed
+	}
+	if c.stream.Close() != nil {
+		_, err := c.stream.Write(nil) // says who reset it
+		return c.streamError(err)
+	}
+	c.finish(&c.fin)
+	return nil
+}
+
+// Close ends the circuit. What was written reaches the peer, followed by the end; what the peer still sends is thrown away, until
+// it ends too or 30 s have passed. A Read in progress fails; if a Write is, the circuit is reset with CodeNone. Close does
+// not wait for the peer, and may be called more than once. The error is always nil.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	idle := c.writing.TryLock()
+	eof := c.eof || c.err != nil
+	c.stream.SetDeadline(time.Unix(1, 0)) // wakes Read and Write
+	c.mu.Unlock()
+	if !idle {
+		c.Reset(wtproto.CodeNone)
+		return nil
+	}
+	c.stream.Close()
+	c.writing.Unlock()
+	if eof {
+		c.session.remove(c)
+		return nil
+	}
+	c.session.spawn(c.readOff)
+	return nil
+}
+
+// readOff waits for the end of what the peer sends, after Close.
+func (c *Conn) readOff() {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	c.stream.SetReadDeadline(time.Now().Add(linger))
+	_, err := io.Copy(io.Discard, c.stream)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.stream.CancelRead(quic.StreamErrorCode(wtproto.CodeNone))
+	}
+	c.session.remove(c)
+}
+
+// Reset ends the circuit at once, both ways; the peer gets the code where its network can carry one. Codes from
+// [wtproto.CodeApplication] on are the programs' own. What was written may be lost. It may be called after Close, and more than
+// once; the first code counts.
+func (c *Conn) Reset(code wtproto.Code) {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	reset(c.stream, code)
+	c.session.remove(c)
+}
+
+// SetDeadline is SetReadDeadline and SetWriteDeadline.
+func (c *Conn) SetDeadline(t time.Time) error { return c.deadline(c.stream.SetDeadline, t) }
+
+// SetReadDeadline makes Read fail at t, one in progress too. The zero time means never.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.deadline(c.stream.SetReadDeadline, t) }
+
+// SetWriteDeadline makes Write fail at t, one in progress too. The zero time means never. A Write that failed may
+// have sent a part.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.deadline(c.stream.SetWriteDeadline, t) }
+
+// deadline sets one unless c is closed: its deadlines are Close's then.
+func (c *Conn) deadline(set func(time.Time) error, t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	return set(t)
+}
+
+func (c *Conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+// finish notes the end of one direction, side, which is c.eof or c.fin. After both the circuit has ended.
+func (c *Conn) finish(side *bool) {
+	c.mu.Lock()
+	*side = true
+	eof, both := c.eof, c.eof && c.fin
+	c.mu.Unlock()
+	switch {
+	case both:
+		c.session.remove(c)
+	case eof:
+		c.session.settle(c)
+	}
+}
+
+// end ends the circuit with err, and resets the stream with code.
+func (c *Conn) end(err error, code wtproto.Code) {
+	c.mu.Lock()
+	if c.err == nil {
+		c.err = err
+	}
+	c.mu.Unlock()
+	reset(c.stream, code)
+	c.session.remove(c)
+}
+
+// readError returns what Read says for an error of the stream. A reset is the end of both directions.
+func (c *Conn) readError(err error) error {
+	if err == io.EOF {
+		c.finish(&c.eof)
+		return err
+	}
+	if e, ok := errors.AsType[*quic.StreamError](err); ok && e.Remote {
+		c.end(resetError(e), streamCode(e.ErrorCode))
+	}
+	return c.streamError(err)
+}
+
+// streamError returns what Read and Write say for an error of the stream. What the peer sent before it reset the other direction
+// can still be read, so an error of Write does not end the circuit.
+func (c *Conn) streamError(err error) error {
+	c.mu.Lock()
+	closed, ended := c.closed, c.err
+	c.mu.Unlock()
+	switch {
+	case closed:
+		return net.ErrClosed
+	case ended != nil:
+		return ended
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return err
+	case errors.Is(err, quic.ErrStreamClosed): // by CloseWrite
+		return net.ErrClosed
+	}
+	if e, ok := errors.AsType[*quic.StreamError](err); ok && e.Remote {
+		return resetError(e)
+	}
+	return c.session.fail(err)
+}

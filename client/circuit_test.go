@@ -1,0 +1,520 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/quicvarint"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// places returns how many circuits have one.
+func (s *session) places() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.circuits)
+}
+
+// waitPlaces waits until n circuits have a place.
+func waitPlaces(t testing.TB, c *Client, n int) {
+	t.Helper()
+	poll(t, fmt.Sprintf("%d circuits", n), func() bool { return c.session.places() == n })
+}
+
+func TestPeer(t *testing.T) {
+	c, r := newSessionPair(t, func(c *Config) { c.Secret = &wtproto.Secret{1} })
+	topic := r.join(c, topicA, JoinOptions{})
+	m := wtproto.Peer{Circuit: 1, Topic: topicA, Flags: wtproto.PeerInitiator, Network: "lan", ID: []byte{0xca, 0xfe}}
+	r.open(m.Append(nil))
+	first := accept(t, topic)
+	if p := first.Peer(); p.Topic != topicA || p.Network != "lan" || !bytes.Equal(p.ID, m.ID) || p.Address != "" || !p.Initiator {
+		t.Errorf("Peer = %+v, want what %+v says", p, m)
+	}
+	m = wtproto.Peer{Circuit: 2, Topic: topicA, Network: "dht", ID: []byte{1}, Address: "192.0.2.1:5"}
+	r.open(m.Append(nil))
+	second := accept(t, topic)
+	if p := second.Peer(); p.Address != m.Address || p.Initiator {
+		t.Errorf("Peer = %+v, want what %+v says", p, m)
+	}
+	for _, tt := range []struct {
+		got           net.Addr
+		network, text string
+	}{
+		{first.RemoteAddr(), "lan", "cafe"},
+		{second.RemoteAddr(), "dht", "192.0.2.1:5"},
+		{first.LocalAddr(), "swarmgate", wtproto.Secret{1}.Endpoint().String()},
+	} {
+		if tt.got.Network() != tt.network || tt.got.String() != tt.text {
+			t.Errorf("address %s %s, want %s %s", tt.got.Network(), tt.got, tt.network, tt.text)
+		}
+	}
+}
+
+// A circuit may come before JOINED, and its first bytes with PEER.
+func TestCircuitBeforeJoined(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	result := startJoin(deadline(t), c, topicA, JoinOptions{})
+	expect(r, wtproto.TypeJoin, wtproto.ParseJoin)
+	r.open(append(peer(1).Append(nil), "hello"...))
+	waitPlaces(t, c, 1)
+	r.send(wtproto.Joined{Topic: topicA})
+	j := <-result
+	if j.err != nil {
+		t.Fatal(j.err)
+	}
+	conn := accept(t, j.topic)
+	b := make([]byte, 5)
+	if _, err := io.ReadFull(conn, b); err != nil || string(b) != "hello" {
+		t.Errorf("Read = %q, %v", b, err)
+	}
+}
+
+// What a stream may begin with, and what becomes of it. Nothing but malformed frames ends more than the stream.
+func TestFirstFrames(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		sent []byte
+		want wtproto.Code
+	}{
+		{"a topic that was not joined", wtproto.Peer{Circuit: 1, Topic: topicB}.Append(nil), wtproto.CodeLeft},
+		{"another frame", wtproto.Ping{}.Append(nil), wtproto.CodeProtocol},
+		{"a frame that nobody knows", []byte{0x40, 0x99, 1, 0}, wtproto.CodeProtocol},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, r := newSessionPair(t, nil)
+			topic := r.join(c, topicA, JoinOptions{})
+			s := r.open(tt.sent)
+			if code := readReset(t, s); code != tt.want {
+				t.Errorf("reset with %v, want %v", code, tt.want)
+			}
+			if code := writeStopped(t, s); code != tt.want {
+				t.Errorf("stopped with %v, want %v", code, tt.want)
+			}
+			conn, s := r.circuit(topic, 2)
+			echo(t, conn, s)
+		})
+	}
+	for _, tt := range []struct {
+		name string
+		sent []byte
+		want wtproto.Code
+	}{
+		{"PEER too short", []byte{byte(wtproto.TypePeer), 3, 1, 2, 3}, wtproto.CodeProtocol},
+		{"PEER too large", quicvarint.Append([]byte{byte(wtproto.TypePeer)}, wtproto.MaxPayload+1), wtproto.CodeTooLarge},
+		{"peer id too long", wtproto.Peer{Circuit: 1, Topic: topicA, ID: make([]byte, wtproto.MaxPeerID+1)}.Append(nil), wtproto.CodeTooLarge},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, r := newSessionPair(t, nil)
+			r.join(c, topicA, JoinOptions{})
+			r.open(tt.sent)
+			wait(t, "the end of the session", c.Done())
+			wantError(t, "Err", c.Err(), tt.want, false)
+			if e := r.closed(); wtproto.Code(e.ErrorCode) != tt.want {
+				t.Errorf("session closed with %v, want %v", e, tt.want)
+			}
+		})
+	}
+}
+
+// A stream that ends or is reset before a whole PEER is ignored, and freed.
+func TestTruncatedPeer(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	first := peer(1).Append(nil)
+	for i := range 2 * maxStreams { // more than there may be at once
+		s := r.open(first[:1+i%(len(first)-1)])
+		if i%2 == 0 {
+			s.Close()
+		} else {
+			s.CancelWrite(1)
+			s.CancelRead(1)
+		}
+		s.SetReadDeadline(time.Now().Add(30 * time.Second))
+		if _, err := io.ReadAll(s); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("stream %d: the client left it open", i)
+		}
+	}
+	if n := c.session.places(); n != 0 {
+		t.Errorf("%d circuits", n)
+	}
+	conn, s := r.circuit(topic, 2)
+	echo(t, conn, s)
+}
+
+func TestCircuitTwice(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	r.circuit(topic, 1)
+	r.open(peer(1).Append(nil))
+	wait(t, "the end of the session", c.Done())
+	wantError(t, "Err", c.Err(), wtproto.CodeProtocol, false)
+}
+
+// More circuits than the budget has room for are refused, whichever way they come, until one ends.
+func TestCircuitLimit(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	conn, s := r.circuit(topic, 1)
+	for id := wtproto.CircuitID(2); id <= maxCircuits; id++ {
+		r.open(peer(id).Append(nil))
+	}
+	waitPlaces(t, c, maxCircuits)
+	if code := readReset(t, r.open(peer(1000).Append(nil))); code != wtproto.CodeCircuitLimit {
+		t.Errorf("circuit %d was reset with %v, want %v", maxCircuits+1, code, wtproto.CodeCircuitLimit)
+	}
+	r.send(peer(1001))
+	if m := expect(r, wtproto.TypeDecline, wtproto.ParseDecline); m.Circuit != 1001 || m.Code != wtproto.CodeCircuitLimit {
+		t.Errorf("DECLINE = %+v, want %v", m, wtproto.CodeCircuitLimit)
+	}
+	s.Close()
+	conn.Close()
+	waitPlaces(t, c, maxCircuits-1)
+	r.send(peer(1002))
+	if _, id := r.accepted(); id != 1002 {
+		t.Errorf("ACCEPT of %d, want 1002", id)
+	}
+}
+
+func TestOffer(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	r.send(peer(1))
+	s, id := r.accepted()
+	if id != 1 {
+		t.Errorf("ACCEPT of %d, want 1", id)
+	}
+	conn := accept(t, topic)
+	echo(t, conn, s)
+	r.send(wtproto.Peer{Circuit: 2, Topic: topicB})
+	if m := expect(r, wtproto.TypeDecline, wtproto.ParseDecline); m.Circuit != 2 || m.Code != wtproto.CodeLeft {
+		t.Errorf("DECLINE = %+v, want circuit 2 with %v", m, wtproto.CodeLeft)
+	}
+	// ACCEPT came too late for the gateway, which resets the stream.
+	r.send(peer(3))
+	s, _ = r.accepted()
+	late := accept(t, topic)
+	reset(s, wtproto.CodeWithdrawn)
+	_, err := late.Read(make([]byte, 1))
+	wantError(t, "Read", err, wtproto.CodeWithdrawn, true)
+}
+
+// WITHDRAW ends an offer that was accepted meanwhile: one that waits is not handed out, one that was fails.
+func TestWithdraw(t *testing.T) {
+	for name, handedOut := range map[string]bool{"waiting": false, "accepted": true} {
+		t.Run(name, func(t *testing.T) {
+			c, r := newSessionPair(t, nil)
+			topic := r.join(c, topicA, JoinOptions{})
+			r.send(peer(1))
+			s, _ := r.accepted()
+			var conn *Conn
+			if handedOut {
+				conn = accept(t, topic)
+			} else {
+				waitPlaces(t, c, 1)
+			}
+			r.send(wtproto.Withdraw{Circuit: 1, Code: wtproto.CodePeerGone})
+			if code := readReset(t, s); code != wtproto.CodeWithdrawn {
+				t.Errorf("reset with %v, want %v", code, wtproto.CodeWithdrawn)
+			}
+			r.sync()
+			if n := c.session.places(); n != 0 {
+				t.Errorf("%d circuits", n)
+			}
+			if handedOut {
+				_, err := conn.Read(make([]byte, 1))
+				wantError(t, "Read", err, wtproto.CodePeerGone, true)
+				_, err = conn.Write(make([]byte, 1))
+				wantError(t, "Write", err, wtproto.CodePeerGone, true)
+				wantError(t, "CloseWrite", conn.CloseWrite(), wtproto.CodePeerGone, true)
+			}
+			other, _ := r.circuit(topic, 2)
+			if id := other.Peer().ID[1]; id != 2 {
+				t.Errorf("accepted circuit %d, want 2", id)
+			}
+		})
+	}
+}
+
+func TestFilter(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{Filter: func(p Peer) bool { return p.ID[1]%2 == 0 }})
+	r.send(peer(1), peer(2))
+	if m := expect(r, wtproto.TypeDecline, wtproto.ParseDecline); m.Circuit != 1 || m.Code != wtproto.CodeDeclined {
+		t.Errorf("DECLINE = %+v, want circuit 1 with %v", m, wtproto.CodeDeclined)
+	}
+	if _, id := r.accepted(); id != 2 {
+		t.Errorf("ACCEPT of %d, want 2", id)
+	}
+	if p := accept(t, topic).Peer(); p.ID[1] != 2 {
+		t.Errorf("accepted %+v", p)
+	}
+	// A stream may have been under way when the filter was set.
+	if code := readReset(t, r.open(peer(3).Append(nil))); code != wtproto.CodeDeclined {
+		t.Errorf("reset with %v, want %v", code, wtproto.CodeDeclined)
+	}
+}
+
+// FIN is the end of one direction, either way first.
+func TestHalfClose(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	t.Run("client first", func(t *testing.T) {
+		conn, s := r.circuit(topic, 1)
+		conn.Write([]byte("question"))
+		if err := conn.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.CloseWrite(); err != nil {
+			t.Errorf("second CloseWrite = %v", err)
+		}
+		if _, err := conn.Write([]byte("x")); err != net.ErrClosed {
+			t.Errorf("Write after CloseWrite = %v, want %v", err, net.ErrClosed)
+		}
+		if b, err := io.ReadAll(s); err != nil || string(b) != "question" {
+			t.Errorf("gateway read %q, %v", b, err)
+		}
+		s.Write([]byte("answer"))
+		s.Close()
+		if b, err := io.ReadAll(conn); err != nil || string(b) != "answer" {
+			t.Errorf("read %q, %v", b, err)
+		}
+		if n := c.session.places(); n != 0 {
+			t.Errorf("%d circuits after both ends", n)
+		}
+		if err := conn.Close(); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+	})
+	t.Run("peer first", func(t *testing.T) {
+		conn, s := r.circuit(topic, 2)
+		s.Write([]byte("question"))
+		s.Close()
+		if b, err := io.ReadAll(conn); err != nil || string(b) != "question" {
+			t.Errorf("read %q, %v", b, err)
+		}
+		if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("Read after the end = %v, want %v", err, io.EOF)
+		}
+		conn.Write([]byte("answer"))
+		conn.Close()
+		if b, err := io.ReadAll(s); err != nil || string(b) != "answer" {
+			t.Errorf("gateway read %q, %v", b, err)
+		}
+		if n := c.session.places(); n != 0 {
+			t.Errorf("%d circuits after both ends", n)
+		}
+	})
+}
+
+// Close gives the peer all that was written, then the end, and takes what still comes off the connection.
+func TestClose(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	conn, s := r.circuit(topic, 1)
+	reading := make(chan error, 1)
+	go func() {
+		_, err := conn.Read(make([]byte, 1))
+		reading <- err
+	}()
+	sent := bytes.Repeat([]byte("x"), 300_000)
+	if _, err := conn.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	if err := <-reading; err != net.ErrClosed {
+		t.Errorf("Read in progress = %v, want %v", err, net.ErrClosed)
+	}
+	if _, err := s.Write(make([]byte, 64*kib)); err != nil { // all that the credit allows
+		t.Error(err)
+	}
+	if b, err := io.ReadAll(s); err != nil || !bytes.Equal(b, sent) {
+		t.Errorf("gateway read %d bytes, %v, want %d", len(b), err, len(sent))
+	}
+	if n := c.session.places(); n != 1 {
+		t.Errorf("%d circuits before the peer's end, want 1", n)
+	}
+	s.Close()
+	waitPlaces(t, c, 0)
+	if cause := context.Cause(s.Context()); cause != quic.ErrStreamClosed {
+		t.Errorf("what the gateway sent was stopped: %v", cause)
+	}
+	_, readErr := conn.Read(make([]byte, 1))
+	_, writeErr := conn.Write(make([]byte, 1))
+	for who, err := range map[string]error{
+		"Read": readErr, "Write": writeErr, "CloseWrite": conn.CloseWrite(), "SetDeadline": conn.SetDeadline(time.Now()),
+		"SetReadDeadline": conn.SetReadDeadline(time.Now()), "SetWriteDeadline": conn.SetWriteDeadline(time.Now()),
+	} {
+		if err != net.ErrClosed {
+			t.Errorf("%s after Close = %v, want %v", who, err, net.ErrClosed)
+		}
+	}
+	if err := conn.Close(); err != nil {
+		t.Errorf("second Close = %v", err)
+	}
+}
+
+// A Write that Close cuts is no regular end to the peer.
+func TestCloseDuringWrite(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	conn, s := r.circuit(topic, 1)
+	writing := make(chan error, 1)
+	go func() {
+		_, err := conn.Write(make([]byte, 8*mib)) // more than the gateway's window
+		writing <- err
+	}()
+	io.ReadFull(s, make([]byte, 1))
+	conn.Close()
+	if err := <-writing; err != net.ErrClosed {
+		t.Errorf("Write = %v, want %v", err, net.ErrClosed)
+	}
+	if code := readReset(t, s); code != wtproto.CodeNone {
+		t.Errorf("reset with %v, want %v", code, wtproto.CodeNone)
+	}
+	waitPlaces(t, c, 0)
+}
+
+func TestReset(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	conn, s := r.circuit(topic, 1)
+	const code = wtproto.CodeApplication + 0xabcdef
+	conn.Reset(code)
+	conn.Reset(code + 1)
+	if got := readReset(t, s); got != code {
+		t.Errorf("reset with %v, want %v", got, code)
+	}
+	if got := writeStopped(t, s); got != code {
+		t.Errorf("stopped with %v, want %v", got, code)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != net.ErrClosed {
+		t.Errorf("Read = %v, want %v", err, net.ErrClosed)
+	}
+	if _, err := conn.Write(make([]byte, 1)); err != net.ErrClosed {
+		t.Errorf("Write = %v, want %v", err, net.ErrClosed)
+	}
+	if n := c.session.places(); n != 0 {
+		t.Errorf("%d circuits after Reset", n)
+	}
+}
+
+// Reset ends what Close let run.
+func TestResetAfterClose(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	conn, s := r.circuit(topic, 1)
+	conn.Close()
+	if _, err := io.ReadAll(s); err != nil {
+		t.Fatal(err)
+	}
+	conn.Reset(wtproto.CodeDeclined)
+	if got := writeStopped(t, s); got != wtproto.CodeDeclined {
+		t.Errorf("stopped with %v, want %v", got, wtproto.CodeDeclined)
+	}
+	if n := c.session.places(); n != 0 {
+		t.Errorf("%d circuits after Reset", n)
+	}
+}
+
+// A reset by the other side is an error with its code, both ways, and for those that wait.
+func TestResetByPeer(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	for i, tt := range []struct {
+		name string
+		sent quic.StreamErrorCode
+		want wtproto.Code
+	}{
+		{"peer gone", quic.StreamErrorCode(wtproto.CodePeerGone), wtproto.CodePeerGone},
+		{"the program's own", 0x12345678, 0x12345678},
+		{"the largest", 1<<32 - 1, 1<<32 - 1},
+		{"no code of ours", 1 << 32, wtproto.CodePeerReset},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			conn, s := r.circuit(topic, wtproto.CircuitID(i+1))
+			reading := make(chan error, 1)
+			go func() {
+				_, err := conn.Read(make([]byte, 1))
+				reading <- err
+			}()
+			s.CancelRead(tt.sent)
+			s.CancelWrite(tt.sent)
+			wantError(t, "Read", <-reading, tt.want, true)
+			_, err := conn.Read(make([]byte, 1))
+			wantError(t, "second Read", err, tt.want, true)
+			_, err = conn.Write(make([]byte, 1))
+			wantError(t, "Write", err, tt.want, true)
+			wantError(t, "CloseWrite", conn.CloseWrite(), tt.want, true)
+			if n := c.session.places(); n != 0 {
+				t.Errorf("%d circuits after the reset", n)
+			}
+			if err := conn.Close(); err != nil {
+				t.Errorf("Close = %v", err)
+			}
+			if _, err := conn.Read(make([]byte, 1)); err != net.ErrClosed {
+				t.Errorf("Read after Close = %v, want %v", err, net.ErrClosed)
+			}
+		})
+	}
+}
+
+// A peer sends its last words, ends, and takes nothing more: the words can still be read after Write has failed.
+func TestLastWords(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	conn, s := r.circuit(topic, 1)
+	s.Write([]byte("goodbye"))
+	s.Close()
+	s.CancelRead(quic.StreamErrorCode(wtproto.CodePeerReset))
+	ctx := deadline(t)
+	for {
+		_, err := conn.Write([]byte("x"))
+		if err != nil {
+			wantError(t, "Write", err, wtproto.CodePeerReset, true)
+			break
+		}
+		r.sync()
+		if ctx.Err() != nil {
+			t.Fatal("Write goes on")
+		}
+	}
+	if b, err := io.ReadAll(conn); err != nil || string(b) != "goodbye" {
+		t.Errorf("read %q, %v", b, err)
+	}
+}
+
+func TestDeadlines(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	conn, s := r.circuit(topic, 1)
+	b := make([]byte, 1)
+	conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+	if _, err := conn.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Read = %v, want %v", err, os.ErrDeadlineExceeded)
+	}
+	if _, err := conn.Write(b); err != nil {
+		t.Errorf("Write after a read deadline = %v", err)
+	}
+	conn.SetWriteDeadline(time.Now().Add(time.Millisecond))
+	if _, err := conn.Write(make([]byte, 8*mib)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Write = %v, want %v", err, os.ErrDeadlineExceeded)
+	}
+	go io.Copy(io.Discard, s)
+	conn.SetDeadline(time.Time{})
+	if _, err := conn.Write(b); err != nil {
+		t.Errorf("Write without a deadline = %v", err)
+	}
+	s.Write(b)
+	if _, err := conn.Read(b); err != nil {
+		t.Errorf("Read without a deadline = %v", err)
+	}
+}

@@ -1,0 +1,166 @@
+package client
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// Config sets up a [Client]. The zero value asks for no rights and trusts the system's roots.
+type Config struct {
+	// Token is shown to the gateway, at most [wtproto.MaxToken] bytes.
+	Token []byte
+	// RootCAs are the authorities that may sign the gateway's certificate. Nil means the system's.
+	RootCAs *x509.CertPool
+	// CertHashes are SHA-256 hashes of certificates in DER. If there are any, the gateway's certificate is trusted because
+	// it has one of them, and for no other reason: no authority and no name is checked. As in a browser it must then have
+	// an ECDSA P-256 key, be valid now, and for 14 days at most.
+	CertHashes [][32]byte
+	// ServerName is what the certificate is checked for, and what the gateway is asked for. Empty means the host that is dialed.
+	ServerName string
+	// Agent is told to the gateway, for people; at most [wtproto.MaxAgent] bytes of UTF-8. Empty means "swarmgate-go".
+	Agent string
+	// Budget is how many bytes all circuits together may hold that nobody has read, at least 2 MiB. Zero means 64 MiB.
+	Budget int64
+	// Secret says that two sessions are the same client: the newer one replaces the older. Nil means a random one.
+	Secret *wtproto.Secret
+	// DialTimeout is how long [Dial] may take, to the gateway's greeting. Zero means 10s.
+	DialTimeout time.Duration
+	// Silence is how long a session lives without a sign of life from the gateway, 3s to 1m. It is asked for one after 2s if
+	// there are circuits, and after three fifths of Silence at the latest. Zero means 25s.
+	Silence time.Duration
+	// Socket is where QUIC is spoken. Dial takes it: it is closed together with the client, or when Dial fails. Nil
+	// means a new UDP socket.
+	Socket net.PacketConn
+	// Logger takes the log. Nil is silent.
+	Logger *slog.Logger
+}
+
+// withDefaults returns a copy of c that shares no memory with it and has no zero field of those that have a default.
+func (c Config) withDefaults() Config {
+	c.Token = slices.Clone(c.Token)
+	c.CertHashes = slices.Clone(c.CertHashes)
+	if c.Agent == "" {
+		c.Agent = "swarmgate-go"
+	}
+	if c.Budget == 0 {
+		c.Budget = 64 << 20
+	}
+	if c.Secret == nil {
+		c.Secret = new(wtproto.Secret)
+		rand.Read(c.Secret[:])
+	} else {
+		secret := *c.Secret
+		c.Secret = &secret
+	}
+	if c.DialTimeout == 0 {
+		c.DialTimeout = 10 * time.Second
+	}
+	if c.Silence == 0 {
+		c.Silence = 25 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// validate reports every mistake.
+func (c *Config) validate() error {
+	var errs []error
+	if len(c.Token) > wtproto.MaxToken {
+		errs = append(errs, fmt.Errorf("Token has %d bytes, at most %d", len(c.Token), wtproto.MaxToken))
+	}
+	if c.RootCAs != nil && len(c.CertHashes) > 0 {
+		errs = append(errs, errors.New("RootCAs and CertHashes exclude each other"))
+	}
+	if len(c.Agent) > wtproto.MaxAgent || !utf8.ValidString(c.Agent) {
+		errs = append(errs, fmt.Errorf("Agent has %d bytes, want at most %d of UTF-8", len(c.Agent), wtproto.MaxAgent))
+	}
+	if c.Budget < 0 || c.Budget > 0 && c.Budget < minBudget {
+		errs = append(errs, fmt.Errorf("Budget is %d bytes, want at least %d", c.Budget, minBudget))
+	}
+	if c.DialTimeout < 0 {
+		errs = append(errs, errors.New("DialTimeout is negative"))
+	}
+	if c.Silence != 0 && (c.Silence < minSilence || c.Silence > maxSilence) {
+		errs = append(errs, fmt.Errorf("Silence is %v, want %v to %v", c.Silence, minSilence, maxSilence))
+	}
+	return errors.Join(errs...)
+}
+
+// JoinOptions say how a topic is joined. The zero value announces, looks up, and leaves the number of peers to the gateway.
+type JoinOptions struct {
+	// AnnounceOnly means to be found, and not to look for others.
+	AnnounceOnly bool
+	// LookUpOnly means to find others, and not to be found. Not together with AnnounceOnly.
+	LookUpOnly bool
+	// MaxPeers is how many circuits the topic may have at once. Zero means the gateway's default.
+	MaxPeers int
+	// Filter decides about each peer before there is a circuit with it. It runs on the goroutine that reads what the
+	// gateway says, so it must neither block nor call the client. Nil takes all.
+	Filter func(Peer) bool
+}
+
+func (o *JoinOptions) validate() error {
+	if o.AnnounceOnly && o.LookUpOnly {
+		return errors.New("AnnounceOnly and LookUpOnly exclude each other")
+	}
+	if o.MaxPeers < 0 {
+		return errors.New("MaxPeers is negative")
+	}
+	return nil
+}
+
+// frame returns the JOIN that says o.
+func (o *JoinOptions) frame(topic wtproto.Topic) wtproto.Join {
+	m := wtproto.Join{Topic: topic, MaxPeers: uint64(o.MaxPeers)}
+	if !o.LookUpOnly {
+		m.Flags |= wtproto.JoinAnnounce
+	}
+	if !o.AnnounceOnly {
+		m.Flags |= wtproto.JoinLookUp
+	}
+	if o.Filter != nil {
+		m.Flags |= wtproto.JoinOfferOnly
+	}
+	return m
+}
+
+// parseGateway splits a gateway's address, a URL or host:port, into host and port.
+func parseGateway(gateway string) (host, port string, err error) {
+	authority := gateway
+	if strings.Contains(gateway, "://") {
+		u, err := url.Parse(gateway)
+		if err != nil {
+			return "", "", err // it says "parse" and the address
+		}
+		if u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
+			u.Path != "" && u.Path != "/" && u.Path != wtproto.Path {
+			return "", "", fmt.Errorf("%q: want https://host[:port]", gateway)
+		}
+		host, port = u.Hostname(), u.Port()
+	} else if _, err := netip.ParseAddr(strings.Trim(authority, "[]")); err == nil || !strings.Contains(authority, ":") {
+		host = strings.Trim(authority, "[]")
+	} else if host, port, err = net.SplitHostPort(authority); err != nil {
+		return "", "", err
+	}
+	if port == "" {
+		port = "443"
+	}
+	if host == "" {
+		return "", "", fmt.Errorf("%q has no host", gateway)
+	}
+	return host, port, nil
+}

@@ -1,0 +1,108 @@
+package client
+
+import (
+	"crypto/x509"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+func TestConfigDefaults(t *testing.T) {
+	secret := wtproto.Secret{1}
+	given := Config{Token: []byte("t"), CertHashes: [][32]byte{{1}}, Secret: &secret}
+	cfg := given.withDefaults()
+	if cfg.Agent != "swarmgate-go" || cfg.Budget != 64*mib || cfg.DialTimeout != 10*time.Second || cfg.Silence != 25*time.Second || cfg.Logger == nil {
+		t.Errorf("withDefaults = %+v", cfg)
+	}
+	given.Token[0], given.CertHashes[0], secret[0] = 'x', [32]byte{2}, 2
+	if string(cfg.Token) != "t" || cfg.CertHashes[0][0] != 1 || cfg.Secret[0] != 1 {
+		t.Error("withDefaults shares memory with what was given")
+	}
+}
+
+func TestConfigMistakes(t *testing.T) {
+	// All mistakes come together.
+	_, err := Dial(t.Context(), "127.0.0.1:1", Config{
+		Token: make([]byte, wtproto.MaxToken+1), Agent: "\xff", Budget: minBudget - 1, DialTimeout: -1, Silence: minSilence - 1,
+		RootCAs: x509.NewCertPool(), CertHashes: make([][32]byte, 1),
+	})
+	if err == nil {
+		t.Fatal("Dial took it")
+	}
+	for _, field := range []string{"Token", "Agent", "Budget", "DialTimeout", "Silence", "RootCAs"} {
+		if !strings.Contains(err.Error(), field) {
+			t.Errorf("Dial = %v, which does not mention %s", err, field)
+		}
+	}
+	for _, c := range []Config{{}, {Budget: minBudget}, {Silence: minSilence}, {Silence: maxSilence}, {Agent: strings.Repeat("a", wtproto.MaxAgent)}} {
+		if err := c.validate(); err != nil {
+			t.Errorf("validate of %+v = %v", c, err)
+		}
+	}
+	for _, c := range []Config{{Budget: -1}, {Silence: -1}, {Silence: maxSilence + 1}, {Agent: strings.Repeat("a", wtproto.MaxAgent+1)}} {
+		if c.validate() == nil {
+			t.Errorf("validate took %+v", c)
+		}
+	}
+}
+
+// Dial closes the socket that it was given, also when it fails.
+func TestDialClosesSocket(t *testing.T) {
+	for name, dial := range map[string]func(net.PacketConn){
+		"bad configuration": func(s net.PacketConn) { Dial(t.Context(), "127.0.0.1:1", Config{Socket: s, Budget: 1}) },
+		"bad address":       func(s net.PacketConn) { Dial(t.Context(), "http://127.0.0.1", Config{Socket: s}) },
+		"a session that ended": func(s net.PacketConn) {
+			c, _ := newSessionPair(t, func(c *Config) { c.Socket = s })
+			c.Close()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := net.ListenPacket("udp4", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			dial(s)
+			if err := s.Close(); err == nil {
+				t.Error("the socket was open")
+			}
+		})
+	}
+}
+
+func TestParseGateway(t *testing.T) {
+	for _, tt := range []struct{ in, host, port string }{
+		{"https://gateway.example:4433", "gateway.example", "4433"},
+		{"https://gateway.example", "gateway.example", "443"},
+		{"https://gateway.example/", "gateway.example", "443"},
+		{"https://127.0.0.1:4433/swarm", "127.0.0.1", "4433"},
+		{"https://[2001:db8::1]:4433", "2001:db8::1", "4433"},
+		{"https://[fe80::1%25eth0]:4433", "fe80::1%eth0", "4433"},
+		{"gateway.example:4433", "gateway.example", "4433"},
+		{"gateway.example", "gateway.example", "443"},
+		{"127.0.0.1", "127.0.0.1", "443"},
+		{"[2001:db8::1]:4433", "2001:db8::1", "4433"},
+		{"[2001:db8::1]", "2001:db8::1", "443"},
+		{"2001:db8::1", "2001:db8::1", "443"},
+		{"fe80::1%eth0", "fe80::1%eth0", "443"},
+		// Bad ones.
+		{in: ""},
+		{in: ":4433"},
+		{in: "https://"},
+		{in: "https://:4433"},
+		{in: "http://gateway.example"},
+		{in: "https://user@gateway.example"},
+		{in: "https://gateway.example/other"},
+		{in: "https://gateway.example?a=b"},
+		{in: "https://gateway.example#a"},
+		{in: "https://gateway.example:port"},
+		{in: "a:b:c"},
+	} {
+		host, port, err := parseGateway(tt.in)
+		if host != tt.host || port != tt.port || (err == nil) != (tt.host != "") {
+			t.Errorf("parseGateway(%q) = %q, %q, %v, want %q, %q", tt.in, host, port, err, tt.host, tt.port)
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package client
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// The timer is simulated: each check is at the deadline that the one before set, or at the end of the pause that it falls into.
+func TestLiveness(t *testing.T) {
+	const (
+		s       = time.Second
+		forever = time.Hour
+	)
+	type span struct{ from, to time.Duration }
+	for _, tt := range []struct {
+		name     string
+		frames   []time.Duration // that come
+		circuits span            // when there are some
+		pause    span            // when the program does not run
+		pings    []time.Duration
+		lost     time.Duration // 0 for not within a minute
+	}{
+		{name: "silent", circuits: span{0, forever}, pings: []time.Duration{2 * s}, lost: 25 * s},
+		{name: "silent, without circuits", pings: []time.Duration{15 * s}, lost: 25 * s},
+		{name: "circuits after a silence", circuits: span{10 * s, forever}, pings: []time.Duration{10 * s}, lost: 25 * s},
+		{name: "circuits end, the question stays", circuits: span{0, 3 * s}, pings: []time.Duration{2 * s}, lost: 25 * s},
+		{
+			name: "frames in time", circuits: span{0, forever},
+			frames: []time.Duration{1 * s, 2500 * time.Millisecond, 4 * s},
+			pings:  []time.Duration{6 * s}, lost: 29 * s,
+		},
+		{
+			name: "an answer at the last moment", circuits: span{0, forever},
+			frames: []time.Duration{25*s - 1},
+			pings:  []time.Duration{2 * s, 27*s - 1}, lost: 50*s - 1,
+		},
+		{
+			name:   "answers without circuits",
+			frames: []time.Duration{15*s + 1, 30*s + 2, 45*s + 3},
+			pings:  []time.Duration{15 * s, 30*s + 1, 45*s + 2},
+		},
+		{name: "a second late", circuits: span{0, forever}, pause: span{24500 * time.Millisecond, 26 * s}, pings: []time.Duration{2 * s}, lost: 26 * s},
+		{
+			name: "later, which proves nothing", circuits: span{0, forever}, pause: span{24500 * time.Millisecond, 26*s + 1},
+			pings: []time.Duration{2 * s, 28*s + 1}, lost: 51*s + 1,
+		},
+		{name: "late by much", pause: span{1 * s, 50 * s}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := liveness{silence: 25 * s, heard: epoch}
+			var pings []time.Duration
+			var lostAt time.Duration
+			frames := tt.frames
+			for now := time.Duration(0); now <= time.Minute; {
+				for len(frames) > 0 && frames[0] <= now {
+					l.hear(epoch.Add(frames[0]))
+					frames = frames[1:]
+				}
+				sign := l.check(epoch.Add(now), tt.circuits.from <= now && now < tt.circuits.to)
+				if sign == lost {
+					lostAt = now
+					break
+				}
+				if sign == quiet {
+					pings = append(pings, now)
+				}
+				next := l.deadline.Sub(epoch)
+				if next <= now {
+					t.Fatalf("at %v: next check at %v", now, next)
+				}
+				if now < tt.circuits.from && tt.circuits.from < next {
+					next = tt.circuits.from // a circuit is reason for a check
+				}
+				if tt.pause.from <= next && next < tt.pause.to {
+					next = tt.pause.to
+				}
+				now = next
+			}
+			if !slices.Equal(pings, tt.pings) || lostAt != tt.lost {
+				t.Errorf("PING at %v, lost at %v, want %v and %v", pings, lostAt, tt.pings, tt.lost)
+			}
+		})
+	}
+}
+
+// The longer PING is a PING.
+func TestQuestion(t *testing.T) {
+	typ, payload, err := wtproto.NewReader(bytes.NewReader(question{}.Append(nil))).Next()
+	if err != nil || typ != wtproto.TypePing {
+		t.Fatalf("question = %v, %v", typ, err)
+	}
+	if _, err := wtproto.ParsePing(payload); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,293 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+const (
+	idleTimeout       = time.Minute      // without a packet, until QUIC gives up
+	keepAlive         = 15 * time.Second // without a packet, until QUIC asks for one, lest a NAT forgets the path
+	firstFrameTimeout = 5 * time.Second  // for a stream to say which circuit it is
+	maxStreams        = 300              // opened by the gateway: circuits, and those that are ending
+)
+
+// quicConfig returns how a session with a budget speaks QUIC. Credit is what limits the gateway, never a window of QUIC: the windows
+// are fixed, and half as large again as credit can be, for QUIC lets a quarter of a window be read before it opens it again.
+func quicConfig(cfg *Config) *quic.Config {
+	const streamWindow = maxWindow * 3 / 2
+	connWindow := uint64(cfg.Budget) * 3 / 2
+	return &quic.Config{
+		HandshakeIdleTimeout:             cfg.DialTimeout,
+		MaxIdleTimeout:                   idleTimeout,
+		KeepAlivePeriod:                  keepAlive,
+		InitialStreamReceiveWindow:       streamWindow,
+		MaxStreamReceiveWindow:           streamWindow,
+		InitialConnectionReceiveWindow:   connWindow,
+		MaxConnectionReceiveWindow:       connWindow,
+		MaxIncomingStreams:               maxStreams,
+		MaxIncomingUniStreams:            -1,
+		EnableStreamResetPartialDelivery: true, // a first frame arrives though its stream was reset
+	}
+}
+
+// session is one connection to a gateway and its circuits. Its goroutines: run, which watches over the gateway's
+// silence, the reader and the writer of the control stream, the acceptor of streams, one for each stream that has not said
+// yet what it is, and one for each circuit that was closed and whose peer still sends.
+type session struct {
+	// constant after newSession
+	client   *Client
+	cfg      *Config
+	conn     *quic.Conn
+	control  *quic.Stream
+	ctx      context.Context         // ends with the session; its cause is net.ErrClosed or an *wtproto.Error
+	cancel   context.CancelCauseFunc // the first cause counts
+	wake     chan struct{}           // takes one; the outbox has something
+	stir     chan struct{}           // takes one; there is a circuit where there was none
+	welcomed chan struct{}           // closed by the control reader
+	wg       sync.WaitGroup          // of all goroutines but run
+
+	// owned by the control reader
+	greeted bool
+	welcome wtproto.Welcome // constant after welcomed is closed
+
+	mu       sync.Mutex
+	ended    bool                        // guarded by mu; no goroutine is added to wg
+	out      outbox                      // guarded by mu
+	circuits map[wtproto.CircuitID]*Conn // guarded by mu; those that have not ended both ways
+	budget   budget                      // guarded by mu, with the accounts of all circuits
+	life     liveness                    // guarded by mu
+}
+
+// newSession opens the control stream and queues HELLO.
+func newSession(c *Client, conn *quic.Conn) (*session, error) {
+	control, err := conn.OpenStream()
+	if err != nil {
+		return nil, sessionError(err)
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	s := &session{
+		client: c, cfg: &c.cfg, conn: conn, control: control, ctx: ctx, cancel: cancel,
+		wake:     make(chan struct{}, 1),
+		stir:     make(chan struct{}, 1),
+		welcomed: make(chan struct{}),
+		circuits: make(map[wtproto.CircuitID]*Conn),
+		budget:   newBudget(c.cfg.Budget),
+		life:     liveness{silence: c.cfg.Silence, heard: time.Now()},
+	}
+	s.send(wtproto.Hello{
+		Version: wtproto.Version,
+		Credit:  uint64(s.budget.reserve),
+		Secret:  *c.cfg.Secret,
+		Token:   c.cfg.Token,
+		Agent:   c.cfg.Agent,
+	})
+	return s, nil
+}
+
+// run serves the session until it ends, tells the gateway why, and returns the cause.
+func (s *session) run() error {
+	s.wg.Go(func() { s.cancel(s.readLoop()) })
+	s.wg.Go(func() { s.cancel(s.writeLoop()) })
+	s.wg.Go(func() { s.cancel(s.acceptLoop()) })
+	s.cancel(s.watch())
+	cause := context.Cause(s.ctx)
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	code, reason := codeOf(cause)
+	s.conn.CloseWithError(quic.ApplicationErrorCode(code), reason)
+	s.wg.Wait()
+	return cause
+}
+
+// watch asks the gateway for signs of life. It returns why the session ended.
+func (s *session) watch() error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-s.stir:
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx)
+		}
+		s.mu.Lock()
+		now := time.Now()
+		found := s.life.check(now, len(s.circuits) > 0)
+		deadline := s.life.deadline
+		s.mu.Unlock()
+		switch {
+		case found == lost:
+			return wtproto.Errorf(wtproto.CodeIdle, "no sign of life from the gateway for %v", s.cfg.Silence)
+		case found == quiet:
+			s.answer(question{})
+		}
+		timer.Reset(deadline.Sub(now))
+	}
+}
+
+// acceptLoop takes the streams that the gateway opens. It returns why there are no more.
+func (s *session) acceptLoop() error {
+	for {
+		stream, err := s.conn.AcceptStream(s.ctx)
+		if err != nil {
+			return sessionError(err)
+		}
+		s.wg.Go(func() { s.firstFrame(stream) })
+	}
+}
+
+// firstFrame makes a circuit of a stream that the gateway opened. One that ends, is reset or says nothing in time ends alone, and
+// so does one that is not for circuits; a malformed frame ends the session.
+func (s *session) firstFrame(stream *quic.Stream) {
+	stream.SetReadDeadline(time.Now().Add(firstFrameTimeout))
+	typ, payload, err := wtproto.NewReader(stream).Next()
+	if err != nil {
+		code := wtproto.CodeNone
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			code = wtproto.CodeIdle
+		}
+		if e, ok := errors.AsType[*wtproto.Error](err); ok {
+			code = e.Code
+			s.cancel(e)
+		}
+		reset(stream, code)
+		return
+	}
+	stream.SetReadDeadline(time.Time{})
+	if typ != wtproto.TypePeer {
+		s.cfg.Logger.Debug("stream of an unknown kind", "type", typ)
+		reset(stream, wtproto.CodeProtocol)
+		return
+	}
+	peer, err := wtproto.ParsePeer(payload)
+	if err != nil {
+		s.cancel(err)
+		return
+	}
+	if code := s.admit(peer, stream); code != wtproto.CodeNone {
+		reset(stream, code)
+	}
+}
+
+// admit queues a circuit for its topic, on stream or, where that is nil, on one that it opens to accept the offer. A code
+// other than CodeNone says why it did not; the offer is not accepted then, and stream is the caller's.
+func (s *session) admit(m wtproto.Peer, stream *quic.Stream) wtproto.Code {
+	t, filter := s.client.joinedTopic(m.Topic)
+	if t == nil {
+		return wtproto.CodeLeft
+	}
+	c := newConn(s, t, m)
+	c.stream, c.offered = stream, stream == nil
+	if filter != nil && !filter(c.Peer()) {
+		return wtproto.CodeDeclined
+	}
+	if code := s.add(c); code != wtproto.CodeNone {
+		return code
+	}
+	if c.offered {
+		if err := s.accept(c); err != nil {
+			s.remove(c)
+			return wtproto.CodeBusy
+		}
+	}
+	if t.push(c) {
+		return wtproto.CodeNone
+	}
+	c.Reset(wtproto.CodeLeft)
+	return wtproto.CodeNone
+}
+
+// accept opens the stream of an offered circuit. It does not block: a small frame waits in the stream until it can be sent.
+func (s *session) accept(c *Conn) error {
+	stream, err := s.conn.OpenStream()
+	if err != nil {
+		return err
+	}
+	c.stream = stream
+	_, err = stream.Write(wtproto.Accept{Circuit: c.id}.Append(nil))
+	stream.SetReliableBoundary()
+	return err
+}
+
+// add gives c a place, if there is one.
+func (s *session) add(c *Conn) wtproto.Code {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.circuits[c.id] != nil {
+		s.cancel(wtproto.Errorf(wtproto.CodeProtocol, "circuit %d came twice", c.id))
+		return wtproto.CodeProtocol
+	}
+	var ok bool
+	if c.account, ok = s.budget.open(time.Now()); !ok {
+		return wtproto.CodeCircuitLimit
+	}
+	s.circuits[c.id] = c
+	if len(s.circuits) == 1 {
+		select {
+		case s.stir <- struct{}{}:
+		default:
+		}
+	}
+	return wtproto.CodeNone
+}
+
+// remove takes the place of c back. It may be called again.
+func (s *session) remove(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.budget.close(&c.account)
+	if s.circuits[c.id] == c {
+		delete(s.circuits, c.id)
+	}
+}
+
+// consumed counts n bytes that were read from c, and grants credit for more.
+func (s *session) consumed(c *Conn, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !c.account.count(n) && c.account.open {
+		s.cancel(wtproto.Errorf(wtproto.CodeProtocol, "the gateway sent more than its credit on circuit %d", c.id))
+		return
+	}
+	if c.account.due() && s.budget.grant(&c.account, time.Now(), s.conn.ConnectionStats().SmoothedRTT) {
+		s.out.credit(c)
+		s.wakeUp()
+	}
+}
+
+// settle takes back the credit of a circuit whose gateway has sent all.
+func (s *session) settle(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.budget.close(&c.account)
+}
+
+// spawn runs f on a goroutine of the session, if there still is one.
+func (s *session) spawn(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.wg.Go(f)
+	}
+}
+
+// fail ends the session with err, the error of one of its streams, unless it has ended already, and returns why it did.
+func (s *session) fail(err error) error {
+	s.cancel(sessionError(err))
+	return context.Cause(s.ctx)
+}
+
+// reset ends both directions of a stream.
+func reset(stream *quic.Stream, code wtproto.Code) {
+	stream.CancelRead(quic.StreamErrorCode(code))
+	stream.CancelWrite(quic.StreamErrorCode(code))
+}

@@ -1,0 +1,163 @@
+package client
+
+import (
+	"context"
+	"net"
+	"slices"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// Topic is a topic that a [Client] has joined. Any number of goroutines may use it.
+type Topic struct {
+	client *Client       // constant
+	key    wtproto.Topic // constant
+	left   chan struct{} // closed when the gateway knows of the topic no more, or the session has ended
+	done   chan struct{} // closed when err is set
+	joined chan struct{} // closed when JOINED came
+	ready  chan struct{} // takes one; the queue is not empty
+
+	// guarded by client.mu
+	joiners int // calls of Join that wait for JOINED
+	filter  func(Peer) bool
+	queue   []*Conn // not yet accepted; each has a place in the session
+	err     error
+	status  wtproto.Status
+	changed chan struct{} // closed when status changes
+}
+
+func newTopic(c *Client, key wtproto.Topic) *Topic {
+	return &Topic{
+		client: c, key: key,
+		left:    make(chan struct{}),
+		done:    make(chan struct{}),
+		joined:  make(chan struct{}),
+		ready:   make(chan struct{}, 1),
+		status:  wtproto.Status{Topic: key},
+		changed: make(chan struct{}),
+	}
+}
+
+// Key returns the key that was joined.
+func (t *Topic) Key() wtproto.Topic { return t.key }
+
+// Accept waits for the next circuit and returns it; it is the caller's to close. As with a listener of TCP, the circuit may have
+// ended since it came. The error is ctx's cause, or, once there are no more circuits, that of [Topic.Err].
+func (t *Topic) Accept(ctx context.Context) (*Conn, error) {
+	for {
+		t.client.mu.Lock()
+		if len(t.queue) > 0 {
+			c := t.queue[0]
+			t.queue = slices.Delete(t.queue, 0, 1)
+			t.signalLocked()
+			t.client.mu.Unlock()
+			return c, nil
+		}
+		err := t.err
+		t.client.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-t.ready:
+		case <-t.done:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// Status returns what the gateway said last of the topic, and a channel that is closed when it says something else. Until
+// it has said anything, the zero Status of the topic is returned.
+func (t *Topic) Status() (wtproto.Status, <-chan struct{}) {
+	t.client.mu.Lock()
+	defer t.client.mu.Unlock()
+	return t.status, t.changed
+}
+
+// Leave ends the join and waits until the gateway has said so, or ctx ends; the topic is left in either case. Circuits
+// that were accepted stay, others are reset with CodeLeft. A topic that has ended already is no error.
+func (t *Topic) Leave(ctx context.Context) error {
+	t.leave()
+	select {
+	case <-t.left:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Done returns a channel that is closed when the topic was left, was refused or taken away by the gateway, or lost its session.
+func (t *Topic) Done() <-chan struct{} { return t.done }
+
+// Err returns nil before Done is closed; then net.ErrClosed after Leave and [Client.Close], else an [*wtproto.Error]:
+// with Remote and the gateway's code where the gateway ended it, or the session's.
+func (t *Topic) Err() error {
+	t.client.mu.Lock()
+	defer t.client.mu.Unlock()
+	return t.err
+}
+
+// leave sends LEAVE and ends the topic, unless it has ended.
+func (t *Topic) leave() {
+	t.client.mu.Lock()
+	queue := t.leaveLocked()
+	t.client.mu.Unlock()
+	resetAll(queue, wtproto.CodeLeft)
+}
+
+func resetAll(circuits []*Conn, code wtproto.Code) {
+	for _, c := range circuits {
+		c.Reset(code)
+	}
+}
+
+// leaveLocked returns the circuits that are to be reset.
+func (t *Topic) leaveLocked() []*Conn {
+	if t.err != nil {
+		return nil
+	}
+	t.client.session.answer(wtproto.Leave{Topic: t.key})
+	t.endLocked(net.ErrClosed)
+	queue := t.queue
+	t.queue = nil
+	return queue
+}
+
+// endLocked makes err the topic's end. Circuits that wait can still be accepted.
+func (t *Topic) endLocked(err error) {
+	if t.err == nil {
+		t.err = err
+		close(t.done)
+	}
+}
+
+// push queues c. It reports false when the topic has ended.
+func (t *Topic) push(c *Conn) bool {
+	t.client.mu.Lock()
+	defer t.client.mu.Unlock()
+	if t.err != nil {
+		return false
+	}
+	t.queue = append(t.queue, c)
+	t.signalLocked()
+	return true
+}
+
+// drop takes c, which has ended, out of the queue.
+func (t *Topic) drop(c *Conn) {
+	t.client.mu.Lock()
+	defer t.client.mu.Unlock()
+	t.queue = slices.DeleteFunc(t.queue, func(q *Conn) bool { return q == c })
+}
+
+// signalLocked wakes one Accept if there is something for it.
+func (t *Topic) signalLocked() {
+	if len(t.queue) == 0 {
+		return
+	}
+	select {
+	case t.ready <- struct{}{}:
+	default:
+	}
+}
