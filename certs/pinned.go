@@ -1,0 +1,177 @@
+package certs
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+const (
+	// validity is that of a certificate, with the backdating. Browsers take hashes of certificates of at most 14 days.
+	validity = 13 * 24 * time.Hour
+	// backdate is how far behind the clock of a client may be.
+	backdate = time.Hour
+	// reserve is how far ahead: a certificate that ends sooner is not served.
+	reserve = 12 * time.Hour
+	// period is how long a certificate is the next one, known but not served, and how long it is then the current one.
+	period = 6 * 24 * time.Hour
+	// saveAgain is the wait before another attempt to save.
+	saveAgain = time.Minute
+)
+
+// pinnedName is the state file: the current certificate and its key, the next one and its key.
+const pinnedName = "pinned.pem"
+
+// PinnedConfig sets up a [Pinned]. The zero value is for a gateway on this machine.
+type PinnedConfig struct {
+	// Names are the DNS names and IP addresses in the certificates, though a client that knows the hash need not look at
+	// them. Empty means localhost, 127.0.0.1 and ::1.
+	Names []string
+	// Logger hears of new certificates. Nil is silent.
+	Logger *slog.Logger
+}
+
+// Pinned is a [Source] of self-signed certificates that clients trust by their hash. There are always two, the current one
+// and the next. Every 6 days the next becomes the current one and another is made, so whoever has learned both hashes finds
+// one of them for 6 days at least. Each is valid for 13 days, which browsers allow.
+type Pinned struct {
+	// constant
+	dir   *StateDir
+	names names
+	log   *slog.Logger
+
+	mu            sync.Mutex
+	current, next *tls.Certificate // guarded by mu; with Leaf
+	unsaved       bool             // guarded by mu; the state file has older ones
+	tried         time.Time        // guarded by mu; when they were last to be saved
+}
+
+// NewPinned returns a Source with the certificates in dir, where the gateway has been before, or with new ones, which it keeps
+// there. A changed list of names is for certificates that are made from then on. A state file that is damaged is
+// an error.
+func NewPinned(dir *StateDir, cfg PinnedConfig) (*Pinned, error) {
+	p, err := newPinned(dir, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("certs: pinned: %w", err)
+	}
+	return p, nil
+}
+
+func newPinned(dir *StateDir, cfg PinnedConfig) (*Pinned, error) {
+	names, err := parseNames(cfg.Names)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pinned{dir: dir, names: names, log: cfg.Logger}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	data, err := dir.Read(pinnedName)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, err
+	default:
+		if p.current, p.next, err = parsePair(data); err != nil {
+			return nil, fmt.Errorf("state file %q: %w; delete it to get new certificates", pinnedName, err)
+		}
+	}
+	now := time.Now()
+	if err := p.turnLocked(now); err != nil {
+		return nil, err
+	}
+	if p.unsaved {
+		if err := p.saveLocked(now); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// TLSConfig returns a new configuration for servers.
+func (p *Pinned) TLSConfig() *tls.Config {
+	return tlsConfig(func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		current, _ := p.pair()
+		return current, nil
+	})
+}
+
+// Hashes returns those of the current and the next certificate.
+func (p *Pinned) Hashes() [][32]byte {
+	current, next := p.pair()
+	return [][32]byte{sha256.Sum256(current.Leaf.Raw), sha256.Sum256(next.Leaf.Raw)}
+}
+
+// pair returns the certificates as they have to be now.
+func (p *Pinned) pair() (current, next *tls.Certificate) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if err := p.turnLocked(now); err != nil {
+		p.log.Error("cannot make a certificate, keeping the old one", "err", err)
+	}
+	if p.unsaved && now.Sub(p.tried) >= saveAgain {
+		// Until that works a restarted gateway is one certificate behind, and still has one that its clients know.
+		if err := p.saveLocked(now); err != nil {
+			p.log.Error("cannot save certificates", "err", err)
+		}
+	}
+	return p.current, p.next
+}
+
+// turnLocked puts the next certificate into the place of the current one when the time has come, and makes what is missing.
+func (p *Pinned) turnLocked(now time.Time) error {
+	if usable(p.current, now) && now.Before(p.next.Leaf.NotBefore.Add(backdate+period)) {
+		return nil
+	}
+	current := p.next
+	if !usable(current, now) { // the first start, or nobody came for long, or the clock was wrong
+		var err error
+		if current, err = p.makeLocked(now); err != nil {
+			return err
+		}
+	}
+	next, err := p.makeLocked(now)
+	if err != nil {
+		return err
+	}
+	p.current, p.next = current, next
+	p.unsaved, p.tried = true, time.Time{}
+	return nil
+}
+
+func (p *Pinned) makeLocked(now time.Time) (*tls.Certificate, error) {
+	cert, err := makeCertificate(p.names, now)
+	if err != nil {
+		return nil, err
+	}
+	hash := sha256.Sum256(cert.Leaf.Raw)
+	p.log.Info("new certificate", "sha256", hex.EncodeToString(hash[:]), "expires", cert.Leaf.NotAfter)
+	return cert, nil
+}
+
+func (p *Pinned) saveLocked(now time.Time) error {
+	p.tried = now
+	data, err := marshalPair(p.current, p.next)
+	if err != nil {
+		return err
+	}
+	if err := p.dir.Write(pinnedName, data); err != nil {
+		return err
+	}
+	p.unsaved = false
+	return nil
+}
+
+// usable reports whether clients whose clocks are a little wrong take c.
+func usable(c *tls.Certificate, now time.Time) bool {
+	return c != nil && !now.Before(c.Leaf.NotBefore) && now.Before(c.Leaf.NotAfter.Add(-reserve))
+}
