@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math"
 	"net"
-	"os"
 
 	"github.com/quic-go/quic-go"
 
@@ -36,8 +35,8 @@ func sessionError(err error) error {
 	return wtproto.Errorf(wtproto.CodePeerGone, "the connection was lost: %v", err)
 }
 
-// dialError returns why a connection did not come about: an *wtproto.Error where the gateway refused it or did not answer,
-// the error of package x509 where its certificate is not trusted.
+// dialError returns why a connection did not come about: an *wtproto.Error where the gateway refused it, the error of package
+// x509 where its certificate is not trusted, the cause of the context where that ended.
 func dialError(err error) error {
 	if e, ok := errors.AsType[*wtproto.Error](err); ok {
 		return e
@@ -52,11 +51,6 @@ func dialError(err error) error {
 			}
 		}
 		return errors.New(e.Error())
-	}
-	_, silent := errors.AsType[*quic.HandshakeTimeoutError](err)
-	_, idle := errors.AsType[*quic.IdleTimeoutError](err)
-	if silent || idle {
-		return &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "the gateway does not answer", Err: os.ErrDeadlineExceeded}
 	}
 	return err
 }

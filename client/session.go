@@ -25,7 +25,7 @@ func quicConfig(cfg *Config) *quic.Config {
 	const streamWindow = maxWindow * 3 / 2
 	connWindow := uint64(cfg.Budget) * 3 / 2
 	return &quic.Config{
-		HandshakeIdleTimeout:             cfg.DialTimeout,
+		HandshakeIdleTimeout:             2 * cfg.DialTimeout, // so that it is Dial that gives up
 		MaxIdleTimeout:                   idleTimeout,
 		KeepAlivePeriod:                  keepAlive,
 		InitialStreamReceiveWindow:       streamWindow,
