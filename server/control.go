@@ -47,7 +47,8 @@ func (s *session) writeLoop(str stream) {
 	defer stop()
 	var (
 		buf    []byte
-		timer  = time.NewTimer(s.cfg.PingAfter)
+		ask    = min(s.cfg.PingAfter, s.cfg.Idle)
+		timer  = time.NewTimer(ask)
 		pinged time.Time // the silence that the last PING asked about began then
 		count  uint64
 	)
@@ -66,10 +67,10 @@ func (s *session) writeLoop(str stream) {
 			case silent >= s.cfg.Idle:
 				s.cancel(wtproto.Errorf(wtproto.CodeIdle, "silent for %v", s.cfg.Idle))
 				return
-			case silent < s.cfg.PingAfter:
-				timer.Reset(s.cfg.PingAfter - silent)
+			case silent < ask:
+				timer.Reset(ask - silent)
 			default:
-				timer.Reset(s.cfg.Idle - silent)
+				timer.Reset(min(ask, s.cfg.Idle-silent)) // the answer may begin another silence
 				if heard != pinged {
 					pinged = heard
 					count++
