@@ -238,7 +238,7 @@ func (s *session) givenLocked(id wtproto.CircuitID) (*leg, error) {
 // readLoop reads the control stream.
 func (s *session) readLoop(str stream) error {
 	r := wtproto.NewReader(bufio.NewReader(str))
-	for {
+	for s.ctx.Err() == nil { // telling the client takes a while
 		typ, payload, err := r.Next()
 		if err != nil {
 			return controlError(err)
@@ -250,6 +250,7 @@ func (s *session) readLoop(str stream) error {
 			return err
 		}
 	}
+	return context.Cause(s.ctx)
 }
 
 func controlError(err error) error {
