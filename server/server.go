@@ -19,6 +19,9 @@ import (
 // comeBack is how many sessions a second may come back after a GOAWAY, on average.
 const comeBack = 200
 
+// goodbye is how long clients without circuits get to hear of GOAWAY.
+const goodbye = time.Second
+
 // Server is a gateway. Its methods may be called by several goroutines at once.
 type Server struct {
 	// constant after New
@@ -106,8 +109,8 @@ func (s *Server) Addr() net.Addr {
 func (s *Server) Started() <-chan struct{} { return s.started }
 
 // Shutdown ends kindly: new sessions are refused and the others are told to go away, each with a time to come back that is
-// spread so that not all come at once. When all have ended, or ctx has, it does what Close does. It returns ctx's
-// error if sessions were cut off.
+// spread so that not all come at once. When all have ended or have no circuits, or ctx has ended, it does what Close
+// does. It returns ctx's error if circuits were cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining = true
@@ -125,17 +128,19 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// drained waits until no session has a circuit, or ctx ends.
+// drained waits until all sessions have ended, or none has a circuit and all have had the time for goodbye, or ctx ends,
+// which is an error if it cuts a circuit off.
 func (s *Server) drained(ctx context.Context) error {
+	heard := time.Now().Add(goodbye)
 	for {
 		s.mu.Lock()
-		busy := false
+		busy, alone := false, len(s.live) == 0
 		for ses := range s.live {
 			busy = busy || ses.circuits() > 0
 		}
 		ended := s.ended
 		s.mu.Unlock()
-		if !busy {
+		if alone || !busy && !time.Now().Before(heard) {
 			return nil
 		}
 		look := time.NewTimer(100 * time.Millisecond)
@@ -144,6 +149,9 @@ func (s *Server) drained(ctx context.Context) error {
 		case <-look.C:
 		case <-ctx.Done():
 			look.Stop()
+			if !busy {
+				return nil
+			}
 			return context.Cause(ctx)
 		}
 		look.Stop()
