@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -37,7 +38,13 @@ func (h *Host) open(ctx context.Context, key wtproto.Topic, id peer.ID, from, to
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { reset(s, wtproto.CodeWithdrawn) })
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			reset(s, wtproto.CodeIdle)
+		} else {
+			reset(s, wtproto.CodeWithdrawn)
+		}
+	})
 	err = h.askOpen(s, key, id, from, to)
 	if !stop() {
 		return nil, &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "no answer to OPEN", Err: ctx.Err()}
@@ -83,10 +90,10 @@ func (h *Host) serveOpen(s stream, o wtproto.Open) {
 	state, _ := t.presence.State()
 	switch gateway := o.From != (wtproto.EndpointID{}); {
 	case opens(h.Gateway, h.id, gateway, id):
-		h.refuseOpen(s, wtproto.CodeProtocol)
+		h.refuseOpen(s, wtproto.CodeForbidden)
 		return
 	case !slices.Contains(state.Endpoints, o.To):
-		h.refuseOpen(s, wtproto.CodePeerUnreachable)
+		h.refuseOpen(s, wtproto.CodeDeclined)
 		return
 	}
 	in := &inbound{h: h, s: s, key: t.key, pair: pair{o.Digest, id, o.From, o.To}, answered: make(chan struct{})}

@@ -156,7 +156,7 @@ func (t *topic) welcome(s stream, frames *wtproto.Reader) (*meeting, wtproto.Cod
 	refuse := wtproto.CodeNone
 	switch {
 	case !r.asks.Allow():
-		refuse = wtproto.CodeRateLimited
+		refuse = wtproto.CodeBusy
 	case r.sent != nil && t.h.id < id: // both of us sent MEET, and ours stays
 		refuse = wtproto.CodeReplaced
 		if !r.foundUs {

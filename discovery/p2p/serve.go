@@ -100,10 +100,10 @@ func notSpoken(frame string) error {
 // codeOf returns the code that says err on the wire.
 func codeOf(err error) wtproto.Code {
 	switch e, ok := errors.AsType[*wtproto.Error](err); {
-	case ok:
-		return e.Code
 	case errors.Is(err, yamux.ErrTimeout):
 		return wtproto.CodeIdle
+	case ok:
+		return e.Code
 	case errors.Is(err, io.EOF):
 		return wtproto.CodeNone
 	default:

@@ -1,0 +1,185 @@
+package p2p
+
+import (
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+const window = 255 << 10 // what a circuit takes that nobody reads; the frames before it take some more
+
+// yamux forgets to make room for what was read when the read deadline passes meanwhile: after some such reads the stream
+// stands still for ever.
+func TestReadDeadlineLosesNothing(t *testing.T) {
+	a, b := circuitPair(t)
+	const rounds, size = 16, window / 2
+	go func() {
+		_, _ = a.Write(pattern(rounds * size))
+		_ = a.CloseWrite()
+	}()
+	var got []byte
+	buf := make([]byte, size)
+	for range rounds {
+		if err := b.SetReadDeadline(time.Now().Add(-time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := b.Read(buf); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("Read after the deadline = %d, %v", n, err)
+		}
+		if err := b.SetReadDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.ReadFull(b, buf)
+		got = append(got, buf[:n]...)
+		if err != nil {
+			t.Fatalf("after %d bytes: %v", len(got), err)
+		}
+	}
+	if n, err := b.Read(buf); n != 0 || err != io.EOF {
+		t.Errorf("Read at the end = %d, %v", n, err)
+	}
+	if !slices.Equal(got, pattern(rounds*size)) {
+		t.Error("other bytes were read than written")
+	}
+}
+
+// The same with deadlines that pass at any moment.
+func TestReadDeadlineRaces(t *testing.T) {
+	a, b := circuitPair(t)
+	const size = 16 << 20
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, _ = a.Write(pattern(size))
+		_ = a.CloseWrite()
+	})
+	stop := make(chan struct{})
+	wg.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = b.SetReadDeadline(time.Now().Add(time.Duration(n%50) * time.Microsecond))
+			}
+		}
+	})
+	var got []byte
+	buf := make([]byte, 100_000)
+	for {
+		n, err := b.Read(buf)
+		got = append(got, buf[:n]...)
+		if err == io.EOF {
+			break
+		}
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	if !slices.Equal(got, pattern(size)) {
+		t.Error("other bytes were read than written")
+	}
+}
+
+func TestReadDeadlineUnblocks(t *testing.T) {
+	a, b := circuitPair(t)
+	result := make(chan error, 1)
+	read := func() {
+		n, err := b.Read(make([]byte, 1))
+		if n > 0 {
+			err = nil
+		}
+		result <- err
+	}
+	for _, tc := range []struct {
+		name string
+		set  func() error
+	}{
+		{"passed", func() error { return b.SetReadDeadline(time.Now()) }},
+		{"to come", func() error { return b.SetReadDeadline(time.Now().Add(20 * time.Millisecond)) }},
+		{"moved", func() error {
+			return errors.Join(b.SetReadDeadline(time.Now().Add(time.Hour)), b.SetReadDeadline(time.Now().Add(20*time.Millisecond)))
+		}},
+	} {
+		if err := b.SetReadDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		go read()
+		if err := tc.set(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-result; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: Read = %v, want the deadline", tc.name, err)
+		}
+	}
+	// One that was taken back does not strike.
+	if err := errors.Join(b.SetReadDeadline(time.Now().Add(time.Millisecond)), b.SetReadDeadline(time.Time{})); err != nil {
+		t.Fatal(err)
+	}
+	go read()
+	if _, err := a.Write([]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-result; err != nil {
+		t.Errorf("Read = %v, want a byte", err)
+	}
+}
+
+// What came before the end can be read after it, deadline or not.
+func TestReadDeadlineAfterEnd(t *testing.T) {
+	a, b := circuitPair(t)
+	if err := b.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Write([]byte("last")); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := b.Read(make([]byte, 8)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Read = %d, %v, want the deadline", n, err)
+	}
+	if err := b.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(b); err != nil || string(got) != "last" {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
+// Reset and Close unblock what is going on.
+func TestEndUnblocks(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		end  func(s interface{ Close() error })
+	}{
+		{"close", func(s interface{ Close() error }) { _ = s.Close() }},
+		{"reset", func(s interface{ Close() error }) { s.(*circuit).Reset(7) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			a, _ := circuitPair(t)
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				if _, err := a.Read(make([]byte, 1)); err == nil {
+					t.Error("Read succeeded")
+				}
+			})
+			if _, err := a.Write(make([]byte, window)); err != nil {
+				t.Fatal(err)
+			}
+			wg.Go(func() {
+				if _, err := a.Write(make([]byte, window)); err == nil {
+					t.Error("Write succeeded")
+				}
+			})
+			tc.end(a)
+			wg.Wait()
+		})
+	}
+}

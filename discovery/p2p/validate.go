@@ -1,0 +1,11 @@
+package p2p
+
+import "fmt"
+
+// Validate returns every mistake in c, as [Listen] would, or nil. It opens nothing and asks nobody.
+func (c Config) Validate() error {
+	if _, err := c.read(); err != nil {
+		return fmt.Errorf("p2p: config: %w", err)
+	}
+	return nil
+}
