@@ -1,0 +1,132 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// After GOAWAY nothing new is given, and what there is goes on.
+func TestGoaway(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		a, b := g.connect(), g.connect()
+		a.join(announceAndLookUp, 0)
+		b.join(announceAndLookUp, 0)
+		x, y := a.circuit(), b.circuit()
+		down := make(chan error, 1)
+		go func() { down <- g.Shutdown(t.Context()) }()
+		for _, c := range []*fakeClient{a, b} {
+			m := expect[wtproto.Goaway](c)
+			if m.Code != wtproto.CodeShutdown || m.RetryAfter < time.Second || m.Reason == "" {
+				t.Errorf("%+v, want SHUTDOWN, a time to come back and a reason", m)
+			}
+		}
+		other := wtproto.TopicFromName("other")
+		a.send(wtproto.Join{Topic: other})
+		if l := expect[wtproto.Left](a); l.Topic != other || l.Code != wtproto.CodeShutdown || l.Reason == "" {
+			t.Errorf("JOIN after GOAWAY: %+v, want LEFT with SHUTDOWN", l)
+		}
+		a.send(wtproto.Join{Topic: wowcool, Flags: wtproto.JoinLookUp}) // options may change
+		expect[wtproto.Joined](a)
+		late := g.dial()
+		late.hello()
+		late.ends(wtproto.CodeShutdown)
+		g.lan.see(g.lan.peer("1").sighting())
+		if n := a.streams() + b.streams(); n != 0 {
+			t.Errorf("%d new circuits after GOAWAY", n)
+		}
+		pass(10 * time.Second)
+		talk(t, x, y)
+		x.CloseWrite()
+		y.CloseWrite()
+		if err := receive(t, down, "end of Shutdown"); err != nil {
+			t.Errorf("Shutdown = %v, want nil after the last circuit", err)
+		}
+		a.ends(wtproto.CodeShutdown)
+		b.ends(wtproto.CodeShutdown)
+	})
+}
+
+// The times to come back are spread so that not all come at once.
+func TestGoawaySpread(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		const clients = 400
+		var all []*fakeClient
+		for range clients {
+			all = append(all, g.connect())
+		}
+		down := make(chan error, 1)
+		go func() { down <- g.Shutdown(t.Context()) }()
+		least, most := time.Hour, time.Duration(0)
+		for _, c := range all {
+			retry := expect[wtproto.Goaway](c).RetryAfter
+			least, most = min(least, retry), max(most, retry)
+		}
+		if least < time.Second || most > 3*time.Second || most-least < time.Second {
+			t.Errorf("%d sessions come back after %v to %v, want from 1s to 3s, spread", clients, least, most)
+		}
+		if err := receive(t, down, "end of Shutdown"); err != nil {
+			t.Errorf("Shutdown = %v", err)
+		}
+	})
+}
+
+func TestShutdownTakes(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		clients func(*bubble) // what is there
+		want    time.Duration
+		err     error
+	}{
+		{"nobody", func(*bubble) {}, 0, nil},
+		{"silent connections", func(g *bubble) { g.dial() }, 0, nil},
+		{"sessions without circuits", func(g *bubble) {
+			g.connect()
+			g.connect().join(announceAndLookUp, 0)
+		}, time.Second, nil},
+		{"a session that goes by itself", func(g *bubble) {
+			c := g.connect()
+			time.AfterFunc(300*time.Millisecond, func() { c.link.end(nil) })
+		}, 300 * time.Millisecond, nil},
+		{"circuits until they end", func(g *bubble) {
+			a, _ := g.pair()
+			time.AfterFunc(5*time.Second, func() { reset(a, wtproto.CodeApplication) })
+		}, 5 * time.Second, nil},
+		{"circuits that do not end", func(g *bubble) { g.pair() }, 30 * time.Second, context.DeadlineExceeded},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
+				test.clients(g)
+				synctest.Wait()
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				start := time.Now()
+				err := g.Shutdown(ctx)
+				// Whether circuits are left is looked at ten times a second.
+				if took := time.Since(start); err != test.err || took < test.want || took > test.want+100*time.Millisecond {
+					t.Errorf("Shutdown = %v after %v, want %v after %v", err, took, test.err, test.want)
+				}
+				synctest.Wait()
+				if n := g.Sessions(); n != 0 {
+					t.Errorf("%d sessions are left", n)
+				}
+			})
+		})
+	}
+}
+
+func TestServeAfterClose(t *testing.T) {
+	s := quietServer(t, Config{})
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+	}
+	if err := s.Serve(nil); err != http.ErrServerClosed {
+		t.Errorf("Serve after Close = %v, want %v", err, http.ErrServerClosed)
+	}
+}
