@@ -44,8 +44,9 @@ type circuit struct {
 
 	toPeer, toClient splice.Copy
 
-	mu    sync.Mutex
-	cause error // guarded by mu; the first reason to end, nil after a regular end
+	mu     sync.Mutex
+	cause  error // guarded by mu; the first reason to end, nil after a regular end
+	opened bool  // guarded by mu; the ends belong to abort too, not to open alone
 }
 
 // verdict is how a circuit ended, for the topic's loop.
@@ -68,9 +69,9 @@ func (c *circuit) run(ctx context.Context) {
 }
 
 func (c *circuit) serve(ctx context.Context) verdict {
-	if err := c.open(ctx); err != nil {
-		c.abort(err)
+	if err := c.settle(c.open(ctx)); err != nil {
 		code := codeOf(err)
+		c.reset(code)
 		c.topic.log.Debug("circuit not opened", "network", c.network, "code", code, "error", err)
 		switch code {
 		case wtproto.CodeDeclined:
@@ -107,22 +108,29 @@ func (c *circuit) open(ctx context.Context) error {
 		}
 		c.peer = s
 	}
-	legs := []*leg{c.near}
-	if c.far != nil {
-		legs = append(legs, c.far)
-	}
 	for _, step := range []func(*leg) error{
 		(*leg).tryOpen,
 		func(l *leg) error { return l.acquire(ctx) },
 		(*leg).announce,
 	} {
-		for _, l := range legs {
+		for _, l := range c.legs() {
 			if err := step(l); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// settle ends the opening with err, or with what abort was called for meanwhile.
+func (c *circuit) settle(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.opened = true
+	if c.cause == nil {
+		c.cause = err
+	}
+	return c.cause
 }
 
 // other returns the end that is not near.
@@ -136,6 +144,10 @@ func (c *circuit) other() end {
 // splice copies both ways until both have ended.
 func (c *circuit) splice() {
 	far := c.other()
+	for _, l := range c.legs() {
+		stop := l.onStop(c.abort)
+		defer stop()
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() { c.copy(&c.toClient, c.near, far) })
 	c.copy(&c.toPeer, far, c.near)
@@ -161,18 +173,29 @@ func (c *circuit) abort(err error) {
 	if first {
 		c.cause = err
 	}
+	opened := c.opened
 	c.mu.Unlock()
-	if !first {
-		return
+	if first && opened {
+		c.reset(codeOf(err))
 	}
-	code := codeOf(err)
-	c.near.reset(code)
-	if c.far != nil {
-		c.far.reset(code)
+}
+
+// reset ends both ends.
+func (c *circuit) reset(code wtproto.Code) {
+	for _, l := range c.legs() {
+		l.reset(code)
 	}
 	if c.peer != nil {
 		c.peer.Reset(code)
 	}
+}
+
+// legs returns the clients' ends.
+func (c *circuit) legs() []*leg {
+	if c.far != nil {
+		return []*leg{c.near, c.far}
+	}
+	return []*leg{c.near}
 }
 
 func (c *circuit) ended() error {

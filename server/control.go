@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"encoding/binary"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -108,9 +110,9 @@ func (s *session) reserve(peer wtproto.Peer, offerOnly bool) *leg {
 // register gives l the next circuit id, and offers it to the client unless it has a stream.
 func (s *session) register(l *leg) error {
 	s.mu.Lock()
-	if s.goaway {
+	if s.goaway || s.ctx.Err() != nil {
 		s.mu.Unlock()
-		return wtproto.Errorf(wtproto.CodeShutdown, "the gateway is going away")
+		return wtproto.Errorf(wtproto.CodeShutdown, "the session takes nothing new")
 	}
 	s.lastID++
 	l.peer.Circuit = s.lastID
@@ -145,6 +147,16 @@ func (s *session) release(l *leg) {
 	defer s.mu.Unlock()
 	s.places--
 	delete(s.legs, l.peer.Circuit)
+}
+
+// abortAll ends the circuits of a session that has ended. A circuit may be waiting for its other end alone.
+func (s *session) abortAll() {
+	s.mu.Lock()
+	legs := slices.Collect(maps.Values(s.legs))
+	s.mu.Unlock()
+	for _, l := range legs {
+		l.circuit.abort(&wtproto.Error{Code: wtproto.CodePeerGone, Reason: "the client's session ended"})
+	}
 }
 
 // goAway tells the client that nothing new comes and when to come back.

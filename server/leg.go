@@ -14,6 +14,7 @@ import (
 type leg struct {
 	// constant after reserve
 	session   *session
+	circuit   *circuit     // set before its run
 	peer      wtproto.Peer // what the client is told; Circuit is set by acquire
 	offerOnly bool
 
@@ -105,6 +106,17 @@ func (l *leg) announce() error {
 	_, err := l.stream.Write(l.peer.Append(nil))
 	l.stream.SetWriteDeadline(time.Time{})
 	return err
+}
+
+// onStop calls abort when the client stops reading for good, which nobody would notice while both directions wait for
+// something else.
+func (l *leg) onStop(abort func(error)) (stop func() bool) {
+	ctx := l.stream.Context()
+	return context.AfterFunc(ctx, func() {
+		if e, ok := errors.AsType[*wtproto.Error](l.stream.convert(context.Cause(ctx))); ok { // else we ended it
+			abort(e)
+		}
+	})
 }
 
 // release gives the place back.

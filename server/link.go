@@ -39,6 +39,9 @@ type stream interface {
 	CancelWrite(wtproto.Code)
 	SetReadDeadline(time.Time) error
 	SetWriteDeadline(time.Time) error
+	// Context ends when the sending direction has ended, and convert makes of its cause what Write would return.
+	Context() context.Context
+	convert(error) error
 }
 
 // quicLink is a raw QUIC connection.

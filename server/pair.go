@@ -224,6 +224,9 @@ func (t *topic) start(p *pair, stream discovery.Stream, inbound discovery.Inboun
 	} else {
 		c.heldToClient = heldFromClient
 	}
+	for _, l := range c.legs() {
+		l.circuit = c
+	}
 	ctx := p.ctx
 	t.router.wg.Go(func() { c.run(ctx) })
 }

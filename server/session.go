@@ -88,6 +88,7 @@ func (s *session) run() *wtproto.Error {
 	cause := asError(context.Cause(s.ctx))
 	s.link.close(cause.Code, clip(cause.Reason, wtproto.MaxReason))
 	wg.Wait()
+	s.abortAll()
 	s.server.forget(s)
 	s.leaveAll()
 	if started {

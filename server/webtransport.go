@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -110,13 +111,17 @@ func (s webTransportStream) convert(err error) error {
 	return lostSession(err)
 }
 
+// unknownCode is in the text of the library's error for a stream reset with a code that is none of WebTransport's. The
+// error has no type.
+const unknownCode = "failed to convert stream error"
+
 // lostSession marks the end of a session. A page that is reloaded resets its streams with a code that is none of
 // WebTransport's; that is the same.
 func lostSession(err error) error {
 	_, session := errors.AsType[*webtransport.SessionError](err)
 	_, reset := errors.AsType[*quic.StreamError](err)
 	_, h3 := errors.AsType[*http3.Error](err)
-	if session || reset || h3 {
+	if session || reset || h3 || err != nil && strings.Contains(err.Error(), unknownCode) {
 		return &wtproto.Error{Code: wtproto.CodePeerGone, Err: err}
 	}
 	return lost(err)
