@@ -73,9 +73,11 @@ func dial(ctx context.Context, gateway string, cfg Config) (_ *Client, err error
 		return nil, err
 	}
 	if socket == nil {
-		if socket, err = udp.Listen("udp", ":0"); err != nil {
+		u, err := udp.Listen("udp", ":0")
+		if err != nil {
 			return nil, err
 		}
+		socket = u
 	}
 	c.transport = &quic.Transport{Conn: socket}
 	conn, err := dialQUIC(ctx, c.transport, to, tlsConfig(&c.cfg, host), quicConfig(&c.cfg))
@@ -115,7 +117,7 @@ func (c *Client) run() {
 	clear(c.topics)
 	c.mu.Unlock()
 	if e, ok := errors.AsType[*wtproto.Error](err); ok {
-		c.cfg.Logger.Info("session lost", "code", e.Code, "remote", e.Remote, "reason", e.Reason)
+		c.session.log.Info("session lost", "code", e.Code, "remote", e.Remote, "reason", e.Reason)
 	}
 	close(c.done)
 }
@@ -231,6 +233,7 @@ func (c *Client) startJoinLocked(topic wtproto.Topic, opts JoinOptions) (*Topic,
 	}
 	t.filter = opts.Filter
 	t.joiners++
+	t.unanswered++
 	return t, nil
 }
 
@@ -245,16 +248,26 @@ func (c *Client) joinedTopic(topic wtproto.Topic) (*Topic, func(Peer) bool) {
 	return t, t.filter
 }
 
-// joined takes JOINED. One that comes after LEAVE was sent, or for new options, changes nothing.
+// joined takes JOINED. Where the topic has ended meanwhile, a LEAVE follows the JOIN.
 func (c *Client) joined(m wtproto.Joined) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := c.topics[m.Topic]; t != nil && t.err == nil && !closed(t.joined) {
+	t := c.topics[m.Topic]
+	if t == nil {
+		return
+	}
+	t.held = true
+	t.unanswered = max(0, t.unanswered-1)
+	switch {
+	case t.err != nil:
+		t.sendLeaveLocked()
+	case !closed(t.joined):
 		close(t.joined)
 	}
 }
 
-// left takes LEFT, of which each join gets one: after LEAVE, or instead of JOINED, or when the gateway wants no more.
+// left takes LEFT: after LEAVE, instead of JOINED, or when the gateway wants no more. It is the last word on the topic unless a JOIN
+// was under way, that the gateway takes for a new one.
 func (c *Client) left(m wtproto.Left) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -263,11 +276,17 @@ func (c *Client) left(m wtproto.Left) {
 		return
 	}
 	if t.err == nil {
-		c.cfg.Logger.Info("topic taken away", "topic", m.Topic, "code", m.Code, "reason", m.Reason)
+		c.session.log.Info("topic refused or taken away", "topic", m.Topic, "code", m.Code, "reason", m.Reason)
 		t.endLocked(&wtproto.Error{Code: m.Code, Remote: true, Reason: m.Reason})
 	}
-	delete(c.topics, m.Topic)
-	close(t.left)
+	if !t.held {
+		t.unanswered-- // it is the answer to a JOIN
+	}
+	t.held = false
+	if t.unanswered <= 0 {
+		delete(c.topics, m.Topic)
+		close(t.left)
+	}
 }
 
 // status takes STATUS.
@@ -286,7 +305,7 @@ func (c *Client) goAway(m wtproto.Goaway) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.goaway = m
-	c.cfg.Logger.Info("the gateway is going away", "code", m.Code, "reason", m.Reason, "retry", m.RetryAfter)
+	c.session.log.Info("the gateway is going away", "code", m.Code, "reason", m.Reason, "retry", m.RetryAfter)
 	if !closed(c.going) {
 		close(c.going)
 	}

@@ -31,7 +31,7 @@ type Config struct {
 	ServerName string
 	// Agent is told to the gateway, for people; at most [wtproto.MaxAgent] bytes of UTF-8. Empty means "swarmgate-go".
 	Agent string
-	// Budget is how many bytes all circuits together may hold that nobody has read, at least 2 MiB. Zero means 64 MiB.
+	// Budget is how many bytes all circuits together may hold that nobody has read, 2 MiB to 1 TiB. Zero means 64 MiB.
 	Budget int64
 	// Secret says that two sessions are the same client: the newer one replaces the older. Nil means a random one.
 	Secret *wtproto.Secret
@@ -88,8 +88,8 @@ func (c *Config) validate() error {
 	if len(c.Agent) > wtproto.MaxAgent || !utf8.ValidString(c.Agent) {
 		errs = append(errs, fmt.Errorf("Agent has %d bytes, want at most %d of UTF-8", len(c.Agent), wtproto.MaxAgent))
 	}
-	if c.Budget < 0 || c.Budget > 0 && c.Budget < minBudget {
-		errs = append(errs, fmt.Errorf("Budget is %d bytes, want at least %d", c.Budget, minBudget))
+	if c.Budget != 0 && (c.Budget < minBudget || c.Budget > maxBudget) {
+		errs = append(errs, fmt.Errorf("Budget is %d bytes, want %d to %d", c.Budget, minBudget, int64(maxBudget)))
 	}
 	if c.DialTimeout < 0 {
 		errs = append(errs, errors.New("DialTimeout is negative"))

@@ -37,12 +37,12 @@ func TestConfigMistakes(t *testing.T) {
 			t.Errorf("Dial = %v, which does not mention %s", err, field)
 		}
 	}
-	for _, c := range []Config{{}, {Budget: minBudget}, {Silence: minSilence}, {Silence: maxSilence}, {Agent: strings.Repeat("a", wtproto.MaxAgent)}} {
+	for _, c := range []Config{{}, {Budget: minBudget}, {Budget: maxBudget}, {Silence: minSilence}, {Silence: maxSilence}, {Agent: strings.Repeat("a", wtproto.MaxAgent)}} {
 		if err := c.validate(); err != nil {
 			t.Errorf("validate of %+v = %v", c, err)
 		}
 	}
-	for _, c := range []Config{{Budget: -1}, {Silence: -1}, {Silence: maxSilence + 1}, {Agent: strings.Repeat("a", wtproto.MaxAgent+1)}} {
+	for _, c := range []Config{{Budget: -1}, {Budget: maxBudget + 1}, {Silence: -1}, {Silence: maxSilence + 1}, {Agent: strings.Repeat("a", wtproto.MaxAgent+1)}} {
 		if c.validate() == nil {
 			t.Errorf("validate took %+v", c)
 		}

@@ -172,6 +172,8 @@ func (s *session) greet(payload []byte) error {
 	}
 	s.greeted = true
 	s.welcome = m
+	s.log = s.log.With("session", m.Session)
+	s.log.Debug("session started", "agent", m.Agent)
 	close(s.welcomed)
 	return nil
 }

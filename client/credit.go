@@ -11,6 +11,7 @@ const (
 	maxReserve  = 64 << 10 // bytes of credit a circuit starts with, at most
 	maxWindow   = 8 << 20  // bytes that one circuit may have granted and unread
 	minBudget   = 2 * maxCircuits * wtproto.MinCredit
+	maxBudget   = 1 << 40
 
 	// promptly is how fast a quarter of a window is read, on a path of any length, when the window is what holds the
 	// circuit up. On a longer path the round trip decides; on a shorter one so do the delays of a busy machine.

@@ -77,16 +77,21 @@ func TestCreditOnTheWire(t *testing.T) {
 
 // What a gateway sends beyond its credit is the end of the session.
 func TestCreditOverrun(t *testing.T) {
-	c, r := newSessionPair(t, nil)
-	topic := r.join(c, topicA, JoinOptions{})
-	conn, s := r.circuit(topic, 1)
-	s.Write(make([]byte, 256*kib))
-	_, err := io.ReadFull(conn, make([]byte, 256*kib))
-	wantError(t, "Read", err, wtproto.CodeProtocol, false)
-	wait(t, "the end of the session", c.Done())
-	if e := r.closed(); wtproto.Code(e.ErrorCode) != wtproto.CodeProtocol {
-		t.Errorf("session closed with %v", e)
-	}
+	inBubble(t, func(t *testing.T, n *network) {
+		c, r := n.session(t, nil)
+		topic := r.join(c, topicA, JoinOptions{})
+		conn, s := r.circuit(topic, 1)
+		s.Write(make([]byte, 64*kib+1))
+		<-time.After(time.Second)
+		if n, err := conn.Read(make([]byte, mib)); n != 64*kib+1 || err != nil {
+			t.Fatalf("Read = %d, %v, want all at once", n, err)
+		}
+		_, err := conn.Read(make([]byte, 1))
+		wantError(t, "Read", err, wtproto.CodeProtocol, false)
+		if e := r.closed(); wtproto.Code(e.ErrorCode) != wtproto.CodeProtocol {
+			t.Errorf("session closed with %v", e)
+		}
+	})
 }
 
 // Of a circuit's credit the newest offset is kept until it is written, and none once the circuit has ended.

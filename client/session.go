@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -54,7 +55,8 @@ type session struct {
 	welcomed chan struct{}           // closed by the control reader
 	wg       sync.WaitGroup          // of all goroutines but run
 
-	// owned by the control reader
+	// owned by the control reader, then by Client.run
+	log     *slog.Logger
 	greeted bool
 	welcome wtproto.Welcome // constant after welcomed is closed
 
@@ -74,7 +76,7 @@ func newSession(c *Client, conn *quic.Conn) (*session, error) {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &session{
-		client: c, cfg: &c.cfg, conn: conn, control: control, ctx: ctx, cancel: cancel,
+		client: c, cfg: &c.cfg, log: c.cfg.Logger, conn: conn, control: control, ctx: ctx, cancel: cancel,
 		wake:     make(chan struct{}, 1),
 		stir:     make(chan struct{}, 1),
 		welcomed: make(chan struct{}),
@@ -164,7 +166,6 @@ func (s *session) firstFrame(stream *quic.Stream) {
 	}
 	stream.SetReadDeadline(time.Time{})
 	if typ != wtproto.TypePeer {
-		s.cfg.Logger.Debug("stream of an unknown kind", "type", typ)
 		reset(stream, wtproto.CodeProtocol)
 		return
 	}

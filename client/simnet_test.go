@@ -371,3 +371,25 @@ func TestCloseLingers(t *testing.T) {
 		}
 	})
 }
+
+// ACCEPT arrives though its circuit was reset at once, so that the gateway knows what became of its offer.
+func TestAcceptSurvivesReset(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network) {
+		c, r := n.session(t, nil)
+		topic := r.join(c, topicA, JoinOptions{})
+		r.send(peer(1))
+		<-time.After(time.Millisecond) // PEER is on its way
+		n.cut.Store(true)
+		conn := accept(t, topic)
+		conn.Reset(wtproto.CodeDeclined)
+		<-time.After(time.Second)
+		n.cut.Store(false)
+		s, id := r.accepted()
+		if id != 1 {
+			t.Errorf("ACCEPT of %d, want 1", id)
+		}
+		if code := readReset(t, s); code != wtproto.CodeDeclined {
+			t.Errorf("reset with %v, want %v", code, wtproto.CodeDeclined)
+		}
+	})
+}

@@ -17,7 +17,12 @@ type Topic struct {
 	joined chan struct{} // closed when JOINED came
 	ready  chan struct{} // takes one; the queue is not empty
 
-	// guarded by client.mu
+	// guarded by client.mu; what the gateway knows
+	unanswered int  // JOINs that wait for JOINED or LEFT
+	held       bool // JOINED came, and no LEFT since
+	leaving    bool // LEAVE was sent
+
+	// guarded by client.mu; what the caller knows
 	joiners int // calls of Join that wait for JOINED
 	filter  func(Peer) bool
 	queue   []*Conn // not yet accepted; each has a place in the session
@@ -78,7 +83,10 @@ func (t *Topic) Status() (wtproto.Status, <-chan struct{}) {
 // Leave ends the join and waits until the gateway has said so, or ctx ends; the topic is left in either case. Circuits
 // that were accepted stay, others are reset with CodeLeft. A topic that has ended already is no error.
 func (t *Topic) Leave(ctx context.Context) error {
-	t.leave()
+	t.client.mu.Lock()
+	queue := t.leaveLocked()
+	t.client.mu.Unlock()
+	resetAll(queue, wtproto.CodeLeft)
 	select {
 	case <-t.left:
 		return nil
@@ -98,30 +106,30 @@ func (t *Topic) Err() error {
 	return t.err
 }
 
-// leave sends LEAVE and ends the topic, unless it has ended.
-func (t *Topic) leave() {
-	t.client.mu.Lock()
-	queue := t.leaveLocked()
-	t.client.mu.Unlock()
-	resetAll(queue, wtproto.CodeLeft)
-}
-
 func resetAll(circuits []*Conn, code wtproto.Code) {
 	for _, c := range circuits {
 		c.Reset(code)
 	}
 }
 
-// leaveLocked returns the circuits that are to be reset.
+// leaveLocked leaves the topic, unless it has ended, and returns the circuits that are to be reset.
 func (t *Topic) leaveLocked() []*Conn {
 	if t.err != nil {
 		return nil
 	}
-	t.client.session.answer(wtproto.Leave{Topic: t.key})
+	t.sendLeaveLocked()
 	t.endLocked(net.ErrClosed)
 	queue := t.queue
 	t.queue = nil
 	return queue
+}
+
+// sendLeaveLocked sends LEAVE once. No JOIN follows it before the gateway has answered.
+func (t *Topic) sendLeaveLocked() {
+	if !t.leaving {
+		t.leaving = true
+		t.client.session.answer(wtproto.Leave{Topic: t.key})
+	}
 }
 
 // endLocked makes err the topic's end. Circuits that wait can still be accepted.

@@ -285,6 +285,64 @@ func TestLeaveAgainstLeft(t *testing.T) {
 	r.join(c, topicA, JoinOptions{})
 }
 
+// New options and a LEFT that the gateway sent by itself meet on the way: the gateway takes the JOIN for a new one, which the
+// client then leaves, and only after that it joins again.
+func TestOptionsAgainstLeft(t *testing.T) {
+	for name, refused := range map[string]bool{"JOINED": false, "refused": true} {
+		t.Run(name, func(t *testing.T) {
+			c, r := newSessionPair(t, nil)
+			topic := r.join(c, topicA, JoinOptions{})
+			if _, err := c.Join(t.Context(), topicA, JoinOptions{MaxPeers: 2}); err != nil {
+				t.Fatal(err)
+			}
+			r.send(wtproto.Left{Topic: topicA, Code: wtproto.CodeForbidden})
+			wait(t, "Done", topic.Done())
+			again := startJoin(deadline(t), c, topicA, JoinOptions{MaxPeers: 3})
+			if m := expect(r, wtproto.TypeJoin, wtproto.ParseJoin); m.MaxPeers != 2 {
+				t.Fatalf("JOIN = %+v", m)
+			}
+			if refused {
+				r.send(wtproto.Left{Topic: topicA, Code: wtproto.CodeForbidden})
+			} else {
+				r.send(wtproto.Joined{Topic: topicA})
+				expect(r, wtproto.TypeLeave, wtproto.ParseLeave)
+				r.sync() // no JOIN before LEFT
+				r.send(wtproto.Left{Topic: topicA})
+			}
+			if m := r.joins(topicA); m.MaxPeers != 3 {
+				t.Errorf("JOIN = %+v", m)
+			}
+			if j := <-again; j.err != nil || j.topic == topic {
+				t.Errorf("Join = %p, %v", j.topic, j.err)
+			}
+		})
+	}
+}
+
+// The same with LEAVE on its way too: of the two LEFT only the second is the last word.
+func TestOptionsAndLeaveAgainstLeft(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	c.Join(t.Context(), topicA, JoinOptions{MaxPeers: 2})
+	left := make(chan error, 1)
+	go func() { left <- topic.Leave(deadline(t)) }()
+	wait(t, "Done", topic.Done())
+	r.send(wtproto.Left{Topic: topicA, Code: wtproto.CodeForbidden}, wtproto.Joined{Topic: topicA})
+	expect(r, wtproto.TypeJoin, wtproto.ParseJoin)
+	expect(r, wtproto.TypeLeave, wtproto.ParseLeave)
+	r.sync()
+	select {
+	case err := <-left:
+		t.Fatalf("Leave returned %v before the last LEFT", err)
+	default:
+	}
+	r.send(wtproto.Left{Topic: topicA})
+	if err := <-left; err != nil {
+		t.Errorf("Leave = %v", err)
+	}
+	r.join(c, topicA, JoinOptions{})
+}
+
 // Several Accepts share what comes, each circuit goes to one, and a ctx that ends takes none along.
 func TestAcceptConcurrently(t *testing.T) {
 	c, r := newSessionPair(t, nil)
