@@ -84,7 +84,7 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 		case r.Addr().Is4In6():
 			errs = append(errs, fmt.Errorf("discovery: policy: allow: %s: write an IPv4 range as IPv4", r))
 		default:
-			p.allow = append(p.allow, r.Masked())
+			p.allow = append(p.allow, r)
 		}
 	}
 	if cfg.Private {

@@ -66,11 +66,12 @@ func TestTCPDialerClose(t *testing.T) {
 		t.Errorf("%d circuits remembered, want 1", len(d.open))
 	}
 	silent := silentListener(t)
-	dial := make(chan error, 1)
+	dial, begun := make(chan error, 1), asked{context.Background(), make(chan struct{}, 1)}
 	go func() {
-		_, err := d.Dial(context.WithoutCancel(t.Context()), silent.String())
+		_, err := d.Dial(begun, silent.String())
 		dial <- err
 	}()
+	<-begun.ch
 	read := make(chan error, 1)
 	go func() {
 		_, err := io.ReadAll(streams[1])
@@ -89,6 +90,20 @@ func TestTCPDialerClose(t *testing.T) {
 	default:
 		t.Error("not done after Close")
 	}
+}
+
+// asked is a context that tells when somebody wants to know its deadline.
+type asked struct {
+	context.Context
+	ch chan struct{}
+}
+
+func (a asked) Deadline() (time.Time, bool) {
+	select {
+	case a.ch <- struct{}{}:
+	default:
+	}
+	return a.Context.Deadline()
 }
 
 // An address that does not answer costs its share of the time and no more.

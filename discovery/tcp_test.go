@@ -94,13 +94,13 @@ func TestTCPHalfClose(t *testing.T) {
 // A peer that ended its own side still gets what we write, and Close after our end takes nothing back.
 func TestTCPCloseKeepsBytes(t *testing.T) {
 	s, peer := tcpPair(t)
-	if err := peer.CloseWrite(); err != nil {
+	if err := errors.Join(peer.CloseWrite(), peer.SetReadBuffer(64<<10), s.conn.SetWriteBuffer(2<<20)); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := s.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Fatalf("Read = %d, %v, want EOF", n, err)
 	}
-	sent := bytes.Repeat([]byte("x"), 64<<10)
+	sent := bytes.Repeat([]byte("x"), 1<<20) // most of it waits on our side
 	if _, err := s.Write(sent); err != nil {
 		t.Fatal(err)
 	}
@@ -113,30 +113,30 @@ func TestTCPCloseKeepsBytes(t *testing.T) {
 }
 
 func TestTCPEndsAreResets(t *testing.T) {
-	for name, end := range map[string]func(Stream){
-		"Reset":       func(s Stream) { s.Reset(wtproto.CodeDeclined) },
-		"early Close": func(s Stream) { s.Close() },
-		"Close after our end alone": func(s Stream) {
-			s.CloseWrite()
+	for _, tc := range []struct {
+		name string
+		end  func(s *tcpStream, peer *net.TCPConn)
+	}{
+		{"Reset", func(s *tcpStream, _ *net.TCPConn) { s.Reset(wtproto.CodeDeclined) }},
+		{"early Close", func(s *tcpStream, _ *net.TCPConn) { s.Close() }},
+		{"Close after the peer's end alone", func(s *tcpStream, peer *net.TCPConn) {
+			peer.CloseWrite()
+			until(t, "end seen", s.sawEOF.Load)
 			s.Close()
-		},
+		}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tc.name, func(t *testing.T) {
 			s, peer := tcpPair(t)
 			blocked := make(chan error, 1)
 			go func() {
 				_, err := s.Read(make([]byte, 1))
 				blocked <- err
 			}()
-			end(s)
-			if err := <-blocked; !errors.Is(err, net.ErrClosed) {
+			tc.end(s, peer)
+			if err := <-blocked; !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
 				t.Errorf("blocked Read = %v, want %v", err, net.ErrClosed)
 			}
-			_, err := io.ReadAll(peer)
-			for err == nil { // FIN first, RST behind it: the next write finds out
-				_, err = peer.Write([]byte("x"))
-			}
-			if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+			if _, err := peer.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("peer got %v, want a reset", err)
 			}
 			if _, err := s.Write([]byte("x")); err == nil {
@@ -147,6 +147,24 @@ func TestTCPEndsAreResets(t *testing.T) {
 				t.Errorf("Close after the end = %v", err)
 			}
 		})
+	}
+}
+
+// What the peer writes after a Close that came with our end alone is refused.
+func TestTCPCloseAfterOwnEnd(t *testing.T) {
+	s, peer := tcpPair(t)
+	if err := errors.Join(s.CloseWrite(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(peer); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("peer read %v, want its end or a reset", err)
+	}
+	var err error
+	for err == nil {
+		_, err = peer.Write([]byte("x"))
+	}
+	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("peer wrote, and got %v, want a reset", err)
 	}
 }
 
