@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+const (
+	demoTopic   = "demo"
+	demoTime    = 2 * time.Minute // for all that is shown, on a slow and busy machine
+	demoPings   = 100
+	demoPing    = 64 // bytes
+	demoTraffic = 64 << 20
+)
+
+// demo shows the gateway at work: with a native peer on its DHT and a client that meets it. It returns after the summary
+// where exit is set, or else when ctx ends.
+func (g *gateway) demo(ctx context.Context, exit bool, stdout io.Writer) error {
+	peer, err := startDemoPeer(g.host.Addrs(), g.log)
+	if err != nil {
+		return fmt.Errorf("demo: peer: %w", err)
+	}
+	defer peer.close()
+	limited, cancel := context.WithTimeoutCause(ctx, demoTime, fmt.Errorf("it took more than %v", demoTime))
+	defer cancel()
+	v, err := g.visit(limited, peer)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
+		return fmt.Errorf("demo: %w%s", err, g.excuse())
+	}
+	if _, err := io.WriteString(stdout, v.summary(g.tryNext())); err != nil {
+		return fmt.Errorf("stdout: %w", err)
+	}
+	if !exit {
+		<-ctx.Done()
+	}
+	return nil
+}
+
+// visit is what a client of the demo saw.
+type visit struct {
+	network string
+	peer    string
+	found   time.Duration // from JOIN until the circuit was there
+	trip    time.Duration // median of the pings
+	both    time.Duration // for demoTraffic bytes there and back
+}
+
+// visit joins the topic of the demo as a client, and tries the circuit with peer.
+func (g *gateway) visit(ctx context.Context, peer *demoPeer) (visit, error) {
+	v := visit{peer: peer.host.ID()}
+	select {
+	case <-peer.ready:
+	case <-ctx.Done():
+		return v, fmt.Errorf("the peer is not on the DHT: %w", context.Cause(ctx))
+	}
+	c, err := client.Dial(ctx, g.url(), client.Config{CertHashes: g.source.Hashes(), Agent: "swarmgate demo", Logger: g.log})
+	if err != nil {
+		return v, err
+	}
+	defer c.Close()
+	begin := time.Now()
+	topic, err := c.Join(ctx, wtproto.TopicFromName(demoTopic), client.JoinOptions{})
+	if err != nil {
+		return v, err
+	}
+	conn, err := acceptFrom(ctx, topic, peer.id)
+	if err != nil {
+		return v, fmt.Errorf("the peer was not found: %w", err)
+	}
+	v.found, v.network = time.Since(begin), conn.Peer().Network
+	defer context.AfterFunc(ctx, func() { conn.Reset(wtproto.CodeNone) })()
+	defer conn.Close()
+	if v.trip, err = roundTrip(conn); err == nil {
+		v.both, err = throughput(conn)
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return v, cause
+	}
+	return v, err
+}
+
+// acceptFrom returns the first circuit with the peer id. Other peers may be there too, on the LAN.
+func acceptFrom(ctx context.Context, topic *client.Topic, id []byte) (*client.Conn, error) {
+	for {
+		conn, err := topic.Accept(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Equal(conn.Peer().ID, id) {
+			return conn, nil
+		}
+		conn.Reset(wtproto.CodeDeclined)
+	}
+}
+
+// roundTrip returns the median time of a small message to come back.
+func roundTrip(conn io.ReadWriter) (time.Duration, error) {
+	var sent, back [demoPing]byte
+	rand.Read(sent[:])
+	times := make([]time.Duration, demoPings)
+	for i := range times {
+		begin := time.Now()
+		if _, err := conn.Write(sent[:]); err != nil {
+			return 0, fmt.Errorf("ping %d: %w", i, err)
+		}
+		if _, err := io.ReadFull(conn, back[:]); err != nil {
+			return 0, fmt.Errorf("ping %d: %w", i, err)
+		}
+		times[i] = time.Since(begin)
+		if sent != back {
+			return 0, fmt.Errorf("ping %d came back changed", i)
+		}
+	}
+	slices.Sort(times)
+	return times[len(times)/2], nil
+}
+
+// throughput returns how long demoTraffic random bytes take there and back, and the ends after them.
+func throughput(conn *client.Conn) (time.Duration, error) {
+	var seed [32]byte
+	rand.Read(seed[:])
+	sent, back := sha256.New(), sha256.New()
+	begin := time.Now()
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.MultiWriter(conn, sent), io.LimitReader(mathrand.NewChaCha8(seed), demoTraffic))
+		if err == nil {
+			err = conn.CloseWrite()
+		}
+		wrote <- err
+	}()
+	n, err := io.Copy(back, conn)
+	took := time.Since(begin)
+	if err != nil {
+		conn.Reset(wtproto.CodeNone) // ends the writing, too
+	}
+	if err := errors.Join(<-wrote, err); err != nil {
+		return 0, fmt.Errorf("traffic: %w", err)
+	}
+	if n != demoTraffic || !bytes.Equal(sent.Sum(nil), back.Sum(nil)) {
+		return 0, fmt.Errorf("traffic: %d bytes came back, not the %d that were sent", n, demoTraffic)
+	}
+	return took, nil
+}
+
+// summary is for somebody who sees a gateway for the first time.
+func (v visit) summary(tryNext string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nA gateway is up. A peer of its own, with libp2p, announced the topic %q on a private DHT and echoes.\n", demoTopic)
+	fmt.Fprintf(&b, "A client joined the topic through the gateway, over QUIC:\n\n")
+	fmt.Fprintf(&b, "  found       peer %s\n", v.peer)
+	fmt.Fprintf(&b, "              on the network %q, connected %.1f ms after the join\n", v.network, milliseconds(v.found))
+	fmt.Fprintf(&b, "  round trip  %.2f ms (median of %d, %d bytes each)\n", milliseconds(v.trip), demoPings, demoPing)
+	fmt.Fprintf(&b, "  throughput  %.1f MiB/s each way, both at once (%d MiB, SHA-256 verified)\n\n", demoTraffic/(1<<20)/v.both.Seconds(), demoTraffic>>20)
+	fmt.Fprintf(&b, "Now be the client. What you type comes back; Ctrl-D ends it:\n\n  %s\n\n", tryNext)
+	return b.String()
+}
+
+func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
+
+// tryNext returns a command for another terminal.
+func (g *gateway) tryNext() string {
+	s := "go run ./cmd/swarm join " + demoTopic + " --gateway " + g.url()
+	if hashes := g.source.Hashes(); len(hashes) > 0 {
+		s += fmt.Sprintf(" --cert-hash %x", hashes[0])
+	}
+	return s
+}
+
+// url returns the address of the gateway for clients on this machine.
+func (g *gateway) url() string { return "https://" + reachable(g.sockets.quic.LocalAddr()).String() }
+
+// excuse says how the networks are, for an error.
+func (g *gateway) excuse() string {
+	var b strings.Builder
+	for _, t := range g.server.Topics() {
+		for _, n := range t.Networks {
+			fmt.Fprintf(&b, "; network %s is %v", n.Name, n.State)
+			if n.Error != "" {
+				fmt.Fprintf(&b, " (%s)", n.Error)
+			}
+		}
+	}
+	return b.String()
+}

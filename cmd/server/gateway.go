@@ -1,0 +1,255 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync/atomic"
+
+	"github.com/swarmgate/swarmgate/certs"
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/discovery/mdns"
+	"github.com/swarmgate/swarmgate/discovery/p2p"
+	"github.com/swarmgate/swarmgate/discovery/static"
+	"github.com/swarmgate/swarmgate/internal/udp"
+	"github.com/swarmgate/swarmgate/server"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// Names of the sites.
+const (
+	siteHTTPS = "https"
+	siteDev   = "dev-http"
+	siteAdmin = "admin"
+)
+
+// gateway is the program's parts. It is not serving yet, or not any more.
+type gateway struct {
+	log     *slog.Logger
+	server  *server.Server
+	sockets sockets
+	sites   []*site
+	source  certs.Source
+	policy  *discovery.Policy
+	host    *p2p.Host     // nil without
+	lan     *mdns.Network // nil without
+	ready   atomic.Bool   // sessions are taken
+
+	closers []func() error // in the order in which the parts were opened
+}
+
+// sockets are where the gateway listens. Those that are not wanted are nil.
+type sockets struct {
+	quic              *udp.Conn
+	https, dev, admin net.Listener
+}
+
+// keys are what makes a restarted gateway the same one.
+type keys struct {
+	host         ed25519.PrivateKey
+	reset, token [32]byte
+}
+
+// open makes the parts and opens what they listen on. Its error holds everything that could not be had.
+func open(o *options, log *slog.Logger) (_ *gateway, err error) {
+	g := &gateway{log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.close())
+		}
+	}()
+	if g.policy, err = discovery.NewPolicy(o.policy()); err != nil {
+		return nil, err
+	}
+	k, stateErr := g.openState(o)
+	listenErr := g.listen(o)
+	networks, networkErr := g.openNetworks(o, k)
+	if err := errors.Join(stateErr, listenErr, networkErr); err != nil {
+		return nil, err
+	}
+	if err := g.build(o, k, networks); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// close ends the parts, the newest first.
+func (g *gateway) close() error {
+	var errs []error
+	for _, c := range slices.Backward(g.closers) {
+		errs = append(errs, c())
+	}
+	g.closers = nil
+	return errors.Join(errs...)
+}
+
+// onClose makes c a part of close.
+func (g *gateway) onClose(c func() error) { g.closers = append(g.closers, c) }
+
+// openState opens the state directory and the certificate.
+func (g *gateway) openState(o *options) (k keys, err error) {
+	dir, err := certs.OpenStateDir(o.StateDir)
+	if err != nil {
+		return k, err
+	}
+	g.onClose(dir.Close)
+	var errs []error
+	key := func(name string, size int) []byte {
+		b, err := dir.Key(name, size)
+		errs = append(errs, err)
+		return b
+	}
+	if seed := key("p2p", ed25519.SeedSize); seed != nil {
+		k.host = ed25519.NewKeyFromSeed(seed)
+	}
+	copy(k.reset[:], key("reset", len(k.reset)))
+	copy(k.token[:], key("token", len(k.token)))
+	if o.Cert != "" {
+		g.source, err = certs.NewFiles(o.Cert, o.Key, g.log)
+	} else {
+		g.source, err = certs.NewPinned(dir, certs.PinnedConfig{
+			Names: append(o.names(), "localhost", "127.0.0.1", "::1"), Logger: g.log,
+		})
+	}
+	return k, errors.Join(append(errs, err)...)
+}
+
+// listen opens the sockets, and tells the policy that they are our own.
+func (g *gateway) listen(o *options) error {
+	both, err := first(o.listens(), listenBoth)
+	if err != nil {
+		err = fmt.Errorf("--listen: %w", err)
+	} else {
+		g.sockets.quic, g.sockets.https = both.udp, both.tcp
+		g.onClose(both.udp.Close)
+		g.own(both.tcp)
+	}
+	listen := func(flag string, addrs []hostPort) net.Listener {
+		if len(addrs) == 0 {
+			return nil
+		}
+		l, failed := first(addrs, func(a hostPort) (net.Listener, error) { return net.Listen("tcp", string(a)) })
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("--%s: %w", flag, failed))
+			return nil
+		}
+		g.own(l)
+		return l
+	}
+	g.sockets.dev = listen(siteDev, o.devListens())
+	if o.Admin != "" {
+		g.sockets.admin = listen(siteAdmin, []hostPort{o.Admin})
+	}
+	return err
+}
+
+// own takes l over.
+func (g *gateway) own(l net.Listener) {
+	g.policy.AddOwn(ipPort(l.Addr()))
+	g.onClose(func() error {
+		l.Close() // its site has done so already, where it was serving
+		return nil
+	})
+}
+
+// first opens the first of candidates that it can, or returns why it cannot open the first one.
+func first[C, T any](candidates []C, open func(C) (T, error)) (T, error) {
+	var why error
+	for _, c := range candidates {
+		opened, err := open(c)
+		if err == nil {
+			return opened, nil
+		}
+		if why == nil {
+			why = err
+		}
+	}
+	var none T
+	return none, why
+}
+
+// openNetworks returns the networks that the options ask for.
+func (g *gateway) openNetworks(o *options, k keys) ([]discovery.Network, error) {
+	var networks []discovery.Network
+	var errs []error
+	if listens := o.hostListens(); len(listens) > 0 {
+		host, err := first(listens, func(listen []string) (*p2p.Host, error) {
+			return p2p.Listen(o.host(listen, k.host, g.policy, g.log))
+		})
+		if err != nil {
+			return nil, err
+		}
+		g.host = host
+		g.onClose(host.Close)
+		networks = append(networks, host)
+	}
+	if o.LAN {
+		cfg := mdns.Config{Interfaces: o.LANInterface, Policy: g.policy, Hosts: g.host, Logger: g.log}
+		if !o.onLoopback() {
+			cfg.Self = &mdns.Self{ID: g.host.ID(), Port: g.host.Port()}
+		}
+		lan, err := mdns.New(cfg)
+		if err == nil {
+			g.lan = lan
+			g.onClose(lan.Close)
+			networks = append(networks, lan)
+		}
+		errs = append(errs, err)
+	}
+	if services := o.staticServices(); len(services) > 0 {
+		n, err := static.New(static.Config{Peers: services, Policy: g.policy})
+		if err == nil {
+			g.onClose(n.Close)
+			networks = append(networks, n)
+		}
+		errs = append(errs, err)
+	}
+	return networks, errors.Join(errs...)
+}
+
+// build makes the server and the sites.
+func (g *gateway) build(o *options, k keys, networks []discovery.Network) error {
+	port := int(ipPort(g.sockets.https.Addr()).Port())
+	public := http.NewServeMux() // what the server makes is added below
+	cfg := server.Config{
+		TLS:                   g.source.TLSConfig(),
+		Networks:              networks,
+		IsolateClients:        !o.ConnectClients,
+		Origins:               o.origins(port, g.sockets.dev),
+		ShowAddresses:         o.ShowAddresses,
+		Authority:             o.authority(g.sockets.https.Addr()),
+		Agent:                 "swarmgate " + version(),
+		Handler:               public,
+		MaxSessions:           int(o.MaxSessions),
+		MaxSessionsPerAddress: int(o.MaxSessionsPerAddress),
+		MaxTopics:             int(o.MaxTopics),
+		MaxCircuits:           int(o.MaxCircuits),
+		DefaultPeers:          int(o.DefaultPeers),
+		Memory:                int64(o.Memory),
+		StatelessResetKey:     &k.reset,
+		TokenKey:              &k.token,
+		Logger:                g.log,
+	}
+	if g.source.Kind() == wtproto.CertificatePinned {
+		cfg.Hashes = g.source.Hashes
+	}
+	var err error
+	if g.server, err = server.New(cfg); err != nil {
+		return err
+	}
+	addPublic(public, g.server.InfoHandler())
+
+	g.sites = append(g.sites, newSite(siteHTTPS, g.sockets.https, g.source.TLSConfig(), public, g.log))
+	if l := g.sockets.dev; l != nil {
+		g.sites = append(g.sites, newSite(siteDev, l, nil, checkHost(o.names(), public), g.log))
+	}
+	if l := g.sockets.admin; l != nil {
+		admin := adminHandler(g.ready.Load, g.server.TopicsHandler())
+		g.sites = append(g.sites, newSite(siteAdmin, l, nil, checkHost(o.names(), admin), g.log))
+	}
+	return nil
+}

@@ -1,0 +1,16 @@
+// Command server is the gateway: it gives programs one QUIC or WebTransport session, and on it one stream for every peer of
+// the topics that they join. docs/OPERATING.md describes its options.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// Exit statuses.
+const (
+	statusFailed = 1
+	statusUsage  = 2 // the configuration is wrong
+)
+
+// run is the program: it returns its exit status after ctx has ended and everything is over.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stdout)
+	switch {
+	case errors.Is(err, errHelp):
+		return 0
+	case err != nil:
+		report(stderr, err)
+		return statusUsage
+	}
+	g, err := open(o, newLogger(o, stderr))
+	if err != nil {
+		report(stderr, err)
+		return statusFailed
+	}
+	if err := errors.Join(g.serve(ctx, o, stdout), g.close()); err != nil {
+		report(stderr, err)
+		return statusFailed
+	}
+	return 0
+}
+
+// report prints each line of err.
+func report(w io.Writer, err error) {
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(w, "swarmgate: %s\n", strings.TrimSuffix(line, "\n"))
+	}
+}
+
+func newLogger(o *options, w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: o.LogLevel}
+	if o.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// serve runs the gateway until ctx ends, or until a part of it fails, and then ends sessions before sites before the LAN. It
+// waits for all goroutines but those of the networks, which close ends.
+func (g *gateway) serve(ctx context.Context, o *options, stdout io.Writer) error {
+	life, fail := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { fail(g.server.Serve(g.sockets.quic)) })
+	for _, s := range g.sites {
+		wg.Go(func() { fail(s.serve()) })
+	}
+	if g.lan != nil {
+		wg.Go(func() { g.lan.Run(context.WithoutCancel(ctx)) }) // until its Close, which is no error
+	}
+	err := g.attend(life, o, stdout)
+	if err == nil && life.Err() != nil && ctx.Err() == nil {
+		err = context.Cause(life)
+	}
+	if err == nil {
+		g.drain(time.Duration(o.Drain))
+	}
+	g.server.Close()
+	for _, s := range g.sites {
+		s.close()
+	}
+	if g.lan != nil {
+		g.lan.Close()
+	}
+	wg.Wait()
+	fail(nil)
+	return err
+}
+
+// attend says that the gateway is ready once it is, and returns when it is to end.
+func (g *gateway) attend(ctx context.Context, o *options, stdout io.Writer) error {
+	select {
+	case <-g.server.Started():
+	case <-ctx.Done():
+		return nil
+	}
+	g.ready.Store(true)
+	defer g.ready.Store(false)
+	if err := g.announce(stdout); err != nil {
+		return err
+	}
+	if o.Demo {
+		return g.demo(ctx, o.DemoExit, stdout)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// drain ends the sessions kindly, for at most that time.
+func (g *gateway) drain(atMost time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), atMost)
+	defer cancel()
+	g.log.Info("draining", "sessions", g.server.Sessions(), "at most", atMost)
+	if err := g.server.Shutdown(ctx); err != nil {
+		g.log.Warn("circuits were cut off", "after", atMost)
+	}
+}
+
+// readyLine is what the program prints once it takes sessions.
+type readyLine struct {
+	QUIC         string                  `json:"quic"`
+	WebTransport string                  `json:"webtransport"`
+	Info         string                  `json:"info"`
+	Admin        string                  `json:"admin,omitempty"`
+	Certificate  wtproto.CertificateInfo `json:"certificate"`
+	P2P          *hostLine               `json:"p2p,omitempty"`
+}
+
+// hostLine is the part of a readyLine about the libp2p host.
+type hostLine struct {
+	ID    string   `json:"id"`
+	Addrs []string `json:"addrs"`
+}
+
+// announce prints the ready line.
+func (g *gateway) announce(w io.Writer) error {
+	info := g.server.Info(reachable(g.sockets.quic.LocalAddr()).Addr().String())
+	line := readyLine{
+		QUIC: info.QUIC, WebTransport: info.WebTransport, Certificate: info.Certificate,
+		Info: "https://" + info.QUIC + wtproto.InfoPath,
+	}
+	for _, s := range g.sites {
+		switch s.name {
+		case siteDev:
+			line.Info = s.url() + wtproto.InfoPath
+		case siteAdmin:
+			line.Admin = s.url()
+		}
+	}
+	if g.host != nil {
+		line.P2P = &hostLine{ID: g.host.ID(), Addrs: g.host.Addrs()}
+	}
+	b, err := json.Marshal(line)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(append(b, '\n')); err != nil {
+		return fmt.Errorf("stdout: %w", err)
+	}
+	return nil
+}
