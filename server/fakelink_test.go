@@ -27,11 +27,14 @@ type half struct {
 	readErr         error // the reader's, once one of the two has reset or the connection is lost
 	writeErr        error // the writer's, then
 	readBy, writeBy time.Time
+	ctx             context.Context // ends with the writer's side
+	cancel          context.CancelCauseFunc
 }
 
 func newHalf() *half {
 	h := &half{}
 	h.changed = sync.NewCond(&h.mu)
+	h.ctx, h.cancel = context.WithCancelCause(context.Background())
 	return h
 }
 
@@ -96,6 +99,7 @@ func (h *half) end(readErr, writeErr error) {
 			h.unread = nil
 		}
 	})
+	h.cancel(writeErr)
 }
 
 // fakeStream is one side of a stream in memory. Its errors are those of a link and of a peer alike.
@@ -112,8 +116,12 @@ func (s *fakeStream) Write(b []byte) (int, error) { return s.out.write(b) }
 
 func (s *fakeStream) CloseWrite() error {
 	s.out.set(func() { s.out.fin = true })
+	s.out.cancel(errLocal)
 	return nil
 }
+
+func (s *fakeStream) Context() context.Context { return s.out.ctx }
+func (s *fakeStream) convert(err error) error  { return err }
 
 func (s *fakeStream) CancelRead(code wtproto.Code) {
 	s.in.end(errLocal, &wtproto.Error{Code: code, Remote: true})

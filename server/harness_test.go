@@ -196,13 +196,23 @@ func expect[M message](c *fakeClient) M {
 	}
 }
 
+// pending returns the control frames that wait to be read, without STATUS.
+func (c *fakeClient) pending() (frames []message) {
+	c.t.Helper()
+	for synctest.Wait(); c.control.unread() > 0; {
+		m := c.next()
+		if _, ok := m.(wtproto.Status); !ok {
+			frames = append(frames, m)
+		}
+	}
+	return frames
+}
+
 // quiet fails the test if a control frame other than STATUS waits to be read.
 func (c *fakeClient) quiet() {
 	c.t.Helper()
-	for synctest.Wait(); c.control.unread() > 0; {
-		if m, ok := c.next().(wtproto.Status); !ok {
-			c.t.Fatalf("got %T %+v, want nothing", m, m)
-		}
+	if frames := c.pending(); len(frames) > 0 {
+		c.t.Fatalf("got %T %+v, want nothing", frames[0], frames[0])
 	}
 }
 
