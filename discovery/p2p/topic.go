@@ -40,11 +40,12 @@ type topic struct {
 	news     *news
 	again    chan struct{} // has an element when a host was lost, and is to be looked for
 
-	mu      sync.Mutex
-	hosts   map[peer.ID]*remote // guarded by mu; at most maxHosts
-	waiting []*remote           // guarded by mu; to be met
-	meets   int                 // guarded by mu; goroutines that try to
-	trouble error               // guarded by mu; what Join yielded last, nil when all was well
+	mu       sync.Mutex
+	hosts    map[peer.ID]*remote // guarded by mu; at most maxHosts
+	waiting  []*remote           // guarded by mu; to be met
+	meets    int                 // guarded by mu; goroutines that try to
+	reported bool                // guarded by mu; Join has yielded whether all is well
+	trouble  error               // guarded by mu; what it yielded last, nil when all was well
 }
 
 // Join is on topic until ctx ends or the caller breaks. At most one Join of a topic runs: another one waits for the end
@@ -120,7 +121,11 @@ func (t *topic) start() {
 	if t.h.table != nil {
 		t.gate.start(t.announce)
 		t.gate.start(t.watch)
+		return
 	}
+	t.mu.Lock()
+	t.reportLocked()
+	t.mu.Unlock()
 }
 
 // watch reports what becomes of the DHT.
@@ -333,13 +338,18 @@ func (t *topic) pumpLocked() {
 	}
 }
 
-// reportLocked yields what is wrong, if that has changed.
+// reportLocked yields what is wrong, or that nothing is, if that has changed or is known for the first time.
 func (t *topic) reportLocked() {
 	err := t.troubleLocked()
-	if text(err) == text(t.trouble) {
+	if t.reported && text(err) == text(t.trouble) {
 		return
 	}
-	t.trouble = err
+	if err == nil && t.h.table != nil {
+		if works, _, _ := t.h.table.status.get(); !works { // not known yet
+			return
+		}
+	}
+	t.reported, t.trouble = true, err
 	t.news.push(item{err: err})
 }
 

@@ -11,15 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func random(n int) []byte {
 	b := make([]byte, n)
