@@ -23,6 +23,7 @@ type half struct {
 	mu              sync.Mutex
 	changed         *sync.Cond
 	unread          []byte
+	taken           int // bytes that were read
 	fin             bool
 	readErr         error // the reader's, once one of the two has reset or the connection is lost
 	writeErr        error // the writer's, then
@@ -50,6 +51,7 @@ func (h *half) read(b []byte) (int, error) {
 		case len(h.unread) > 0:
 			n := copy(b, h.unread)
 			h.unread = h.unread[n:]
+			h.taken += n
 			h.changed.Broadcast()
 			return n, nil
 		case h.fin:
@@ -163,6 +165,13 @@ func (s *fakeStream) unread() int {
 	return len(s.in.unread)
 }
 
+// taken returns how many of the bytes written to s the other side has read.
+func (s *fakeStream) taken() int {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	return s.out.taken
+}
+
 // failure returns the error that the other side's reset, or the loss of the connection, makes of a Read from s.
 func (s *fakeStream) failure() error {
 	s.in.mu.Lock()
@@ -178,9 +187,18 @@ var _ discovery.Stream = fakePeerStream{}
 func (s fakePeerStream) Reset(code wtproto.Code) { reset(s.fakeStream, code) }
 
 func (s fakePeerStream) Close() error {
-	reset(s.fakeStream, wtproto.CodeNone)
+	for _, h := range []*half{s.in, s.out} {
+		h.mu.Lock()
+		ended := h.fin
+		h.mu.Unlock()
+		if !ended {
+			h.end(errClosed, errClosed)
+		}
+	}
 	return nil
 }
+
+var errClosed = &wtproto.Error{Code: wtproto.CodeNone, Remote: true, Reason: "fake: closed early"}
 
 // fakeLink is a client's connection in memory.
 type fakeLink struct {
