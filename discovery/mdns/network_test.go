@@ -154,6 +154,10 @@ func TestJoin(t *testing.T) {
 		wantEvents(t, events(t, n, topicA, 3*time.Minute),
 			"1s tcp://10.0.0.1:80 for 1m30s", "4s works", "26s tcp://10.0.0.1:80 for 1m30s", "1m56s gone tcp://10.0.0.1:80")
 		wantEvents(t, <-late, "0s works", "0s tcp://10.0.0.1:80 for 1m26s")
+		if n.mu.Lock(); len(n.peers.all) != 1 {
+			t.Errorf("%d services are remembered, want the one that is there", len(n.peers.all))
+		}
+		n.mu.Unlock()
 		if len(n.joins) != 0 {
 			t.Errorf("%d topics are still joined", len(n.joins))
 		}
@@ -195,7 +199,7 @@ func TestJoinHearsOfFailure(t *testing.T) {
 		failure := errors.New("no socket")
 		n := scripted(t, Config{}, func(k int) ([]record, error) {
 			at = append(at, time.Since(begin))
-			if k > 0 && k < 7 {
+			if k > 0 && k < 7 || k == 8 {
 				return nil, failure
 			}
 			return []record{service4("web", topicA, "10.0.0.1")}, nil
@@ -206,11 +210,14 @@ func TestJoinHearsOfFailure(t *testing.T) {
 			t.Errorf("events %q, want %q first", got, want)
 		}
 		again := slices.IndexFunc(got[3:], func(s string) bool { return s[len(s)-5:] == "works" })
-		if again < 0 || slices.Contains(got[3:], "no socket") {
+		if again < 0 || slices.Contains(got[3:3+again], "no socket") {
 			t.Errorf("events %q, want one error and one recovery", got)
 		}
-		if len(at) < 8 {
+		if len(at) < 10 {
 			t.Fatalf("%d browses", len(at))
+		}
+		if delay := at[9] - at[8]; delay > 2*time.Second {
+			t.Errorf("delay after a later failure = %v, want a first one again", delay)
 		}
 		for k := 2; k < 8; k++ { // the delays double, with a random part, up to a cycle
 			delay, low := at[k]-at[k-1], min(time.Second<<(k-2), 25*time.Second/2)
