@@ -16,10 +16,10 @@ const (
 	heldFromPeer   = 1<<20 + 32<<10        // the largest receive window of a peer's stream, and the copy buffer
 )
 
-// stall is a direction of a circuit that has not moved for a while.
+// stall is a circuit of which a direction, or both, have not moved for a while.
 type stall struct {
 	circuit *circuit
-	since   time.Time
+	since   time.Time // of the direction that has stalled longer
 	held    int64
 }
 
@@ -78,18 +78,29 @@ func (w *stallWatch) run(ctx context.Context) {
 	}
 }
 
-// stalled returns the directions that have not moved since before.
+// stalled returns the circuits of which a direction has not moved since before.
 func (w *stallWatch) stalled(before time.Time) []stall {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var all []stall
 	for c := range w.circuits {
-		if t := c.toPeer.Stalled(); !t.IsZero() && t.Before(before) {
-			all = append(all, stall{c, t, c.heldToPeer})
-		}
-		if t := c.toClient.Stalled(); !t.IsZero() && t.Before(before) {
-			all = append(all, stall{c, t, c.heldToClient})
+		s := stall{circuit: c}
+		s.add(c.toPeer.Stalled(), before, c.heldToPeer)
+		s.add(c.toClient.Stalled(), before, c.heldToClient)
+		if s.held > 0 {
+			all = append(all, s)
 		}
 	}
 	return all
+}
+
+// add counts a direction that has stalled since a time, zero for never, if that is before before.
+func (s *stall) add(since, before time.Time, held int64) {
+	if since.IsZero() || !since.Before(before) {
+		return
+	}
+	s.held += held
+	if s.since.IsZero() || since.Before(s.since) {
+		s.since = since
+	}
 }
