@@ -27,7 +27,7 @@ var rooms = map[string][]string{
 	"cmd/server":       {"server", "client", "discovery", "discovery/", "certs", "web", "wtproto"},
 	"cmd/swarm":        {"client", "discovery", "discovery/", "certs", "wtproto"},
 	"internal/":        {},
-	"bench":            {"server", "client", "discovery", "discovery/", "certs", "wtproto"},
+	"bench":            {"test/", "server", "client", "discovery", "discovery/", "certs", "wtproto"},
 	"test/":            {"server", "client", "discovery", "discovery/", "certs", "wtproto", "test/"},
 	"test":             {"test/", "server", "client", "discovery", "discovery/", "certs", "wtproto"},
 }

@@ -67,3 +67,16 @@ func RunNative(ctx context.Context, h *p2p.Host, topic wtproto.Topic, presence *
 		})
 	}
 }
+
+// Announced waits until watcher, a gateway's host on the same DHT, has found a host on topic.
+func Announced(t testing.TB, watcher *p2p.Host, topic wtproto.Topic) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	for s := range watcher.Join(ctx, topic, discovery.NewPresence(discovery.State{LookUp: true})) {
+		if s.Peer.ID != "" {
+			return
+		}
+	}
+	t.Fatalf("nobody announced the topic within %v", Patience)
+}
