@@ -35,7 +35,8 @@ func TestTableMerges(t *testing.T) {
 		{"nothing allowed", hold, record{value: "b", port: 82}, nil, refusal, "b", "b", nil, refusal},
 		{"allowed again", hold, record{value: "b", port: 82}, addrsOf("10.0.0.3"), refusal, "b", "b", addrsOf("10.0.0.3"), nil},
 		{
-			"too many", hold, record{value: "b", port: 82},
+			"too many", hold,
+			record{value: "b", port: 82},
 			addrsOf("fd00::1", "fd00::2", "fd00::3", "fd00::4", "fd00::5", "fd00::6", "fd00::7", "fd00::8"), nil, "b", "b",
 			addrsOf("10.0.0.3", "fd00::1", "fd00::2", "fd00::3", "fd00::4", "fd00::5", "fd00::6", "fd00::7"), nil,
 		},
