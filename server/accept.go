@@ -14,6 +14,7 @@ import (
 	"github.com/quic-go/webtransport-go"
 	"golang.org/x/time/rate"
 
+	"github.com/swarmgate/swarmgate/internal/udp"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -46,6 +47,13 @@ type visitKey struct{}
 
 func newAcceptor(s *Server, conn net.PacketConn) (*acceptor, error) {
 	a := &acceptor{server: s}
+	if c, ok := conn.(*net.UDPConn); ok {
+		wrapped, err := udp.Wrap(c)
+		if err != nil {
+			return nil, err
+		}
+		conn = wrapped
+	}
 	limit := rate.NewLimiter(handshakesUnproven, handshakesUnproven)
 	a.transport = &quic.Transport{
 		Conn:                conn,

@@ -67,7 +67,8 @@ func New(cfg Config) (*Server, error) {
 }
 
 // Serve takes sessions from conn until [Server.Shutdown] or [Server.Close], and returns http.ErrServerClosed then, after
-// everything has ended; another error says that conn failed. It is called once. conn stays the caller's to close.
+// everything has ended; another error says that conn failed. It is called once. conn stays the caller's to close; a
+// *net.UDPConn is the fastest.
 func (s *Server) Serve(conn net.PacketConn) error {
 	s.mu.Lock()
 	if s.serving || s.ctx.Err() != nil {

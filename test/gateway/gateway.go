@@ -23,7 +23,6 @@ import (
 	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/discovery/static"
-	"github.com/swarmgate/swarmgate/internal/udp"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -52,7 +51,7 @@ func Start(t testing.TB, cfg server.Config) *Gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := udp.Listen("udp", "127.0.0.1:0")
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
