@@ -155,8 +155,6 @@ func join(t testing.TB, h *Host, p *discovery.Presence, accept func(discovery.St
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		var circuits gate
-		defer circuits.close()
 		for s, err := range h.Join(ctx, testTopic, p) {
 			if s.Inbound == nil || accept == nil {
 				m.items <- item{s, err}
@@ -166,7 +164,7 @@ func join(t testing.TB, h *Host, p *discovery.Presence, accept func(discovery.St
 			if err != nil {
 				continue
 			}
-			circuits.start(func() { accept(st) })
+			go accept(st) // ends with the host at the latest
 		}
 	}()
 	m.leave = func() { cancel(); <-done }
@@ -193,6 +191,18 @@ func (m *member) await(what string, wanted func(item) bool) item {
 	}
 }
 
+// awaitBoth waits until peer id was seen as one that we found and as one that found us.
+func (m *member) awaitBoth(id string) {
+	m.t.Helper()
+	var found, foundUs bool
+	m.await("a peer that found us and was found", func(i item) bool {
+		if s := i.sighting; s.Peer.ID == id && s.Holds > 0 {
+			found, foundUs = found || !s.FoundUs, foundUs || s.FoundUs
+		}
+		return found && foundUs
+	})
+}
+
 func describe(i item) string {
 	s := i.sighting
 	return fmt.Sprintf("{%s %x found us %v gone %v dial %v inbound %v: %v}",
@@ -202,7 +212,9 @@ func describe(i item) string {
 // isPeer matches sightings of endpoint e of h.
 func isPeer(h *Host, e wtproto.EndpointID) func(item) bool {
 	id := peerID(h, e)
-	return func(i item) bool { return i.err == nil && i.sighting.Peer.ID == id && !i.sighting.Gone && i.sighting.Inbound == nil }
+	return func(i item) bool {
+		return i.err == nil && i.sighting.Peer.ID == id && !i.sighting.Gone && i.sighting.Inbound == nil
+	}
 }
 
 func isGone(h *Host, e wtproto.EndpointID) func(item) bool {
