@@ -73,10 +73,10 @@ func (c *circuit) serve(ctx context.Context) verdict {
 		code := codeOf(err)
 		c.reset(code)
 		c.topic.log.Debug("circuit not opened", "network", c.network, "code", code, "error", err)
-		switch code {
-		case wtproto.CodeDeclined:
+		switch {
+		case code == wtproto.CodeDeclined:
 			return ended
-		case wtproto.CodePeerGone:
+		case peerLost(err):
 			return broken
 		}
 		return refused
@@ -93,10 +93,16 @@ func (c *circuit) serve(ctx context.Context) verdict {
 		Network: c.network, Code: codeOf(cause),
 		ToClient: c.toClient.Moved(), ToPeer: c.toPeer.Moved(), Lasted: time.Since(began),
 	})
-	if e, ok := errors.AsType[*wtproto.Error](cause); ok && e.Code == wtproto.CodePeerGone && !e.Remote {
+	if peerLost(cause) {
 		return broken
 	}
 	return ended
+}
+
+// peerLost reports whether err says that the connection with a peer was lost. Where it was the client's, the error has Remote.
+func peerLost(err error) bool {
+	e, ok := errors.AsType[*wtproto.Error](err)
+	return ok && e.Code == wtproto.CodePeerGone && !e.Remote
 }
 
 // open brings both ends up. Nothing is shown to a client before the other end is sure.

@@ -155,7 +155,7 @@ func (s *session) abortAll() {
 	legs := slices.Collect(maps.Values(s.legs))
 	s.mu.Unlock()
 	for _, l := range legs {
-		l.circuit.abort(&wtproto.Error{Code: wtproto.CodePeerGone, Reason: "the client's session ended"})
+		l.circuit.abort(clientGone("the client's session ended", nil))
 	}
 }
 

@@ -86,7 +86,10 @@ func TestIdleIsPutOffByFrames(t *testing.T) {
 			pass(19 * time.Second)
 			c.send(raw{unknownType, ""})
 		}
-		c.quiet()
+		synctest.Wait()
+		if n := c.control.unread(); n != 0 {
+			t.Errorf("%d bytes came to a client that is not silent", n)
+		}
 		heard := time.Now()
 		expect[wtproto.Ping](c)
 		if silent := time.Since(heard); silent != 20*time.Second {

@@ -133,9 +133,11 @@ func (s *fakeStream) CancelWrite(code wtproto.Code) {
 	s.out.end(&wtproto.Error{Code: code, Remote: true}, errLocal)
 }
 
-// lose ends s as the loss of its connection does.
-func (s *fakeStream) lose() {
-	gone := &wtproto.Error{Code: wtproto.CodePeerGone}
+// lose ends s as the loss of the connection with a peer does.
+func (s *fakeStream) lose() { s.fail(&wtproto.Error{Code: wtproto.CodePeerGone}) }
+
+// fail makes both sides of s fail with err.
+func (s *fakeStream) fail(gone error) {
 	s.in.end(gone, gone)
 	s.out.end(gone, gone)
 }
@@ -225,7 +227,7 @@ func newFakeLink() *fakeLink {
 	}
 }
 
-var errLinkLost = &wtproto.Error{Code: wtproto.CodePeerGone, Reason: "fake: the connection is lost"}
+var errLinkLost = clientGone("fake: the connection is lost", nil)
 
 func (l *fakeLink) accept(ctx context.Context) (stream, error) {
 	select {
@@ -268,7 +270,7 @@ func (l *fakeLink) end(told *wtproto.Error) {
 	l.over, l.told = true, told
 	close(l.ended)
 	for _, s := range l.streams {
-		s.lose()
+		s.fail(errLinkLost)
 	}
 }
 
@@ -284,7 +286,7 @@ func (l *fakeLink) dial() *fakeStream {
 	near, far := newStream()
 	l.streams = append(l.streams, near)
 	if l.over {
-		far.lose()
+		far.fail(errLinkLost)
 	} else {
 		l.fromClient <- near
 	}

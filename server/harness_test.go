@@ -181,7 +181,16 @@ func parseMessage(t *testing.T, typ wtproto.Type, payload []byte) (m message) {
 	return m
 }
 
-// expect returns the next control frame, which must be an M. STATUS frames before it are passed over.
+// chatter reports whether m comes by itself now and then.
+func chatter(m message) bool {
+	switch m.(type) {
+	case wtproto.Status, wtproto.Ping:
+		return true
+	}
+	return false
+}
+
+// expect returns the next control frame, which must be an M. STATUS and PING before it are passed over.
 func expect[M message](c *fakeClient) M {
 	c.t.Helper()
 	for {
@@ -189,26 +198,25 @@ func expect[M message](c *fakeClient) M {
 		if want, ok := m.(M); ok {
 			return want
 		}
-		if _, ok := m.(wtproto.Status); !ok {
+		if !chatter(m) {
 			var want M
 			c.t.Fatalf("got %T %+v, want %T", m, m, want)
 		}
 	}
 }
 
-// pending returns the control frames that wait to be read, without STATUS.
+// pending returns the control frames that wait to be read, without STATUS and PING.
 func (c *fakeClient) pending() (frames []message) {
 	c.t.Helper()
 	for synctest.Wait(); c.control.unread() > 0; {
-		m := c.next()
-		if _, ok := m.(wtproto.Status); !ok {
+		if m := c.next(); !chatter(m) {
 			frames = append(frames, m)
 		}
 	}
 	return frames
 }
 
-// quiet fails the test if a control frame other than STATUS waits to be read.
+// quiet fails the test if a control frame other than STATUS and PING waits to be read.
 func (c *fakeClient) quiet() {
 	c.t.Helper()
 	if frames := c.pending(); len(frames) > 0 {

@@ -83,7 +83,7 @@ func (l *leg) acquire(ctx context.Context) error {
 		return l.take(a) // the answer came meanwhile
 	}
 	if err := context.Cause(l.session.ctx); err != nil {
-		return &wtproto.Error{Code: wtproto.CodePeerGone, Reason: "the client's session ended", Err: err}
+		return clientGone("the client's session ended", err)
 	}
 	return context.Cause(ctx)
 }

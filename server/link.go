@@ -28,8 +28,8 @@ type link interface {
 
 var errNoCredit = errors.New("server: the client's stream credit is used up")
 
-// stream is one stream of a link. Its Read and Write return an [*wtproto.Error] where the client reset it (with Remote and the
-// client's code) or where the connection was lost (CodePeerGone).
+// stream is one stream of a link. Its Read and Write return an [*wtproto.Error] with Remote where the client reset it (its
+// code) or where the connection with it was lost (CodePeerGone).
 type stream interface {
 	Read([]byte) (int, error)
 	Write([]byte) (int, error)
@@ -126,9 +126,14 @@ func remoteReset(code wtproto.Code, cause error) error {
 // lost marks the end of a connection.
 func lost(err error) error {
 	if isConnectionError(err) {
-		return &wtproto.Error{Code: wtproto.CodePeerGone, Err: err}
+		return clientGone("", err)
 	}
 	return err
+}
+
+// clientGone is the end of a client's session to the other end of a circuit.
+func clientGone(reason string, cause error) error {
+	return &wtproto.Error{Code: wtproto.CodePeerGone, Remote: true, Reason: reason, Err: cause}
 }
 
 func isConnectionError(err error) bool {

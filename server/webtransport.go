@@ -122,7 +122,7 @@ func lostSession(err error) error {
 	_, reset := errors.AsType[*quic.StreamError](err)
 	_, h3 := errors.AsType[*http3.Error](err)
 	if session || reset || h3 || err != nil && strings.Contains(err.Error(), unknownCode) {
-		return &wtproto.Error{Code: wtproto.CodePeerGone, Err: err}
+		return clientGone("", err)
 	}
 	return lost(err)
 }
