@@ -93,6 +93,8 @@ func TestSessionEndedByGateway(t *testing.T) {
 			c, r := newSessionPair(t, nil)
 			topic := r.join(c, topicA, JoinOptions{})
 			conn, _ := r.circuit(topic, 1)
+			r.open(peer(2).Append(nil)) // nobody accepts it
+			waitPlaces(t, c, 2)
 			r.conn.CloseWithError(tt.sent, "because")
 			wait(t, "Done", c.Done())
 			wait(t, "Done of the topic", topic.Done())

@@ -75,6 +75,49 @@ func TestCreditOnTheWire(t *testing.T) {
 	})
 }
 
+// The gateway can send all that it has credit for, on all circuits together: no window of QUIC is smaller.
+func TestWindowsExceedCredit(t *testing.T) {
+	for _, tt := range []struct {
+		budget   int64
+		circuits int
+		credit   uint64 // of each circuit, at least
+	}{
+		{64 * mib, 1, 6 * mib},
+		{8 * mib, 8, 32 * kib},
+	} {
+		inBubble(t, func(t *testing.T, n *network) {
+			c, r := n.session(t, func(c *Config) { c.Budget = tt.budget })
+			topic := r.join(c, topicA, JoinOptions{})
+			f := r.faithful()
+			var writers []*creditWriter
+			for id := wtproto.CircuitID(1); id <= wtproto.CircuitID(tt.circuits); id++ {
+				conn, s := r.circuit(topic, id)
+				w := f.writer(s, id)
+				for range 30 { // until the window has grown
+					room, err := w.room()
+					if err != nil {
+						t.Fatal(err)
+					}
+					go w.Write(make([]byte, room))
+					fullRead(t, conn, int(room))
+					<-time.After(rtt)
+				}
+				writers = append(writers, w)
+			}
+			for i, w := range writers {
+				room, err := w.room()
+				if err != nil || room < tt.credit {
+					t.Fatalf("circuit %d has %d bytes of credit, %v, want %d", i, room, err, tt.credit)
+				}
+				w.s.SetWriteDeadline(time.Now().Add(10 * time.Second))
+				if n, err := w.s.Write(make([]byte, room)); err != nil {
+					t.Errorf("circuit %d: %d bytes sent of %d: %v", i, n, room, err)
+				}
+			}
+		})
+	}
+}
+
 // What a gateway sends beyond its credit is the end of the session.
 func TestCreditOverrun(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {

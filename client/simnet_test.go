@@ -325,8 +325,10 @@ func TestFirstFrameTimeout(t *testing.T) {
 			t.Errorf("stopped with %v, want %v", code, wtproto.CodeIdle)
 		}
 		conn, s := r.circuit(topic, 2)
-		<-time.After(time.Second) // PEER came, the timeout is over
-		echo(t, conn, s)
+		time.AfterFunc(2*firstFrameTimeout, func() { s.Write([]byte("x")) }) // PEER came, the timeout is over
+		if _, err := conn.Read(make([]byte, 1)); err != nil {
+			t.Errorf("Read = %v", err)
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -391,7 +392,33 @@ func TestAcceptConcurrently(t *testing.T) {
 	}
 }
 
-// A peer that came before JOINED, and before the join was lost with the session, waits for nobody.
+// Two circuits that come before the first of two that wait has run wake both.
+func TestAcceptWakesAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := new(Client)
+		topic := newTopic(c, topicA)
+		got := make(chan *Conn, 2)
+		for range 2 {
+			go func() {
+				conn, _ := topic.Accept(t.Context())
+				got <- conn
+			}()
+		}
+		synctest.Wait()
+		c.mu.Lock()
+		for range 2 {
+			topic.queue = append(topic.queue, new(Conn))
+			topic.signalLocked()
+		}
+		c.mu.Unlock()
+		synctest.Wait()
+		if len(got) != 2 {
+			t.Errorf("%d of 2 were woken", len(got))
+		}
+	})
+}
+
+// A Join that is not answered ends with the session.
 func TestSessionEndsDuringJoin(t *testing.T) {
 	c, r := newSessionPair(t, nil)
 	result := startJoin(deadline(t), c, topicA, JoinOptions{})
