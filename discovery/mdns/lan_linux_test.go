@@ -1,17 +1,13 @@
 package mdns
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -59,11 +55,11 @@ func TestAvahi(t *testing.T) {
 // testAvahi runs in the namespace of the one who looks.
 func testAvahi(t *testing.T, want string) {
 	there := netns.Open(os.Getenv(envLAN))
-	env := startAvahi(t, there)
-	daemon(t, there.Command(t.Context(), "socat", "-d", "-d", "TCP6-LISTEN:7007,fork,ipv6-v6only=0", "EXEC:cat"), "listening on")
+	env := netns.Avahi(t, there)
+	netns.Daemon(t, there.Command(t.Context(), "socat", "-d", "-d", "TCP6-LISTEN:7007,fork,ipv6-v6only=0", "EXEC:cat"), "listening on")
 	publish := there.Command(t.Context(), "avahi-publish", "-s", "an echo. service", topicService.name, "7007", "topic="+topicA.String())
 	publish.Env = env
-	withdraw := daemon(t, publish, "Established under name")
+	withdraw := netns.Daemon(t, publish, "Established under name")
 
 	policy, err := discovery.NewPolicy(discovery.PolicyConfig{})
 	if err != nil {
@@ -121,91 +117,6 @@ func echo(t *testing.T, s discovery.Sighting) {
 	if got, err := io.ReadAll(stream); err != nil || !bytes.Equal(got, sent) {
 		t.Errorf("%d bytes came back, %v, want %d", len(got), err, len(sent))
 	}
-}
-
-// startAvahi runs a bus and an avahi of its own in the namespace, and returns the environment of avahi's clients.
-func startAvahi(t *testing.T, ns *netns.NS) []string {
-	t.Helper()
-	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	bus := write("bus.conf", `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>system</type>
-  <listen>unix:path=`+dir+`/bus</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="*"/><allow own="*"/><allow send_type="method_call"/><allow send_type="signal"/>
-    <allow send_type="method_return"/><allow send_type="error"/><allow receive_type="method_call"/>
-    <allow receive_type="signal"/><allow receive_type="method_return"/><allow receive_type="error"/>
-  </policy>
-</busconfig>
-`)
-	conf := write("avahi.conf", "[server]\nhost-name=there\nuse-ipv4=yes\nuse-ipv6=yes\nallow-interfaces=veth0\n[wide-area]\nenable-wide-area=no\n")
-	if err := os.Mkdir(filepath.Join(dir, "run"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	env := append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS=unix:path="+dir+"/bus")
-	daemon(t, ns.Command(t.Context(), "dbus-daemon", "--config-file="+bus, "--nofork", "--print-address"), "unix:path=")
-	avahi := ns.Command(t.Context(), "unshare", "-m", "sh", "-c",
-		`mount --bind "$0/run" /run && exec avahi-daemon --no-drop-root --no-chroot --no-rlimits -f "$1"`, dir, conf)
-	avahi.Env = env
-	daemon(t, avahi, "Server startup complete")
-	return env
-}
-
-// daemon starts cmd and waits until it prints ready. It is stopped by the returned function, or at the end of the test.
-func daemon(t *testing.T, cmd *exec.Cmd, ready string) (stop func()) {
-	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout, cmd.Stderr = w, w
-	err = cmd.Start()
-	w.Close()
-	if err != nil {
-		r.Close()
-		t.Fatal(err)
-	}
-	isReady, ended := make(chan struct{}), make(chan struct{})
-	var output bytes.Buffer // read once ended is closed
-	go func() {
-		defer close(ended)
-		defer r.Close()
-		once := false
-		for lines := bufio.NewScanner(r); lines.Scan(); {
-			fmt.Fprintln(&output, lines.Text())
-			if !once && strings.Contains(lines.Text(), ready) {
-				once = true
-				close(isReady)
-			}
-		}
-	}()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		_ = cmd.Process.Signal(os.Interrupt)
-		_ = cmd.Wait()
-	}
-	t.Cleanup(stop)
-	select {
-	case <-isReady:
-	case <-ended:
-		t.Fatalf("%s ended:\n%s", cmd, output.String())
-	case <-time.After(time.Minute):
-		t.Fatalf("%s is not ready", cmd)
-	}
-	return stop
 }
 
 // hostFound is a Hosts that passes on the first sighting of a host other than its own.
