@@ -18,7 +18,7 @@ import (
 func (g *bubble) open(id string) (*fakeClient, fakeCircuit, *fakePeer, *fakeStream) {
 	g.t.Helper()
 	c, p := g.connect(), g.lan.peer(id)
-	c.join(announceAndLookUp, 0)
+	c.join(wtproto.JoinLookUp, 0)
 	g.lan.see(p.sighting())
 	return c, c.circuit(), p, p.circuit()
 }

@@ -198,13 +198,14 @@ func (e dialed) apply(t *topic) {
 		peer.dialed++
 		peer.network.code = code
 		t.router.cfg.Observer.Dialed(peer.Network, e.took, code)
-		peer.retryAt = time.Now().Add(peer.retry.Next())
-		t.at(peer.retryAt)
+		peer.backOff(t)
 		p.near.release()
 		t.settle(p, pairWaiting, true)
 	}
-	for _, s := range t.shuffled() {
-		t.considerPeer(s, peer)
+	if t.peers[peer.ID] == peer { // not forgotten meanwhile
+		for _, s := range t.shuffled() {
+			t.considerPeer(s, peer)
+		}
 	}
 }
 
@@ -260,8 +261,7 @@ func (e circuitEnded) apply(t *topic) {
 		if lived {
 			p.peer.retry.Reset()
 		}
-		p.peer.retryAt = time.Now().Add(p.peer.retry.Next())
-		t.at(p.peer.retryAt)
+		p.peer.backOff(t)
 		t.settle(p, pairWaiting, true)
 	default:
 		p.retryAt = time.Now().Add(p.retry.Next())

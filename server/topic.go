@@ -317,6 +317,15 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 	return p
 }
 
+// backOff puts off the next dial of p. What fails while it is put off already is the same story: all its circuits are lost at
+// once.
+func (p *peer) backOff(t *topic) {
+	if now := time.Now(); !now.Before(p.retryAt) {
+		p.retryAt = now.Add(p.retry.Next())
+	}
+	t.at(p.retryAt)
+}
+
 // forget drops a peer that left or was not seen for too long. Circuits with it stay.
 func (t *topic) forget(p *peer) {
 	delete(t.peers, p.ID)
