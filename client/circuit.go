@@ -161,13 +161,16 @@ func (c *Conn) Close() error {
 		c.Reset(wtproto.CodeNone)
 		return nil
 	}
-	c.stream.Close()
+	reset := c.stream.Close() != nil // by the peer
 	c.writing.Unlock()
-	if eof {
+	switch {
+	case eof:
 		c.session.remove(c)
-		return nil
+	case reset:
+		c.Reset(wtproto.CodeNone)
+	default:
+		c.session.spawn(c.readOff)
 	}
-	c.session.spawn(c.readOff)
 	return nil
 }
 

@@ -270,20 +270,33 @@ func TestLastWords(t *testing.T) {
 	s.Write([]byte("goodbye"))
 	s.Close()
 	s.CancelRead(quic.StreamErrorCode(wtproto.CodePeerReset))
-	ctx := deadline(t)
-	for {
-		_, err := conn.Write([]byte("x"))
-		if err != nil {
-			wantError(t, "Write", err, wtproto.CodePeerReset, true)
-			break
-		}
-		r.sync()
-		if ctx.Err() != nil {
-			t.Fatal("Write goes on")
-		}
-	}
+	var err error
+	poll(t, "the failure of Write", func() bool {
+		_, err = conn.Write([]byte("x"))
+		return err != nil
+	})
+	wantError(t, "Write", err, wtproto.CodePeerReset, true)
 	if b, err := io.ReadAll(conn); err != nil || string(b) != "goodbye" {
 		t.Errorf("read %q, %v", b, err)
+	}
+}
+
+// A peer that takes nothing more ends the circuit: Close then waits for nothing.
+func TestCloseAfterStop(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	conn, s := r.circuit(topic, 1)
+	s.CancelRead(quic.StreamErrorCode(wtproto.CodePeerReset))
+	poll(t, "the failure of Write", func() bool {
+		_, err := conn.Write([]byte("x"))
+		return err != nil
+	})
+	conn.Close()
+	if n := c.session.places(); n != 0 {
+		t.Errorf("%d circuits after Close", n)
+	}
+	if code := writeStopped(t, s); code != wtproto.CodeNone {
+		t.Errorf("stopped with %v, want %v", code, wtproto.CodeNone)
 	}
 }
 
