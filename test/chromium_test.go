@@ -33,7 +33,7 @@ func startChromium(t *testing.T) *chromium {
 	if _, err := os.Stat("browser/node_modules"); err != nil {
 		t.Fatalf("the browser's driver is not installed: run test/deps.sh (%v)", err)
 	}
-	cmd := exec.CommandContext(t.Context(), "node", "browser/drive.mjs")
+	cmd := exec.Command("node", "browser/drive.mjs") // not of the test's context, which ends before the browser is closed
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
