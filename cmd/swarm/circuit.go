@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/splice"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// circuit is a connection with a peer: a client's or a native peer's.
+type circuit interface {
+	io.ReadWriter
+	CloseWrite() error
+	Reset(code wtproto.Code)
+	Close() error
+	SetReadDeadline(t time.Time) error
+}
+
+// traffic counts the bytes of a circuit.
+type traffic struct{ sent, received int64 }
+
+// handler does with a circuit what the command is there for.
+type handler interface {
+	// handle returns once both directions of c, which has the number n, have ended, or one was cut off, which is an error. c is
+	// over then. The end of ctx comes with that of c, and ends what else there is to wait for.
+	handle(ctx context.Context, n int, c circuit) (traffic, error)
+}
+
+// crowd numbers circuits and tells of them. Any number of goroutines may use it.
+type crowd struct {
+	events  *events
+	handler handler
+	count   atomic.Int64
+}
+
+// serve handles a circuit until it is over, and returns why it was cut off, if so.
+func (w *crowd) serve(ctx context.Context, c circuit, p peer) error {
+	n := int(w.count.Add(1))
+	w.events.peer(n, p)
+	moved, err := w.handler.handle(ctx, n, c)
+	w.events.end(n, moved, err)
+	return err
+}
+
+// duplex runs both directions of a circuit. The first one that fails is the cause, and abort has to end the other one.
+func duplex(abort func(code wtproto.Code), send, receive func() error) error {
+	var once sync.Once
+	var cause error
+	run := func(direction func() error) {
+		if err := direction(); err != nil {
+			once.Do(func() {
+				cause = err
+				abort(*codeOf(err))
+			})
+		}
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { run(send) })
+	run(receive)
+	wg.Wait()
+	return cause
+}
+
+// copyAll copies src to dst until src ends, and passes on the end.
+func copyAll(c *splice.Copy, dst, src circuit) error {
+	if err := c.Run(dst, src); err != nil {
+		return err
+	}
+	return dst.CloseWrite()
+}
+
+// echo sends back what comes.
+type echo struct{}
+
+func (echo) handle(_ context.Context, _ int, c circuit) (traffic, error) {
+	var back splice.Copy
+	err := copyAll(&back, c, c)
+	n := traffic{sent: back.Moved(), received: back.Moved()}
+	if err != nil {
+		c.Reset(*codeOf(err))
+		return n, err
+	}
+	return n, c.Close()
+}
+
+// forward connects each circuit with a TCP service.
+type forward struct {
+	address string
+	dialer  *discovery.TCPDialer
+}
+
+// newForward returns a handler for the service at address. The caller closes it.
+func newForward(address hostPort) (*forward, error) {
+	policy, err := discovery.NewPolicy(discovery.PolicyConfig{})
+	if err != nil {
+		return nil, err
+	}
+	return &forward{address: string(address), dialer: discovery.NewTCPDialer(policy, discovery.SourceConfigured)}, nil
+}
+
+func (f *forward) handle(ctx context.Context, _ int, c circuit) (traffic, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	service, err := f.dialer.Dial(ctx, f.address)
+	if err != nil {
+		c.Reset(wtproto.CodePeerUnreachable)
+		return traffic{}, err
+	}
+	var toPeer, toService splice.Copy
+	abort := func(code wtproto.Code) {
+		c.Reset(code)
+		service.Reset(code)
+	}
+	err = duplex(abort,
+		func() error { return copyAll(&toPeer, c, service) },
+		func() error { return copyAll(&toService, service, c) })
+	if err == nil {
+		err = errors.Join(c.Close(), service.Close())
+	}
+	return traffic{sent: toPeer.Moved(), received: toService.Moved()}, err
+}
+
+// close ends all connections with the service.
+func (f *forward) close() { f.dialer.Close() }

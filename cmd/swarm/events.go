@@ -1,0 +1,186 @@
+package main
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// events tells what happens: as lines of JSON on standard output, or else as bytes of peers there and words in the log. Any
+// number of goroutines may use it.
+type events struct {
+	json bool
+	log  *slog.Logger
+
+	mu  sync.Mutex
+	out io.Writer // guarded by mu
+}
+
+func newEvents(out io.Writer, asJSON bool, log *slog.Logger) *events {
+	return &events{json: asJSON, log: log, out: out}
+}
+
+// event is a line of --json. Which members there are depends on Event.
+type event struct {
+	Event    string         `json:"event"` // gateway, joined, peer, data, end, status, left, error
+	Topic    string         `json:"topic,omitempty"`
+	Circuit  int            `json:"circuit,omitempty"` // counts the peers, from 1
+	Peer     *peer          `json:"peer,omitempty"`
+	Data     []byte         `json:"data,omitempty"` // in base64
+	Sent     *int64         `json:"sent,omitempty"` // bytes
+	Received *int64         `json:"received,omitempty"`
+	Code     *wtproto.Code  `json:"code,omitempty"`
+	Message  string         `json:"message,omitempty"`
+	Status   *topicStatus   `json:"status,omitempty"`
+	Gateway  *gatewayStatus `json:"gateway,omitempty"`
+}
+
+// peer describes the other end of a circuit.
+type peer struct {
+	ID        string `json:"id"`             // hexadecimal
+	Host      string `json:"host,omitempty"` // the id as libp2p writes it
+	Network   string `json:"network"`
+	Address   string `json:"address,omitempty"`
+	Initiator bool   `json:"initiator"` // this end is the initiator
+}
+
+// newPeer describes a peer with the id that it has on its network.
+func newPeer(id []byte, network, address string, initiator bool) peer {
+	return peer{ID: hex.EncodeToString(id), Host: hostID(id), Network: network, Address: address, Initiator: initiator}
+}
+
+// topicStatus is STATUS.
+type topicStatus struct {
+	Known     uint64          `json:"known"`
+	More      bool            `json:"more"` // Known is a lower bound
+	Connected uint64          `json:"connected"`
+	Networks  []networkStatus `json:"networks"`
+}
+
+type networkStatus struct {
+	Name       string               `json:"name"`
+	State      wtproto.NetworkState `json:"state"`
+	Found      uint64               `json:"found"`
+	Connecting uint64               `json:"connecting"`
+	Refused    uint64               `json:"refused"`
+	LastCode   wtproto.Code         `json:"last_code"`
+}
+
+// gatewayStatus is what a gateway says of itself.
+type gatewayStatus struct {
+	Agent       string                  `json:"agent"`
+	Version     uint64                  `json:"version"` // of the protocol
+	Certificate wtproto.CertificateInfo `json:"certificate"`
+	MaxTopics   uint64                  `json:"max_topics"` // 0 for no limit
+	MaxCircuits uint64                  `json:"max_circuits"`
+}
+
+// write writes to standard output.
+func (e *events) write(b []byte) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, err := e.out.Write(b); err != nil {
+		return fmt.Errorf("stdout: %w", err)
+	}
+	return nil
+}
+
+// line writes v as a line of JSON.
+func (e *events) line(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return e.write(append(b, '\n'))
+}
+
+// tell is line where --json is set, and otherwise the words in the log.
+func (e *events) tell(v event, words string, args ...any) {
+	if !e.json {
+		e.log.Info(words, args...)
+	} else if err := e.line(v); err != nil {
+		e.log.Error("event lost", "error", err)
+	}
+}
+
+func (e *events) joined(t wtproto.Topic) {
+	e.tell(event{Event: "joined", Topic: t.String()}, "joined", "topic", t)
+}
+
+// left tells that a topic was left, regularly where err is nil.
+func (e *events) left(t wtproto.Topic, err error) {
+	v := event{Event: "left", Topic: t.String(), Code: codeOf(err)}
+	if err != nil {
+		v.Message = err.Error()
+	}
+	e.tell(v, "left", "topic", t)
+}
+
+func (e *events) peer(circuit int, p peer) {
+	id := p.ID
+	if p.Host != "" {
+		id = p.Host
+	}
+	e.tell(event{Event: "peer", Circuit: circuit, Peer: &p}, "peer", "circuit", circuit, "network", p.Network, "id", id)
+}
+
+// data tells of bytes that came from a peer.
+func (e *events) data(circuit int, b []byte) error {
+	if e.json {
+		return e.line(event{Event: "data", Circuit: circuit, Data: b})
+	}
+	return e.write(b)
+}
+
+// end tells that a circuit is over, regularly where err is nil.
+func (e *events) end(circuit int, n traffic, err error) {
+	v := event{Event: "end", Circuit: circuit, Sent: &n.sent, Received: &n.received, Code: codeOf(err)}
+	if err == nil {
+		e.tell(v, "peer has ended", "circuit", circuit, "sent", n.sent, "received", n.received)
+		return
+	}
+	v.Message = err.Error()
+	e.tell(v, "circuit was cut off", "circuit", circuit, "sent", n.sent, "received", n.received, "error", err)
+}
+
+// status tells of a STATUS; without --json only those who asked for many words.
+func (e *events) status(m wtproto.Status) {
+	v := statusEvent(m)
+	if !e.json {
+		e.log.Debug("status", "known", m.Known, "connected", m.Connected, "networks", v.Status.Networks)
+		return
+	}
+	e.tell(v, "")
+}
+
+func statusEvent(m wtproto.Status) event {
+	s := &topicStatus{Known: m.Known, More: m.More, Connected: m.Connected, Networks: make([]networkStatus, len(m.Networks))}
+	for i, n := range m.Networks {
+		s.Networks[i] = networkStatus(n)
+	}
+	return event{Event: "status", Topic: m.Topic.String(), Status: s}
+}
+
+// failed tells of the error that the program ends with. Without --json it is printed at the end.
+func (e *events) failed(err error) {
+	if e.json {
+		e.tell(event{Event: "error", Code: codeOf(err), Message: err.Error()}, "")
+	}
+}
+
+// codeOf returns the code in err, INTERNAL where there is none.
+func codeOf(err error) *wtproto.Code {
+	code := wtproto.CodeInternal
+	if err == nil {
+		code = wtproto.CodeNone
+	} else if e, ok := errors.AsType[*wtproto.Error](err); ok {
+		code = e.Code
+	}
+	return &code
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"io"
+	"net"
+	"sync"
+)
+
+// feedSize is how many bytes a feed holds at most.
+const feedSize = 1 << 20
+
+// feed gives what one reader reads to many, each at its own pace. It holds at most its size of bytes, so the slowest
+// of them holds up the reader, and nothing is read beyond that while there is nobody. As long as all that was read fits in,
+// somebody who comes late gets it from the beginning; later, from then on.
+type feed struct {
+	size int // constant
+
+	mu      sync.Mutex
+	changed *sync.Cond       // with mu; anything below is another
+	buf     []byte           // guarded by mu
+	base    int64            // guarded by mu; the place of buf[0] in what was read
+	cursors map[*cursor]bool // guarded by mu
+	err     error            // guarded by mu; what ended the reader, io.EOF at its end
+}
+
+func newFeed(size int) *feed {
+	f := &feed{size: size, cursors: make(map[*cursor]bool)}
+	f.changed = sync.NewCond(&f.mu)
+	return f
+}
+
+// run reads src until it or the feed ends, and returns the error of src if that was another than its end.
+func (f *feed) run(src io.Reader) error {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := src.Read(buf)
+		if !f.write(buf[:n]) {
+			return nil
+		}
+		if err != nil {
+			f.end(err)
+		}
+		if err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// write waits until b is taken in, and reports false when the feed has ended before.
+func (f *feed) write(b []byte) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.err == nil {
+		n := min(len(b), f.size-len(f.buf))
+		f.buf = append(f.buf, b[:n]...)
+		b = b[n:]
+		f.changed.Broadcast()
+		if len(b) == 0 {
+			return true
+		}
+		if !f.forgetLocked() {
+			f.changed.Wait()
+		}
+	}
+	return false
+}
+
+// forgetLocked drops what everybody has read, and reports whether there was anything.
+func (f *feed) forgetLocked() bool {
+	if len(f.cursors) == 0 {
+		return false
+	}
+	low := f.base + int64(len(f.buf))
+	for c := range f.cursors {
+		low = min(low, c.at)
+	}
+	if low == f.base {
+		return false
+	}
+	f.buf = f.buf[low-f.base:]
+	f.base = low
+	return true
+}
+
+// end makes err the end of the feed, after what is there. The first end counts.
+func (f *feed) end(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.err = err
+	}
+	f.changed.Broadcast()
+}
+
+// cursor reads a feed.
+type cursor struct {
+	feed *feed
+
+	// guarded by feed.mu
+	at     int64
+	closed bool
+}
+
+// cursor returns a reader of the feed. The caller closes it.
+func (f *feed) cursor() *cursor {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := &cursor{feed: f}
+	if f.base > 0 {
+		c.at = f.base + int64(len(f.buf))
+	}
+	f.cursors[c] = true
+	f.changed.Broadcast()
+	return c
+}
+
+// Read waits for the next bytes. After close it fails with net.ErrClosed.
+func (c *cursor) Read(b []byte) (int, error) {
+	f := c.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		if c.closed {
+			return 0, net.ErrClosed
+		}
+		if rest := f.buf[c.at-f.base:]; len(rest) > 0 {
+			n := copy(b, rest)
+			c.at += int64(n)
+			f.changed.Broadcast()
+			return n, nil
+		}
+		if f.err != nil {
+			return 0, f.err
+		}
+		f.changed.Wait()
+	}
+}
+
+// close ends Read, also one that waits. It may be called more than once.
+func (c *cursor) close() {
+	f := c.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c.closed = true
+	delete(f.cursors, c)
+	f.changed.Broadcast()
+}

@@ -1,0 +1,23 @@
+package main
+
+import "github.com/swarmgate/swarmgate/client"
+
+// joinCmd is swarm join.
+type joinCmd struct {
+	Topic topicArg `arg:"" help:"The topic."`
+	gatewayFlags
+	MaxPeers int `name:"max-peers" placeholder:"N" help:"Be connected to at most this many peers at once. With 1, end with the first peer. Without it the gateway's default."`
+}
+
+// Help is printed below the options.
+func (joinCmd) Help() string {
+	return "Each peer gets standard input, from its beginning as long as not more than 1 MiB was read, otherwise from then on. " +
+		"The slowest peer holds up the input for all. What peers send is printed piece by piece as it comes."
+}
+
+// Run joins the topic.
+func (c *joinCmd) Run(p *program) error {
+	m := newPump(p)
+	defer m.close()
+	return c.member(p, c.Topic.Topic, client.JoinOptions{MaxPeers: c.MaxPeers}, m)
+}

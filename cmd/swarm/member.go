@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// errEnough ends a member that was to have one peer, which has ended.
+var errEnough = errors.New("the peer has ended")
+
+// member is on a topic through a gateway. It serves circuits until the program or the session ends or, with opts.MaxPeers of
+// 1, the first circuit does, and returns why unless that was to be expected.
+func (g *gatewayFlags) member(p *program, topic wtproto.Topic, opts client.JoinOptions, h handler) error {
+	c, err := g.dial(p)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	t, err := c.Join(p.ctx, topic, opts)
+	if err != nil {
+		return err
+	}
+	p.events.joined(topic)
+
+	ctx, end := context.WithCancelCause(p.ctx)
+	var watchers, circuits sync.WaitGroup
+	watchers.Go(func() {
+		select {
+		case <-c.Done():
+			end(c.Err())
+		case <-ctx.Done():
+			c.Close() // and all circuits
+		}
+	})
+	watchers.Go(func() { watch(ctx, t, p.events.status) })
+	w := &crowd{events: p.events, handler: h}
+	for {
+		var conn *client.Conn
+		if conn, err = t.Accept(ctx); err != nil {
+			break
+		}
+		circuits.Go(func() {
+			err := w.serve(ctx, conn, peerOf(conn))
+			if opts.MaxPeers != 1 {
+				return
+			}
+			if err == nil {
+				flush(ctx, t)
+				err = errEnough
+			}
+			end(err)
+		})
+	}
+	circuits.Wait() // where the topic alone was taken away, they go on
+	end(err)
+	watchers.Wait()
+	cause := context.Cause(ctx)
+	if p.ctx.Err() != nil || errors.Is(cause, errEnough) {
+		cause = nil
+	}
+	p.events.left(topic, cause)
+	return cause
+}
+
+// flush leaves t, and waits until what was written on its circuits is very likely with the gateway: the answer to LEAVE says
+// that what was sent before has arrived or is lost, and what is lost is sent again within two round trips.
+func flush(ctx context.Context, t *client.Topic) {
+	begin := time.Now()
+	if t.Leave(ctx) != nil {
+		return
+	}
+	select {
+	case <-time.After(2 * time.Since(begin)):
+	case <-ctx.Done():
+	}
+}
+
+// watch tells of each STATUS of t until ctx ends.
+func watch(ctx context.Context, t *client.Topic, tell func(wtproto.Status)) {
+	for said := false; ; said = true {
+		status, changed := t.Status()
+		if said || len(status.Networks) > 0 { // the zero status is not the gateway's
+			tell(status)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// peerOf describes the peer of a client's circuit.
+func peerOf(c *client.Conn) peer {
+	p := c.Peer()
+	return newPeer(p.ID, p.Network, p.Address, p.Initiator)
+}

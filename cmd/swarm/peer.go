@@ -1,0 +1,149 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/swarmgate/swarmgate/certs"
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/discovery/mdns"
+	"github.com/swarmgate/swarmgate/discovery/p2p"
+)
+
+// peerCmd is swarm peer.
+type peerCmd struct {
+	Topic topicArg `arg:"" help:"The topic."`
+
+	Echo    bool     `xor:"does" help:"Send back what peers send."`
+	Forward hostPort `xor:"does" placeholder:"HOST:PORT" help:"Connect each peer with this TCP service. Without this and --echo, standard input and output are connected with all peers."`
+
+	DHT          dhtMode        `name:"dht" default:"public" placeholder:"public" help:"Which DHT to use: public (the one of IPFS), private (of swarmgate hosts, entered by --dht-seed) or off."`
+	DHTSeed      []string       `name:"dht-seed" placeholder:"MULTIADDR" help:"A host by which to enter the DHT."`
+	P2PListen    []string       `name:"p2p-listen" placeholder:"MULTIADDR" help:"Where to listen for other hosts. Without it, on a free TCP port of all addresses."`
+	LAN          bool           `name:"lan" negatable:"" help:"Look for peers on the LAN, and be found there."`
+	LANInterface []string       `name:"lan-interface" placeholder:"NAME" help:"The network interface of the LAN. Without it, all that are neither loopback nor point-to-point."`
+	DialAllow    []netip.Prefix `placeholder:"CIDR" help:"Also dial peers at these addresses. Without it only public ones are dialed, and on the LAN its own."`
+	AllowPrivate bool           `help:"Dial peers at all private and loopback addresses: for tests and development."`
+	StateDir     string         `placeholder:"DIR" help:"Keep the host's key here, so that it has the same id after a restart."`
+}
+
+// dhtMode is the DHT of a host.
+type dhtMode struct{ p2p.Mode }
+
+// UnmarshalText reads public, private or off.
+func (m *dhtMode) UnmarshalText(b []byte) (err error) {
+	m.Mode, err = p2p.ParseMode(string(b))
+	return err
+}
+
+// readyLine is what the command prints first.
+type readyLine struct {
+	Topic string   `json:"topic"`
+	ID    string   `json:"id"`
+	Addrs []string `json:"addrs"`
+}
+
+// Run is a peer until the program ends.
+func (c *peerCmd) Run(p *program) error {
+	policy, err := discovery.NewPolicy(discovery.PolicyConfig{
+		Allow: c.DialAllow, Private: c.AllowPrivate, LANInterfaces: c.LANInterface,
+	})
+	if err != nil {
+		return err
+	}
+	dir, err := certs.OpenStateDir(c.StateDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	seed, err := dir.Key("p2p", ed25519.SeedSize)
+	if err != nil {
+		return err
+	}
+	host, err := c.listen(p2p.Config{
+		Key: ed25519.NewKeyFromSeed(seed), Listen: c.P2PListen, Mode: c.DHT.Mode, Seeds: c.DHTSeed, Policy: policy, Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	networks := []discovery.Network{host}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer func() { closeAll(networks) }()
+	if c.LAN {
+		lan, err := mdns.New(mdns.Config{
+			Policy: policy, Interfaces: c.LANInterface, Hosts: host, Self: selfOf(host), Logger: p.log,
+		})
+		if err != nil {
+			return err
+		}
+		networks = append(networks, lan)
+		wg.Go(func() { lan.Run(p.ctx) }) // its error is that it was closed
+	}
+	h, done, err := c.handler(p)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := p.events.line(readyLine{Topic: c.Topic.String(), ID: host.ID(), Addrs: host.Addrs()}); err != nil {
+		return err
+	}
+	newNative(p, h).run(p.ctx, c.Topic.Topic, networks)
+	return nil
+}
+
+// listen starts a host. Unless it is told where to listen, it is content with IPv4.
+func (c *peerCmd) listen(cfg p2p.Config) (*p2p.Host, error) {
+	if len(cfg.Listen) > 0 {
+		return p2p.Listen(cfg)
+	}
+	cfg.Listen = []string{"/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/0"}
+	host, err := p2p.Listen(cfg)
+	if err == nil {
+		return host, nil
+	}
+	cfg.Listen = cfg.Listen[:1]
+	if host, again := p2p.Listen(cfg); again == nil {
+		return host, nil
+	}
+	return nil, err
+}
+
+// selfOf returns what is published of a host on the LAN, nil where it cannot be reached from there.
+func selfOf(host *p2p.Host) *mdns.Self {
+	if host.Port() == 0 || !slices.ContainsFunc(host.Addrs(), func(m string) bool {
+		return !strings.HasPrefix(m, "/ip4/127.") && !strings.HasPrefix(m, "/ip6/::1/")
+	}) {
+		return nil
+	}
+	return &mdns.Self{ID: host.ID(), Port: host.Port()}
+}
+
+// handler returns what to do with circuits, and what to call at the end.
+func (c *peerCmd) handler(p *program) (h handler, done func(), err error) {
+	switch {
+	case c.Echo:
+		return echo{}, func() {}, nil
+	case c.Forward != "":
+		f, err := newForward(c.Forward)
+		if err != nil {
+			return nil, nil, err
+		}
+		return f, f.close, nil
+	default:
+		m := newPump(p)
+		return m, m.close, nil
+	}
+}
+
+func closeAll(networks []discovery.Network) error {
+	var errs []error
+	for _, n := range networks {
+		errs = append(errs, n.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// Exit statuses.
+const (
+	statusFailed = 1
+	statusUsage  = 2
+)
+
+// commands are what the program can do. Each is in the file of its name.
+type commands struct {
+	Join    joinCmd    `cmd:"" help:"Connect standard input and output with the peers of a topic, through a gateway."`
+	Forward forwardCmd `cmd:"" help:"Connect each peer of a topic with a TCP service, through a gateway."`
+	Peer    peerCmd    `cmd:"" help:"Be a native peer of a topic, without a gateway."`
+	Topic   topicCmd   `cmd:"" help:"Print the key of a topic."`
+	Status  statusCmd  `cmd:"" help:"Print what a gateway says of itself and of a topic."`
+
+	JSON    bool             `name:"json" help:"Print a line of JSON for each event on standard output."`
+	Verbose bool             `short:"v" help:"Log what the networks do."`
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+// program is what the commands work with.
+type program struct {
+	ctx    context.Context // ends with the program
+	fail   func(error)     // ends it
+	stdin  io.Reader
+	events *events
+	log    *slog.Logger
+}
+
+// run is the program: it returns its exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	var cmds commands
+	var helped bool
+	k, err := kong.New(&cmds,
+		kong.Name("swarm"),
+		kong.Description("A client of swarmgate, and a native peer. TOPIC is a name or 64 hexadecimal digits."),
+		kong.Vars{"version": "swarm " + version()},
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(int) { helped = true }),
+	)
+	if err != nil {
+		return complain(stderr, err, statusFailed)
+	}
+	parsed, err := k.Parse(args)
+	switch {
+	case helped:
+		return 0
+	case err != nil:
+		return complain(stderr, err, statusUsage)
+	}
+	level := slog.LevelInfo
+	if cmds.Verbose {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	life, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	p := &program{ctx: life, fail: fail, stdin: stdin, events: newEvents(stdout, cmds.JSON, log), log: log}
+	err = parsed.Run(p)
+	if err == nil && life.Err() != nil && ctx.Err() == nil {
+		err = context.Cause(life)
+	}
+	if err != nil {
+		p.events.failed(err)
+		return complain(stderr, err, statusFailed)
+	}
+	return 0
+}
+
+// complain prints each line of err and returns status.
+func complain(w io.Writer, err error, status int) int {
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(w, "swarm: %s\n", strings.TrimSuffix(line, "\n"))
+	}
+	return status
+}
+
+// topicArg is the TOPIC of a command line.
+type topicArg struct{ wtproto.Topic }
+
+// UnmarshalText reads a name or 64 hexadecimal digits.
+func (t *topicArg) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		return errors.New("a topic has a name")
+	}
+	t.Topic = wtproto.TopicFromText(string(b))
+	return nil
+}
+
+// version returns the version of the module that the program was built from, such as v1.2.3 or (devel).
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}

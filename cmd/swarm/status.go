@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// statusCmd is swarm status.
+type statusCmd struct {
+	Topic *topicArg `arg:"" optional:"" help:"Also print what the gateway knows of this topic."`
+	gatewayFlags
+	For time.Duration `default:"3s" placeholder:"3s" help:"How long to look at the topic."`
+}
+
+// Run opens a session, and prints what the gateway says.
+func (c *statusCmd) Run(p *program) error {
+	gateway, err := c.dial(p)
+	if err != nil {
+		return err
+	}
+	defer gateway.Close()
+	if err := tellGateway(p.events, gateway.Welcome()); err != nil || c.Topic == nil {
+		return err
+	}
+	// Offers are declined, so peers see a circuit that ends at once.
+	none := func(client.Peer) bool { return false }
+	topic, err := gateway.Join(p.ctx, c.Topic.Topic, client.JoinOptions{LookUpOnly: true, Filter: none})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, c.For)
+	defer cancel()
+	watch(ctx, topic, func(s wtproto.Status) {
+		if failed := tellTopic(p.events, s); failed != nil && err == nil {
+			err = failed
+			cancel()
+		}
+	})
+	return err
+}
+
+// tellGateway prints the greeting of a gateway.
+func tellGateway(e *events, w wtproto.Welcome) error {
+	cert := wtproto.CertificateInfo{Kind: wtproto.CertificateCA}
+	for _, h := range w.Hashes {
+		cert.Kind = wtproto.CertificatePinned
+		cert.Hashes = append(cert.Hashes, hex.EncodeToString(h[:]))
+	}
+	if e.json {
+		return e.line(event{Event: "gateway", Gateway: &gatewayStatus{
+			Agent: w.Agent, Version: w.Version, Certificate: cert, MaxTopics: w.MaxTopics, MaxCircuits: w.MaxCircuits,
+		}})
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "gateway      %s, version %d of the protocol\n", w.Agent, w.Version)
+	fmt.Fprintf(&b, "certificate  %s\n", strings.Join(append([]string{cert.Kind}, cert.Hashes...), "\n             "))
+	fmt.Fprintf(&b, "limits       %s topics, %s circuits\n", limit(w.MaxTopics), limit(w.MaxCircuits))
+	return e.write([]byte(b.String()))
+}
+
+// tellTopic prints a STATUS.
+func tellTopic(e *events, s wtproto.Status) error {
+	if e.json {
+		return e.line(statusEvent(s))
+	}
+	var b strings.Builder
+	least := ""
+	if s.More {
+		least = "at least "
+	}
+	fmt.Fprintf(&b, "topic        %s%d known\n", least, s.Known)
+	for _, n := range s.Networks {
+		fmt.Fprintf(&b, "  %-10s %v: %d found, %d connecting, %d refused", n.Name, n.State, n.Found, n.Connecting, n.Refused)
+		if n.LastCode != wtproto.CodeNone {
+			fmt.Fprintf(&b, ", last %v", n.LastCode)
+		}
+		b.WriteByte('\n')
+	}
+	return e.write([]byte(b.String()))
+}
+
+// limit writes a limit of the wire, where 0 is none.
+func limit(n uint64) string {
+	if n == 0 {
+		return "any number of"
+	}
+	return fmt.Sprint(n)
+}
