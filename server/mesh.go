@@ -46,6 +46,17 @@ func (t *topic) connect(s *subscription) {
 	}
 }
 
+// refill is for a subscription that is new, or has a place again: first it chooses, then others may choose it.
+func (t *topic) refill(s *subscription) {
+	t.connect(s)
+	for _, o := range t.shuffled() {
+		if s.gone() || !s.room(time.Now()) {
+			return
+		}
+		t.considerClient(o, s)
+	}
+}
+
 // due reports whether the pair of s with c may be made now, as far as its past goes.
 func (t *topic) due(s *subscription, c counterpart, now time.Time) bool {
 	p := s.pairs[c]

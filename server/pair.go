@@ -207,6 +207,7 @@ func (e dialed) apply(t *topic) {
 			t.considerPeer(s, peer)
 		}
 	}
+	t.refill(p.sub)
 }
 
 // start runs the circuit of p, whose far end is stream, inbound, or p's other leg.
@@ -269,6 +270,6 @@ func (e circuitEnded) apply(t *topic) {
 		t.settle(p, pairWaiting, false)
 	}
 	for _, s := range p.sides() {
-		t.connect(s)
+		t.refill(s)
 	}
 }

@@ -215,10 +215,7 @@ func (e subscribed) apply(t *topic) {
 	s.setOptions(e.join, t.router.cfg)
 	t.announce()
 	t.changed = true
-	t.connect(s)
-	for _, o := range t.shuffled() { // others may want the newcomer
-		t.considerClient(o, s)
-	}
+	t.refill(s)
 }
 
 // unsubscribed says that a session left. Its circuits stay, its dials end.
