@@ -158,6 +158,9 @@ func (c *circuit) splice() {
 	wg.Go(func() { c.copy(&c.toClient, c.near, far) })
 	c.copy(&c.toPeer, far, c.near)
 	wg.Wait()
+	if cause := c.ended(); cause != nil {
+		c.reset(codeOf(cause)) // abort may not be done with it, and free knows no code
+	}
 	c.near.free()
 	far.free()
 }
