@@ -314,6 +314,20 @@ func eventually(t testing.TB, what string, f func() bool) {
 	}
 }
 
+// look returns what f says of what h knows of another host on the topic, or false if it knows nothing.
+func look(h *Host, id peer.ID, f func(*remote) bool) bool {
+	h.mu.Lock()
+	tp := h.topics[testTopic.Digest()]
+	h.mu.Unlock()
+	if tp == nil {
+		return false
+	}
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	r := tp.hosts[id]
+	return r != nil && f(r)
+}
+
 // stranger is a libp2p host that follows no rule but those of the test.
 type stranger struct {
 	host.Host

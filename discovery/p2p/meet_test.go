@@ -135,22 +135,12 @@ func TestBothFind(t *testing.T) {
 	bm := join(t, b, presence(true, true, endpoint(2)), nil)
 	am.awaitBoth(peerID(b, endpoint(2)))
 	bm.awaitBoth(peerID(a, endpoint(1)))
-	meetings := func(h, other *Host) (sent, received bool) {
-		h.mu.Lock()
-		tp := h.topics[testTopic.Digest()]
-		h.mu.Unlock()
-		tp.mu.Lock()
-		defer tp.mu.Unlock()
-		r := tp.hosts[other.id]
-		return r.sent != nil && r.sent.live, r.received != nil
+	if a.id > b.id {
+		a, b = b, a
 	}
 	eventually(t, "one meeting is left", func() bool {
-		sa, ra := meetings(a, b)
-		sb, rb := meetings(b, a)
-		if a.id < b.id {
-			return sa && !ra && !sb && rb
-		}
-		return !sa && ra && sb && !rb
+		return look(a, b.id, func(r *remote) bool { return r.sent != nil && r.sent.live && r.received == nil }) &&
+			look(b, a.id, func(r *remote) bool { return r.sent == nil && r.received != nil })
 	})
 	// Nobody has left meanwhile.
 	for _, m := range []*member{am, bm} {
@@ -349,14 +339,8 @@ func TestBadFrames(t *testing.T) {
 	// The meeting goes on, and skips what it does not know.
 	write(t, good, []byte{0x3f, 2, 1, 2})
 	write(t, good, wtproto.Endpoints{}.Append(nil))
-	h.mu.Lock()
-	tp := h.topics[testTopic.Digest()]
-	h.mu.Unlock()
 	eventually(t, "the last frame has arrived", func() bool {
-		tp.mu.Lock()
-		defer tp.mu.Unlock()
-		r := tp.hosts[s.ID()]
-		return r.received != nil && len(r.endpoints) == 0
+		return look(h, s.ID(), func(r *remote) bool { return r.received != nil && len(r.endpoints) == 0 })
 	})
 }
 
