@@ -20,13 +20,16 @@ type both struct {
 }
 
 // listenBoth opens both on addr.
-func listenBoth(addr hostPort) (both, error) {
+func listenBoth(addr hostPort) (both, error) { return listenBothBy(net.Listen, addr) }
+
+// listenBothBy is listenBoth with another way to listen on TCP.
+func listenBothBy(listen func(network, address string) (net.Listener, error), addr hostPort) (both, error) {
 	for attempt := 1; ; attempt++ {
 		socket, err := udp.Listen("udp", string(addr))
 		if err != nil {
 			return both{}, err
 		}
-		listener, err := net.Listen("tcp", socket.LocalAddr().String())
+		listener, err := listen("tcp", socket.LocalAddr().String())
 		if err == nil {
 			return both{socket, listener}, nil
 		}

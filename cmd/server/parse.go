@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -119,12 +119,14 @@ func (b boolean) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 		target.SetBool(true)
 		return nil
 	}
-	s := ctx.Scan.Pop().String()
-	v, err := strconv.ParseBool(s)
-	if err != nil {
+	switch s := ctx.Scan.Pop().String(); strings.ToLower(s) {
+	case "true", "yes", "on", "1":
+		target.SetBool(true)
+	case "false", "no", "off", "0":
+		target.SetBool(false)
+	default:
 		b.p.mistake(ctx.Value, fmt.Errorf("%q: want true or false", s))
 	}
-	target.SetBool(v)
 	return nil
 }
 
@@ -166,7 +168,7 @@ func (f *file) Validate(app *kong.Application) error {
 	for _, flag := range app.Flags {
 		known[flag.Name] = len(flag.Tag.Envs) > 0 && flag.Name != "config"
 	}
-	for key := range f.values {
+	for _, key := range slices.Sorted(maps.Keys(f.values)) {
 		if !known[key] {
 			f.parser.mistakes = append(f.parser.mistakes, fmt.Errorf("%s: %q is no option", f.name, key))
 		}

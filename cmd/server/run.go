@@ -111,7 +111,7 @@ func (g *gateway) attend(ctx context.Context, o *options, stdout io.Writer) erro
 func (g *gateway) drain(atMost time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), atMost)
 	defer cancel()
-	g.log.Info("draining", "sessions", g.server.Sessions(), "at most", atMost)
+	g.log.Info("draining", "sessions", g.server.Sessions(), "at_most", atMost)
 	if err := g.server.Shutdown(ctx); err != nil {
 		g.log.Warn("circuits were cut off", "after", atMost)
 	}

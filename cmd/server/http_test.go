@@ -1,0 +1,103 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// say is a handler that answers with text.
+func say(text string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) })
+}
+
+// ask returns what h answers.
+func ask(h http.Handler, method, path string) *http.Response {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	return w.Result()
+}
+
+// body returns the body of r.
+func body(t *testing.T, r *http.Response) string {
+	t.Helper()
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// A page at http://rebound.example:9090, a name that was pointed at 127.0.0.1 after the page was loaded, is of the same
+// origin as what the admin listener answers.
+func TestPlainHTTPKnowsItsHosts(t *testing.T) {
+	h := checkHost([]string{"gateway.example", "2001:db8::1"}, say("in"))
+	for host, want := range map[string]int{
+		"127.0.0.1": 200, "127.0.0.1:9090": 200, "10.1.2.3:9090": 200, "[::1]:9090": 200, "[::1]": 200, "localhost": 200,
+		"LOCALHOST:9090": 200, "gateway.example": 200, "Gateway.Example:9090": 200,
+		"rebound.example": 421, "rebound.example:9090": 421, "127.0.0.1.rebound.example": 421, "gateway.example.evil": 421,
+		"notlocalhost": 421, "localhost.evil": 421, "": 421, ":9090": 421, "gateway.example.": 421, "127.0.0.1:9090:1": 421,
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host = host
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("Host %q: %d, want %d", host, w.Code, want)
+		}
+	}
+}
+
+func TestAdminAnswers(t *testing.T) {
+	ready := false
+	h := adminHandler(func() bool { return ready }, say("topics"))
+	for _, c := range []struct {
+		ready        bool
+		method, path string
+		status       int
+		body         string
+	}{
+		{false, "GET", "/healthz", 200, "ok\n"},
+		{false, "GET", "/readyz", 503, "no new sessions\n"},
+		{true, "GET", "/readyz", 200, "ready\n"},
+		{true, "HEAD", "/readyz", 200, ""},
+		{true, "GET", "/api/topics", 200, "topics"},
+		{true, "POST", "/api/topics", 405, ""},
+		{true, "DELETE", "/healthz", 405, ""},
+		{true, "GET", "/", 404, ""},
+		{true, "GET", wtproto.InfoPath, 404, ""},
+	} {
+		ready = c.ready
+		r := ask(h, c.method, c.path)
+		if r.StatusCode != c.status || c.status < 400 && c.method == "GET" && body(t, r) != c.body {
+			t.Errorf("%s %s, ready %v: %s, want %d %q", c.method, c.path, c.ready, r.Status, c.status, c.body)
+		}
+		if cors := r.Header.Get("Access-Control-Allow-Origin"); cors != "" {
+			t.Errorf("%s %s lets %q read it", c.method, c.path, cors)
+		}
+	}
+}
+
+func TestPublicAnswers(t *testing.T) {
+	mux := http.NewServeMux()
+	addPublic(mux, say("info"))
+	if got := body(t, ask(mux, "GET", wtproto.InfoPath)); got != "info" {
+		t.Errorf("info = %q", got)
+	}
+	if got := body(t, ask(mux, "GET", "/")); !strings.Contains(got, "swarmgate") || !strings.Contains(got, wtproto.InfoPath) {
+		t.Errorf("/ = %q", got)
+	}
+	for path, want := range map[string]int{"/x": 404, healthPath: 404, readyPath: 404, topicsPath: 404} {
+		if r := ask(mux, "GET", path); r.StatusCode != want {
+			t.Errorf("GET %s = %s, want %d", path, r.Status, want)
+		}
+	}
+	if r := ask(mux, "POST", wtproto.InfoPath); r.StatusCode != 405 {
+		t.Errorf("POST = %s, want 405", r.Status)
+	}
+}
