@@ -83,7 +83,7 @@ func TestWindowsExceedCredit(t *testing.T) {
 		credit   uint64 // of each circuit, at least
 	}{
 		{64 * mib, 1, 6 * mib},
-		{8 * mib, 8, 32 * kib},
+		{4 * mib, 8, 16 * kib},
 	} {
 		inBubble(t, func(t *testing.T, n *network) {
 			c, r := n.session(t, func(c *Config) { c.Budget = tt.budget })
@@ -93,14 +93,21 @@ func TestWindowsExceedCredit(t *testing.T) {
 			for id := wtproto.CircuitID(1); id <= wtproto.CircuitID(tt.circuits); id++ {
 				conn, s := r.circuit(topic, id)
 				w := f.writer(s, id)
-				for range 30 { // until the window has grown
+				for range 20 { // until the window has grown
 					room, err := w.room()
-					if err != nil {
+					if err != nil || room >= tt.credit {
+						break
+					}
+					written := make(chan error, 1)
+					go func() {
+						_, err := w.Write(make([]byte, room/2))
+						written <- err
+					}()
+					fullRead(t, conn, int(room/2))
+					if err := <-written; err != nil {
 						t.Fatal(err)
 					}
-					go w.Write(make([]byte, room))
-					fullRead(t, conn, int(room))
-					<-time.After(rtt)
+					<-time.After(rtt) // CREDIT comes
 				}
 				writers = append(writers, w)
 			}
