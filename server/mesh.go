@@ -118,7 +118,7 @@ func (t *topic) considerClient(s, o *subscription) {
 		return
 	case !s.mayChoose() || !s.room(now) || !o.room(now):
 		return
-	case !t.due(s, o, now):
+	case !t.due(s, o.session, now):
 		return
 	}
 	pr := &pair{sub: s, other: o}

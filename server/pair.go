@@ -26,7 +26,7 @@ type subscription struct {
 	left         bool
 }
 
-// counterpart is what a subscription is paired with: a peerKey or a *subscription.
+// counterpart is what a subscription is paired with: a peerKey or the *session of another subscription.
 type counterpart any
 
 // peerKey is the id of a [discovery.Peer].
@@ -59,6 +59,9 @@ const (
 	pairWaiting           // to be tried again at retryAt
 	pairEnded             // not to be made again until one of the two joins anew
 )
+
+// past reports whether a pair is only kept in mind.
+func (s pairState) past() bool { return s >= pairWaiting }
 
 func newSubscription(s *session) *subscription { return &subscription{session: s} }
 
@@ -94,9 +97,9 @@ func (p *pair) key(s *subscription) counterpart {
 	case p.peer != nil:
 		return peerKey(p.peer.ID)
 	case s == p.sub:
-		return p.other
+		return p.other.session
 	default:
-		return p.sub
+		return p.sub.session
 	}
 }
 
@@ -127,12 +130,17 @@ func (t *topic) take(p *pair) {
 	}
 }
 
-// settle ends p's time as a pair that takes a place, and keeps it in mind as state, or not at all if drop.
+// settle ends p's time as a pair that takes a place, and keeps it in mind as state, unless drop says not to or nobody would
+// look for it.
 func (t *topic) settle(p *pair, state pairState, drop bool) {
 	p.cancel(nil)
 	p.state = state
 	if p.client() && !p.inbound {
 		p.sub.chosen--
+	}
+	drop = drop || p.peer != nil && t.peers[p.peer.ID] == nil
+	for _, s := range p.sides() {
+		drop = drop || s.left
 	}
 	for _, s := range p.sides() {
 		s.taken--
@@ -142,14 +150,50 @@ func (t *topic) settle(p *pair, state pairState, drop bool) {
 		if drop && s.pairs[p.key(s)] == p { // a newer one may have taken its place
 			delete(s.pairs, p.key(s))
 		}
+		if s.taken == 0 && t.away[s.session] == s {
+			delete(t.away, s.session)
+		}
 	}
 	p.opened, p.near, p.far, p.dial = false, nil, nil, nil
 	t.changed = true
 }
 
+// adopt gives s the circuits that its session has kept from the join before.
+func (t *topic) adopt(s *subscription) {
+	old := t.away[s.session]
+	if old == nil {
+		return
+	}
+	for key, p := range old.pairs {
+		if p.state != pairOpen {
+			continue // a dial that was cancelled
+		}
+		delete(old.pairs, key)
+		s.pairs[key] = p
+		old.taken--
+		s.taken++
+		if p.opened {
+			old.connected--
+			s.connected++
+		}
+		if p.sub != old {
+			p.other = s
+			continue
+		}
+		p.sub = s
+		if p.client() && !p.inbound {
+			old.chosen--
+			s.chosen++
+		}
+	}
+	if old.taken == 0 {
+		delete(t.away, s.session)
+	}
+}
+
 // abandon stops what has not become a circuit yet, because the subscription is gone.
 func (t *topic) abandon(p *pair) {
-	if p.state != pairDialing && p.state != pairOpen {
+	if p.state.past() {
 		return
 	}
 	p.cancel(wtproto.Errorf(wtproto.CodeLeft, "the topic was left"))
@@ -257,7 +301,7 @@ func (e circuitEnded) apply(t *topic) {
 	lived := p.opened && time.Since(p.began) >= settled
 	switch {
 	case e.verdict == ended:
-		t.settle(p, pairEnded, p.peer != nil && t.peers[p.peer.ID] == nil)
+		t.settle(p, pairEnded, false)
 	case e.verdict == broken && p.peer != nil:
 		if lived {
 			p.peer.retry.Reset()

@@ -38,7 +38,8 @@ type topic struct {
 
 	// owned by run
 	networks []*networkView
-	subs     []*subscription // in order of arrival
+	subs     []*subscription            // in order of arrival
+	away     map[*session]*subscription // those that have left and kept circuits
 	peers    map[string]*peer
 	circuits int       // goroutines
 	dials    int       // asked for, waiting or running
@@ -83,6 +84,7 @@ func newTopic(r *router, key wtproto.Topic) *topic {
 		key: key, router: r, ctx: ctx, cancel: cancel,
 		presence: discovery.NewPresence(discovery.State{}),
 		inbox:    make(chan event, 64),
+		away:     make(map[*session]*subscription),
 		gone:     make(chan struct{}),
 		peers:    make(map[string]*peer),
 		log:      r.log.With("topic", key),
@@ -211,6 +213,7 @@ func (e subscribed) apply(t *topic) {
 	if s.pairs == nil { // new
 		s.pairs = make(map[counterpart]*pair)
 		t.subs = append(t.subs, s)
+		t.adopt(s)
 	}
 	s.setOptions(e.join, t.router.cfg)
 	t.announce()
@@ -233,9 +236,12 @@ func (e unsubscribed) apply(t *topic) {
 			t.abandon(p)
 		}
 		for _, o := range t.subs {
-			if p := o.pairs[s]; p != nil && p.state == pairEnded {
-				delete(o.pairs, s)
+			if p := o.pairs[s.session]; p != nil && p.state.past() {
+				delete(o.pairs, s.session)
 			}
+		}
+		if s.taken > 0 {
+			t.away[s.session] = s
 		}
 		t.announce()
 		t.changed = true
@@ -328,7 +334,7 @@ func (t *topic) forget(p *peer) {
 	delete(t.peers, p.ID)
 	t.changed = true
 	for _, s := range t.subs {
-		if pr := s.pairs[peerKey(p.ID)]; pr != nil && pr.state == pairEnded {
+		if pr := s.pairs[peerKey(p.ID)]; pr != nil && pr.state.past() {
 			delete(s.pairs, peerKey(p.ID))
 		}
 	}

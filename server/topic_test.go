@@ -1,0 +1,477 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// A join is answered whatever the networks do, and the circuits of one network need no other.
+func TestSilentNetworkDelaysNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent, lan := newFakeNetwork(t, "dht"), newFakeNetwork(t, "lan")
+		g := newBubble(t, Config{Networks: []discovery.Network{silent, lan}})
+		start := time.Now()
+		c := g.connect()
+		c.join(announceAndLookUp, 0)
+		p := lan.peer("1")
+		lan.see(p.sighting())
+		talk(t, c.circuit(), p.circuit())
+		if took := time.Since(start); took != 0 {
+			t.Errorf("joined and connected after %v, want at once", took)
+		}
+		s := c.status()
+		want := []wtproto.NetworkStatus{
+			{Name: "dht", State: wtproto.NetworkStarting},
+			{Name: "lan", State: wtproto.NetworkSearching, Found: 1},
+		}
+		if !slices.Equal(s.Networks, want) || s.Known != 1 || s.Connected != 1 || s.More {
+			t.Errorf("STATUS %+v, want networks %+v, 1 known and connected", s, want)
+		}
+	})
+}
+
+func TestNetworkFailing(t *testing.T) {
+	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		c := g.connect()
+		c.join(announceAndLookUp, 0)
+		unreachable := fmt.Errorf("seed: %w", wtproto.Errorf(wtproto.CodePeerUnreachable, "nobody"))
+		for _, step := range []struct {
+			err    error // nil says that it works
+			state  wtproto.NetworkState
+			code   wtproto.Code
+			text   string
+			logged int
+		}{
+			{nil, wtproto.NetworkSearching, wtproto.CodeNone, "", 0},
+			{unreachable, wtproto.NetworkFailing, wtproto.CodePeerUnreachable, unreachable.Error(), 1},
+			{unreachable, wtproto.NetworkFailing, wtproto.CodePeerUnreachable, unreachable.Error(), 1},
+			{errors.New("something else"), wtproto.NetworkFailing, wtproto.CodeInternal, "something else", 2},
+			{nil, wtproto.NetworkSearching, wtproto.CodeNone, "", 2},
+			{unreachable, wtproto.NetworkFailing, wtproto.CodePeerUnreachable, unreachable.Error(), 3},
+		} {
+			g.lan.tell(news{err: step.err})
+			s := c.status()
+			if s.Topic != (wtproto.Topic{}) { // else nothing has changed
+				if n := s.Networks[0]; n.State != step.state || n.LastCode != step.code {
+					t.Errorf("after %v: STATUS %+v, want %v with %v", step.err, n, step.state, step.code)
+				}
+			}
+			if r := g.Topics()[0].Networks[0]; r.State != step.state || r.LastCode != step.code || r.Error != step.text {
+				t.Errorf("after %v: reported %+v, want %v with %v", step.err, r, step.state, step.code)
+			}
+			if n := g.log.count("network failing"); n != step.logged {
+				t.Errorf("after %v: logged %d times, want %d", step.err, n, step.logged)
+			}
+		}
+		g.lan.tell(news{giveUp: true})
+		if s := c.status(); s.Networks[0].State != wtproto.NetworkEnded {
+			t.Errorf("STATUS %+v, want ended", s)
+		}
+	})
+}
+
+// STATUS comes when it changes, and at most once a second.
+func TestStatusOnceASecond(t *testing.T) {
+	inBubble(t, Config{Idle: time.Hour, PingAfter: time.Hour}, func(t *testing.T, g *bubble) {
+		c := g.connect()
+		c.join(0, 0)
+		var at []time.Time
+		var known []uint64
+		go func() {
+			for n := range 100 {
+				g.lan.news <- news{sighting: g.lan.peer(string(rune(1000 + n))).sighting()}
+				<-time.After(50 * time.Millisecond)
+			}
+		}()
+		for len(known) == 0 || known[len(known)-1] < 100 {
+			known = append(known, expect[wtproto.Status](c).Known)
+			at = append(at, time.Now())
+		}
+		for i := range at[1:] {
+			if gap := at[i+1].Sub(at[i]); gap != time.Second {
+				t.Errorf("STATUS %d after %v, want 1s", i+1, gap)
+			}
+		}
+		if len(at) != 6 {
+			t.Errorf("%d STATUS over 5s, want 6, with %v known", len(at), known)
+		}
+		// What does not change is not told again.
+		g.lan.see(g.lan.peer(string(rune(1000))).sighting())
+		pass(time.Minute)
+		c.quiet()
+		if n := c.control.unread(); n != 0 {
+			t.Errorf("%d bytes of STATUS without news", n)
+		}
+	})
+}
+
+// A sighting says how long it holds.
+func TestSightingsExpire(t *testing.T) {
+	inBubble(t, Config{Idle: 10 * time.Hour}, func(t *testing.T, g *bubble) {
+		c := g.connect()
+		c.join(wtproto.JoinAnnounce, 0) // and dials nobody
+		sight := func(id string, holds time.Duration) {
+			s := g.lan.peer(id).sighting()
+			s.Holds = holds
+			g.lan.see(s)
+		}
+		remembered := func() (ids string) {
+			for _, p := range g.Topics()[0].Peers {
+				ids += string(p.ID)
+			}
+			return ids
+		}
+		sight("1", 90*time.Second)
+		sight("2", 10*time.Minute)
+		sight("3", -1)
+		sight("4", 0) // says nothing of it
+		pass(60 * time.Second)
+		sight("1", 90*time.Second)
+		for _, step := range []struct {
+			pass time.Duration
+			want string // hexadecimal
+		}{
+			{90*time.Second - 1, "313233"},
+			{1, "3233"},
+			{450*time.Second - 1, "3233"},
+			{1, "33"},
+			{50 * time.Minute, "33"},
+		} {
+			pass(step.pass)
+			if got := remembered(); got != step.want {
+				t.Errorf("after %v: peers %s remembered, want %s", step.pass, got, step.want)
+			}
+		}
+		sight("3", time.Minute)
+		pass(time.Minute)
+		if got := remembered(); got != "" {
+			t.Errorf("peers %s remembered, want none", got)
+		}
+	})
+}
+
+func TestGoneIsForgotten(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		c, x, p, y := g.open("1")
+		g.lan.see(p.gone())
+		talk(t, x, y) // circuits live on
+		if s := c.status(); s.Known != 0 || s.Connected != 1 {
+			t.Errorf("STATUS %+v, want 0 known, 1 connected", s)
+		}
+		y.lose()
+		pass(10 * time.Second)
+		if n := len(p.dialed()); n != 1 {
+			t.Errorf("a peer that has left was dialed %d times, want once", n)
+		}
+		g.lan.see(p.gone(), p.sighting())
+		if d := p.dialed(); len(d) != 2 || !d[1].at.Equal(time.Now()) {
+			t.Errorf("a peer that has come back was dialed at %v, want at once", d)
+		}
+	})
+}
+
+// A peer that leaves while it is being dialed is dialed for nobody else.
+func TestGoneWhileDialed(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		cs := g.joiners(3)
+		p := g.lan.peer("1")
+		release := p.waits()
+		g.lan.see(p.sighting(), p.gone())
+		release()
+		pass(10 * time.Second)
+		streams := 0
+		for _, c := range cs {
+			streams += c.streams()
+		}
+		if n := len(p.dialed()); n != 1 || streams != 1 {
+			t.Errorf("%d dials and %d circuits, want the one that was in progress", n, streams)
+		}
+	})
+}
+
+func TestPeersRemembered(t *testing.T) {
+	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		c := g.connect()
+		c.join(wtproto.JoinAnnounce, 0)
+		for n := range 1100 {
+			g.lan.see(g.lan.peer(string(rune(1000 + n))).sighting())
+		}
+		if s := c.status(); s.Known != 1024 || !s.More {
+			t.Errorf("STATUS: %d known, more %v, want 1024 and more", s.Known, s.More)
+		}
+		g.lan.see(g.lan.peer(string(rune(1000))).gone())
+		if s := c.status(); s.Known != 1023 || s.More {
+			t.Errorf("STATUS: %d known, more %v, want 1023 and no more", s.Known, s.More)
+		}
+		more := g.lan.peer("a").sighting()
+		more.More = true
+		g.lan.see(g.lan.peer(string(rune(1001))).gone(), more)
+		if s := c.status(); s.Known != 1023 || !s.More {
+			t.Errorf("STATUS: %d known, more %v, want 1023 and more, as a host says", s.Known, s.More)
+		}
+	})
+}
+
+// A topic stays on its networks for 15 s after its last subscriber and its last circuit.
+func TestGrace(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		c := g.connect()
+		start := time.Now()
+		c.join(announceAndLookUp, 0)
+		pass(time.Second)
+		c.leave()
+		if s := g.lan.state(); !s.Announce || !s.LookUp || len(s.Endpoints) != 0 {
+			t.Errorf("in the grace time the network is told %+v, want the same without endpoints", s)
+		}
+		pass(15*time.Second - 1)
+		c.join(wtproto.JoinLookUp, 0) // just in time
+		if s := g.lan.state(); s.Announce || !s.LookUp || len(s.Endpoints) != 1 {
+			t.Errorf("the network is told %+v", s)
+		}
+		pass(time.Second)
+		c.leave()
+		left := time.Now()
+		pass(15 * time.Second)
+		joins := g.lan.all()
+		if len(joins) != 1 || joins[0].topic != wowcool || !joins[0].began.Equal(start) || joins[0].ended.Sub(left) != 15*time.Second {
+			t.Errorf("joins %+v, want one from %v until 15s after %v", joins, start, left)
+		}
+		if n := len(g.Topics()); n != 0 {
+			t.Errorf("%d topics are left", n)
+		}
+		c.join(announceAndLookUp, 0)
+		if n := len(g.lan.all()); n != 2 {
+			t.Errorf("joined %d times, want again", n)
+		}
+	})
+}
+
+func TestGraceBeginsAfterLastCircuit(t *testing.T) {
+	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		c, x, _, y := g.open("1")
+		c.leave()
+		pass(10 * time.Minute)
+		talk(t, x, y)
+		reset(x, wtproto.CodeApplication)
+		synctest.Wait()
+		ended := time.Now()
+		pass(time.Minute)
+		if joins := g.lan.all(); len(joins) != 1 || joins[0].ended.Sub(ended) != 15*time.Second {
+			t.Errorf("joins %+v, want one that ended 15s after %v", joins, ended)
+		}
+	})
+}
+
+// Leaving stops what is on its way, and nothing else.
+func TestLeave(t *testing.T) {
+	inBubble(t, Config{TopicDials: 1}, func(t *testing.T, g *bubble) {
+		c, x, _, y := g.open("1")
+		slow, waiting := g.lan.peer("slow"), g.lan.peer("waiting")
+		release := slow.waits()
+		defer release()
+		g.lan.see(slow.sighting(), waiting.sighting())
+		if n := c.session.circuits(); n != 3 {
+			t.Fatalf("%d places taken, want 3", n)
+		}
+		c.leave()
+		if n := c.session.circuits(); n != 1 {
+			t.Errorf("%d places taken after LEAVE, want that of the open circuit", n)
+		}
+		pass(20 * time.Second)
+		if n := len(waiting.dialed()); n != 0 {
+			t.Errorf("a peer was dialed for a topic that was left")
+		}
+		if n := c.streams(); n != 0 {
+			t.Errorf("%d circuits after LEAVE", n)
+		}
+		talk(t, x, y)
+		g.lan.see(g.lan.peer("late").sighting())
+		if n := c.session.circuits(); n != 1 {
+			t.Errorf("%d places taken by a peer that came after LEAVE", n)
+		}
+	})
+}
+
+// A dial that succeeds just after LEAVE, because the network was not quick to notice, is of no use.
+func TestLeaveWhileDialed(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		c := g.joiners(1)[0]
+		p := g.lan.peer("1")
+		gate := make(chan struct{})
+		p.answers(func(context.Context) error { <-gate; return nil })
+		g.lan.see(p.sighting())
+		c.leave()
+		close(gate)
+		wantReset(t, p.circuit(), wtproto.CodeLeft)
+		if c.streams() != 0 || c.session.circuits() != 0 {
+			t.Errorf("%d streams and %d places taken after LEAVE", c.streams(), c.session.circuits())
+		}
+	})
+}
+
+func TestLeaveWithdrawsOffers(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		c, offer, p := withOffer(g)
+		c.send(wtproto.Leave{Topic: wowcool})
+		got := c.pending()
+		want := wtproto.Withdraw{Circuit: offer.Circuit, Code: wtproto.CodeLeft}
+		left := wtproto.Left{Topic: wowcool}
+		if len(got) != 2 || !(got[0] == message(want) && got[1] == message(left) || got[0] == message(left) && got[1] == message(want)) {
+			t.Errorf("got %+v, want %+v and %+v", got, want, left)
+		}
+		wantReset(t, p.circuit(), wtproto.CodeLeft)
+		if n := c.session.circuits(); n != 0 {
+			t.Errorf("%d places taken", n)
+		}
+	})
+}
+
+// A client that leaves and joins again keeps its open circuits, and gets no second one to the same end.
+func TestJoinAgainKeepsCircuits(t *testing.T) {
+	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		c, x, p, y := g.open("1")
+		other := g.connect()
+		other.join(wtproto.JoinAnnounce, 0)
+		v, w := c.circuit(), other.circuit()
+		for range 3 {
+			c.leave()
+			c.join(wtproto.JoinLookUp, 0)
+			pass(5 * time.Second)
+		}
+		other.leave()
+		other.join(wtproto.JoinAnnounce, 0)
+		pass(time.Minute)
+		if c.streams() != 0 || other.streams() != 0 || len(p.dialed()) != 1 {
+			t.Errorf("%d and %d more streams, %d dials, want no second circuit", c.streams(), other.streams(), len(p.dialed()))
+		}
+		talk(t, x, y)
+		talk(t, v, w)
+		if s := c.status(); s.Connected != 2 {
+			t.Errorf("STATUS says %d connected, want 2", s.Connected)
+		}
+		// The ends are those of the new joins.
+		reset(x, wtproto.CodeApplication)
+		reset(v, wtproto.CodeApplication)
+		pass(time.Minute)
+		if c.streams() != 0 || other.streams() != 0 || len(p.dialed()) != 1 {
+			t.Errorf("made again after the end: %d and %d streams, %d dials", c.streams(), other.streams(), len(p.dialed()))
+		}
+		if s := c.status(); s.Connected != 0 {
+			t.Errorf("STATUS says %d connected, want 0", s.Connected)
+		}
+		c.leave()
+		c.join(wtproto.JoinLookUp, 0)
+		for range 2 {
+			if x := c.circuit(); x.Network == wtproto.NetworkClient {
+				talk(t, x, other.circuit())
+			} else {
+				talk(t, x, p.circuit())
+			}
+		}
+	})
+}
+
+// A subscriber that stays for long meets many that come and go, and must not remember each of them.
+func TestPairsAreForgotten(t *testing.T) {
+	inBubble(t, Config{Idle: 100 * time.Hour}, func(t *testing.T, g *bubble) {
+		stays := g.connect()
+		stays.join(announceAndLookUp, 0)
+		for name, meet := range map[string]func(){
+			"a client that is lost": func() {
+				c := g.connect()
+				c.join(announceAndLookUp, 0)
+				c.circuit()
+				c.link.end(nil)
+			},
+			"a client that leaves, whose circuit ends later": func() {
+				c := g.connect()
+				c.join(announceAndLookUp, 0)
+				x := c.circuit()
+				c.leave()
+				reset(x, wtproto.CodeApplication)
+			},
+			"a client that leaves after the circuit": func() {
+				c := g.connect()
+				c.join(announceAndLookUp, 0)
+				reset(c.circuit(), wtproto.CodeApplication)
+				synctest.Wait()
+				c.leave()
+			},
+			"a client that leaves and joins with a circuit": func() {
+				c := g.connect()
+				c.join(announceAndLookUp, 0)
+				c.leave()
+				c.join(announceAndLookUp, 0)
+				c.leave()
+				c.link.end(nil)
+			},
+			"a client that never answers an offer": func() {
+				c := g.connect()
+				c.join(offerOnly, 0)
+				expect[wtproto.Withdraw](skip[wtproto.Peer](c))
+				c.leave()
+			},
+			"a client that leaves with an offer": func() {
+				c := g.connect()
+				c.join(offerOnly, 0)
+				c.send(wtproto.Leave{Topic: wowcool})
+			},
+			"a peer that leaves after the circuit": func() {
+				p := g.lan.peer("a")
+				g.lan.see(p.sighting())
+				reset(p.circuit(), wtproto.CodeApplication)
+				synctest.Wait()
+				g.lan.see(p.gone())
+			},
+			"a peer that leaves, whose circuit ends later": func() {
+				p := g.lan.peer("b")
+				g.lan.see(p.sighting(), p.gone())
+				reset(p.circuit(), wtproto.CodeApplication)
+			},
+			"a peer that refuses": func() {
+				p := g.lan.peer("c")
+				p.refuses(wtproto.CodeBusy)
+				g.lan.see(p.sighting())
+				pass(time.Minute)
+				g.lan.see(p.gone())
+			},
+			"a peer that is lost": func() {
+				p := g.lan.peer("d")
+				g.lan.see(p.sighting(), p.gone())
+				p.circuit().lose()
+			},
+			"a peer that opens a circuit and is not seen": func() {
+				in := g.lan.peer("e").inbound(stays.endpoint())
+				g.lan.see(in.sighting(0))
+				reset(in.far, wtproto.CodeApplication)
+			},
+		} {
+			meet()
+			pass(time.Minute)
+			loop := g.router.all()[0]
+			sub := loop.subs[0]
+			if len(sub.pairs) != 0 || len(loop.away) != 0 || sub.taken != 0 || sub.chosen != 0 || sub.connected != 0 {
+				t.Errorf("after %s: %d pairs, %d away, %d taken, %d chosen, %d connected, want 0",
+					name, len(sub.pairs), len(loop.away), sub.taken, sub.chosen, sub.connected)
+			}
+			for len(stays.link.toClient) > 0 {
+				<-stays.link.toClient
+			}
+		}
+	})
+}
+
+// skip expects an M and returns c.
+func skip[M message](c *fakeClient) *fakeClient {
+	c.t.Helper()
+	expect[M](c)
+	return c
+}
