@@ -81,7 +81,7 @@ func (t *topic) considerPeer(s *subscription, p *peer) {
 		return
 	case !(p.weFound && s.looksUp()) && !(p.foundUs && s.announces()):
 		return
-	case p.Client && (!s.mayChoose() || strings.HasSuffix(p.ID, string(s.session.endpoint[:]))):
+	case p.Client && (!s.mayChoose() || p.is(s.session.endpoint)):
 		return
 	case p.dialing > 0 && !p.answered: // one dial until it has answered once
 		return
@@ -104,6 +104,11 @@ func (t *topic) considerPeer(s *subscription, p *peer) {
 		t.post(dialPeer(ctx, pr, call, endpoint, t.router.cfg.DialTimeout))
 	}}
 	t.router.dialer.request(pr.dial)
+}
+
+// is reports whether p is the client with an endpoint, which its id ends with.
+func (p *peer) is(e wtproto.EndpointID) bool {
+	return p.Client && strings.HasSuffix(p.ID, string(e[:]))
 }
 
 // considerClient connects s with o, by s's choice.
@@ -142,13 +147,17 @@ func (t *topic) inbound(s discovery.Sighting) {
 		if sub.session.endpoint != to || !sub.announces() && !sub.looksUp() {
 			continue
 		}
-		if !sub.room(now) {
-			s.Inbound.Refuse(wtproto.CodeBusy)
-			return
-		}
 		p := t.peers[s.Peer.ID]
 		if p == nil {
 			p = &peer{Peer: s.Peer}
+		}
+		switch {
+		case p.is(to): // what is left of the same client at another gateway
+			s.Inbound.Refuse(wtproto.CodeDeclined)
+			return
+		case !sub.room(now):
+			s.Inbound.Refuse(wtproto.CodeBusy)
+			return
 		}
 		pr := &pair{sub: sub, peer: p, inbound: true}
 		if pr.near = t.reserve(sub, t.tell(p, false), now); pr.near == nil {

@@ -111,6 +111,9 @@ func (p *pair) sides() []*subscription {
 	return []*subscription{p.sub}
 }
 
+// past reports whether p is kept in mind only.
+func (p *pair) past() bool { return p.state == pairWaiting || p.state == pairEnded }
+
 // client reports whether p joins two clients, here or behind another gateway.
 func (p *pair) client() bool { return p.other != nil || p.peer.Client }
 
@@ -202,6 +205,9 @@ func (t *topic) abandon(p *pair) {
 		p.peer.dialing--
 		p.near.release()
 		t.settle(p, pairEnded, true)
+		for _, s := range t.shuffled() { // they may have waited for this dial
+			t.considerPeer(s, p.peer)
+		}
 	}
 }
 
