@@ -63,7 +63,8 @@ type options struct {
 	Config    kong.ConfigFlag  `group:"Program" placeholder:"FILE" help:"Read what neither flags nor the environment say from this YAML file."`
 	Version   kong.VersionFlag `group:"Program" env:"-" help:"Print the version."`
 
-	given map[string]bool // flags that somebody gave, by name
+	given       map[string]bool // flags that somebody gave, by name
+	demoTraffic int64           // bytes that the demo sends
 }
 
 // Types of flags, each with its own way to be read.
@@ -251,7 +252,7 @@ func (o *options) complete() error {
 
 // completeDemo fills in what a demo is with unless it is told otherwise.
 func (o *options) completeDemo() {
-	o.AllowPrivate = true
+	o.AllowPrivate, o.demoTraffic = true, demoTraffic
 	if !o.given["dht"] {
 		o.DHT = p2p.Private
 	}

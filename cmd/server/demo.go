@@ -19,23 +19,22 @@ import (
 
 const (
 	demoTopic   = "demo"
-	demoTime    = 2 * time.Minute // for all that is shown, on a slow and busy machine
+	demoFind    = time.Minute     // until the peer is found, on a slow and busy machine
+	demoTry     = 5 * time.Minute // for what is done with it
 	demoPings   = 100
 	demoPing    = 64 // bytes
 	demoTraffic = 64 << 20
 )
 
 // demo shows the gateway at work: with a native peer on its DHT and a client that meets it. It returns after the summary
-// where exit is set, or else when ctx ends.
-func (g *gateway) demo(ctx context.Context, exit bool, stdout io.Writer) error {
+// where the options say so, or else when ctx ends.
+func (g *gateway) demo(ctx context.Context, o *options, stdout io.Writer) error {
 	peer, err := startDemoPeer(g.host.Addrs(), g.log)
 	if err != nil {
 		return fmt.Errorf("demo: peer: %w", err)
 	}
 	defer peer.close()
-	limited, cancel := context.WithTimeoutCause(ctx, demoTime, fmt.Errorf("it took more than %v", demoTime))
-	defer cancel()
-	v, err := g.visit(limited, peer)
+	v, err := g.visit(ctx, peer, o.demoTraffic)
 	switch {
 	case ctx.Err() != nil:
 		return nil
@@ -45,7 +44,7 @@ func (g *gateway) demo(ctx context.Context, exit bool, stdout io.Writer) error {
 	if _, err := io.WriteString(stdout, v.summary(g.tryNext())); err != nil {
 		return fmt.Errorf("stdout: %w", err)
 	}
-	if !exit {
+	if !o.DemoExit {
 		<-ctx.Done()
 	}
 	return nil
@@ -57,41 +56,52 @@ type visit struct {
 	peer    string
 	found   time.Duration // from JOIN until the circuit was there
 	trip    time.Duration // median of the pings
-	both    time.Duration // for demoTraffic bytes there and back
+	traffic int64         // bytes
+	both    time.Duration // for the traffic there and back
 }
 
-// visit joins the topic of the demo as a client, and tries the circuit with peer.
-func (g *gateway) visit(ctx context.Context, peer *demoPeer) (visit, error) {
-	v := visit{peer: peer.host.ID()}
+// visit joins the topic of the demo as a client, finds peer, and tries the circuit.
+func (g *gateway) visit(ctx context.Context, peer *demoPeer, traffic int64) (visit, error) {
+	v := visit{peer: peer.host.ID(), traffic: traffic}
+	find, cancel := within(ctx, demoFind)
+	defer cancel()
 	select {
 	case <-peer.ready:
-	case <-ctx.Done():
-		return v, fmt.Errorf("the peer is not on the DHT: %w", context.Cause(ctx))
+	case <-find.Done():
+		return v, fmt.Errorf("the peer is not on the DHT: %w", context.Cause(find))
 	}
-	c, err := client.Dial(ctx, g.url(), client.Config{CertHashes: g.source.Hashes(), Agent: "swarmgate demo", Logger: g.log})
+	c, err := client.Dial(find, g.url(), client.Config{CertHashes: g.source.Hashes(), Agent: "swarmgate demo", Logger: g.log})
 	if err != nil {
 		return v, err
 	}
 	defer c.Close()
 	begin := time.Now()
-	topic, err := c.Join(ctx, wtproto.TopicFromName(demoTopic), client.JoinOptions{})
+	topic, err := c.Join(find, wtproto.TopicFromName(demoTopic), client.JoinOptions{})
 	if err != nil {
 		return v, err
 	}
-	conn, err := acceptFrom(ctx, topic, peer.id)
+	conn, err := acceptFrom(find, topic, peer.id)
 	if err != nil {
 		return v, fmt.Errorf("the peer was not found: %w", err)
 	}
 	v.found, v.network = time.Since(begin), conn.Peer().Network
-	defer context.AfterFunc(ctx, func() { conn.Reset(wtproto.CodeNone) })()
 	defer conn.Close()
+
+	try, cancel := within(ctx, demoTry)
+	defer cancel()
+	defer context.AfterFunc(try, func() { conn.Reset(wtproto.CodeNone) })()
 	if v.trip, err = roundTrip(conn); err == nil {
-		v.both, err = throughput(conn)
+		v.both, err = throughput(conn, traffic)
 	}
-	if cause := context.Cause(ctx); err != nil && cause != nil {
+	if cause := context.Cause(try); err != nil && cause != nil {
 		return v, cause
 	}
 	return v, err
+}
+
+// within returns a context that ends after d, with a cause for people.
+func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("it took more than %v", d))
 }
 
 // acceptFrom returns the first circuit with the peer id. Other peers may be there too, on the LAN.
@@ -130,15 +140,15 @@ func roundTrip(conn io.ReadWriter) (time.Duration, error) {
 	return times[len(times)/2], nil
 }
 
-// throughput returns how long demoTraffic random bytes take there and back, and the ends after them.
-func throughput(conn *client.Conn) (time.Duration, error) {
+// throughput returns how long size random bytes take there and back, and the ends after them.
+func throughput(conn *client.Conn, size int64) (time.Duration, error) {
 	var seed [32]byte
 	rand.Read(seed[:])
 	sent, back := sha256.New(), sha256.New()
 	begin := time.Now()
 	wrote := make(chan error, 1)
 	go func() {
-		_, err := io.Copy(io.MultiWriter(conn, sent), io.LimitReader(mathrand.NewChaCha8(seed), demoTraffic))
+		_, err := io.Copy(io.MultiWriter(conn, sent), io.LimitReader(mathrand.NewChaCha8(seed), size))
 		if err == nil {
 			err = conn.CloseWrite()
 		}
@@ -152,8 +162,8 @@ func throughput(conn *client.Conn) (time.Duration, error) {
 	if err := errors.Join(<-wrote, err); err != nil {
 		return 0, fmt.Errorf("traffic: %w", err)
 	}
-	if n != demoTraffic || !bytes.Equal(sent.Sum(nil), back.Sum(nil)) {
-		return 0, fmt.Errorf("traffic: %d bytes came back, not the %d that were sent", n, demoTraffic)
+	if n != size || !bytes.Equal(sent.Sum(nil), back.Sum(nil)) {
+		return 0, fmt.Errorf("traffic: %d bytes came back, not the %d that were sent", n, size)
 	}
 	return took, nil
 }
@@ -166,7 +176,7 @@ func (v visit) summary(tryNext string) string {
 	fmt.Fprintf(&b, "  found       peer %s\n", v.peer)
 	fmt.Fprintf(&b, "              on the network %q, connected %.1f ms after the join\n", v.network, milliseconds(v.found))
 	fmt.Fprintf(&b, "  round trip  %.2f ms (median of %d, %d bytes each)\n", milliseconds(v.trip), demoPings, demoPing)
-	fmt.Fprintf(&b, "  throughput  %.1f MiB/s each way, both at once (%d MiB, SHA-256 verified)\n\n", demoTraffic/(1<<20)/v.both.Seconds(), demoTraffic>>20)
+	fmt.Fprintf(&b, "  throughput  %.1f MiB/s each way, both at once (%d MiB, SHA-256 verified)\n\n", float64(v.traffic)/(1<<20)/v.both.Seconds(), v.traffic>>20)
 	fmt.Fprintf(&b, "Now be the client. What you type comes back; Ctrl-D ends it:\n\n  %s\n\n", tryNext)
 	return b.String()
 }

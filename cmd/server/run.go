@@ -101,7 +101,7 @@ func (g *gateway) attend(ctx context.Context, o *options, stdout io.Writer) erro
 		return err
 	}
 	if o.Demo {
-		return g.demo(ctx, o.DemoExit, stdout)
+		return g.demo(ctx, o, stdout)
 	}
 	<-ctx.Done()
 	return nil

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/swarmgate/swarmgate/client"
+	gwtest "github.com/swarmgate/swarmgate/test/gateway"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+func TestDemoShowsAndExits(t *testing.T) {
+	var out, errs strings.Builder
+	status := run(t.Context(), []string{"--demo", "--demo-exit", "--no-lan", "--listen", "127.0.0.1:0", "--dev-http", "127.0.0.1:0"}, &out, &errs)
+	if status != 0 || errs.Len() > 0 {
+		t.Fatalf("status %d, %s", status, errs.String())
+	}
+	ready, summary, _ := strings.Cut(out.String(), "\n")
+	if !strings.HasPrefix(ready, `{"quic":"127.0.0.1:`) {
+		t.Errorf("first line: %s", ready)
+	}
+	for _, want := range []string{
+		`found +peer 12D3Koo\w+\n`, `on the network "dht", connected [0-9.]+ ms`, `round trip +[0-9.]+ ms`, `throughput +[0-9.]+ MiB/s each way`,
+		`64 MiB, SHA-256 verified`, `go run ./cmd/swarm join demo --gateway https://127.0.0.1:[0-9]+ --cert-hash [0-9a-f]{64}\n`,
+	} {
+		if !regexp.MustCompile(want).MatchString(summary) {
+			t.Errorf("the summary has no %s:\n%s", want, summary)
+		}
+	}
+}
+
+func TestDemoStaysUntilItIsEnded(t *testing.T) {
+	o := parsed(t, "--demo", "--no-lan", "--listen", "127.0.0.1:0", "--dev-http", "127.0.0.1:0")
+	o.demoTraffic = 1 << 20
+	g, err := open(o, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	read, write := io.Pipe()
+	served := make(chan error, 1)
+	go func() {
+		served <- errors.Join(g.serve(ctx, o, write), g.close())
+		write.Close()
+	}()
+	out := bufio.NewReader(read)
+	for line := ""; !strings.Contains(line, "go run ./cmd/swarm join"); {
+		if line, err = out.ReadString('\n'); err != nil {
+			t.Fatalf("%v; serve = %v", err, <-served)
+		}
+	}
+	c, err := client.Dial(gwtest.Context(t), g.url(), client.Config{CertHashes: g.source.Hashes()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	echoes(t, gwtest.Accept(t, gwtest.Join(t, c, wtproto.TopicFromName(demoTopic), client.JoinOptions{})))
+	cancel()
+	if _, err := io.Copy(io.Discard, out); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != nil {
+		t.Errorf("serve = %v, want nil after Ctrl-C", err)
+	}
+}
+
+func TestDemoSaysWhyThePeerWasNotFound(t *testing.T) {
+	o := parsed(t, "--demo", "--no-lan", "--listen", "127.0.0.1:0", "--dev-http", "127.0.0.1:0")
+	g, err := open(o, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.close()
+	o.Demo = false // the visit comes from here
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- g.serve(ctx, o, io.Discard) }()
+	<-g.server.Started()
+	peer, err := startDemoPeer(g.host.Addrs(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.close()
+	peer.id = []byte("another one")
+	<-peer.ready
+	tooLong := errors.New("it took too long")
+	limited, stop := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, tooLong)
+	defer stop()
+	if _, err := g.visit(limited, peer, 1); !errors.Is(err, tooLong) || !strings.Contains(err.Error(), "the peer was not found") {
+		t.Errorf("visit = %v, want that the peer was not found", err)
+	}
+	if got := g.excuse(); !strings.Contains(got, "network dht is ") {
+		t.Errorf("excuse = %q, want the state of the network", got)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+// liar answers with zeros.
+type liar struct{ io.Writer }
+
+func (liar) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
+func TestDemoChecksWhatComesBack(t *testing.T) {
+	if _, err := roundTrip(liar{io.Discard}); err == nil || !strings.Contains(err.Error(), "came back changed") {
+		t.Errorf("roundTrip = %v", err)
+	}
+}
