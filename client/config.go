@@ -108,8 +108,8 @@ type JoinOptions struct {
 	LookUpOnly bool
 	// MaxPeers is how many circuits the topic may have at once. Zero means the gateway's default.
 	MaxPeers int
-	// Filter decides about each peer before there is a circuit with it. It runs on the goroutine that reads what the
-	// gateway says, so it must neither block nor call the client. Nil takes all.
+	// Filter decides about each peer before there is a circuit with it. It runs on the goroutines that read what the
+	// gateway says, maybe on several at once, so it must neither block nor call the client. Nil takes all.
 	Filter func(Peer) bool
 }
 
