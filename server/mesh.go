@@ -144,7 +144,7 @@ func (t *topic) inbound(s discovery.Sighting) {
 	now := time.Now()
 	to := s.Inbound.To()
 	for _, sub := range t.subs {
-		if sub.session.endpoint != to || !sub.announces() && !sub.looksUp() {
+		if sub.session.endpoint != to || sub.gone() || !sub.announces() && !sub.looksUp() {
 			continue
 		}
 		p := t.peers[s.Peer.ID]
