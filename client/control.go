@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -34,6 +35,14 @@ func (o *outbox) credit(c *Conn) {
 	}
 }
 
+// drop forgets the offset of a circuit that takes no more.
+func (o *outbox) drop(c *Conn) {
+	if c.crediting {
+		c.crediting = false
+		o.credits = slices.DeleteFunc(o.credits, func(q *Conn) bool { return q == c })
+	}
+}
+
 // take appends all frames to b and is empty then.
 func (o *outbox) take(b []byte) []byte {
 	b = append(b, o.frames...)
@@ -44,9 +53,7 @@ func (o *outbox) take(b []byte) []byte {
 	}
 	for _, c := range o.credits {
 		c.crediting = false
-		if c.account.open {
-			b = wtproto.Credit{Circuit: c.id, Offset: uint64(c.account.granted)}.Append(b)
-		}
+		b = wtproto.Credit{Circuit: c.id, Offset: uint64(c.account.granted)}.Append(b)
 	}
 	clear(o.credits)
 	o.credits = o.credits[:0]

@@ -245,7 +245,7 @@ func (s *session) add(c *Conn) wtproto.Code {
 func (s *session) remove(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.budget.close(&c.account)
+	s.settleLocked(c)
 	if s.circuits[c.id] == c {
 		delete(s.circuits, c.id)
 	}
@@ -269,7 +269,12 @@ func (s *session) consumed(c *Conn, n int) {
 func (s *session) settle(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.settleLocked(c)
+}
+
+func (s *session) settleLocked(c *Conn) {
 	s.budget.close(&c.account)
+	s.out.drop(c)
 }
 
 // spawn runs f on a goroutine of the session, if there still is one.
