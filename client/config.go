@@ -80,22 +80,22 @@ func (c Config) withDefaults() Config {
 func (c *Config) validate() error {
 	var errs []error
 	if len(c.Token) > wtproto.MaxToken {
-		errs = append(errs, fmt.Errorf("Token has %d bytes, at most %d", len(c.Token), wtproto.MaxToken))
+		errs = append(errs, fmt.Errorf("a Token of %d bytes, at most %d", len(c.Token), wtproto.MaxToken))
 	}
 	if c.RootCAs != nil && len(c.CertHashes) > 0 {
-		errs = append(errs, errors.New("RootCAs and CertHashes exclude each other"))
+		errs = append(errs, errors.New("both RootCAs and CertHashes"))
 	}
 	if len(c.Agent) > wtproto.MaxAgent || !utf8.ValidString(c.Agent) {
-		errs = append(errs, fmt.Errorf("Agent has %d bytes, want at most %d of UTF-8", len(c.Agent), wtproto.MaxAgent))
+		errs = append(errs, fmt.Errorf("an Agent of %d bytes, want at most %d of UTF-8", len(c.Agent), wtproto.MaxAgent))
 	}
 	if c.Budget != 0 && (c.Budget < minBudget || c.Budget > maxBudget) {
-		errs = append(errs, fmt.Errorf("Budget is %d bytes, want %d to %d", c.Budget, minBudget, int64(maxBudget)))
+		errs = append(errs, fmt.Errorf("a Budget of %d bytes, want %d to %d", c.Budget, minBudget, int64(maxBudget)))
 	}
 	if c.DialTimeout < 0 {
-		errs = append(errs, errors.New("DialTimeout is negative"))
+		errs = append(errs, errors.New("a negative DialTimeout"))
 	}
 	if c.Silence != 0 && (c.Silence < minSilence || c.Silence > maxSilence) {
-		errs = append(errs, fmt.Errorf("Silence is %v, want %v to %v", c.Silence, minSilence, maxSilence))
+		errs = append(errs, fmt.Errorf("a Silence of %v, want %v to %v", c.Silence, minSilence, maxSilence))
 	}
 	return errors.Join(errs...)
 }
@@ -115,10 +115,10 @@ type JoinOptions struct {
 
 func (o *JoinOptions) validate() error {
 	if o.AnnounceOnly && o.LookUpOnly {
-		return errors.New("AnnounceOnly and LookUpOnly exclude each other")
+		return errors.New("both AnnounceOnly and LookUpOnly")
 	}
 	if o.MaxPeers < 0 {
-		return errors.New("MaxPeers is negative")
+		return errors.New("a negative MaxPeers")
 	}
 	return nil
 }

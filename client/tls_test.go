@@ -93,8 +93,10 @@ func TestTrust(t *testing.T) {
 		{"another authority", rsaCertificate(t), func(c *Config, _ tls.Certificate) {
 			c.RootCAs = x509.NewCertPool()
 		}, func(err error) bool { _, ok := errors.AsType[x509.UnknownAuthorityError](err); return ok }},
-		{"the system", rsaCertificate(t), func(*Config, tls.Certificate) {},
-			func(err error) bool { _, ok := errors.AsType[x509.UnknownAuthorityError](err); return ok }},
+		{
+			"the system", rsaCertificate(t), func(*Config, tls.Certificate) {},
+			func(err error) bool { _, ok := errors.AsType[x509.UnknownAuthorityError](err); return ok },
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := newGatewayWith(t, nil, tt.cert)
