@@ -205,6 +205,7 @@ var errClosed = &wtproto.Error{Code: wtproto.CodeNone, Remote: true, Reason: "fa
 // fakeLink is a client's connection in memory.
 type fakeLink struct {
 	fromOrigin string
+	closeTakes time.Duration
 	fromClient chan *fakeStream // opened by the client; the gateway's sides
 	toClient   chan *fakeStream // opened by the gateway; the client's sides
 	ended      chan struct{}    // closed when the connection ends
@@ -257,6 +258,7 @@ func (l *fakeLink) open() (stream, error) {
 }
 
 func (l *fakeLink) close(code wtproto.Code, reason string) {
+	<-time.After(l.closeTakes)
 	l.end(&wtproto.Error{Code: code, Remote: true, Reason: reason})
 }
 

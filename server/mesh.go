@@ -81,7 +81,7 @@ func (t *topic) considerPeer(s *subscription, p *peer) {
 		return
 	case !(p.weFound && s.looksUp()) && !(p.foundUs && s.announces()):
 		return
-	case p.Client && (!s.mayChoose() || p.is(s.session.endpoint)):
+	case p.Client && (!s.mayChoose() || s.mates > 0 && !s.spare() || p.is(s.session.endpoint)):
 		return
 	case p.dialing > 0 && !p.answered: // one dial until it has answered once
 		return
@@ -122,6 +122,8 @@ func (t *topic) considerClient(s, o *subscription) {
 	case !(s.announces() && o.looksUp()) && !(o.announces() && s.looksUp()):
 		return
 	case !s.mayChoose() || !s.room(now) || !o.room(now):
+		return
+	case s.mates > 0 && o.mates > 0 && !(s.spare() && o.spare()):
 		return
 	case !t.due(s, o.session, now):
 		return

@@ -19,7 +19,8 @@ type subscription struct {
 	maxPeers     int
 	pairs        map[counterpart]*pair
 	taken        int       // pairs that are dialed, opening or open
-	chosen       int       // those of them with clients, and by this side's choice
+	mates        int       // those of them with clients
+	chosen       int       // those of these by this side's choice
 	connected    int       // open circuits
 	blockedUntil time.Time // the session had no place for a circuit
 	lastStatus   []byte
@@ -60,9 +61,6 @@ const (
 	pairEnded             // not to be made again until one of the two joins anew
 )
 
-// past reports whether a pair is only kept in mind.
-func (s pairState) past() bool { return s >= pairWaiting }
-
 func newSubscription(s *session) *subscription { return &subscription{session: s} }
 
 func (s *subscription) setOptions(j wtproto.Join, cfg *Config) {
@@ -90,6 +88,10 @@ func (s *subscription) room(now time.Time) bool {
 func (s *subscription) mayChoose() bool {
 	return s.maxPeers < 0 || s.chosen < (s.maxPeers+1)/2
 }
+
+// spare reports whether s has a place besides its last one, which it keeps for a client that is connected to no other: so a
+// newcomer finds a place in a mesh that is full, and brings a new one.
+func (s *subscription) spare() bool { return within(s.taken+1, s.maxPeers) }
 
 // key returns what p is called among the pairs of s, which is one of its sides.
 func (p *pair) key(s *subscription) counterpart {
@@ -126,10 +128,21 @@ func (t *topic) take(p *pair) {
 	}
 	for _, s := range p.sides() {
 		s.pairs[p.key(s)] = p
-		s.taken++
+		p.count(s, 1)
 	}
-	if p.client() && !p.inbound {
-		p.sub.chosen++
+}
+
+// count adds n times what p takes to s, which is one of its sides.
+func (p *pair) count(s *subscription, n int) {
+	s.taken += n
+	if p.opened {
+		s.connected += n
+	}
+	if p.client() {
+		s.mates += n
+	}
+	if p.client() && !p.inbound && s == p.sub {
+		s.chosen += n
 	}
 }
 
@@ -138,18 +151,12 @@ func (t *topic) take(p *pair) {
 func (t *topic) settle(p *pair, state pairState, drop bool) {
 	p.cancel(nil)
 	p.state = state
-	if p.client() && !p.inbound {
-		p.sub.chosen--
-	}
 	drop = drop || p.peer != nil && t.peers[p.peer.ID] == nil
 	for _, s := range p.sides() {
 		drop = drop || s.left
 	}
 	for _, s := range p.sides() {
-		s.taken--
-		if p.opened {
-			s.connected--
-		}
+		p.count(s, -1)
 		if drop && s.pairs[p.key(s)] == p { // a newer one may have taken its place
 			delete(s.pairs, p.key(s))
 		}
@@ -171,23 +178,15 @@ func (t *topic) adopt(s *subscription) {
 		if p.state != pairOpen {
 			continue // a dial that was cancelled
 		}
+		p.count(old, -1)
 		delete(old.pairs, key)
-		s.pairs[key] = p
-		old.taken--
-		s.taken++
-		if p.opened {
-			old.connected--
-			s.connected++
-		}
-		if p.sub != old {
+		if p.sub == old {
+			p.sub = s
+		} else {
 			p.other = s
-			continue
 		}
-		p.sub = s
-		if p.client() && !p.inbound {
-			old.chosen--
-			s.chosen++
-		}
+		s.pairs[key] = p
+		p.count(s, 1)
 	}
 	if old.taken == 0 {
 		delete(t.away, s.session)
@@ -196,7 +195,7 @@ func (t *topic) adopt(s *subscription) {
 
 // abandon stops what has not become a circuit yet, because the subscription is gone.
 func (t *topic) abandon(p *pair) {
-	if p.state.past() {
+	if p.past() {
 		return
 	}
 	p.cancel(wtproto.Errorf(wtproto.CodeLeft, "the topic was left"))

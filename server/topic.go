@@ -236,7 +236,7 @@ func (e unsubscribed) apply(t *topic) {
 			t.abandon(p)
 		}
 		for _, o := range t.subs {
-			if p := o.pairs[s.session]; p != nil && p.state.past() {
+			if p := o.pairs[s.session]; p != nil && p.past() {
 				delete(o.pairs, s.session)
 			}
 		}
@@ -334,7 +334,7 @@ func (t *topic) forget(p *peer) {
 	delete(t.peers, p.ID)
 	t.changed = true
 	for _, s := range t.subs {
-		if pr := s.pairs[peerKey(p.ID)]; pr != nil && pr.state.past() {
+		if pr := s.pairs[peerKey(p.ID)]; pr != nil && pr.past() {
 			delete(s.pairs, peerKey(p.ID))
 		}
 	}
