@@ -348,3 +348,43 @@ func TestEndedIsNotMadeAgain(t *testing.T) {
 		})
 	}
 }
+
+// Dials at once are limited a topic, a session and in all.
+func TestDialsAtOnce(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		cfg  Config
+		want int // of 3 clients that want 100 peers
+	}{
+		{"a topic", Config{}, 8},
+		{"a session", Config{TopicDials: -1}, 3 * 16},
+		{"in all", Config{TopicDials: -1, SessionDials: -1, Dials: 50}, 50},
+		{"no limit", Config{TopicDials: -1, SessionDials: -1, Dials: -1}, 100},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, test.cfg, func(t *testing.T, g *bubble) {
+				g.joiners(3)
+				var peers []*fakePeer
+				for n := range 100 {
+					p := g.lan.peer(string(rune(1000 + n)))
+					p.waits()
+					peers = append(peers, p)
+					g.lan.see(p.sighting())
+				}
+				dials := func() (n int) {
+					for _, p := range peers {
+						n += len(p.dialed())
+					}
+					return n
+				}
+				if n := dials(); n != test.want {
+					t.Errorf("%d dials at once, want %d", n, test.want)
+				}
+				pass(10 * time.Second) // their time is over
+				if n := dials(); n <= test.want && n < len(peers) {
+					t.Errorf("%d dials after 10s, want that those which waited have begun", n)
+				}
+			})
+		})
+	}
+}

@@ -84,11 +84,6 @@ func (n *fakeNetwork) see(sightings ...discovery.Sighting) {
 	}
 }
 
-func (n *fakeNetwork) fail(err error) {
-	n.t.Helper()
-	n.tell(news{err: err})
-}
-
 // all returns copies of all joins so far, oldest first.
 func (n *fakeNetwork) all() []fakeJoin {
 	n.mu.Lock()

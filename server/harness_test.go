@@ -365,16 +365,6 @@ func wantReset(t *testing.T, s *fakeStream, code wtproto.Code) {
 	}
 }
 
-// wantEnd checks that the other side has ended its direction of s with FIN.
-func wantEnd(t *testing.T, s *fakeStream) {
-	t.Helper()
-	synctest.Wait()
-	s.SetReadDeadline(time.Now())
-	if b, err := io.ReadAll(s); err != nil || len(b) > 0 {
-		t.Errorf("read %q, %v, want a FIN", b, err)
-	}
-}
-
 // logRecord is a log handler that remembers what it got.
 type logRecord struct {
 	mu    sync.Mutex

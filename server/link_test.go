@@ -1,0 +1,127 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+	"github.com/quic-go/webtransport-go"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// Both kinds of links say the same of the same end: a reset by the client carries its code, the loss of its connection is
+// PEER_GONE, both by its doing; what we did ourselves, an end and a deadline stay what they are.
+func TestStreamErrors(t *testing.T) {
+	type kind struct {
+		name    string
+		convert func(error) error
+	}
+	both := []kind{{"quic", quicStream{}.convert}, {"webtransport", webTransportStream{}.convert}}
+	const as = wtproto.Code(1 << 31) // stays what it is
+	for _, test := range []struct {
+		name  string
+		kinds []kind
+		err   error
+		want  wtproto.Code
+	}{
+		{"nil", both, nil, as},
+		{"the end", both, io.EOF, as},
+		{"a deadline", both, os.ErrDeadlineExceeded, as},
+		{"a reset", both[:1], &quic.StreamError{ErrorCode: 0x10, Remote: true}, wtproto.CodeDeclined},
+		{"a reset with an application's code", both[:1], &quic.StreamError{ErrorCode: 1<<32 - 1, Remote: true}, 1<<32 - 1},
+		{"a reset without a code", both[:1], &quic.StreamError{Remote: true}, wtproto.CodePeerReset},
+		{"a reset with a code too large", both[:1], &quic.StreamError{ErrorCode: 1 << 32, Remote: true}, wtproto.CodePeerReset},
+		{"our reset", both[:1], &quic.StreamError{ErrorCode: 0x10}, as},
+		{"a reset", both[1:], &webtransport.StreamError{ErrorCode: 0x10, Remote: true}, wtproto.CodeDeclined},
+		{"a reset with an application's code", both[1:], &webtransport.StreamError{ErrorCode: 1<<32 - 1, Remote: true}, 1<<32 - 1},
+		{"a reset without a code", both[1:], &webtransport.StreamError{Remote: true}, wtproto.CodePeerReset},
+		{"our reset", both[1:], &webtransport.StreamError{ErrorCode: 0x10}, as},
+		{"a reset by a page that was reloaded", both[1:], &quic.StreamError{ErrorCode: 0x10c, Remote: true}, wtproto.CodePeerGone},
+		{"a closed session", both[1:], &webtransport.SessionError{Remote: true}, wtproto.CodePeerGone},
+		{"an HTTP/3 error", both[1:], &http3.Error{ErrorCode: http3.ErrCodeNoError}, wtproto.CodePeerGone},
+		{"a closed connection", both, &quic.ApplicationError{Remote: true}, wtproto.CodePeerGone},
+		{"our close of the connection", both, &quic.ApplicationError{}, wtproto.CodePeerGone},
+		{"a broken connection", both, &quic.TransportError{}, wtproto.CodePeerGone},
+		{"a silent connection", both, &quic.IdleTimeoutError{}, wtproto.CodePeerGone},
+		{"an unfinished handshake", both, &quic.HandshakeTimeoutError{}, wtproto.CodePeerGone},
+		{"a stateless reset", both, &quic.StatelessResetError{}, wtproto.CodePeerGone},
+	} {
+		for _, k := range test.kinds {
+			t.Run(k.name+"/"+test.name, func(t *testing.T) {
+				err := test.err
+				if err != nil && !errors.Is(err, io.EOF) {
+					err = fmt.Errorf("wrapped: %w", err)
+				}
+				got := k.convert(err)
+				if test.want == as {
+					if got != err {
+						t.Errorf("%v became %v, want what it was", err, got)
+					}
+					return
+				}
+				if e, ok := errors.AsType[*wtproto.Error](got); !ok || e.Code != test.want || !e.Remote || !errors.Is(got, test.err) {
+					t.Errorf("%v became %#v, want remote %v with the cause", err, got, test.want)
+				}
+				if peerLost(got) {
+					t.Errorf("%v counts as the loss of a peer", got)
+				}
+			})
+		}
+	}
+}
+
+func TestCodeOf(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want wtproto.Code
+		lost bool
+	}{
+		{nil, wtproto.CodeNone, false},
+		{io.EOF, wtproto.CodeInternal, false},
+		{wtproto.Errorf(wtproto.CodeBusy, "no room"), wtproto.CodeBusy, false},
+		{fmt.Errorf("dial: %w", &wtproto.Error{Code: wtproto.CodeForbidden, Remote: true}), wtproto.CodeForbidden, false},
+		{&wtproto.Error{Code: wtproto.CodePeerGone}, wtproto.CodePeerGone, true},
+		{fmt.Errorf("read: %w", &wtproto.Error{Code: wtproto.CodePeerGone}), wtproto.CodePeerGone, true},
+		{&wtproto.Error{Code: wtproto.CodePeerGone, Remote: true}, wtproto.CodePeerGone, false},
+	} {
+		if got := codeOf(test.err); got != test.want {
+			t.Errorf("codeOf(%v) = %v, want %v", test.err, got, test.want)
+		}
+		if got := peerLost(test.err); got != test.lost {
+			t.Errorf("peerLost(%v) = %v, want %v", test.err, got, test.lost)
+		}
+		if got := asError(test.err); test.err != nil && got.Code != test.want {
+			t.Errorf("asError(%v) = %v, want %v", test.err, got, test.want)
+		}
+	}
+}
+
+// text is an address that is only text.
+type text string
+
+func (a text) Network() string { return "text" }
+func (a text) String() string  { return string(a) }
+
+func TestAddrOf(t *testing.T) {
+	for _, test := range []struct {
+		in   net.Addr
+		want string
+	}{
+		{&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9}, "::ffff:192.0.2.1"},
+		{&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1).To4(), Port: 9}, "192.0.2.1"},
+		{&net.UDPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0"}, "fe80::1%eth0"},
+		{text("[2001:db8::1]:9"), "2001:db8::1"},
+		{text("pipe"), "0.0.0.0"},
+	} {
+		if got := addrOf(test.in); got != netip.MustParseAddr(test.want) {
+			t.Errorf("addrOf(%v) = %v, want %s", test.in, got, test.want)
+		}
+	}
+}
