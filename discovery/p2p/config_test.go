@@ -179,7 +179,7 @@ func TestJoinTwice(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	s := newStatus()
-	if works, err, _ := s.get(); works || err != nil {
+	if works, _, err := s.get(); works || err != nil {
 		t.Errorf("at first: %v, %v", works, err)
 	}
 	a, b := errors.New("a"), errors.New("b")
@@ -187,7 +187,7 @@ func TestStatus(t *testing.T) {
 		err  error
 		news bool
 	}{{a, true}, {errors.New("a"), false}, {b, true}, {nil, true}, {nil, false}, {b, true}} {
-		_, _, changed := s.get()
+		_, changed, _ := s.get()
 		if got := s.set(tc.err); got != tc.news {
 			t.Errorf("%d: set(%v) = %v", i, tc.err, got)
 		}
@@ -201,7 +201,7 @@ func TestStatus(t *testing.T) {
 				t.Errorf("%d: not changed", i)
 			}
 		}
-		if works, err, _ := s.get(); works != (tc.err == nil) || text(err) != text(tc.err) {
+		if works, _, err := s.get(); works != (tc.err == nil) || text(err) != text(tc.err) {
 			t.Errorf("%d: get = %v, %v", i, works, err)
 		}
 	}

@@ -135,7 +135,7 @@ func (h *Host) Err() error {
 	if h.table == nil || len(h.seeds) == 0 {
 		return nil
 	}
-	_, err, _ := h.table.status.get()
+	_, _, err := h.table.status.get()
 	return err
 }
 

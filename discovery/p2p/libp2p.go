@@ -68,7 +68,7 @@ func newLibp2p(s settings, g *gater) (host.Host, error) {
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(conns),
 		libp2p.MultiaddrResolver(noNames{}),
-		libp2p.DialRanker(rankDials),
+		libp2p.SwarmOpts(swarm.WithDialRanker(rankDials)),
 		libp2p.WithDialTimeout(s.DialTimeout),
 		libp2p.DisableRelay(),
 		libp2p.ForceReachabilityPublic(), // asks nobody to dial back

@@ -25,11 +25,11 @@ func (s *status) set(err error) bool {
 	return true
 }
 
-// get returns whether it works, why not, and a channel that is closed when this changes.
-func (s *status) get() (works bool, err error, changed <-chan struct{}) {
+// get returns whether it works, a channel that is closed when this changes, and why it does not work.
+func (s *status) get() (works bool, changed <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.works, s.err, s.changed
+	return s.works, s.changed, s.err
 }
 
 func text(err error) string {

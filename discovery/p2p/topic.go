@@ -131,7 +131,7 @@ func (t *topic) start() {
 // watch reports what becomes of the DHT.
 func (t *topic) watch() {
 	for {
-		_, _, changed := t.h.table.status.get()
+		_, changed, _ := t.h.table.status.get()
 		t.mu.Lock()
 		t.reportLocked()
 		t.mu.Unlock()
@@ -152,7 +152,7 @@ func (t *topic) announce() {
 			t.wait(changed)
 			continue
 		}
-		_, _, moved := t.h.table.status.get()
+		_, moved, _ := t.h.table.status.get()
 		again := jitter(t.h.AnnounceEvery)
 		// With nobody known, it is stored here for those who come, and announced once somebody is known.
 		alone := t.h.table.empty()
@@ -209,7 +209,7 @@ func (t *topic) lookUp() {
 		}
 		var moved <-chan struct{}
 		if t.h.table != nil {
-			_, _, moved = t.h.table.status.get()
+			_, moved, _ = t.h.table.status.get()
 		}
 		t.round()
 		timer := time.NewTimer(pace.Next())
@@ -356,7 +356,7 @@ func (t *topic) reportLocked() {
 // troubleLocked returns what is wrong: the DHT, or that no host of those that are found can be met.
 func (t *topic) troubleLocked() error {
 	if t.h.table != nil {
-		if works, err, _ := t.h.table.status.get(); !works && err != nil {
+		if works, _, err := t.h.table.status.get(); !works && err != nil {
 			return err
 		}
 	}
