@@ -110,7 +110,7 @@ func (t *topic) run() {
 		t.networks = append(t.networks, v)
 		networks.Go(func() { t.join(n, v) })
 	}
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(t.router.cfg.Grace) // set anew after each event
 	defer timer.Stop()
 	done := t.ctx.Done()
 	for {
