@@ -17,8 +17,6 @@ type end interface {
 	io.ReadWriter
 	CloseWrite() error
 	SetReadDeadline(time.Time) error
-	// reset ends what still runs in either direction.
-	reset(wtproto.Code)
 	// free is called after both directions have ended.
 	free()
 }
@@ -26,8 +24,7 @@ type end interface {
 // peerEnd is a native peer's end.
 type peerEnd struct{ discovery.Stream }
 
-func (e peerEnd) reset(code wtproto.Code) { e.Reset(code) }
-func (e peerEnd) free()                   { e.Close() }
+func (e peerEnd) free() { e.Close() }
 
 // circuit joins a client with a peer or with another client. Its run is one goroutine, and a second one while bytes can pass.
 type circuit struct {

@@ -219,6 +219,49 @@ func TestInboundGoesToNewestSession(t *testing.T) {
 	})
 }
 
+// What another gateway still has of a client is not connected to what we have of it.
+func TestInboundOfOwnGhost(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		c := g.connect()
+		c.join(announceAndLookUp, 0)
+		id := c.endpoint()
+		ghost := g.lan.peer("host" + string(id[:]))
+		ghost.Client = true
+		in := ghost.inbound(id)
+		g.lan.see(in.sighting(-1))
+		if accepted, refused := in.answer(); accepted != 0 || !slices.Equal(refused, []wtproto.Code{wtproto.CodeDeclined}) {
+			t.Errorf("accepted %d times, refused with %v, want DECLINED", accepted, refused)
+		}
+	})
+}
+
+// Two clients of which one has no circuit left are connected once it has.
+func TestClientsAtCircuitLimit(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		t.Run(fmt.Sprintf("full one first %v", first), func(t *testing.T) {
+			inBubble(t, Config{MaxCircuits: 1}, func(t *testing.T, g *bubble) {
+				full, x, _, _ := g.open("1") // looks up
+				g.lan.see(g.lan.peer("1").gone())
+				other := g.connect()
+				if first {
+					other.join(wtproto.JoinAnnounce, 0)
+				} else {
+					full.leave()
+					other.join(wtproto.JoinAnnounce, 0)
+					full.join(wtproto.JoinLookUp, 0)
+				}
+				pass(10 * time.Second)
+				if n := full.streams() + other.streams(); n != 0 {
+					t.Errorf("%d streams beyond the limit", n)
+				}
+				reset(x, wtproto.CodeApplication)
+				pass(time.Second) // a session that was full is asked again each second
+				pairUp(t, full, other)
+			})
+		})
+	}
+}
+
 func TestIsolateClients(t *testing.T) {
 	inBubble(t, Config{IsolateClients: true}, func(t *testing.T, g *bubble) {
 		a, b := g.connect(), g.connect()

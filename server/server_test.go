@@ -51,6 +51,26 @@ func TestGoaway(t *testing.T) {
 	})
 }
 
+// A peer that answers after GOAWAY is not shown to the client.
+func TestGoawayWhileDialed(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		c, _, _, _ := g.open("1")
+		p := g.lan.peer("2")
+		release := p.waits()
+		g.lan.see(p.sighting())
+		go g.Shutdown(t.Context())
+		expect[wtproto.Goaway](c)
+		release()
+		wantReset(t, p.circuit(), wtproto.CodeShutdown)
+		c.quiet()
+		for c.streams() > 0 {
+			if s := <-c.link.toClient; s.unread() > 0 {
+				t.Error("the client was told of a new circuit")
+			}
+		}
+	})
+}
+
 // The times to come back are spread so that not all come at once.
 func TestGoawaySpread(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {

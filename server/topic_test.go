@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,6 +33,23 @@ func TestSilentNetworkDelaysNothing(t *testing.T) {
 		}
 		if !slices.Equal(s.Networks, want) || s.Known != 1 || s.Connected != 1 || s.More {
 			t.Errorf("STATUS %+v, want networks %+v, 1 known and connected", s, want)
+		}
+	})
+}
+
+// A network may bring peers that are reached by another.
+func TestPeerOfAnotherNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dht, lan := newFakeNetwork(t, "dht"), newFakeNetwork(t, "lan")
+		g := newBubble(t, Config{Networks: []discovery.Network{dht, lan}})
+		c := g.connect()
+		c.join(announceAndLookUp, 0)
+		lan.see(dht.peer("1").sighting())
+		if x := c.circuit(); x.Network != "dht" {
+			t.Errorf("told %+v, want network dht", x.Peer)
+		}
+		if s := c.status(); s.Networks[0].Found != 1 || s.Networks[1].Found != 0 {
+			t.Errorf("STATUS %+v, want the peer found on dht", s)
 		}
 	})
 }
@@ -268,210 +284,4 @@ func TestGraceBeginsAfterLastCircuit(t *testing.T) {
 			t.Errorf("joins %+v, want one that ended 15s after %v", joins, ended)
 		}
 	})
-}
-
-// Leaving stops what is on its way, and nothing else.
-func TestLeave(t *testing.T) {
-	inBubble(t, Config{TopicDials: 1}, func(t *testing.T, g *bubble) {
-		c, x, _, y := g.open("1")
-		slow, waiting := g.lan.peer("slow"), g.lan.peer("waiting")
-		release := slow.waits()
-		defer release()
-		g.lan.see(slow.sighting(), waiting.sighting())
-		if n := c.session.circuits(); n != 3 {
-			t.Fatalf("%d places taken, want 3", n)
-		}
-		c.leave()
-		if n := c.session.circuits(); n != 1 {
-			t.Errorf("%d places taken after LEAVE, want that of the open circuit", n)
-		}
-		pass(20 * time.Second)
-		if n := len(waiting.dialed()); n != 0 {
-			t.Errorf("a peer was dialed for a topic that was left")
-		}
-		if n := c.streams(); n != 0 {
-			t.Errorf("%d circuits after LEAVE", n)
-		}
-		talk(t, x, y)
-		g.lan.see(g.lan.peer("late").sighting())
-		if n := c.session.circuits(); n != 1 {
-			t.Errorf("%d places taken by a peer that came after LEAVE", n)
-		}
-	})
-}
-
-// A dial that succeeds just after LEAVE, because the network was not quick to notice, is of no use.
-func TestLeaveWhileDialed(t *testing.T) {
-	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
-		c := g.joiners(1)[0]
-		p := g.lan.peer("1")
-		gate := make(chan struct{})
-		p.answers(func(context.Context) error { <-gate; return nil })
-		g.lan.see(p.sighting())
-		c.leave()
-		close(gate)
-		wantReset(t, p.circuit(), wtproto.CodeLeft)
-		if c.streams() != 0 || c.session.circuits() != 0 {
-			t.Errorf("%d streams and %d places taken after LEAVE", c.streams(), c.session.circuits())
-		}
-	})
-}
-
-func TestLeaveWithdrawsOffers(t *testing.T) {
-	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
-		c, offer, p := withOffer(g)
-		c.send(wtproto.Leave{Topic: wowcool})
-		got := c.pending()
-		want := wtproto.Withdraw{Circuit: offer.Circuit, Code: wtproto.CodeLeft}
-		left := wtproto.Left{Topic: wowcool}
-		if len(got) != 2 || !(got[0] == message(want) && got[1] == message(left) || got[0] == message(left) && got[1] == message(want)) {
-			t.Errorf("got %+v, want %+v and %+v", got, want, left)
-		}
-		wantReset(t, p.circuit(), wtproto.CodeLeft)
-		if n := c.session.circuits(); n != 0 {
-			t.Errorf("%d places taken", n)
-		}
-	})
-}
-
-// A client that leaves and joins again keeps its open circuits, and gets no second one to the same end.
-func TestJoinAgainKeepsCircuits(t *testing.T) {
-	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
-		c, x, p, y := g.open("1")
-		other := g.connect()
-		other.join(wtproto.JoinAnnounce, 0)
-		v, w := c.circuit(), other.circuit()
-		for range 3 {
-			c.leave()
-			c.join(wtproto.JoinLookUp, 0)
-			pass(5 * time.Second)
-		}
-		other.leave()
-		other.join(wtproto.JoinAnnounce, 0)
-		pass(time.Minute)
-		if c.streams() != 0 || other.streams() != 0 || len(p.dialed()) != 1 {
-			t.Errorf("%d and %d more streams, %d dials, want no second circuit", c.streams(), other.streams(), len(p.dialed()))
-		}
-		talk(t, x, y)
-		talk(t, v, w)
-		if s := c.status(); s.Connected != 2 {
-			t.Errorf("STATUS says %d connected, want 2", s.Connected)
-		}
-		// The ends are those of the new joins.
-		reset(x, wtproto.CodeApplication)
-		reset(v, wtproto.CodeApplication)
-		pass(time.Minute)
-		if c.streams() != 0 || other.streams() != 0 || len(p.dialed()) != 1 {
-			t.Errorf("made again after the end: %d and %d streams, %d dials", c.streams(), other.streams(), len(p.dialed()))
-		}
-		if s := c.status(); s.Connected != 0 {
-			t.Errorf("STATUS says %d connected, want 0", s.Connected)
-		}
-		c.leave()
-		c.join(wtproto.JoinLookUp, 0)
-		for range 2 {
-			if x := c.circuit(); x.Network == wtproto.NetworkClient {
-				talk(t, x, other.circuit())
-			} else {
-				talk(t, x, p.circuit())
-			}
-		}
-	})
-}
-
-// A subscriber that stays for long meets many that come and go, and must not remember each of them.
-func TestPairsAreForgotten(t *testing.T) {
-	inBubble(t, Config{Idle: 100 * time.Hour}, func(t *testing.T, g *bubble) {
-		stays := g.connect()
-		stays.join(announceAndLookUp, 0)
-		for name, meet := range map[string]func(){
-			"a client that is lost": func() {
-				c := g.connect()
-				c.join(announceAndLookUp, 0)
-				c.circuit()
-				c.link.end(nil)
-			},
-			"a client that leaves, whose circuit ends later": func() {
-				c := g.connect()
-				c.join(announceAndLookUp, 0)
-				x := c.circuit()
-				c.leave()
-				reset(x, wtproto.CodeApplication)
-			},
-			"a client that leaves after the circuit": func() {
-				c := g.connect()
-				c.join(announceAndLookUp, 0)
-				reset(c.circuit(), wtproto.CodeApplication)
-				synctest.Wait()
-				c.leave()
-			},
-			"a client that leaves and joins with a circuit": func() {
-				c := g.connect()
-				c.join(announceAndLookUp, 0)
-				c.leave()
-				c.join(announceAndLookUp, 0)
-				c.leave()
-				c.link.end(nil)
-			},
-			"a client that never answers an offer": func() {
-				c := g.connect()
-				c.join(offerOnly, 0)
-				expect[wtproto.Withdraw](skip[wtproto.Peer](c))
-				c.leave()
-			},
-			"a client that leaves with an offer": func() {
-				c := g.connect()
-				c.join(offerOnly, 0)
-				c.send(wtproto.Leave{Topic: wowcool})
-			},
-			"a peer that leaves after the circuit": func() {
-				p := g.lan.peer("a")
-				g.lan.see(p.sighting())
-				reset(p.circuit(), wtproto.CodeApplication)
-				synctest.Wait()
-				g.lan.see(p.gone())
-			},
-			"a peer that leaves, whose circuit ends later": func() {
-				p := g.lan.peer("b")
-				g.lan.see(p.sighting(), p.gone())
-				reset(p.circuit(), wtproto.CodeApplication)
-			},
-			"a peer that refuses": func() {
-				p := g.lan.peer("c")
-				p.refuses(wtproto.CodeBusy)
-				g.lan.see(p.sighting())
-				pass(time.Minute)
-				g.lan.see(p.gone())
-			},
-			"a peer that is lost": func() {
-				p := g.lan.peer("d")
-				g.lan.see(p.sighting(), p.gone())
-				p.circuit().lose()
-			},
-			"a peer that opens a circuit and is not seen": func() {
-				in := g.lan.peer("e").inbound(stays.endpoint())
-				g.lan.see(in.sighting(0))
-				reset(in.far, wtproto.CodeApplication)
-			},
-		} {
-			meet()
-			pass(time.Minute)
-			loop := g.router.all()[0]
-			sub := loop.subs[0]
-			if len(sub.pairs) != 0 || len(loop.away) != 0 || sub.taken != 0 || sub.chosen != 0 || sub.connected != 0 {
-				t.Errorf("after %s: %d pairs, %d away, %d taken, %d chosen, %d connected, want 0",
-					name, len(sub.pairs), len(loop.away), sub.taken, sub.chosen, sub.connected)
-			}
-			for len(stays.link.toClient) > 0 {
-				<-stays.link.toClient
-			}
-		}
-	})
-}
-
-// skip expects an M and returns c.
-func skip[M message](c *fakeClient) *fakeClient {
-	c.t.Helper()
-	expect[M](c)
-	return c
 }
