@@ -56,7 +56,7 @@ func duplex(abort func(code wtproto.Code), send, receive func() error) error {
 		if err := direction(); err != nil {
 			once.Do(func() {
 				cause = err
-				abort(*codeOf(err))
+				abort(codeOf(err))
 			})
 		}
 	}
@@ -83,7 +83,7 @@ func (echo) handle(_ context.Context, _ int, c circuit) (traffic, error) {
 	err := copyAll(&back, c, c)
 	n := traffic{sent: back.Moved(), received: back.Moved()}
 	if err != nil {
-		c.Reset(*codeOf(err))
+		c.Reset(codeOf(err))
 		return n, err
 	}
 	return n, c.Close()

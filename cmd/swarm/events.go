@@ -17,13 +17,14 @@ import (
 type events struct {
 	json bool
 	log  *slog.Logger
+	fail func(error) // is told when standard output fails
 
 	mu  sync.Mutex
 	out io.Writer // guarded by mu
 }
 
-func newEvents(out io.Writer, asJSON bool, log *slog.Logger) *events {
-	return &events{json: asJSON, log: log, out: out}
+func newEvents(out io.Writer, asJSON bool, log *slog.Logger, fail func(error)) *events {
+	return &events{json: asJSON, log: log, fail: fail, out: out}
 }
 
 // event is a line of --json. Which members there are depends on Event.
@@ -35,7 +36,7 @@ type event struct {
 	Data     []byte         `json:"data,omitempty"` // in base64
 	Sent     *int64         `json:"sent,omitempty"` // bytes
 	Received *int64         `json:"received,omitempty"`
-	Code     *wtproto.Code  `json:"code,omitempty"`
+	Code     string         `json:"code,omitempty"`
 	Message  string         `json:"message,omitempty"`
 	Status   *topicStatus   `json:"status,omitempty"`
 	Gateway  *gatewayStatus `json:"gateway,omitempty"`
@@ -64,12 +65,12 @@ type topicStatus struct {
 }
 
 type networkStatus struct {
-	Name       string               `json:"name"`
-	State      wtproto.NetworkState `json:"state"`
-	Found      uint64               `json:"found"`
-	Connecting uint64               `json:"connecting"`
-	Refused    uint64               `json:"refused"`
-	LastCode   wtproto.Code         `json:"last_code"`
+	Name       string `json:"name"`
+	State      string `json:"state"`
+	Found      uint64 `json:"found"`
+	Connecting uint64 `json:"connecting"`
+	Refused    uint64 `json:"refused"`
+	LastCode   string `json:"last_code"`
 }
 
 // gatewayStatus is what a gateway says of itself.
@@ -86,7 +87,9 @@ func (e *events) write(b []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if _, err := e.out.Write(b); err != nil {
-		return fmt.Errorf("stdout: %w", err)
+		err = fmt.Errorf("stdout: %w", err)
+		e.fail(err)
+		return err
 	}
 	return nil
 }
@@ -102,10 +105,10 @@ func (e *events) line(v any) error {
 
 // tell is line where --json is set, and otherwise the words in the log.
 func (e *events) tell(v event, words string, args ...any) {
-	if !e.json {
+	if e.json {
+		e.line(v) // an error ends the program
+	} else {
 		e.log.Info(words, args...)
-	} else if err := e.line(v); err != nil {
-		e.log.Error("event lost", "error", err)
 	}
 }
 
@@ -115,7 +118,7 @@ func (e *events) joined(t wtproto.Topic) {
 
 // left tells that a topic was left, regularly where err is nil.
 func (e *events) left(t wtproto.Topic, err error) {
-	v := event{Event: "left", Topic: t.String(), Code: codeOf(err)}
+	v := event{Event: "left", Topic: t.String(), Code: codeOf(err).String()}
 	if err != nil {
 		v.Message = err.Error()
 	}
@@ -140,7 +143,7 @@ func (e *events) data(circuit int, b []byte) error {
 
 // end tells that a circuit is over, regularly where err is nil.
 func (e *events) end(circuit int, n traffic, err error) {
-	v := event{Event: "end", Circuit: circuit, Sent: &n.sent, Received: &n.received, Code: codeOf(err)}
+	v := event{Event: "end", Circuit: circuit, Sent: &n.sent, Received: &n.received, Code: codeOf(err).String()}
 	if err == nil {
 		e.tell(v, "peer has ended", "circuit", circuit, "sent", n.sent, "received", n.received)
 		return
@@ -162,7 +165,9 @@ func (e *events) status(m wtproto.Status) {
 func statusEvent(m wtproto.Status) event {
 	s := &topicStatus{Known: m.Known, More: m.More, Connected: m.Connected, Networks: make([]networkStatus, len(m.Networks))}
 	for i, n := range m.Networks {
-		s.Networks[i] = networkStatus(n)
+		s.Networks[i] = networkStatus{
+			Name: n.Name, State: n.State.String(), Found: n.Found, Connecting: n.Connecting, Refused: n.Refused, LastCode: n.LastCode.String(),
+		}
 	}
 	return event{Event: "status", Topic: m.Topic.String(), Status: s}
 }
@@ -170,17 +175,17 @@ func statusEvent(m wtproto.Status) event {
 // failed tells of the error that the program ends with. Without --json it is printed at the end.
 func (e *events) failed(err error) {
 	if e.json {
-		e.tell(event{Event: "error", Code: codeOf(err), Message: err.Error()}, "")
+		e.tell(event{Event: "error", Code: codeOf(err).String(), Message: err.Error()}, "")
 	}
 }
 
 // codeOf returns the code in err, INTERNAL where there is none.
-func codeOf(err error) *wtproto.Code {
-	code := wtproto.CodeInternal
+func codeOf(err error) wtproto.Code {
 	if err == nil {
-		code = wtproto.CodeNone
-	} else if e, ok := errors.AsType[*wtproto.Error](err); ok {
-		code = e.Code
+		return wtproto.CodeNone
 	}
-	return &code
+	if e, ok := errors.AsType[*wtproto.Error](err); ok {
+		return e.Code
+	}
+	return wtproto.CodeInternal
 }

@@ -142,17 +142,18 @@ func (v *native) take(ctx context.Context, s discovery.Sighting) {
 	})
 }
 
-// keep has a circuit with k, and again where it was lost. Once it has ended otherwise, that is done until k left and came
-// again, or was not seen for long.
+// keep has a circuit with k, and again where it was lost, for as long as k is remembered. Once it has ended otherwise, that
+// is done until k left and came again, or was not seen for long.
 func (v *native) keep(ctx context.Context, k *known) {
+	defer func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		k.done = true
+	}()
 	retry := backoff.New(retryMin, retryMax)
 	for {
 		err := v.connect(ctx, k, &retry)
-		v.mu.Lock()
-		k.done = !isLoss(err) || k.expired(time.Now())
-		done := k.done
-		v.mu.Unlock()
-		if done {
+		if !isLoss(err) {
 			return
 		}
 		v.program.log.Debug("trying a peer again", "id", newPeer([]byte(k.peer.ID), "", "", false).ID, "error", err)
@@ -161,6 +162,12 @@ func (v *native) keep(ctx context.Context, k *known) {
 		case <-k.gone:
 			return
 		case <-ctx.Done():
+			return
+		}
+		v.mu.Lock()
+		expired := k.expired(time.Now())
+		v.mu.Unlock()
+		if expired {
 			return
 		}
 	}

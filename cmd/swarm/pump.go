@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -23,7 +24,7 @@ func newPump(p *program) *pump {
 	// A read of a terminal cannot be unblocked, so nobody waits for this goroutine: it ends with the next read.
 	go func() {
 		if err := m.in.run(p.stdin); err != nil {
-			p.fail(err)
+			p.fail(fmt.Errorf("stdin: %w", err))
 		}
 	}()
 	return m

@@ -70,9 +70,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	life, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	p := &program{ctx: life, fail: fail, stdin: stdin, events: newEvents(stdout, cmds.JSON, log), log: log}
+	p := &program{ctx: life, fail: fail, stdin: stdin, events: newEvents(stdout, cmds.JSON, log, fail), log: log}
 	err = parsed.Run(p)
-	if err == nil && life.Err() != nil && ctx.Err() == nil {
+	if life.Err() != nil && ctx.Err() == nil {
 		err = context.Cause(life)
 	}
 	if err != nil {

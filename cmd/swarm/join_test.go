@@ -1,0 +1,267 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/server"
+	"github.com/swarmgate/swarmgate/test/gateway"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+func TestJoinPipesToOnePeerAndEnds(t *testing.T) {
+	echo := gateway.Listen(t, gateway.Echo)
+	g := withStatic(t, echo.Addr().String())
+	for _, size := range []int{0, 1, 5 << 20} {
+		want := text(size)
+		p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--max-peers", "1")...)
+		if status := p.wait(t); status != 0 || p.out.String() != want {
+			t.Errorf("%d bytes: status %d, %d bytes came back, the same: %v", size, status, len(p.out.String()), p.out.String() == want)
+		}
+	}
+	if n := echo.Accepted(); n != 3 {
+		t.Errorf("%d connections, want 3", n)
+	}
+}
+
+func TestJoinTellsEvents(t *testing.T) {
+	echo := gateway.Listen(t, gateway.Echo)
+	cfg := staticConfig(t, echo.Addr().String())
+	cfg.ShowAddresses = true
+	g := gateway.Start(t, cfg)
+	want := text(100_000)
+	p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--max-peers", "1", "--json")...)
+	if status := p.wait(t); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	all := p.events(t)
+	if got := kinds(all); got != "joined peer data end left" {
+		t.Errorf("events: %s", got)
+	}
+	if received(all) != want {
+		t.Error("the data is not what was sent")
+	}
+	for _, e := range all {
+		switch e.Event {
+		case "joined", "left":
+			if e.Topic != wtproto.TopicFromName("there").String() {
+				t.Errorf("%s: topic %q", e.Event, e.Topic)
+			}
+		case "peer":
+			if e.Circuit != 1 || e.Peer == nil || e.Peer.Network != "static" || e.Peer.Address != "tcp://"+echo.Addr().String() || !e.Peer.Initiator || len(e.Peer.ID) != 32 {
+				t.Errorf("peer: %+v", e.Peer)
+			}
+		case "end":
+			if e.Circuit != 1 || e.Code != "NONE" || *e.Sent != int64(len(want)) || *e.Received != int64(len(want)) {
+				t.Errorf("end: %+v", e)
+			}
+		}
+	}
+}
+
+// A peer that half-closes first, such as one whose own input is empty, still gets all: the program does not leave before the
+// gateway has what was sent last.
+func TestJoinSendsAllAfterThePeerHasEnded(t *testing.T) {
+	got := make(chan string, 1)
+	sink := gateway.Listen(t, func(c *net.TCPConn) {
+		c.CloseWrite()
+		b, err := io.ReadAll(c)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- string(b)
+	})
+	g := withStatic(t, sink.Addr().String())
+	want := text(3 << 20)
+	p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--max-peers", "1")...)
+	if status := p.wait(t); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	if b := next(t, got); b != want {
+		t.Errorf("the peer got %d bytes, want all %d", len(b), len(want))
+	}
+}
+
+func TestJoinSaysThatAPeerWasCutOff(t *testing.T) {
+	rude := gateway.Listen(t, func(c *net.TCPConn) {
+		io.ReadFull(c, make([]byte, 5))
+		c.SetLinger(0) // Close is a RST
+	})
+	g := withStatic(t, rude.Addr().String())
+	r, w := io.Pipe()
+	defer w.Close()
+	p := swarm(t, r, through(g, "join", "there", "--max-peers", "1", "--json")...)
+	io.WriteString(w, "hello")
+	if status := p.wait(t); status != statusFailed || !strings.Contains(p.errs.String(), "PEER_RESET") {
+		t.Errorf("status %d, %s; want %d and PEER_RESET", status, p.errs.String(), statusFailed)
+	}
+	all := p.events(t)
+	if got := kinds(all); got != "joined peer end left error" {
+		t.Errorf("events: %s", got)
+	}
+	for _, e := range all {
+		if e.Code != "" && e.Code != "PEER_RESET" {
+			t.Errorf("%s: code %s, want PEER_RESET", e.Event, e.Code)
+		}
+	}
+}
+
+func TestJoinWritesToEveryPeer(t *testing.T) {
+	const peers = 3
+	got := make(chan string, peers)
+	var addresses []string
+	for range peers {
+		l := gateway.Listen(t, func(c *net.TCPConn) {
+			b, _ := io.ReadAll(c)
+			got <- string(b)
+			io.WriteString(c, "thanks\n")
+		})
+		addresses = append(addresses, l.Addr().String())
+	}
+	g := withStatic(t, addresses...)
+	want := text(10_000)
+	p := swarm(t, strings.NewReader(want), through(g, "join", "there")...)
+	for range peers {
+		if b := next(t, got); b != want {
+			t.Errorf("a peer got %d bytes, want all %d", len(b), len(want))
+		}
+	}
+	gateway.Eventually(t, "the answers", func() bool { return p.out.String() == strings.Repeat("thanks\n", peers) })
+	p.stop()
+	if status := p.wait(t); status != 0 {
+		t.Errorf("status %d after Ctrl-C, want 0", status)
+	}
+}
+
+func TestJoinEndsWithTheSession(t *testing.T) {
+	g := gateway.Start(t, server.Config{})
+	p := swarm(t, open(t), through(g, "join", "there", "--json")...)
+	gateway.Eventually(t, "the join", func() bool { return strings.Contains(p.out.String(), "joined") })
+	g.Close()
+	if status := p.wait(t); status != statusFailed {
+		t.Errorf("status %d, want %d", status, statusFailed)
+	}
+	all := p.events(t)
+	if got := kinds(all); got != "joined left error" || all[len(all)-1].Code != "SHUTDOWN" {
+		t.Errorf("events: %s, %+v; want SHUTDOWN at the end", got, all[len(all)-1])
+	}
+}
+
+func TestJoinFailsWhereItsStreamsDo(t *testing.T) {
+	echo := gateway.Listen(t, gateway.Echo)
+	g := withStatic(t, echo.Addr().String())
+	p := swarm(t, failing{errors.New("the disk is on fire")}, through(g, "join", "there")...)
+	if status := p.wait(t); status != statusFailed || !strings.Contains(p.errs.String(), "stdin: the disk is on fire") {
+		t.Errorf("status %d, %s", status, p.errs.String())
+	}
+	var errs output
+	args := through(g, "join", "there")
+	if status := run(gateway.Context(t), args, strings.NewReader("x"), full{}, &errs); status != statusFailed || !strings.Contains(errs.String(), "stdout: no space left") {
+		t.Errorf("status %d, %s", status, errs.String())
+	}
+}
+
+// full is a standard output that nobody reads.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+func TestGatewayMustBeTrusted(t *testing.T) {
+	g := gateway.Start(t, server.Config{})
+	for _, c := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"wrong hash", []string{"--gateway", g.URL, "--cert-hash", strings.Repeat("00", 32)}, "which is not one of those that are trusted"},
+		{"no hash", []string{"--gateway", g.URL}, "certificate"},
+		{"plain HTTP from afar", []string{"--gateway", "http://gateway.example:8080"}, "plain HTTP is believed from this machine only"},
+		{"no gateway", []string{"--gateway", "http://127.0.0.1:1"}, "connection refused"},
+	} {
+		p := swarm(t, open(t), append([]string{"join", "a"}, c.args...)...)
+		if status := p.wait(t); status != statusFailed || !strings.Contains(p.errs.String(), c.want) {
+			t.Errorf("%s: status %d, %s; want %d, %s", c.name, status, p.errs.String(), statusFailed, c.want)
+		}
+	}
+}
+
+func TestInfoDocumentOfThisMachineTellsTheHash(t *testing.T) {
+	g := gateway.Start(t, server.Config{})
+	dev := httptest.NewServer(g.InfoHandler())
+	defer dev.Close()
+	p := swarm(t, open(t), "status", "--json", "--gateway", dev.URL)
+	if status := p.wait(t); status != 0 {
+		t.Fatalf("status %d", status)
+	}
+	all := p.events(t)
+	if len(all) != 1 || all[0].Event != "gateway" || all[0].Gateway.Version != wtproto.Version || all[0].Gateway.MaxTopics != 64 || all[0].Gateway.MaxCircuits != 256 {
+		t.Errorf("events: %+v", all)
+	}
+}
+
+func TestStatusOfATopic(t *testing.T) {
+	echo := gateway.Listen(t, gateway.Echo)
+	g := withStatic(t, echo.Addr().String(), "127.0.0.1:1")
+	p := swarm(t, open(t), through(g, "status", "there", "--for", "2500ms")...)
+	if status := p.wait(t); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	for _, want := range []string{"version 1 of the protocol", "pinned", "64 topics, 256 circuits", "topic        2 known", "static     searching: 2 found", "1 refused, last PEER_UNREACHABLE"} {
+		if !strings.Contains(p.out.String(), want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+	p = swarm(t, open(t), through(g, "status", "there", "--for", "10m", "--json")...)
+	gateway.Eventually(t, "the refusal", func() bool {
+		for _, e := range p.events(t) {
+			if e.Status != nil && len(e.Status.Networks) == 1 && e.Status.Networks[0].Refused == 1 && e.Status.Networks[0].LastCode == "PEER_UNREACHABLE" {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func TestForwardConnectsPeersWithAService(t *testing.T) {
+	service := gateway.Listen(t, gateway.Echo)
+	g := gateway.Start(t, server.Config{})
+	swarm(t, open(t), through(g, "forward", "there", service.Addr().String())...)
+	top := gateway.Join(t, g.Dial(t, client.Config{}), wtproto.TopicFromName("there"), client.JoinOptions{})
+	conn := gateway.Accept(t, top)
+	want := text(2 << 20)
+	go func() {
+		io.WriteString(conn, want)
+		conn.CloseWrite()
+	}()
+	if got, err := io.ReadAll(conn); err != nil || string(got) != want {
+		t.Errorf("%d bytes came back, %v; want all %d", len(got), err, len(want))
+	}
+}
+
+func TestForwardPassesOnResets(t *testing.T) {
+	service := gateway.Listen(t, func(c *net.TCPConn) {
+		io.ReadFull(c, make([]byte, 1))
+		c.SetLinger(0)
+	})
+	gone := gateway.Listen(t, gateway.Echo)
+	gone.Close()
+	for address, want := range map[string]wtproto.Code{
+		service.Addr().String(): wtproto.CodePeerReset,
+		gone.Addr().String():    wtproto.CodePeerUnreachable,
+	} {
+		g := gateway.Start(t, server.Config{})
+		swarm(t, open(t), through(g, "forward", "there", address)...)
+		top := gateway.Join(t, g.Dial(t, client.Config{}), wtproto.TopicFromName("there"), client.JoinOptions{})
+		conn := gateway.Accept(t, top)
+		io.WriteString(conn, "x")
+		_, err := io.ReadAll(conn)
+		if code, _ := gateway.Code(err); code != want {
+			t.Errorf("%s: %v, want %v", address, err, want)
+		}
+	}
+}

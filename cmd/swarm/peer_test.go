@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/server"
+	"github.com/swarmgate/swarmgate/test/gateway"
+)
+
+// peerArgs are the flags of a native peer on loopback, on the private DHT that is entered by seeds.
+func peerArgs(seeds ...string) []string {
+	args := []string{"peer", "there", "--dht", "private", "--p2p-listen", "/ip4/127.0.0.1/tcp/0", "--allow-private"}
+	for _, s := range seeds {
+		args = append(args, "--dht-seed", s)
+	}
+	return args
+}
+
+// ready returns the ready line of a native peer, and what follows it.
+func (p *process) ready(t *testing.T) (readyLine, string) {
+	t.Helper()
+	gateway.Eventually(t, "the ready line", func() bool { return strings.Contains(p.out.String(), "\n") })
+	line, rest, _ := strings.Cut(p.out.String(), "\n")
+	var r readyLine
+	d := json.NewDecoder(strings.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		t.Fatalf("ready line %s: %v", line, err)
+	}
+	return r, rest
+}
+
+func TestClientMeetsAnEchoingPeer(t *testing.T) {
+	host := gateway.Host(t, true)
+	g := gateway.Start(t, server.Config{Networks: []discovery.Network{host}})
+	peer := swarm(t, open(t), append(peerArgs(host.Addrs()...), "--echo")...)
+	ready, _ := peer.ready(t)
+	if len(ready.Addrs) != 1 || !strings.HasSuffix(ready.Addrs[0], "/p2p/"+ready.ID) {
+		t.Errorf("ready: %+v", ready)
+	}
+	want := text(2 << 20)
+	p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--max-peers", "1", "--json")...)
+	if status := p.wait(t); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	all := p.events(t)
+	if got := kinds(all); got != "joined peer data end left" || received(all) != want {
+		t.Errorf("events: %s; the data came back: %v", got, received(all) == want)
+	}
+	for _, e := range all {
+		if e.Event == "peer" && (e.Peer.Host != ready.ID || e.Peer.Network != "dht") {
+			t.Errorf("peer: %+v, want host %s on the dht", e.Peer, ready.ID)
+		}
+	}
+	peer.stop()
+	if status := peer.wait(t); status != 0 {
+		t.Errorf("peer: status %d after Ctrl-C, want 0", status)
+	}
+}
+
+func TestClientMeetsAForwardingPeer(t *testing.T) {
+	service := gateway.Listen(t, gateway.Echo)
+	host := gateway.Host(t, true)
+	g := gateway.Start(t, server.Config{Networks: []discovery.Network{host}})
+	swarm(t, open(t), append(peerArgs(host.Addrs()...), "--forward", service.Addr().String(), "--json")...)
+	p := swarm(t, strings.NewReader("hello"), through(g, "join", "there", "--max-peers", "1")...)
+	if status := p.wait(t); status != 0 || p.out.String() != "hello" {
+		t.Errorf("status %d, %q; want hello", status, p.out.String())
+	}
+}
+
+// Two native peers need no gateway: whichever of them may open the circuit does.
+func TestNativePeersPipeToEachOther(t *testing.T) {
+	seed := gateway.Seed(t)
+	var peers [2]*process
+	for i, say := range []string{"hello from a\n", "hello from b\n"} {
+		r, w := io.Pipe()
+		t.Cleanup(func() { w.Close() })
+		go io.WriteString(w, say)
+		peers[i] = swarm(t, r, peerArgs(seed)...)
+	}
+	for i, want := range []string{"hello from b\n", "hello from a\n"} {
+		gateway.Eventually(t, "the other's words", func() bool {
+			_, rest := peers[i].ready(t)
+			return rest == want
+		})
+	}
+}
+
+func TestPeerTellsEvents(t *testing.T) {
+	seed := gateway.Seed(t)
+	a := swarm(t, strings.NewReader("from a"), append(peerArgs(seed), "--json")...)
+	b := swarm(t, strings.NewReader("from b"), append(peerArgs(seed), "--json")...)
+	gateway.Eventually(t, "both ends", func() bool {
+		return strings.Contains(a.out.String(), `"end"`) && strings.Contains(b.out.String(), `"end"`)
+	})
+	initiators := 0
+	for p, other := range map[*process]*process{a: b, b: a} {
+		ready, _ := other.ready(t)
+		s := bufio.NewScanner(strings.NewReader(p.out.String()))
+		s.Scan() // the ready line
+		for s.Scan() {
+			var e event
+			if err := json.Unmarshal(s.Bytes(), &e); err != nil {
+				t.Fatal(err)
+			}
+			if e.Event == "peer" {
+				if e.Peer.Host != ready.ID {
+					t.Errorf("peer: %+v, want %s", e.Peer, ready.ID)
+				}
+				if e.Peer.Initiator {
+					initiators++
+				}
+			}
+		}
+	}
+	if initiators != 1 {
+		t.Errorf("%d of two ends are the initiator, want one", initiators)
+	}
+}
+
+func TestPeerKeepsItsIdentity(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	var ids []string
+	for range 2 {
+		p := swarm(t, open(t), append(peerArgs(), "--echo", "--state-dir", dir)...)
+		ready, _ := p.ready(t)
+		ids = append(ids, ready.ID)
+		p.stop()
+		if status := p.wait(t); status != 0 {
+			t.Errorf("status %d", status)
+		}
+	}
+	if ids[0] != ids[1] {
+		t.Errorf("the id was %s, and is %s after a restart", ids[0], ids[1])
+	}
+}
+
+func TestPeerListensSomewhereByDefault(t *testing.T) {
+	p := swarm(t, open(t), "peer", "there", "--echo", "--dht", "off")
+	if ready, _ := p.ready(t); len(ready.Addrs) == 0 {
+		t.Errorf("ready: %+v, want an address", ready)
+	}
+}
+
+func TestPeerSaysWhyItCannotStart(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"peer a --dht private --dht-seed nowhere", "failed to parse multiaddr"},
+		{"peer a --dht off --p2p-listen /ip4/127.0.0.1/udp/1", "want /ip4/ADDRESS/tcp/PORT"},
+		{"peer a --dht off --state-dir /dev/null/x", "state directory"},
+	} {
+		p := swarm(t, open(t), strings.Fields(c.args)...)
+		if status := p.wait(t); status != statusFailed || !strings.Contains(p.errs.String(), c.want) {
+			t.Errorf("%s: status %d, %s; want %s", c.args, status, p.errs.String(), c.want)
+		}
+	}
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/swarmgate/swarmgate/server"
+	"github.com/swarmgate/swarmgate/test/gateway"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// process is the program, running in the test's process.
+type process struct {
+	out, errs output
+	stop      context.CancelFunc // is Ctrl-C
+	status    chan int           // takes the exit status
+}
+
+// output is what a process printed.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // guarded by mu
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// swarm runs the program until the test ends.
+func swarm(t *testing.T, stdin io.Reader, args ...string) *process {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &process{stop: cancel, status: make(chan int, 1)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.status <- run(ctx, args, stdin, &p.out, &p.errs)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		if t.Failed() {
+			t.Logf("swarm %q printed\n%s\n%s", args, cut(p.out.String()), p.errs.String())
+		}
+	})
+	return p
+}
+
+// cut returns the beginning of s.
+func cut(s string) string { return s[:min(len(s), 2000)] }
+
+// wait returns the exit status.
+func (p *process) wait(t *testing.T) int {
+	t.Helper()
+	return next(t, p.status)
+}
+
+// events returns the events that were printed.
+func (p *process) events(t *testing.T) []event {
+	t.Helper()
+	var all []event
+	for line := range strings.Lines(p.out.String()) {
+		var e event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+// kinds returns the names of events, those of STATUS left out, and one for data that came in pieces.
+func kinds(all []event) string {
+	var names []string
+	for _, e := range all {
+		if e.Event != "status" && (e.Event != "data" || names[len(names)-1] != "data") {
+			names = append(names, e.Event)
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+// received returns the data of all events.
+func received(all []event) string {
+	var b []byte
+	for _, e := range all {
+		b = append(b, e.Data...)
+	}
+	return string(b)
+}
+
+// text is a text of n bytes that is not the same anywhere.
+func text(n int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprintf(&b, "%d ", i)
+	}
+	return b.String()[:n]
+}
+
+// open is a standard input that has nothing, and ends with the test.
+func open(t *testing.T) io.Reader {
+	r, w := io.Pipe()
+	t.Cleanup(func() { w.Close() })
+	return r
+}
+
+// through returns a command line with the flags for g.
+func through(g *gateway.Gateway, args ...string) []string {
+	return append(args, "--gateway", g.URL, "--cert-hash", fmt.Sprintf("%x", g.Hash))
+}
+
+// next returns what comes next.
+func next[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-gateway.Context(t).Done():
+		t.Fatal("nothing comes")
+		panic("not reached")
+	}
+}
+
+// withStatic starts a gateway on which the topic "there" has peers at addresses.
+func withStatic(t *testing.T, addresses ...string) *gateway.Gateway {
+	t.Helper()
+	return gateway.Start(t, staticConfig(t, addresses...))
+}
+
+func staticConfig(t *testing.T, addresses ...string) server.Config {
+	cfg := server.Config{}
+	cfg.Networks = append(cfg.Networks, gateway.Static(t, wtproto.TopicFromName("there"), addresses...))
+	return cfg
+}
+
+func TestTopicPrintsTheKey(t *testing.T) {
+	const hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+	for _, c := range []struct{ arg, want string }{{"hello", hello + "\n"}, {hello, hello + "\n"}} {
+		p := swarm(t, open(t), "topic", c.arg)
+		if status := p.wait(t); status != 0 || p.out.String() != c.want {
+			t.Errorf("topic %s: status %d, %q; want %q", c.arg, status, p.out.String(), c.want)
+		}
+	}
+	p := swarm(t, open(t), "topic", "hello", "--json")
+	p.wait(t)
+	if got := p.events(t); len(got) != 1 || got[0].Event != "topic" || got[0].Topic != hello {
+		t.Errorf("topic --json: %+v", got)
+	}
+}
+
+func TestWrongCommandLines(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want string
+	}{
+		{"", "expected one of"},
+		{"fly", "unexpected argument fly"},
+		{"topic", "expected \"<name>\""},
+		{"join a", "missing flags: --gateway"},
+		{"join a --gateway https://g --cert-hash 12", "want 64 hexadecimal digits"},
+		{"forward a nowhere --gateway https://g", "want HOST:PORT"},
+		{"forward a b:0 --gateway https://g", `port "0" is not a number from 1 to 65535`},
+		{"peer a --dht secret", "want off, private or public"},
+		{"peer a --echo --forward b:1", "can't be used together"},
+		{"peer a --dial-allow 10", "--dial-allow: "},
+	} {
+		p := swarm(t, open(t), strings.Fields(c.args)...)
+		if status := p.wait(t); status != statusUsage || !strings.Contains(p.errs.String(), c.want) || !strings.HasPrefix(p.errs.String(), "swarm: ") {
+			t.Errorf("%q: status %d, %s; want %d, %s", c.args, status, p.errs.String(), statusUsage, c.want)
+		}
+	}
+	p := swarm(t, open(t), "topic", "")
+	if status := p.wait(t); status != statusUsage {
+		t.Errorf("an empty topic: status %d, want %d", status, statusUsage)
+	}
+	for _, args := range [][]string{{"--help"}, {"--version"}, {"join", "--help"}} {
+		p := swarm(t, open(t), args...)
+		if status := p.wait(t); status != 0 || p.out.String() == "" {
+			t.Errorf("%q: status %d, %q", args, status, p.out.String())
+		}
+	}
+}
