@@ -1,0 +1,185 @@
+import type { SwarmError } from './errors.js';
+/**
+ * Where a gateway is: an address such as `https://gateway.example` whose info document tells the rest, or one with the SHA-256 hashes of
+ * its certificates, each 32 bytes or 64 hexadecimal digits, which needs no document.
+ */
+export type GatewayAddress = string | URL | {
+    url: string | URL;
+    hashes?: ReadonlyArray<string | Uint8Array>;
+    /** Instead of that of all gateways. */
+    token?: string | Uint8Array;
+};
+/** How to connect. */
+export interface ConnectOptions {
+    /** The gateway; or `gateways`. */
+    url?: string | URL;
+    /** Several gateways, each once: the first that answers is used, the others where it fails. */
+    gateways?: readonly GatewayAddress[];
+    /** Certificate hashes of gateways that have none of their own. */
+    hashes?: ReadonlyArray<string | Uint8Array>;
+    /** What the gateways ask for to let clients in; at most 8,192 bytes. */
+    token?: string | Uint8Array;
+    /** Told to the gateway, for people; at most 256 bytes. */
+    agent?: string;
+}
+/** How to join a topic. */
+export interface JoinOptions {
+    /** Be found by others. True unless given. */
+    announce?: boolean;
+    /** Find others. True unless given. */
+    lookup?: boolean;
+    /** Circuits at once on this topic, at most. 0 or nothing leaves it to the gateway. */
+    maxPeers?: number;
+    /** Yield an `Offer` for every peer, to be accepted or declined, instead of the peer. */
+    offerOnly?: boolean;
+    /** Ends the join: `join` rejects with its reason, and a topic that is joined is left. */
+    signal?: AbortSignal;
+}
+/** How one network does on a topic. */
+export interface NetworkStatus {
+    /** `dht`, `lan`, `static`, … */
+    name: string;
+    /** `starting`: has not answered yet. `searching`: works. `failing`: its last attempt failed, and it goes on. `ended`: gave up. */
+    state: 'starting' | 'searching' | 'failing' | 'ended' | 'unknown';
+    /** Peers remembered. */
+    found: number;
+    /** Of them, those that are being dialed. */
+    connecting: number;
+    /** Of them, those whose last dial failed. */
+    refused: number;
+    /** Why the last attempt of the network, or the last dial of a peer of it, failed; see `Code`. 0 where none did. */
+    code: number;
+}
+/** What the gateway knows of a topic. */
+export interface TopicStatus {
+    /** Others on the topic. */
+    known: number;
+    /** There may be more than `known`. */
+    more: boolean;
+    /** Circuits that this client has on the topic. */
+    connected: number;
+    networks: NetworkStatus[];
+}
+/** Events of a `Swarm`. They come in this order, each once a change. */
+export interface SwarmEvents {
+    /** The session was lost, and no other one took its place. */
+    disconnected: CustomEvent<{
+        error: SwarmError;
+    }>;
+    /** A wait begins; an attempt to connect follows it. */
+    reconnecting: CustomEvent<{
+        /** From 1 since the session was lost. */
+        attempt: number;
+        /** Milliseconds before it. */
+        delay: number;
+        /** Why the session, or the last attempt, failed. */
+        error: SwarmError;
+    }>;
+    /** There is a session again, and the topics are joined again. */
+    connected: CustomEvent<{
+        gateway: string;
+    }>;
+}
+/** Events of a `Topic`. */
+export interface TopicEvents {
+    /** `topic.status` has changed. */
+    status: CustomEvent<TopicStatus>;
+}
+/** Events of a `Peer`. */
+export interface PeerEvents {
+    /** The circuit has ended; `peer.closed` says how. */
+    close: Event;
+}
+/** An EventTarget that knows its events. */
+export interface Target<Events> extends EventTarget {
+    addEventListener<K extends keyof Events & string>(type: K, listener: ((event: Events[K]) => unknown) | EventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
+    addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
+    removeEventListener<K extends keyof Events & string>(type: K, listener: ((event: Events[K]) => unknown) | EventListenerObject | null, options?: boolean | EventListenerOptions): void;
+    removeEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | EventListenerOptions): void;
+}
+/** What a swarm is doing (docs/PROTOCOL.md, Coming back). */
+export type State = 'connecting' | 'connected' | 'waiting' | 'closed';
+/** A client of one or several gateways, made by `connect`. It stays connected, and joins its topics again, until it is closed. */
+export interface Swarm extends Target<SwarmEvents> {
+    /** What it is doing. */
+    readonly state: State;
+    /** Address of the gateway that it is connected to, or was last. */
+    readonly gateway: string;
+    /** Resolves after `close`; rejects with a SwarmError where trying again cannot help, such as one with `Code.UNAUTHORIZED`. */
+    readonly closed: Promise<void>;
+    /**
+     * Joins a topic: 32 bytes, 64 hexadecimal digits, or a name. It resolves when a gateway has taken it, and waits for one where there is
+     * none. It rejects with a SwarmError where the gateway refuses or the swarm is closed, with the signal's reason, and with a TypeError or
+     * a RangeError. A topic that is joined already is returned again, with its options changed.
+     */
+    join(topic: string | Uint8Array, options: JoinOptions & {
+        offerOnly: true;
+    }): Promise<Topic<Offer>>;
+    join(topic: string | Uint8Array, options?: JoinOptions & {
+        offerOnly?: false;
+    }): Promise<Topic>;
+    join(topic: string | Uint8Array, options?: JoinOptions): Promise<Topic<Peer | Offer>>;
+    /** Ends everything at once; what peers were not sent yet is lost. It may be called more than once. */
+    close(): void;
+}
+/**
+ * A topic that is joined. Iterating it yields its peers as they come, each once; several iterations share them. It ends after `leave` and
+ * after the swarm was closed, and throws a SwarmError where the gateway took the topic away or the swarm failed.
+ */
+export interface Topic<T extends Peer | Offer = Peer> extends Target<TopicEvents>, AsyncIterable<T> {
+    /** The 32 bytes. */
+    readonly key: Uint8Array;
+    /** The 32 bytes as 64 hexadecimal digits. */
+    readonly hex: string;
+    /** What the gateway said last, undefined before it has said anything. */
+    readonly status: TopicStatus | undefined;
+    /** Resolves after `leave` and after the swarm was closed, rejects with a SwarmError where the iteration throws it. */
+    readonly closed: Promise<void>;
+    /**
+     * Leaves the topic: peers that were not taken yet are reset, those that were stay. It resolves when the gateway has said so, and may be
+     * called more than once.
+     */
+    leave(): Promise<void>;
+}
+/** Who is at the other end of a circuit, or would be. */
+export interface PeerInfo {
+    /** Names the peer on its network: hexadecimal digits. */
+    readonly id: string;
+    /** How the gateway reaches it: `dht`, `lan`, `static`, or `client` for another client of the same gateway. */
+    readonly network: string;
+    /** Where it is, for people. Empty unless the gateway tells. */
+    readonly address: string;
+    /** This end is the initiator; the peer was told that it is not. */
+    readonly initiator: boolean;
+    /** Where it was met: 64 hexadecimal digits. */
+    readonly topic: string;
+}
+/** A circuit with a peer. Iterating it yields what it sends, and ends at its end; to stop iterating does not end the circuit. */
+export interface Peer extends PeerInfo, Target<PeerEvents>, AsyncIterable<Uint8Array> {
+    /**
+     * What the peer sends: a byte stream, which is read fastest with a BYOB reader. A peer whose bytes are not read is held up alone. To
+     * cancel it ends the circuit both ways, with the code of a SwarmError or the number that is the reason.
+     */
+    readonly readable: ReadableStream<Uint8Array>;
+    /** What it is sent. To close it tells the peer that no more comes; to abort it ends the circuit both ways, as cancelling does. */
+    readonly writable: WritableStream<Uint8Array | ArrayBuffer | ArrayBufferView>;
+    /** Resolves when both directions have ended, rejects with a SwarmError where the circuit was reset or lost. */
+    readonly closed: Promise<void>;
+    /**
+     * Ends the circuit: what was written reaches the peer, followed by the end; what it still sends is thrown away, until it ends too or 30 s
+     * have passed. It does not wait, and may be called more than once.
+     */
+    close(): void;
+    /**
+     * Ends the circuit at once, both ways. The peer is told the code where its network can carry one; numbers from `Code.APPLICATION` on are
+     * the programs' own. It may be called more than once, and after `close`; the first code counts.
+     */
+    abort(code?: number): void;
+}
+/** A peer that waits for the page to decide, for 10 s. */
+export interface Offer extends PeerInfo {
+    /** Takes it. It rejects with a SwarmError where the offer holds no longer. A second call returns the same peer. */
+    accept(): Promise<Peer>;
+    /** Refuses it, with `Code.DECLINED` unless another code is given. The peer is not offered again until one side joins anew. */
+    decline(code?: number): void;
+}

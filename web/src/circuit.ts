@@ -1,0 +1,309 @@
+import type { Offer, Peer } from './api.js'
+import { Code } from './codes.js'
+import type { Account } from './credit.js'
+import { deferred, ignore } from './deferred.js'
+import { SwarmError, codeOf, isCode } from './errors.js'
+import type { Num } from './fields.js'
+import { Flag } from './frames.js'
+import type { Of, Peer as PeerFrame, Reader } from './frames.js'
+import { hex } from './hex.js'
+import type { Session } from './session.js'
+import { carries, reset } from './streams.js'
+import type { JoinedTopic } from './topic.js'
+
+const LINGER = 30_000 // ms that a circuit which was closed waits for its peer's end
+const NEWS = 1000 // ms that the reason of an end may come after it, on another stream
+const CHUNK = 65536 // bytes read at once where the page brings no buffer
+
+/** A circuit: a stream of a session, its credit, and what the page sees of it. */
+export class Circuit extends EventTarget implements Peer {
+  readonly id: string
+  readonly network: string
+  readonly address: string
+  readonly initiator: boolean
+  readonly topic: string
+  readonly readable: ReadableStream<Uint8Array>
+  readonly writable: WritableStream<Uint8Array | ArrayBuffer | ArrayBufferView>
+
+  /** Its id in the session. */
+  readonly number: Num
+  /** Its credit. */
+  readonly account: Account
+  /** How it ended, undefined before that and after a regular end. */
+  error: SwarmError | undefined
+
+  readonly #session: Session
+  readonly #joined: JoinedTopic
+  readonly #closed = deferred()
+  #reader: Reader | undefined
+  #writer: WritableStreamDefaultWriter<unknown> | undefined
+  #source!: ReadableByteStreamController
+  #sink!: WritableStreamDefaultController
+
+  #reading: 'byob' | 'default' | undefined // a pull is under way
+  #spare = new ArrayBuffer(0) // a buffer that nobody has
+  #unwritten = 0 // chunks that the page has written and the stream has not taken
+  #closing = false // by the page
+  #settled = false // the page was told of the end
+  #released = false // the session has its place again
+  #eof = false // all was read
+  #fin = false // all was written
+  #finishing = false // the end is being written
+  #cancelTimer = () => {}
+
+  /** Makes a circuit that has a place in `session` and no stream yet. */
+  constructor (session: Session, joined: JoinedTopic, m: Of<typeof PeerFrame>, account: Account) {
+    super()
+    this.#session = session
+    this.#joined = joined
+    this.account = account
+    this.number = m.circuit
+    this.id = hex(m.id)
+    this.network = m.network
+    this.address = m.address
+    this.topic = joined.hex
+    this.initiator = (BigInt(m.flags) & Flag.INITIATOR) !== 0n
+    this.readable = new ReadableStream({
+      type: 'bytes',
+      start: c => { this.#source = c },
+      pull: () => this.#pull(),
+      cancel: reason => this.abort(codeOf(reason))
+    })
+    this.writable = new WritableStream({
+      start: c => {
+        this.#sink = c
+        // Unlike abort(), it does not wait for a write that is under way.
+        c.signal.addEventListener('abort', () => this.abort(codeOf(c.signal.reason)))
+      },
+      write: chunk => this.#write(chunk),
+      close: () => this.#finish()
+    }, {
+      highWaterMark: 1,
+      size: () => {
+        this.#unwritten++ // each write asks once
+        return 1
+      }
+    })
+  }
+
+  get closed (): Promise<void> { return this.#closed.promise }
+
+  /** Gives the circuit its stream, whose first frame is gone. */
+  attach (reader: Reader, writer: WritableStreamDefaultWriter<unknown>): void {
+    this.#reader = reader
+    this.#writer = writer
+    reader.closed.catch(e => this.#failed(e))
+    writer.closed.catch(e => this.#failed(e))
+  }
+
+  /** Whether it has a stream. */
+  get attached (): boolean { return this.#reader !== undefined }
+
+  close (): void {
+    if (this.#settled || this.#closing) return
+    this.#closing = true
+    this.#cancelTimer = this.#session.clock.after(LINGER, () => this.end(new SwarmError(Code.NONE, 'closed')))
+    const closed = new SwarmError(Code.NONE, 'the circuit was closed here')
+    if (!this.#eof) {
+      // A BYOB read that is under way can only fail: its buffer is with the stream.
+      if (this.#reading === 'byob') this.#source.error(closed)
+      else this.#source.close()
+      void this.#drain()
+    }
+    if (this.#unwritten === 0) this.#finishWriting(closed)
+  }
+
+  abort (code: number = Code.NONE): void {
+    if (!isCode(code)) throw new RangeError('a code is a number of 32 bits')
+    if (this.#settled) return
+    this.#settle(new SwarmError(code, 'the circuit was aborted here'))
+    if (this.attached && carries(code)) return this.#end(code)
+    // The gateway is told the code on the control stream; of a circuit that is open it may take it from there.
+    this.#session.decline(this.number, code)
+    if (this.attached) this.#cancelTimer = this.#session.clock.after(NEWS, () => this.#end(Code.NONE))
+    else this.#end(code)
+  }
+
+  /** Returns the circuit with its stream, which is opened where it was offered. */
+  async accept (): Promise<Circuit> {
+    if (!this.attached && !this.error) await this.#session.accept(this)
+    if (this.error) throw this.error
+    return this
+  }
+
+  [Symbol.asyncIterator] (): AsyncGenerator<Uint8Array, void> { return chunks(this.readable) }
+
+  /** Ends it at once, both ways. The error is the page's, its code the gateway's. */
+  end (error: SwarmError): void {
+    this.#settle(error)
+    this.#end(error.code)
+  }
+
+  /** Ends the stream and gives back the place. */
+  #end (code: number): void {
+    if (this.#released) return
+    if (this.#reader && this.#writer) reset(this.#reader, this.#writer, carries(code) ? code : Code.NONE)
+    this.#release()
+  }
+
+  #release (): void {
+    this.#released = true
+    this.#cancelTimer()
+    this.#session.remove(this)
+  }
+
+  /** Tells the page how it ended; undefined is a regular end. */
+  #settle (error: SwarmError | undefined): void {
+    if (this.#settled) return
+    this.#settled = true
+    this.#cancelTimer()
+    this.error = error
+    if (error) {
+      this.#source.error(error)
+      this.#sink.error(error)
+    }
+    if (error && (error.code !== Code.NONE || error.remote)) this.#closed.reject(error)
+    else this.#closed.resolve()
+    this.#joined.drop(this)
+    this.dispatchEvent(new Event('close'))
+  }
+
+  /** A direction has ended; after both the circuit has. */
+  #half (): void {
+    if (!this.#eof || !this.#fin || this.#settled) return
+    this.#settle(undefined)
+    this.#release()
+  }
+
+  /**
+   * The stream failed. What it says is not always the reason: a lost session is told by the session, Chromium's writer may fail before
+   * its reader knows the code, and a code that the browser cannot carry comes by WITHDRAW.
+   */
+  #failed (e: unknown): void {
+    if (this.#settled) return this.#end(Code.NONE)
+    const code = (e as Partial<WebTransportError> | null)?.streamErrorCode
+    if (isCode(code) && code !== Code.NONE) return this.end(new SwarmError(code, 'the circuit was reset', { remote: true }))
+    this.#cancelTimer()
+    this.#cancelTimer = this.#session.clock.after(NEWS, () => {
+      this.end(new SwarmError(Code.PEER_RESET, 'the circuit was reset', { remote: true, cause: e }))
+    })
+  }
+
+  /** Reads into `view` and counts it as read. */
+  async #read (view: Uint8Array<ArrayBuffer>) {
+    const { value, done } = await this.#reader!.read(view)
+    if (value?.byteLength && !this.#released) this.#session.consumed(this, value.byteLength)
+    if (done && !this.#settled) {
+      this.#eof = true
+      this.#session.settle(this)
+    }
+    return { value, done }
+  }
+
+  async #pull (): Promise<void> {
+    const request = this.#source.byobRequest
+    const { buffer, byteOffset, byteLength } = request?.view ?? { buffer: this.#spare, byteOffset: 0, byteLength: CHUNK }
+    this.#reading = request ? 'byob' : 'default'
+    try {
+      const view = new Uint8Array(buffer.byteLength > 0 ? buffer : new ArrayBuffer(CHUNK), byteOffset, byteLength)
+      const { value, done } = await this.#read(view)
+      if (this.#closing || this.#settled || !value) return
+      if (done) this.#source.close()
+      if (request) request.respondWithNewView(value)
+      else if (!done) this.#source.enqueue(this.#own(value))
+      if (done) this.#half()
+    } catch (e) {
+      this.#failed(e)
+    } finally {
+      this.#reading = undefined
+    }
+  }
+
+  /** Returns what was read, as the page's own: much of it with its buffer, a little as a copy. */
+  #own (value: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+    const copy = value.length < CHUNK / 8
+    this.#spare = copy ? value.buffer : new ArrayBuffer(0)
+    return copy ? value.slice() : value
+  }
+
+  /** Throws away what comes until the end. */
+  async #drain (): Promise<void> {
+    try {
+      let buffer = new ArrayBuffer(CHUNK)
+      while (!this.#eof && !this.#settled) {
+        const { value } = await this.#read(new Uint8Array(buffer))
+        if (!value) break
+        buffer = value.buffer
+      }
+      this.#half()
+    } catch (e) {
+      this.#failed(e)
+    }
+  }
+
+  async #write (chunk: unknown): Promise<void> {
+    try {
+      await this.#writer!.write(chunk)
+    } catch (e) {
+      if (e instanceof TypeError) this.end(new SwarmError(Code.INTERNAL, 'what was written is no bytes', { cause: e }))
+      else this.#failed(e)
+      return this.closed // an error that says why
+    }
+    this.#unwritten--
+    if (this.#closing && this.#unwritten === 0) this.#finishWriting(new SwarmError(Code.NONE, 'the circuit was closed here'))
+  }
+
+  /** Ends what is written after `close`. */
+  #finishWriting (closed: SwarmError): void {
+    this.#sink.error(closed)
+    ignore(this.#finish())
+  }
+
+  /** Writes the end. */
+  async #finish (): Promise<void> {
+    if (this.#finishing) return
+    this.#finishing = true
+    try {
+      await this.#writer!.close()
+    } catch (e) {
+      this.#failed(e)
+      return this.closed
+    }
+    this.#fin = true
+    this.#half()
+  }
+}
+
+/** Yields what a stream has, and gives the stream back. */
+async function * chunks (readable: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+  const reader = readable.getReader()
+  try {
+    for (;;) {
+      const { value, done } = await reader.read()
+      if (done) return
+      yield value
+    }
+  } finally {
+    reader.releaseLock()
+  }
+}
+
+/** An offer of a circuit. */
+export class CircuitOffer implements Offer {
+  readonly #circuit: Circuit
+  #peer: Promise<Peer> | undefined
+
+  constructor (circuit: Circuit) { this.#circuit = circuit }
+
+  get id (): string { return this.#circuit.id }
+  get network (): string { return this.#circuit.network }
+  get address (): string { return this.#circuit.address }
+  get initiator (): boolean { return this.#circuit.initiator }
+  get topic (): string { return this.#circuit.topic }
+
+  accept (): Promise<Peer> { return this.#peer ??= this.#circuit.accept() }
+
+  decline (code: number = Code.DECLINED): void {
+    if (!this.#peer) this.#circuit.abort(code)
+  }
+}

@@ -1,0 +1,136 @@
+import { Code } from './codes.js'
+import { SwarmError } from './errors.js'
+import { Fields, bytes, circuit, code, fixed, list, more, number, putVarint, struct, text, varintSize } from './fields.js'
+import type { Num, Schema, Values } from './fields.js'
+
+/** The version of the protocol that this module speaks. */
+export const VERSION = 1
+
+/** Most bytes of a payload. */
+export const MAX_PAYLOAD = 16384
+
+/** Most bytes of a token. */
+export const MAX_TOKEN = 8192
+
+/** A frame: its type, and how its payload is written and read. */
+export interface Message<T> {
+  readonly type: number
+  /** Returns the whole frame. */
+  encode: (m: T) => Uint8Array<ArrayBuffer>
+  /** Reads a payload, and throws a SwarmError where it is malformed. */
+  parse: (payload: Uint8Array) => T
+}
+
+/** What a message looks like as an object. */
+export type Of<M> = M extends Message<infer T> ? T : never
+
+/** Returns the message with these fields. */
+export function message<S extends Schema> (type: number, name: string, schema: S): Message<Values<S>> {
+  const fields = struct(schema)
+  return {
+    type,
+    encode (m) {
+      const payload: number[] = []
+      fields.put(payload, m)
+      const head: number[] = []
+      putVarint(head, type)
+      putVarint(head, payload.length)
+      return Uint8Array.from(head.concat(payload))
+    },
+    parse: payload => fields.get(new Fields(name, payload), name)
+  }
+}
+
+const topic = fixed(32)
+const reason = text(1024)
+const agent = text(256)
+
+/** First on the control stream: who the client is. */
+export const Hello = message(0x01, 'HELLO', {
+  version: number, flags: number, credit: number, secret: fixed(16), token: bytes(MAX_TOKEN), agent
+})
+/** First on the control stream: the answer to HELLO. */
+export const Welcome = message(0x02, 'WELCOME', {
+  version: number, session: fixed(16), maxTopics: number, maxCircuits: number, hashes: list(8, 32, fixed(32)), agent
+})
+/** Asks for the peers of a topic, or changes what was asked. */
+export const Join = message(0x03, 'JOIN', { topic, flags: number, maxPeers: number })
+/** The topic is joined. */
+export const Joined = message(0x04, 'JOINED', { topic })
+/** Ends a join. */
+export const Leave = message(0x05, 'LEAVE', { topic })
+/** A join has ended, was refused or taken away. */
+export const Left = message(0x06, 'LEFT', { topic, code, reason })
+/** What the gateway knows of a topic. */
+export const Status = message(0x07, 'STATUS', {
+  topic,
+  more,
+  known: number,
+  connected: number,
+  networks: list(16, 6, struct({ name: text(64), state: number, found: number, connecting: number, refused: number, lastCode: code }))
+})
+/** First on a stream that the gateway opens, or the offer of a circuit on the control stream. */
+export const Peer = message(0x08, 'PEER', { circuit, topic, flags: number, network: text(64), id: bytes(128), address: text(512) })
+/** First on a stream that takes an offer. */
+export const Accept = message(0x09, 'ACCEPT', { circuit })
+/** An offer is not wanted. */
+export const Decline = message(0x0a, 'DECLINE', { circuit, code })
+/** An offer no longer holds. */
+export const Withdraw = message(0x0b, 'WITHDRAW', { circuit, code })
+/** How many bytes the gateway may have sent on a circuit in all. */
+export const Credit = message(0x0c, 'CREDIT', { circuit, offset: number })
+/** The gateway gives this session nothing new. */
+export const Goaway = message(0x0d, 'GOAWAY', { code, retryAfter: code, reason })
+/** Asks for a sign of life. */
+export const Ping = message(0x0e, 'PING', { data: fixed(8) })
+/** Answers PING. */
+export const Pong = message(0x0f, 'PONG', { data: fixed(8) })
+
+/** The bits of flags. */
+export const Flag = { ANNOUNCE: 1, LOOK_UP: 2, OFFER_ONLY: 4, INITIATOR: 1n } as const
+
+/** A frame of any type, known or not. */
+export interface Frame {
+  type: Num
+  payload: Uint8Array
+}
+
+/** How a stream ended: between two frames, or within one. */
+export type End = 'EOF' | 'TRUNCATED'
+
+/** The reader of a stream's bytes. */
+export type Reader = ReadableStreamBYOBReader
+
+/**
+ * Reads the next frame and not a byte beyond it: what follows still belongs to the caller. It rejects with a SwarmError where the
+ * payload is too long, before memory is taken for it, and with the stream's error.
+ */
+export async function readFrame (reader: Reader): Promise<Frame | End> {
+  let head: Uint8Array<ArrayBuffer> = new Uint8Array(16)
+  let got = 0
+  for (let need = 2; got < need;) { // a type and a length have a byte each, or more
+    const part = await fill(reader, head, got, need)
+    if (part.at < need) return part.at > 0 ? 'TRUNCATED' : 'EOF'
+    head = part.bytes
+    got = need
+    const size = varintSize(head[0]!)
+    need = size < got ? size + varintSize(head[size]!) : size + 1
+  }
+  const f = new Fields('frame', head)
+  const type = f.varint('type')
+  const length = f.varint('length')
+  if (length > MAX_PAYLOAD) throw new SwarmError(Code.TOO_LARGE, `frame 0x${type.toString(16)}: payload of ${length} bytes`)
+  const { bytes, at } = await fill(reader, new Uint8Array(Number(length)), 0, Number(length))
+  return at < length ? 'TRUNCATED' : { type, payload: bytes }
+}
+
+/** Reads bytes `at` to `end` of `bytes`, or up to the end of the stream, and returns how far it got. */
+async function fill (reader: Reader, bytes: Uint8Array<ArrayBuffer>, at: number, end: number) {
+  while (at < end) {
+    const { value, done } = await reader.read(bytes.subarray(at, end))
+    if (value != null) bytes = new Uint8Array(value.buffer)
+    if (done) break
+    at += value.byteLength
+  }
+  return { bytes, at }
+}

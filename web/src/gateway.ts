@@ -1,0 +1,102 @@
+import type { ConnectOptions, GatewayAddress } from './api.js'
+import { Code } from './codes.js'
+import { SwarmError } from './errors.js'
+import { MAX_TOKEN } from './frames.js'
+import { unhex32 } from './hex.js'
+
+/** Where WebTransport is, and how its certificate is trusted. */
+export interface Route {
+  url: string
+  /** Hashes of which the certificate has to have one. Empty with a certificate of an authority. */
+  hashes: Uint8Array<ArrayBuffer>[]
+}
+
+/** A gateway, and what was learned about it. */
+export class Gateway {
+  /** The origin that it was given by. */
+  readonly origin: string
+  /** What HELLO tells it. */
+  readonly token: Uint8Array
+  #route: Route | undefined
+  #stale = false // the route failed since it was learned, and can be learned again
+  readonly #given: boolean // the route was, by hand
+
+  /** Throws a TypeError where the address is none that can be trusted. */
+  constructor (address: GatewayAddress, common: ConnectOptions = {}) {
+    const { url, hashes = common.hashes, token = common.token ?? '' } =
+      typeof address === 'string' || address instanceof URL ? { url: address } : address
+    const { origin, protocol, hostname, pathname } = new URL(url)
+    this.#given = hashes !== undefined
+    if (protocol !== 'https:' && (protocol !== 'http:' || this.#given || !isLoopback(hostname))) {
+      throw new TypeError(`${String(url)}: want https, or http on loopback and no hashes`)
+    }
+    this.origin = origin
+    this.token = typeof token === 'string' ? new TextEncoder().encode(token) : Uint8Array.from(token)
+    if (this.token.length > MAX_TOKEN) throw new RangeError(`the token has more than ${MAX_TOKEN} bytes`)
+    if (hashes) this.#route = { url: origin + (pathname === '/' ? '/swarm' : pathname), hashes: hashes.map(hash) }
+  }
+
+  /** Says where to connect: as it was told last, or, where that failed, by reading the info document. It rejects with a SwarmError. */
+  async resolve (get: typeof fetch, signal: AbortSignal): Promise<Route> {
+    if (this.#route && !this.#stale) return this.#route
+    try {
+      this.#route = await readInfo(`${this.origin}/.well-known/swarmgate`, get, signal)
+      this.#stale = false
+    } catch (e) {
+      if (!this.#route) throw e
+    }
+    return this.#route
+  }
+
+  /** Notes that connecting failed. */
+  failed (): void { this.#stale = !this.#given }
+
+  /** Notes the hashes that WELCOME told. They matter to a pinned certificate only. */
+  renew (hashes: Uint8Array[]): void {
+    if (this.#route?.hashes.length && hashes.length > 0) this.#route = { url: this.#route.url, hashes: hashes.map(h => Uint8Array.from(h)) }
+  }
+}
+
+/** Returns the gateways that were asked for. */
+export function gatewaysOf (target: GatewayAddress | readonly GatewayAddress[] | ConnectOptions): Gateway[] {
+  const options: ConnectOptions = typeof target === 'string' || target instanceof URL
+    ? { url: target }
+    : Array.isArray(target) ? { gateways: target } : target as ConnectOptions
+  const { url, gateways = url === undefined ? [] : [url] } = options
+  if (gateways.length === 0 || (url !== undefined && options.gateways)) throw new TypeError('want either url or gateways')
+  return gateways.map(address => new Gateway(address, options))
+}
+
+/** 127.0.0.0/8, ::1 and localhost, as URL spells them. */
+function isLoopback (hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
+}
+
+function hash (h: string | Uint8Array): Uint8Array<ArrayBuffer> {
+  const bytes = typeof h === 'string' ? unhex32(h) : Uint8Array.from(h)
+  if (bytes?.length !== 32) throw new TypeError('a certificate hash is 32 bytes or 64 hexadecimal digits')
+  return bytes
+}
+
+async function readInfo (url: string, get: typeof fetch, signal: AbortSignal): Promise<Route> {
+  let info: { webtransport: string, certificate: { kind: string, hashes?: string[] } }
+  try {
+    const options: RequestInit = { signal, cache: 'no-store', credentials: 'omit', redirect: 'error' }
+    let response: Response
+    try {
+      response = await get(url, options)
+    } catch (e) {
+      // A page is not told why. Where somebody answers a request whose answer it must not read, it is because of its origin.
+      await get(url, { ...options, mode: 'no-cors', redirect: 'follow' })
+      response = await get(url, options).catch(() => {
+        throw new SwarmError(Code.FORBIDDEN, `${url} is not for pages of this origin`, { remote: true, cause: e })
+      })
+    }
+    if (!response.ok) throw new Error(`HTTP status ${response.status}`)
+    info = await response.json()
+    if (new URL(info.webtransport).protocol !== 'https:') throw new Error('its URL is not https')
+    return { url: info.webtransport, hashes: info.certificate.kind === 'pinned' ? info.certificate.hashes!.map(hash) : [] }
+  } catch (cause) {
+    throw cause instanceof SwarmError ? cause : new SwarmError(Code.PEER_UNREACHABLE, `${url}: ${String(cause)}`, { cause })
+  }
+}

@@ -1,0 +1,13 @@
+/**
+ * Join peer-to-peer swarms from a web page, through a swarmgate gateway: one WHATWG stream for every peer.
+ *
+ * @packageDocumentation
+ */
+export { Code } from './codes.js'
+export { connect } from './connect.js'
+export { SwarmError } from './errors.js'
+export { topicFromName } from './key.js'
+export type {
+  ConnectOptions, GatewayAddress, JoinOptions, NetworkStatus, Offer, Peer, PeerEvents, PeerInfo, State, Swarm, SwarmEvents, Target, Topic,
+  TopicEvents, TopicStatus
+} from './api.js'

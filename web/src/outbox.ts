@@ -1,0 +1,51 @@
+import { Credit, Pong } from './frames.js'
+import type { Of } from './frames.js'
+import type { Circuit } from './circuit.js'
+
+/** Bytes of frames that may wait until the gateway reads them. CREDIT and PONG do not count. */
+const MAX_BYTES = 64 << 10
+
+/**
+ * What the control stream has still to say. Of CREDIT it keeps the newest offset of each circuit, of PONG the newest, of the rest
+ * everything in order. It does no I/O.
+ */
+export class Outbox {
+  #frames: Uint8Array[] = []
+  #size = 0
+  #pong: Of<typeof Pong> | undefined
+  #credits = new Set<Circuit>()
+
+  /** Adds a frame, and reports false where too much waits already. */
+  push (frame: Uint8Array): boolean {
+    if (this.#size > MAX_BYTES) return false
+    this.#frames.push(frame)
+    this.#size += frame.length
+    return true
+  }
+
+  /** Adds the answer to a PING. */
+  pong (data: Uint8Array): void { this.#pong = { data } }
+
+  /** Notes that the account of a circuit has a new offset. */
+  credit (circuit: Circuit): void { this.#credits.add(circuit) }
+
+  /** Returns the bytes of all frames, and is empty then. */
+  take (): Uint8Array<ArrayBuffer> {
+    const all = this.#frames
+    if (this.#pong) all.push(Pong.encode(this.#pong))
+    for (const { account, number } of this.#credits) {
+      if (account.open) all.push(Credit.encode({ circuit: number, offset: account.granted }))
+    }
+    this.#frames = []
+    this.#size = 0
+    this.#pong = undefined
+    this.#credits.clear()
+    const bytes = new Uint8Array(all.reduce((n, f) => n + f.length, 0))
+    let at = 0
+    for (const f of all) {
+      bytes.set(f, at)
+      at += f.length
+    }
+    return bytes
+  }
+}

@@ -1,0 +1,378 @@
+import { Circuit } from './circuit.js'
+import type { Clock } from './clock.js'
+import { Code } from './codes.js'
+import { Budget, RESERVE } from './credit.js'
+import type { Deferred } from './deferred.js'
+import { deferred, ignore } from './deferred.js'
+import { SwarmError } from './errors.js'
+import type { Num } from './fields.js'
+import {
+  Accept, Credit, Decline, Goaway, Hello, Join, Joined, Leave, Left, Peer, Ping, Pong, Status, VERSION, Welcome, Withdraw, readFrame
+} from './frames.js'
+import type { Frame, Of, Reader } from './frames.js'
+import type { Gateway } from './gateway.js'
+import { hex } from './hex.js'
+import { Liveness } from './liveness.js'
+import { Outbox } from './outbox.js'
+import type { Platform } from './platform.js'
+import { reset } from './streams.js'
+import type { JoinedTopic } from './topic.js'
+
+const LAST_WORD = 1000 // ms that the reason of a session's end may come after the end of its control stream
+
+// A PING is longer than it has to be: QUIC answers a packet of a connection that it does not know, as a gateway does that was
+// restarted, only where the packet is longer than that answer.
+const PING = Uint8Array.from({ length: 34 }, (_, i) => [Ping.type, 32][i] ?? 0)
+
+/** What a session tells its client. */
+export interface SessionHost {
+  welcomed: (s: Session) => void
+  /** It ended by itself, or the gateway ended it. Never told before `start` returns, nor after `close`. */
+  ended: (s: Session, error: SwarmError) => void
+  heard: (s: Session) => void
+  silent: (s: Session) => void
+  goaway: (s: Session, m: Of<typeof Goaway>) => void
+  /** The gateway refused a topic, or took it away. */
+  refused: (s: Session, topic: JoinedTopic, error: SwarmError) => void
+}
+
+/** What a session knows of a topic. */
+interface Membership {
+  key: Uint8Array
+  topic: JoinedTopic | undefined // JOIN was sent, and no LEAVE since
+  unanswered: number // JOINs that wait for JOINED or LEFT
+  held: boolean // JOINED came, and no LEFT since
+  gone: Deferred<void> // resolves when the gateway knows of it no more
+}
+
+/** One WebTransport session: its control stream, the topics that it has joined, its circuits and their credit. */
+export class Session {
+  readonly clock: Clock
+  readonly #platform: Platform
+  readonly #host: SessionHost
+  readonly #gateway: Gateway
+  readonly #abort = new AbortController() // of the info document
+  readonly #adopted = deferred()
+  readonly #memberships = new Map<string, Membership>()
+  readonly #circuits = new Map<Num, Circuit>()
+  readonly #budget = new Budget()
+  readonly #outbox = new Outbox()
+
+  #transport: WebTransport | undefined
+  #control: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>> | undefined
+  #flushing = false
+  #life: Liveness | undefined
+  #asked = 0 // when HELLO or PING was sent
+  #rtt = 0 // in ms, of the last answer
+  #greeted = false
+  #retired = false
+  #error: SwarmError | undefined // it has ended
+  #cancelWatch = () => {}
+  #cancelLastWord = () => {}
+
+  /** Prepares a session with a gateway; nothing happens before `start`. */
+  constructor (platform: Platform, host: SessionHost, gateway: Gateway, secret: Uint8Array, agent: string) {
+    this.clock = platform.clock
+    this.#platform = platform
+    this.#host = host
+    this.#gateway = gateway
+    this.#send(Hello.encode({ version: VERSION, flags: 0, credit: RESERVE, secret, token: gateway.token, agent }))
+  }
+
+  /** Connects, and says HELLO and what was joined before in one go. */
+  start (): void { void this.#run() }
+
+  /** Page and topics get its circuits from now on. */
+  adopt (): void { this.#adopted.resolve() }
+
+  /** Joins a topic, or tells its new options. */
+  join (topic: JoinedTopic): void {
+    let m = this.#memberships.get(topic.hex)
+    if (!m) {
+      m = { key: topic.key, topic, unanswered: 0, held: false, gone: deferred() }
+      this.#memberships.set(topic.hex, m)
+    }
+    m.topic = topic
+    m.unanswered++
+    this.#send(Join.encode(topic.frame))
+  }
+
+  /** Leaves a topic, and resolves when the gateway knows of it no more, or the session has ended. */
+  async leave (topic: JoinedTopic): Promise<void> {
+    const m = this.#memberships.get(topic.hex)
+    if (m?.topic === topic) this.#leave(m)
+    await m?.gone.promise
+  }
+
+  #leave (m: Membership): void {
+    m.topic = undefined
+    this.#send(Leave.encode({ topic: m.key }))
+  }
+
+  /** Lets it have no new circuits, and closes it when those it has have ended. */
+  retire (): void {
+    this.#retired = true
+    for (const m of this.#memberships.values()) if (m.topic) this.#leave(m)
+    this.#closeIfDrained()
+  }
+
+  /** Ends it without telling the host. */
+  close (error = new SwarmError(Code.NONE, 'closed')): void { this.#end(error) }
+
+  /** Takes back the credit of a circuit whose gateway has sent all. */
+  settle (c: Circuit): void { this.#budget.close(c.account) }
+
+  /** Takes back the place of a circuit. */
+  remove (c: Circuit): void {
+    this.settle(c)
+    this.#circuits.delete(c.number)
+    this.#closeIfDrained()
+  }
+
+  /** Counts bytes that the page has read, and grants credit for more. */
+  consumed (c: Circuit, n: number): void {
+    if (!c.account.count(n)) return this.#fail(new SwarmError(Code.PROTOCOL, `more than its credit on circuit ${c.number}`))
+    if (!this.#budget.grant(c.account, this.clock.now(), this.#rtt)) return
+    this.#outbox.credit(c)
+    this.#wake()
+  }
+
+  /** Sends DECLINE. */
+  decline (circuit: Num, code: number): void { this.#send(Decline.encode({ circuit, code })) }
+
+  /** Opens the stream of an offered circuit. Where that fails the circuit has ended. */
+  async accept (c: Circuit): Promise<void> {
+    try {
+      const stream = await this.#transport!.createBidirectionalStream()
+      if (c.error) return reset(stream.readable, stream.writable, Code.NONE) // nobody has seen it
+      const writer = stream.writable.getWriter()
+      ignore(writer.write(Accept.encode({ circuit: c.number })))
+      c.attach(stream.readable.getReader({ mode: 'byob' }), writer)
+    } catch {
+      c.abort(Code.BUSY)
+    }
+  }
+
+  async #run (): Promise<void> {
+    try {
+      const { url, hashes } = await this.#gateway.resolve(this.#platform.fetch, this.#abort.signal)
+      if (this.#error) return
+      const { WebTransport } = this.#platform
+      if (!WebTransport) throw new SwarmError(Code.INTERNAL, 'there is no WebTransport here: not in this browser, or no secure context')
+      const transport = this.#transport = new WebTransport(url, {
+        protocols: ['swarmgate'],
+        ...hashes.length > 0 && { serverCertificateHashes: hashes.map(value => ({ algorithm: 'sha-256', value })) }
+      })
+      ignore(transport.ready)
+      transport.closed.then(
+        ({ closeCode, reason }) => this.#fail(new SwarmError(closeCode ?? Code.NONE, reason, { remote: true })),
+        cause => this.#fail(this.#lost(cause))
+      )
+      const control = await transport.createBidirectionalStream()
+      this.#control = control.writable.getWriter()
+      this.#life = new Liveness(this.#asked = this.clock.now())
+      this.#watch()
+      this.#wake()
+      void this.#takeStreams(transport)
+      await this.#readControl(control.readable.getReader({ mode: 'byob' }))
+    } catch (e) {
+      this.#broken(e)
+    }
+  }
+
+  /** Returns the error of a session that nobody ended. */
+  #lost (cause: unknown): SwarmError {
+    return this.#control
+      ? new SwarmError(Code.PEER_GONE, 'the connection was lost', { cause })
+      : new SwarmError(Code.PEER_UNREACHABLE, `no answer from ${this.#gateway.origin}`, { cause })
+  }
+
+  /** A stream that is needed failed. Why is told by the end of the session, which comes on another stream. */
+  #broken (e: unknown): void {
+    if (e instanceof SwarmError || !this.#transport) return this.#fail(e instanceof SwarmError ? e : this.#lost(e))
+    this.#cancelLastWord()
+    this.#cancelLastWord = this.clock.after(LAST_WORD, () => this.#fail(this.#lost(e)))
+  }
+
+  /** Ends it by itself. */
+  #fail (error: SwarmError): void {
+    if (this.#error) return
+    this.#end(error)
+    this.#host.ended(this, error)
+  }
+
+  #end (error: SwarmError): void {
+    if (this.#error) return
+    this.#error = error
+    this.#abort.abort()
+    this.#cancelWatch()
+    this.#cancelLastWord()
+    if (!this.#greeted) this.#gateway.failed()
+    try {
+      this.#transport?.close(error.remote ? {} : { closeCode: error.code, reason: error.reason })
+    } catch {} // it has ended already
+    const end = error.code === Code.NONE && !error.remote ? error : new SwarmError(Code.PEER_GONE, 'the session was lost', { cause: error })
+    for (const c of [...this.#circuits.values()]) c.end(end)
+    for (const m of this.#memberships.values()) m.gone.resolve()
+  }
+
+  #closeIfDrained (): void {
+    if (this.#retired && this.#circuits.size === 0) this.#fail(new SwarmError(Code.NONE, 'moved to another session'))
+  }
+
+  #send (frame: Uint8Array): void {
+    if (!this.#outbox.push(frame)) return this.#fail(new SwarmError(Code.BUSY, 'the gateway does not read its control stream'))
+    this.#wake()
+  }
+
+  /** Writes what the outbox has, all that this turn of the event loop puts there in one go. */
+  #wake (): void {
+    if (!this.#control || this.#flushing) return
+    this.#flushing = true
+    void this.#flush(this.#control)
+  }
+
+  async #flush (control: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>): Promise<void> {
+    try {
+      await undefined
+      for (let b; (b = this.#outbox.take()).length > 0;) await control.write(b)
+      this.#flushing = false
+    } catch (e) {
+      this.#broken(e)
+    }
+  }
+
+  /** Asks the gateway for signs of life. */
+  #watch (): void {
+    this.#cancelWatch()
+    const now = this.clock.now()
+    const sign = this.#life!.check(now, this.#circuits.size > 0)
+    if (sign === 'lost') return this.#fail(new SwarmError(Code.IDLE, 'no sign of life from the gateway'))
+    this.#cancelWatch = this.clock.after(this.#life!.deadline - now, () => this.#watch())
+    if (sign === 'silent') this.#host.silent(this)
+    if (sign !== 'quiet') return
+    this.#asked = now
+    this.#send(PING)
+  }
+
+  async #readControl (reader: Reader): Promise<void> {
+    while (!this.#error) {
+      const frame = await readFrame(reader)
+      if (typeof frame === 'string') throw new Error('the gateway ended the control stream')
+      if (this.#error) return
+      this.#life!.hear(this.clock.now())
+      this.#host.heard(this)
+      this.#handle(frame)
+    }
+  }
+
+  #handle ({ type, payload }: Frame): void {
+    if (!this.#greeted && type !== Welcome.type && type <= Pong.type) throw new SwarmError(Code.PROTOCOL, 'WELCOME is not the first frame')
+    switch (type) {
+      case Welcome.type: return this.#greet(Welcome.parse(payload))
+      case Joined.type: return this.#onJoined(Joined.parse(payload))
+      case Left.type: return this.#onLeft(Left.parse(payload))
+      case Status.type: return this.#onStatus(Status.parse(payload))
+      case Peer.type: return this.#admit(Peer.parse(payload))
+      case Withdraw.type: return this.#onWithdraw(Withdraw.parse(payload))
+      case Goaway.type: return this.#host.goaway(this, Goaway.parse(payload))
+      case Ping.type:
+        this.#outbox.pong(Ping.parse(payload).data)
+        return this.#wake()
+      case Pong.type:
+        Pong.parse(payload)
+        this.#rtt = this.clock.now() - this.#asked
+        return
+      case Hello.type: case Join.type: case Leave.type: case Accept.type: case Decline.type: case Credit.type:
+        throw new SwarmError(Code.PROTOCOL, `frame 0x${type.toString(16)} comes from clients only`)
+    } // others are of a later version
+  }
+
+  #greet (m: Of<typeof Welcome>): void {
+    if (this.#greeted) throw new SwarmError(Code.PROTOCOL, 'a second WELCOME')
+    if (m.version !== VERSION) throw new SwarmError(Code.VERSION, `the gateway chose version ${m.version}`)
+    this.#greeted = true
+    this.#rtt = this.clock.now() - this.#asked
+    this.#gateway.renew(m.hashes)
+    this.#host.welcomed(this)
+  }
+
+  #onJoined (m: Of<typeof Joined>): void {
+    const of = this.#memberships.get(hex(m.topic))
+    if (!of) return
+    of.held = true
+    of.unanswered = Math.max(0, of.unanswered - 1)
+    of.topic?.taken()
+  }
+
+  /** LEFT is the last word on a topic unless a JOIN is under way, which the gateway takes for a new one. */
+  #onLeft ({ topic, code, reason }: Of<typeof Left>): void {
+    const key = hex(topic)
+    const of = this.#memberships.get(key)
+    if (!of) return
+    if (!of.held) of.unanswered-- // it is the answer to a JOIN
+    of.held = false
+    of.gone.resolve()
+    of.gone = deferred()
+    if (of.unanswered > 0) return
+    this.#memberships.delete(key)
+    if (of.topic) this.#host.refused(this, of.topic, new SwarmError(code, reason, { remote: true }))
+  }
+
+  #onStatus (m: Of<typeof Status>): void { this.#memberships.get(hex(m.topic))?.topic?.update(m) }
+
+  #onWithdraw ({ circuit, code }: Of<typeof Withdraw>): void {
+    const reason = 'the offer was withdrawn'
+    this.#circuits.get(circuit)?.end(new SwarmError(code || Code.WITHDRAWN, reason, { remote: true }))
+  }
+
+  /** Takes the streams that the gateway opens. */
+  async #takeStreams (transport: WebTransport): Promise<void> {
+    try {
+      const streams: ReadableStreamDefaultReader<WebTransportBidirectionalStream> = transport.incomingBidirectionalStreams.getReader()
+      for (;;) {
+        const { value, done } = await streams.read()
+        if (done) return
+        void this.#takeStream(value)
+      }
+    } catch {} // the session is over, and says so itself
+  }
+
+  /** Makes a circuit of a stream that the gateway opened. One that ends before its first frame ends alone. */
+  async #takeStream ({ readable, writable }: WebTransportBidirectionalStream): Promise<void> {
+    let code: number = Code.NONE
+    try {
+      const reader = readable.getReader({ mode: 'byob' })
+      const frame = await readFrame(reader)
+      if (typeof frame !== 'string') {
+        if (frame.type === Peer.type) {
+          const m = Peer.parse(frame.payload)
+          await this.#adopted.promise // a stream may overtake WELCOME
+          return this.#admit(m, reader, writable)
+        }
+        code = Code.PROTOCOL
+      }
+      reset(reader, writable, code)
+    } catch (e) {
+      ignore(writable.abort())
+      if (e instanceof SwarmError) this.#fail(e)
+    }
+  }
+
+  /** Takes a circuit, which has a stream already or is an offer. */
+  #admit (m: Of<typeof Peer>, reader?: Reader, writable?: WritableStream): void {
+    const topic = this.#memberships.get(hex(m.topic))?.topic
+    if (this.#circuits.has(m.circuit)) return this.#fail(new SwarmError(Code.PROTOCOL, `circuit ${m.circuit} came twice`))
+    const account = topic && this.#budget.open(this.clock.now())
+    if (!account) {
+      const code = topic ? Code.CIRCUIT_LIMIT : Code.LEFT
+      return reader ? reset(reader, writable!, code) : this.decline(m.circuit, code)
+    }
+    const c = new Circuit(this, topic, m, account)
+    this.#circuits.set(m.circuit, c)
+    if (this.#circuits.size === 1) this.#watch()
+    if (reader) c.attach(reader, writable!.getWriter())
+    if (reader || topic.options.offerOnly) topic.push(c)
+    else c.accept().then(() => topic.push(c), () => {}) // it has ended, and nobody has seen it
+  }
+}

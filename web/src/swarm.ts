@@ -1,0 +1,195 @@
+import type { ConnectOptions, GatewayAddress, JoinOptions, Offer, Peer, State, Swarm, Topic } from './api.js'
+import { Code } from './codes.js'
+import { deferred } from './deferred.js'
+import { SwarmError } from './errors.js'
+import type { Gateway } from './gateway.js'
+import { gatewaysOf } from './gateway.js'
+import { hex } from './hex.js'
+import { topicFrom } from './key.js'
+import type { Platform } from './platform.js'
+import type { Hooks } from './reconnect.js'
+import { Reconnect, delay } from './reconnect.js'
+import type { SessionHost } from './session.js'
+import { Session } from './session.js'
+import { JoinedTopic } from './topic.js'
+
+/** Implements `connect`. */
+export async function open (
+  target: GatewayAddress | readonly GatewayAddress[] | ConnectOptions, signal: AbortSignal | undefined, platform: Platform
+): Promise<Swarm> {
+  signal?.throwIfAborted()
+  const { agent = 'swarmgate-web' } = target as ConnectOptions
+  const client = new Client(gatewaysOf(target), agent, platform)
+  onAbort(signal, client.closed, () => client.close())
+  try {
+    await client.start()
+  } catch (e) {
+    signal?.throwIfAborted()
+    throw e
+  }
+  return client
+}
+
+/** Calls `f` when a signal is aborted, until `end` is settled. */
+function onAbort (signal: AbortSignal | undefined, end: Promise<void>, f: () => void): void {
+  if (!signal) return
+  const done = () => signal.removeEventListener('abort', f)
+  signal.addEventListener('abort', f)
+  end.then(done, done)
+}
+
+/** The topics that a page wants, and the sessions that serve them. */
+class Client extends EventTarget implements Swarm {
+  readonly #gateways: Gateway[]
+  readonly #agent: string
+  readonly #platform: Platform
+  readonly #secret = crypto.getRandomValues(new Uint8Array(16))
+  readonly #machine: Reconnect<Session>
+  readonly #first = deferred()
+  readonly #closed = deferred()
+  readonly #topics = new Map<string, JoinedTopic>()
+  readonly #live = new Set<Session>() // the current one and those of an attempt: they join what is joined
+  readonly #retired = new Set<Session>()
+  readonly #cancelWakes: () => void
+  #gateway = ''
+  #end: SwarmError | undefined // it was closed
+
+  constructor (gateways: Gateway[], agent: string, platform: Platform) {
+    super()
+    this.#gateways = gateways
+    this.#agent = agent
+    this.#platform = platform
+    this.#machine = new Reconnect(gateways.length, this.#hooks(), platform.clock)
+    this.#cancelWakes = platform.wakes(() => this.#machine.nudge())
+  }
+
+  get state (): State { return this.#machine.state }
+
+  get gateway (): string { return this.#gateway }
+
+  get closed (): Promise<void> { return this.#closed.promise }
+
+  /** Makes the first attempt, and rejects where it fails. */
+  start (): Promise<void> {
+    this.#machine.start()
+    return this.#first.promise
+  }
+
+  join (topic: string | Uint8Array, options: JoinOptions & { offerOnly: true }): Promise<Topic<Offer>>
+  join (topic: string | Uint8Array, options?: JoinOptions & { offerOnly?: false }): Promise<Topic>
+  join (topic: string | Uint8Array, options?: JoinOptions): Promise<Topic<Peer | Offer>>
+  async join (topic: string | Uint8Array, options: JoinOptions = {}): Promise<Topic<any>> { // Peer or Offer, as the options say
+    const { maxPeers = 0, signal } = options
+    if (!Number.isSafeInteger(maxPeers) || maxPeers < 0) throw new RangeError('maxPeers is no count')
+    const key = await topicFrom(topic)
+    signal?.throwIfAborted()
+    if (this.#end) throw this.#end
+    const name = hex(key)
+    const t = this.#topics.get(name) ?? new JoinedTopic(key, t => this.#leave(t))
+    this.#topics.set(name, t)
+    t.options = options
+    for (const s of this.#live) s.join(t)
+    onAbort(signal, t.closed, () => void t.leave())
+    try {
+      await t.joined
+    } catch (e) {
+      signal?.throwIfAborted()
+      throw e
+    }
+    return t
+  }
+
+  close (): void { this.#finish() }
+
+  async #leave (topic: JoinedTopic): Promise<void> {
+    await Promise.all(this.#forget(topic))
+  }
+
+  /** Ends a topic here, and at gateways, which is what the promises wait for. */
+  #forget (topic: JoinedTopic, error?: SwarmError): Array<Promise<void>> {
+    if (this.#topics.get(topic.hex) === topic) this.#topics.delete(topic.hex)
+    topic.end(error)
+    return Array.from(this.#live, s => s.leave(topic))
+  }
+
+  #finish (error?: SwarmError): void {
+    if (this.#end) return
+    this.#end = error ?? new SwarmError(Code.NONE, 'the swarm was closed')
+    this.#cancelWakes()
+    this.#machine.close()
+    for (const s of [...this.#live, ...this.#retired]) s.close(this.#end)
+    for (const t of this.#topics.values()) t.end(error)
+    this.#topics.clear()
+    this.#live.clear()
+    this.#retired.clear()
+    this.#first.reject(this.#end)
+    if (error) this.#closed.reject(error)
+    else this.#closed.resolve()
+  }
+
+  #emit (type: string, detail: object): void { this.dispatchEvent(new CustomEvent(type, { detail })) }
+
+  /** What the state machine has us do. */
+  #hooks (): Hooks<Session> {
+    let connected = false // ever
+    return {
+      dial: gateway => {
+        const s = new Session(this.#platform, this.#host, this.#gateways[gateway]!, this.#secret, this.#agent)
+        for (const t of this.#topics.values()) s.join(t)
+        this.#live.add(s)
+        s.start()
+        return s
+      },
+      drop: s => {
+        this.#live.delete(s)
+        s.close()
+      },
+      adopt: (s, gateway) => {
+        this.#gateway = this.#gateways[gateway]!.origin
+        s.adopt()
+      },
+      retire: s => {
+        this.#live.delete(s)
+        this.#retired.add(s)
+        s.retire()
+      },
+      disconnected: error => this.#emit('disconnected', { error }),
+      reconnecting: wait => {
+        if (connected) this.#emit('reconnecting', wait)
+        else this.#finish(wait.error) // who has just opened the page is told at once
+      },
+      connected: () => {
+        this.#first.resolve()
+        if (connected) this.#emit('connected', { gateway: this.#gateway })
+        connected = true
+      },
+      closed: error => this.#finish(error)
+    }
+  }
+
+  /** What sessions tell us. */
+  readonly #host: SessionHost = {
+    welcomed: s => this.#machine.welcomed(s),
+    ended: (s, error) => {
+      this.#live.delete(s)
+      this.#retired.delete(s)
+      this.#machine.ended(s, error)
+    },
+    heard: s => this.#machine.heard(s),
+    silent: s => this.#machine.silent(s),
+    goaway: (s, m) => this.#machine.goaway(s, m.retryAfter),
+    refused: (s, topic, error) => {
+      switch (error.code) {
+        case Code.SHUTDOWN: return // the next session joins it again
+        case Code.BUSY: case Code.RATE_LIMITED:
+          topic.cancelTimer()
+          topic.cancelTimer = this.#platform.clock.after(delay(topic.refusals++, this.#platform.clock), () => {
+            if (this.#live.has(s)) s.join(topic)
+          })
+          return
+        default:
+          this.#forget(topic, error).forEach(p => p.catch(() => {}))
+      }
+    }
+  }
+}
