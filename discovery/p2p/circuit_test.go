@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/swarmgate/swarmgate/discovery"
 )
 
 const window = 255 << 10 // what a circuit takes that nobody reads; the frames before it take some more
@@ -181,5 +183,34 @@ func TestEndUnblocks(t *testing.T) {
 			tc.end(a)
 			wg.Wait()
 		})
+	}
+}
+
+// libp2p closes a TCP connection with a reset, which throws away what is still on its way.
+func TestCloseSendsAll(t *testing.T) {
+	const size = window
+	for range 10 {
+		hosts := swarmOf(t, gateway, native)
+		g, n := hosts[0], hosts[1]
+		accepted := make(chan discovery.Stream, 1)
+		gm := join(t, g, presence(true, true, endpoint(1)), nil)
+		join(t, n, discovery.Native(), func(s discovery.Stream) { accepted <- s })
+		c := dial(t, gm.await("the native peer", isPeer(n, nobody)), endpoint(1))
+		if err := c.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		s := <-accepted
+		if _, err := s.Read(make([]byte, 1)); err != io.EOF {
+			t.Fatal(err)
+		}
+		if _, err := s.Write(pattern(size)); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.CloseWrite(), s.Close(), n.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(c); err != nil || !slices.Equal(got, pattern(size)) {
+			t.Fatalf("read %d bytes, %v; want %d and the end", len(got), err, size)
+		}
 	}
 }

@@ -8,16 +8,21 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/libp2p/go-yamux/v5"
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
+
+// flushTime is how long Close waits for others to take what was written to them.
+const flushTime = 500 * time.Millisecond
 
 // Host is a libp2p host that is on topics. It is a [discovery.Network]; its methods may be called by several goroutines
 // at once.
@@ -164,7 +169,8 @@ func (h *Host) HostSeen(id string, addrs []netip.AddrPort) {
 	}
 }
 
-// Close ends all joins, all circuits and all connections, and waits for its goroutines. It may be called more than once.
+// Close ends all joins, all circuits and all connections, and waits for its goroutines. What was written to circuits that have
+// ended arrives first, unless that takes long. It may be called more than once.
 func (h *Host) Close() error { return h.closed() }
 
 func (h *Host) close() error {
@@ -182,9 +188,40 @@ func (h *Host) close() error {
 	if h.table != nil {
 		err = h.table.close()
 	}
+	flushed := h.flush()
 	err = errors.Join(err, h.libp2p.Close()) // resets all streams
+	<-flushed
 	h.serves.close()
 	return err
+}
+
+// flush gives what was written a moment to arrive. libp2p closes a TCP connection with a reset, which throws away what is still
+// on its way, so we say goodbye behind the last byte, and the others hang up when they read it. It returns after that or after
+// flushTime; its goroutines end once the connections are closed, which closes the channel.
+func (h *Host) flush() <-chan struct{} {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, c := range h.libp2p.Network().Conns() {
+		var s *yamux.Session
+		if c.As(&s) {
+			wg.Go(func() {
+				if s.GoAway() == nil {
+					<-s.CloseChan()
+				}
+			})
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	return done
 }
 
 // connect makes sure that there is a connection with the host of t.
