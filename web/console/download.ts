@@ -41,11 +41,10 @@ export class Download {
   }
 
   /** Bytes of it came. They wait here until the sink has taken what came before. */
-  push (b: Uint8Array): void {
+  push (part: Uint8Array<ArrayBuffer>): void {
     if (this.state !== 'moving') return
-    this.#received += b.length
+    this.#received += part.length
     if (this.#received > this.#granted) return this.refuse('more came than there was room for')
-    const part = b.slice()
     this.#then(async () => {
       await this.#sink!.write(part)
       this.written.add(part.length)

@@ -5,7 +5,7 @@ import { Input } from './input.js'
 import { isClient } from './kind.js'
 import { Meter } from './meter.js'
 
-const MAX_QUEUED = 1 << 20 // bytes for a peer that does not read, without those of files
+const MAX_QUEUED = 1 << 20 // bytes of messages for a console that does not read
 
 /**
  * What is at the other end: `unknown` until it has said something, `console` after the lines of FRAMING.md, and anything else is
@@ -39,7 +39,7 @@ export class Link {
   readonly #events: LinkEvents
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>
   readonly #input: Input
-  #queued = 0 // bytes that were written and not taken
+  #queued = 0 // bytes of messages that the circuit has not taken
 
   constructor (peer: Peer, events: LinkEvents) {
     this.peer = peer
@@ -71,22 +71,23 @@ export class Link {
 
   /** Sends a message to a console, unless too much waits for it already. It reports whether the circuit took it. */
   async say (m: Message): Promise<boolean> {
-    return this.#queued <= MAX_QUEUED && await this.write(encode(m))
+    if (this.#queued > MAX_QUEUED) return false
+    const b = encode(m)
+    this.#queued += b.length
+    const taken = await this.write(b)
+    this.#queued -= b.length
+    return taken
   }
 
   /** Writes all parts, with nothing between them, and reports whether the circuit took them. It resolves when there is room for more. */
   async write (...parts: Uint8Array[]): Promise<boolean> {
-    const n = parts.reduce((n, p) => n + p.length, 0)
-    this.#queued += n
     try {
       await Promise.all(parts.map(p => this.#writer.write(p)))
-      this.sent.add(n)
-      return true
     } catch {
       return false // peer.closed says why
-    } finally {
-      this.#queued -= n
     }
+    for (const p of parts) this.sent.add(p.length)
+    return true
   }
 
   /** Ends the circuit: what was written reaches the peer. */

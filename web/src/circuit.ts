@@ -102,7 +102,7 @@ export class Circuit extends EventTarget implements Peer {
   close (): void {
     if (this.#settled || this.#closing) return
     this.#closing = true
-    this.#cancelTimer = this.#session.clock.after(LINGER, () => this.end(new SwarmError(Code.NONE, 'closed')))
+    this.#cancelTimer = this.#session.clock.after(LINGER, () => this.abort())
     const closed = new SwarmError(Code.NONE, 'the circuit was closed here')
     if (!this.#eof) {
       // A BYOB read that is under way can only fail: its buffer is with the stream.
@@ -117,10 +117,11 @@ export class Circuit extends EventTarget implements Peer {
     if (!isCode(code)) throw new RangeError('a code is a number of 32 bits')
     if (this.#settled) return
     this.#settle(new SwarmError(code, 'the circuit was aborted here'))
-    if (this.attached && carries(code)) return this.#end(code)
-    // The gateway is told the code on the control stream; of a circuit that is open it may take it from there.
+    if (this.attached && carries(code) && !this.#finishing) return this.#end(code)
+    // A code that a reset does not carry, or a direction that has ended and cannot be reset, is told on the control stream. The gateway
+    // may end the circuit by that; else its stream ends a moment later.
     this.#session.decline(this.number, code)
-    if (this.attached) this.#cancelTimer = this.#session.clock.after(NEWS, () => this.#end(Code.NONE))
+    if (this.attached) this.#cancelTimer = this.#session.clock.after(NEWS, () => this.#end(code))
     else this.#end(code)
   }
 

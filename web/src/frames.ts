@@ -15,6 +15,8 @@ export const MAX_TOKEN = 8192
 /** A frame: its type, and how its payload is written and read. */
 export interface Message<T> {
   readonly type: number
+  /** Its name in docs/PROTOCOL.md. */
+  readonly name: string
   /** Returns the whole frame. */
   encode: (m: T) => Uint8Array<ArrayBuffer>
   /** Reads a payload, and throws a SwarmError where it is malformed. */
@@ -29,6 +31,7 @@ export function message<S extends Schema> (type: number, name: string, schema: S
   const fields = struct(schema)
   return {
     type,
+    name,
     encode (m) {
       const payload: number[] = []
       fields.put(payload, m)

@@ -189,6 +189,7 @@ export class Session {
 
   /** A stream that is needed failed. Why is told by the end of the session, which comes on another stream. */
   #broken (e: unknown): void {
+    if (this.#error) return
     if (e instanceof SwarmError || !this.#transport) return this.#fail(e instanceof SwarmError ? e : this.#lost(e))
     this.#cancelLastWord()
     this.#cancelLastWord = this.clock.after(LAST_WORD, () => this.#fail(this.#lost(e)))
@@ -227,7 +228,7 @@ export class Session {
 
   /** Writes what the outbox has, all that this turn of the event loop puts there in one go. */
   #wake (): void {
-    if (!this.#control || this.#flushing) return
+    if (!this.#control || this.#flushing || this.#error) return
     this.#flushing = true
     void this.#flush(this.#control)
   }

@@ -1,20 +1,23 @@
 import { ignore } from './deferred.js'
 
-/** The most that a browser's stream errors carry in a stream's reset; see `carries`. */
+/** Returns what a stream is aborted with. Its code is another one where this browser's resets cannot carry `code`. */
 function streamError (code: number): WebTransportError {
-  // Browsers take a dictionary, the newer standard a message before it.
-  const error = new (WebTransportError as unknown as new (init: object) => WebTransportError)({ streamErrorCode: code })
-  return error.streamErrorCode === code ? error : new WebTransportError('', { streamErrorCode: code })
+  const init = { streamErrorCode: code }
+  try {
+    return new WebTransportError('', init)
+  } catch {
+    return new WebTransportError(init as never) // as it was before there was a message
+  }
 }
 
-/** Reports whether this browser can reset a stream with a code: many take a byte for it. */
+/** Reports whether this browser can reset a stream with a code: in many it has one byte. */
 export function carries (code: number): boolean { return streamError(code).streamErrorCode === code }
 
-/** Ends both directions of a stream with a code, whichever of its ends is locked. */
+/** Ends both directions of a stream, whether they are locked by these or not. */
 export function reset (
   readable: ReadableStream | ReadableStreamBYOBReader, writable: WritableStream | WritableStreamDefaultWriter, code: number
 ): void {
   const error = streamError(code)
+  ignore(writable.abort(error)) // first: Firefox sends no code for the other one
   ignore(readable.cancel(error))
-  ignore(writable.abort(error))
 }

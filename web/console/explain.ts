@@ -1,0 +1,164 @@
+import { Code } from 'swarmgate'
+import type { NetworkStatus, TopicStatus } from 'swarmgate'
+import { count } from './format.js'
+
+/** How a finding feels: fine, be patient, have a look, broken. */
+export type Tone = 'good' | 'wait' | 'warn' | 'bad'
+
+/** One sentence of the answer to "why do I find nobody?". */
+export interface Finding {
+  tone: Tone
+  /** What it is about. */
+  title: string
+  /** What is so. */
+  text: string
+  /** What can be done, where something can. */
+  todo?: string
+}
+
+/** What the answer is made from. */
+export interface Facts {
+  /** What the gateway said last, undefined before it has said anything. */
+  status: TopicStatus | undefined
+  /** Circuits that are open here. */
+  peers: number
+  /** Seconds since the topic was joined. */
+  joined: number
+}
+
+const PATIENCE = 20 // seconds in which nothing found means nothing
+
+const titles: Record<string, string> = { dht: 'DHT', lan: 'Local network', static: 'Configured peers', dat: 'Dat network' }
+
+/** Why a dial failed. */
+const dialCauses = new Map<number, { text: string, todo: string }>([
+  [Code.PEER_UNREACHABLE, {
+    text: 'did not answer: offline, behind a firewall, or gone without a word (old announcements live on for a while)',
+    todo: 'Nothing to do if they went away. Else open the TCP port on their side; a peer behind a NAT can find the gateway by itself when it announces.'
+  }],
+  [Code.FORBIDDEN, {
+    text: 'are at addresses that this gateway must not dial (private, loopback or its own), or could not prove that they know the topic',
+    todo: 'On a network of your own the operator can start the gateway with --dial-allow RANGE, or with --allow-private for tests.'
+  }],
+  [Code.PEER_GONE, { text: 'lost the connection', todo: 'The gateway tries again by itself.' }],
+  [Code.PEER_RESET, { text: 'refused the connection', todo: 'Is the program on that port running, and is it the right one?' }],
+  [Code.PROTOCOL, { text: 'speak something else than swarmgate', todo: 'Check what runs at that address, and its version.' }],
+  [Code.VERSION, { text: 'speak another version', todo: 'Update the older of the two programs.' }],
+  [Code.BUSY, { text: 'have no room now', todo: 'The gateway tries again by itself.' }],
+  [Code.CIRCUIT_LIMIT, { text: 'have as many connections as they take', todo: 'It goes on when one of them ends.' }],
+  [Code.RATE_LIMITED, { text: 'were asked too often', todo: 'The gateway tries again by itself, less often.' }],
+  [Code.LEFT, { text: 'have left the topic', todo: 'Nothing to do.' }],
+  [Code.DECLINED, { text: 'did not want the connection', todo: 'It is not tried again until one of the two joins anew.' }],
+  [Code.SHUTDOWN, { text: 'were going away', todo: 'The gateway tries again by itself.' }]
+])
+
+/** Returns the name of a code, or its number. */
+export function codeName (code: number): string {
+  return Object.entries(Code).find(([, c]) => c === code)?.[0] ?? `0x${code.toString(16)}`
+}
+
+/** Answers "why do I find nobody?", the most important first. */
+export function explain ({ status, peers, joined }: Facts): Finding[] {
+  if (!status) return [{ tone: 'wait', title: 'Joined', text: 'The gateway has not said anything about the topic yet.' }]
+  return [summary(status, peers, joined), ...status.networks.map(n => network(n, joined))]
+}
+
+function summary (s: TopicStatus, peers: number, joined: number): Finding {
+  const known = `${s.more ? 'at least ' : ''}${count(s.known, 'other')}`
+  if (peers > 0) {
+    const rest = s.known > peers
+      ? ` The gateway knows of ${known} on the topic; not everybody is connected with everybody.`
+      : ''
+    return { tone: 'good', title: 'You are connected', text: `${count(peers, 'peer')} ${peers === 1 ? 'is' : 'are'} here.${rest}` }
+  }
+  if (s.networks.some(n => n.connecting > 0)) {
+    return { tone: 'wait', title: 'Almost there', text: 'The gateway has found somebody and is connecting.' }
+  }
+  if (s.known > 0) {
+    return {
+      tone: 'warn',
+      title: 'Somebody is known, nobody is connected',
+      text: `The gateway knows of ${known} on this topic, and none is connected with you now: see below.`,
+      todo: 'A circuit that was ended on purpose is not made again: leave and join again to get it back.'
+    }
+  }
+  if (joined < PATIENCE) {
+    return { tone: 'wait', title: 'Still looking', text: 'Nobody was found yet. The first look takes a few seconds, on a public DHT up to a minute.' }
+  }
+  return {
+    tone: 'warn',
+    title: 'Nobody else is on this topic',
+    text: 'The gateway looked and found nobody. A name has to be the same to the letter: “Demo” and “demo” are two topics.',
+    todo: 'Open this page once more in another tab or on another computer: clients of one gateway meet at once, unless its operator isolates them.'
+  }
+}
+
+function network (n: NetworkStatus, joined: number): Finding {
+  const title = titles[n.name] ?? n.name
+  const found = n.found > 0 ? counts(n) : ''
+  if (n.found > 0 && n.found === n.refused) return refused(n, title)
+  switch (n.state) {
+    case 'starting':
+      return {
+        tone: 'wait',
+        title,
+        text: `Starting: it has not answered yet.${found}`,
+        ...(joined > PATIENCE && { todo: 'If it stays so, the gateway reaches no other host of this network: the operator can look at its log and /api/topics.' })
+      }
+    case 'failing': return failing(n, title, found)
+    case 'ended': return { tone: 'bad', title, text: `It gave up (${codeName(n.code)}).${found}`, todo: 'Join again. If that does not help, the gateway has to be started again.' }
+    case 'searching': return {
+      tone: n.found > n.refused ? 'good' : 'wait',
+      title,
+      text: n.found > 0 ? `It works.${found}` : 'It works, and has found nobody so far. It looks again about every minute.',
+      ...(n.refused > 0 && { todo: cause(n) })
+    }
+    case 'unknown': return { tone: 'wait', title, text: `Its state is one that this page does not know.${found}` }
+  }
+}
+
+/** The network itself does not work. */
+function failing (n: NetworkStatus, title: string, found: string): Finding {
+  const text = `Its last attempt failed (${codeName(n.code)}); it goes on trying.${found}`
+  if (n.name === 'dht' && n.code === Code.PEER_UNREACHABLE) {
+    return {
+      tone: 'bad',
+      title,
+      text: `No other host of the DHT could be reached (${codeName(n.code)}); it goes on trying.${found}`,
+      todo: 'A private DHT needs a seed that runs (--dht-seed). For the public one the gateway needs TCP to the internet. Peers that have this gateway as their seed end it, too.'
+    }
+  }
+  if (n.name === 'lan') {
+    return {
+      tone: 'bad',
+      title,
+      text,
+      todo: 'Multicast may be blocked, or no interface is on a LAN: the operator can name it with --lan-interface. Containers and most clouds have no multicast.'
+    }
+  }
+  return { tone: 'bad', title, text, todo: 'The operator sees the reason in the gateway’s log and at /api/topics.' }
+}
+
+/** All that the network has found could not be dialed. */
+function refused (n: NetworkStatus, title: string): Finding {
+  const who = n.found === 1 ? 'The one peer that it found' : `All ${n.found} peers that it found`
+  const c = dialCauses.get(n.code)
+  return {
+    tone: 'bad',
+    title,
+    text: `${who} could not be reached. ${c ? `Last cause: they ${c.text}` : 'Last cause'} (${codeName(n.code)}).`,
+    todo: c?.todo ?? 'The operator sees the reason of each at /api/topics.'
+  }
+}
+
+function cause (n: NetworkStatus): string {
+  const c = dialCauses.get(n.code)
+  return c ? `Those that could not be reached (${codeName(n.code)}): they ${c.text}. ${c.todo}` : `Last failure: ${codeName(n.code)}.`
+}
+
+function counts (n: NetworkStatus): string {
+  const parts = [`${n.found} found`]
+  if (n.connecting > 0) parts.push(`${n.connecting} connecting`)
+  if (n.refused > 0) parts.push(`${n.refused} not reached`)
+  return ` ${parts.join(', ')}.`
+}

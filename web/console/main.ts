@@ -1,0 +1,219 @@
+import { SwarmError } from 'swarmgate'
+import type { Topic } from 'swarmgate'
+import type { Download } from './download.js'
+import { codeName, explain } from './explain.js'
+import { count, plain } from './format.js'
+import type { Link } from './link.js'
+import { loadName, saveName } from './names.js'
+import { Room } from './room.js'
+import type { RoomEvents } from './room.js'
+import { Session } from './session.js'
+import { $, setText } from './view/dom.js'
+import { acceptDrops, growWithText } from './view/input.js'
+import { PeersView, totals } from './view/peers.js'
+import { showPhase } from './view/phase.js'
+import { readInfo, showSnippet } from './view/snippet.js'
+import type { Info } from './view/snippet.js'
+import { Timeline } from './view/timeline.js'
+import type { Author } from './view/timeline.js'
+import { DownloadView, UploadView } from './view/transfer.js'
+import { WhyView } from './view/why.js'
+
+const TICK = 500 // ms
+
+/** The page. */
+class Console implements RoomEvents {
+  readonly #session: Session
+  readonly #timeline = new Timeline()
+  readonly #why = new WhyView()
+  readonly #peers = new PeersView(link => this.#room.nameOf(link))
+  readonly #quiet: boolean
+  readonly #echo: boolean
+  #name = loadName()
+  #room: Room
+  #rooms = 0
+  #text = '' // of the topic, as somebody wrote it
+  #topic: Topic | undefined
+  #joinedAt = 0
+  #leave = new AbortController()
+  #before = { received: 0, sent: 0 } // bytes of circuits that have ended
+  #info: Info | undefined
+
+  /** `quiet` is that of `Link.run`; `echo` says that native peers are there to be sent a line. */
+  constructor ({ quiet, echo }: { quiet: boolean, echo: boolean }) {
+    this.#quiet = quiet
+    this.#echo = echo
+    this.#room = new Room(this, this.#name, quiet)
+    this.#session = new Session(location.origin, { phase: () => this.tick() })
+    $<HTMLInputElement>('name').value = this.#name
+    setInterval(() => this.tick(), TICK)
+    readInfo().then(info => {
+      this.#info = info
+      showSnippet(location.origin, this.#text, info)
+    }, () => showSnippet(location.origin, this.#text, undefined))
+  }
+
+  /** Leaves the topic and joins this one, or the same anew. */
+  async join (text: string): Promise<void> {
+    const mine = ++this.#rooms
+    this.#leave.abort()
+    this.#leave = new AbortController()
+    this.#room.close()
+    this.#peers.clear()
+    this.#topic = undefined
+    this.#text = text
+    this.#before = { received: 0, sent: 0 }
+    this.#room = new Room(this, this.#name, this.#quiet)
+    this.#joinedAt = Date.now()
+    $<HTMLInputElement>('topic').value = text
+    setText($('topic-key'), '')
+    setText($('join-button'), 'Join')
+    showSnippet(location.origin, text, this.#info)
+    this.tick()
+    try {
+      const topic = await this.#session.join(text, this.#leave.signal)
+      if (mine !== this.#rooms) return
+      this.#topic = topic
+      this.#joinedAt = Date.now()
+      topic.addEventListener('status', () => this.tick())
+      setText($('topic-key'), topic.hex)
+      setText($('join-button'), 'Join again')
+      this.#timeline.note(`You joined “${plain(text)}”.`)
+      for await (const peer of topic) this.#room.add(peer)
+    } catch (e) {
+      if (mine !== this.#rooms || this.#session.phase.name === 'closed') return
+      const why = e instanceof SwarmError ? `${codeName(e.code)}${e.reason && `: ${plain(e.reason)}`}` : String(e)
+      this.#timeline.note(`“${plain(text)}” could not be joined, or was taken away: ${why}.`, 'bad')
+    }
+  }
+
+  /** Says something to all consoles. */
+  async say (text: string): Promise<void> {
+    this.#timeline.say(this.#me(), text)
+    if (this.#room.consoles.length === 0) return this.#timeline.note('Nobody heard it: no console is here.', 'warn')
+    const missed = await this.#room.say(text)
+    if (missed.length > 0) this.#timeline.note(`It did not reach ${missed.map(l => this.#room.nameOf(l)).join(', ')}.`, 'warn')
+  }
+
+  /** Offers files to all consoles. */
+  share (files: Iterable<File>): void {
+    for (const file of files) {
+      if (this.#room.consoles.length === 0) return this.#timeline.note('Nobody is here to send a file to: no console is on this topic.', 'warn')
+      const room = this.#room
+      this.#timeline.file(this.#me(), new UploadView(file, room.share(file), u => room.nameOf(u.link)))
+    }
+  }
+
+  /** Takes another name. */
+  rename (name: string): void {
+    this.#name = plain(name) || loadName()
+    $<HTMLInputElement>('name').value = this.#name
+    saveName(this.#name)
+    this.#room.rename(this.#name)
+  }
+
+  came (link: Link): void {
+    this.#peers.add(link)
+    this.tick()
+  }
+
+  changed (link: Link): void {
+    this.#peers.update(link)
+    if (link.kind === 'raw' && this.#echo && link.sent.total === 0 && !link.ended) {
+      void this.#peers.raw(link)?.send('Hello from the console. Do you echo?')
+    }
+    this.tick()
+  }
+
+  left (link: Link): void {
+    this.#before.received += link.received.total
+    this.#before.sent += link.sent.total
+    const why = link.error instanceof SwarmError ? `lost: ${codeName(link.error.code)}` : 'ended'
+    this.#peers.remove(link, `The circuit has ${why === 'ended' ? 'ended' : `been ${why}`}.`)
+    this.#timeline.note(`${this.#room.nameOf(link)} is gone (${why}).`)
+    this.tick()
+  }
+
+  bytes (link: Link, b: Uint8Array): void { this.#peers.raw(link)?.bytes(b) }
+
+  text (link: Link, text: string): void { this.#timeline.say(this.#author(link), text) }
+
+  offered (download: Download): void { this.#timeline.file(this.#author(download.link), new DownloadView(download)) }
+
+  /** Shows what has changed. */
+  tick (): void {
+    const now = performance.now()
+    const { links, consoles } = this.#room
+    for (const l of links) {
+      l.received.sample(now)
+      l.sent.sample(now)
+    }
+    this.#peers.tick()
+    this.#timeline.tick()
+    setText($('totals'), totals(links, this.#before))
+    setText($('audience'), consoles.length > 0
+      ? `${count(consoles.length, 'console')} will hear you. Files can be of any size; drop them anywhere.`
+      : 'Nobody to hear you yet: open this page in another tab or on another computer.')
+    setText($('drop-text'), consoles.length > 0 ? `Drop to offer to ${count(consoles.length, 'console')}` : 'No console is here to offer files to')
+    const { phase } = this.#session
+    showPhase(phase, this.#session.canRetry ? () => this.#session.retry() : undefined)
+    this.#why.show(this.#findings(), links.size)
+  }
+
+  #findings () {
+    const { phase } = this.#session
+    if (phase.name !== 'connected') {
+      return [{
+        tone: phase.name === 'connecting' ? 'wait' as const : 'bad' as const,
+        title: 'No connection with the gateway',
+        text: 'Peers are found by the gateway, and this page is not connected with it now: see above.'
+      }]
+    }
+    return explain({ status: this.#topic?.status, peers: this.#room.links.size, joined: (Date.now() - this.#joinedAt) / 1000 })
+  }
+
+  #me (): Author { return { name: `${this.#name} (you)`, id: this.#name, mine: true } }
+
+  #author (link: Link): Author { return { name: this.#room.nameOf(link), id: link.peer.id, mine: false } }
+}
+
+/** Connects the page's controls. */
+function start (): void {
+  const query = new URLSearchParams(location.search)
+  const page = new Console({ quiet: query.has('quiet'), echo: query.has('echo') })
+  const topic = query.get('topic') || 'demo'
+  void page.join(topic)
+
+  $('join').addEventListener('submit', event => {
+    event.preventDefault()
+    const text = $<HTMLInputElement>('topic').value
+    query.set('topic', text)
+    history.replaceState(null, '', `?${query}`)
+    void page.join(text)
+  })
+  const text = $<HTMLTextAreaElement>('text')
+  growWithText(text)
+  $('say').addEventListener('submit', event => {
+    event.preventDefault()
+    const said = text.value.trim()
+    if (said !== '') void page.say(said)
+    text.value = ''
+    text.dispatchEvent(new Event('input'))
+    text.focus()
+  })
+  text.addEventListener('keydown', event => {
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return
+    event.preventDefault()
+    $<HTMLFormElement>('say').requestSubmit()
+  })
+  const files = $<HTMLInputElement>('files')
+  $('files-button').addEventListener('click', () => files.click())
+  files.addEventListener('change', () => {
+    page.share([...files.files ?? []])
+    files.value = ''
+  })
+  acceptDrops($('drop'), list => page.share(list))
+  $('name').addEventListener('change', () => page.rename($<HTMLInputElement>('name').value))
+}
+
+start()

@@ -1,0 +1,148 @@
+import type { Peer } from 'swarmgate'
+import { Download } from './download.js'
+import { plain, shortId } from './format.js'
+import type { Message } from './framing.js'
+import { Link } from './link.js'
+import type { LinkEvents } from './link.js'
+import { Upload } from './upload.js'
+
+const MAX_NAME = 40 // characters
+const MAX_OFFERS = 32 // files of one peer that are offered or on their way
+
+/** What a room tells. */
+export interface RoomEvents {
+  /** Somebody is there. */
+  came: (link: Link) => void
+  /** What is known of somebody has changed: what it is, its name, its end. */
+  changed: (link: Link) => void
+  /** Somebody is gone. */
+  left: (link: Link) => void
+  /** A peer that is no console has sent bytes. */
+  bytes: (link: Link, b: Uint8Array) => void
+  /** A console has said something. */
+  text: (link: Link, text: string) => void
+  /** A console offers a file. */
+  offered: (download: Download) => void
+}
+
+/** The peers of one topic, and what is said and sent between its consoles. */
+export class Room implements LinkEvents {
+  readonly links = new Set<Link>()
+  readonly uploads = new Set<Upload>()
+  readonly downloads = new Set<Download>()
+  readonly #events: RoomEvents
+  readonly #quiet: boolean
+  readonly #names = new WeakMap<Link, string>()
+  #me: string
+  #lastFile = 0
+
+  /** `me` is the name that others see. `quiet` is that of `Link.run`. */
+  constructor (events: RoomEvents, me: string, quiet: boolean) {
+    this.#events = events
+    this.#me = me
+    this.#quiet = quiet
+  }
+
+  /** Those who speak as we do. */
+  get consoles (): Link[] { return [...this.links].filter(l => l.kind === 'console' && !l.ended) }
+
+  /** Returns what to call a peer. It may be what the peer says of itself. */
+  nameOf (link: Link): string { return this.#names.get(link) ?? shortId(link.peer.id) }
+
+  /** Takes a circuit in. */
+  add (peer: Peer): void {
+    const link = new Link(peer, this)
+    this.links.add(link)
+    this.#events.came(link)
+    void link.run(this.#quiet)
+  }
+
+  /** Tells all consoles a new name. */
+  rename (me: string): void {
+    this.#me = me
+    for (const l of this.consoles) void l.say({ type: 'name', name: me })
+  }
+
+  /** Says something to all consoles, and returns those that it did not reach. */
+  async say (text: string): Promise<Link[]> {
+    const all = this.consoles
+    const reached = await Promise.all(all.map(l => l.say({ type: 'text', text })))
+    return all.filter((_, i) => !reached[i])
+  }
+
+  /** Offers a file to all consoles. */
+  share (file: File): Upload[] {
+    const id = ++this.#lastFile
+    return this.consoles.map(link => {
+      const u = new Upload(link, id, file)
+      this.uploads.add(u)
+      u.offer()
+      return u
+    })
+  }
+
+  /** Ends all circuits. */
+  close (): void {
+    for (const l of this.links) l.close()
+  }
+
+  kind (link: Link): void {
+    if (link.kind === 'console') void link.say({ type: 'name', name: this.#me })
+    else this.#lose(link, 'the peer does not speak as a console does')
+    this.#events.changed(link)
+  }
+
+  bytes (link: Link, b: Uint8Array): void { this.#events.bytes(link, b) }
+
+  eof (link: Link): void {
+    if (link.kind === 'console') link.close()
+    this.#events.changed(link)
+  }
+
+  ended (link: Link): void {
+    this.links.delete(link)
+    this.#lose(link, 'the connection ended')
+    this.#events.left(link)
+  }
+
+  message (link: Link, m: Message): void {
+    switch (m.type) {
+      case 'name': return this.#named(link, plain(m.name).slice(0, MAX_NAME))
+      case 'text': return this.#events.text(link, m.text)
+      case 'file': return this.#offered(new Download(link, m.id, m.size, plain(m.name)))
+      case 'data': return this.#download(link, m.id)?.push(m.bytes as Uint8Array<ArrayBuffer>)
+      case 'cancel': return this.#download(link, m.id)?.lose(plain(m.reason))
+      case 'grant': return this.#upload(link, m.id)?.grant(m.offset)
+      case 'saved': return this.#upload(link, m.id)?.saved()
+      case 'refuse': return this.#upload(link, m.id)?.refuse(plain(m.reason))
+    }
+  }
+
+  #upload (link: Link, id: number): Upload | undefined {
+    return [...this.uploads].find(u => u.link === link && u.id === id && !u.over)
+  }
+
+  #download (link: Link, id: number): Download | undefined {
+    return [...this.downloads].find(d => d.link === link && d.id === id && !d.over)
+  }
+
+  #named (link: Link, name: string): void {
+    if (name) this.#names.set(link, name)
+    else this.#names.delete(link)
+    this.#events.changed(link)
+  }
+
+  #offered (d: Download): void {
+    const open = [...this.downloads].filter(o => o.link === d.link && !o.over)
+    if (open.length >= MAX_OFFERS || open.some(o => o.id === d.id)) return d.refuse('too many files at once')
+    this.downloads.add(d)
+    this.#events.offered(d)
+  }
+
+  /** Ends what is on its way from and to a peer. */
+  #lose (link: Link, why: string): void {
+    for (const t of [...this.uploads, ...this.downloads]) if (t.link === link) t.lose(why)
+    for (const u of this.uploads) if (u.over) this.uploads.delete(u)
+    for (const d of this.downloads) if (d.over) this.downloads.delete(d)
+  }
+}

@@ -1,0 +1,122 @@
+import { Code, SwarmError, connect } from 'swarmgate'
+import type { Swarm, Topic } from 'swarmgate'
+
+const FIRST_DELAY = 1000
+const MAX_DELAY = 30_000
+
+/** Where the connection with the gateway is. */
+export type Phase =
+  | { name: 'connecting' }
+  | { name: 'connected' }
+  | { name: 'waiting', until: number, attempt: number, error: unknown } // until is that of Date.now
+  | { name: 'closed', error: unknown }
+
+/** What a session tells. */
+export interface SessionEvents {
+  phase: (phase: Phase) => void
+}
+
+/** The connection of this page with its gateway. */
+export class Session {
+  phase: Phase = { name: 'connecting' }
+  readonly #url: string
+  readonly #events: SessionEvents
+  readonly #swarm: Promise<Swarm>
+  #nudge: (() => void) | undefined // ends a wait of ours
+
+  constructor (url: string, events: SessionEvents) {
+    this.#url = url
+    this.#events = events
+    this.#swarm = this.#open()
+    this.#swarm.catch(() => {}) // told as the phase
+  }
+
+  /** Joins a topic, once there is a connection. */
+  async join (topic: string, signal: AbortSignal): Promise<Topic> {
+    const swarm = await this.#swarm
+    return await swarm.join(topic, { signal })
+  }
+
+  /** Tries again at once, where the first connection is waited for. */
+  retry (): void { this.#nudge?.() }
+
+  /** Whether `retry` does something: the swarm's own waits end by themselves. */
+  get canRetry (): boolean { return this.#nudge !== undefined }
+
+  /** Connects for the first time, again and again. Later the swarm itself does. */
+  async #open (): Promise<Swarm> {
+    for (let attempt = 1; ; attempt++) {
+      this.#set({ name: 'connecting' })
+      try {
+        return this.#watch(await connect({ url: this.#url, agent: 'swarmgate console' }))
+      } catch (error) {
+        if (isPermanent(error)) {
+          this.#set({ name: 'closed', error })
+          throw error
+        }
+        const ms = Math.min(MAX_DELAY, FIRST_DELAY * 2 ** (attempt - 1)) * (1 + Math.random()) / 2
+        this.#set({ name: 'waiting', until: Date.now() + ms, attempt, error })
+        await new Promise<void>(resolve => {
+          const timer = setTimeout(resolve, ms)
+          this.#nudge = () => {
+            clearTimeout(timer)
+            resolve()
+          }
+        })
+        this.#nudge = undefined
+      }
+    }
+  }
+
+  #watch (swarm: Swarm): Swarm {
+    this.#set({ name: 'connected' })
+    swarm.addEventListener('connected', () => this.#set({ name: 'connected' }))
+    swarm.addEventListener('disconnected', () => this.#set({ name: 'connecting' }))
+    swarm.addEventListener('reconnecting', ({ detail: { attempt, delay, error } }) => {
+      this.#set({ name: 'waiting', until: Date.now() + delay, attempt, error })
+    })
+    swarm.closed.catch((error: unknown) => this.#set({ name: 'closed', error }))
+    return swarm
+  }
+
+  #set (phase: Phase): void {
+    this.phase = phase
+    this.#events.phase(phase)
+  }
+}
+
+/** Reports whether trying again cannot help (docs/PROTOCOL.md, Coming back). */
+function isPermanent (e: unknown): boolean {
+  if (!(e instanceof SwarmError)) return true // a mistake of the caller, such as an address that is none
+  const permanent: number[] = [Code.PROTOCOL, Code.TOO_LARGE, Code.VERSION, Code.UNAUTHORIZED, Code.FORBIDDEN, Code.TOKEN_EXPIRED, Code.REPLACED]
+  return permanent.includes(e.code)
+}
+
+/** Says for people why there is no connection, and what to do. */
+export function excuse (e: unknown, origin: string): { text: string, todo: string } {
+  const text = e instanceof Error ? e.message : String(e)
+  const code = e instanceof SwarmError ? e.code : Code.INTERNAL
+  switch (code) {
+    case Code.FORBIDDEN: return {
+      text: `The gateway takes no sessions from pages of ${origin}.`,
+      todo: `Its operator can allow them with --allow-origin ${origin}, or with --name for the name it is known by.`
+    }
+    case Code.UNAUTHORIZED:
+    case Code.TOKEN_EXPIRED: return { text: 'The gateway wants a token that this page does not have.', todo: 'Ask its operator for one, and use it in a page of your own.' }
+    case Code.VERSION: return { text: 'This page and the gateway speak different versions of the protocol.', todo: 'Reload the page.' }
+    case Code.REPLACED: return { text: 'Another session with the identity of this page took over.', todo: 'Reload the page.' }
+    case Code.BUSY:
+    case Code.RATE_LIMITED: return { text: 'The gateway has no room for this page now.', todo: 'It is tried again.' }
+    case Code.SHUTDOWN: return { text: 'The gateway is being restarted.', todo: 'It is tried again.' }
+    case Code.PEER_UNREACHABLE:
+    case Code.PEER_GONE:
+    case Code.IDLE: return {
+      text: `The gateway does not answer over QUIC (${text}).`,
+      todo: 'Does it run? Does the network let UDP through to its port? It is tried again.'
+    }
+    default: return {
+      text: 'WebTransport' in globalThis ? text : 'This browser has no WebTransport.',
+      todo: 'WebTransport' in globalThis ? 'Reload the page.' : 'Use a current Chromium, Chrome, Edge or Firefox; the page has to come from https, or from this computer.'
+    }
+  }
+}

@@ -1,0 +1,163 @@
+import { shortId, size } from '../format.js'
+import { isClient } from '../kind.js'
+import type { Link } from '../link.js'
+import { $, dot, h, setText } from './dom.js'
+import { RawView } from './raw.js'
+
+const FADE = 6000 // ms for which one that is gone is still shown
+const SILENT = 3000 // ms after which somebody who has not said what it is may be talked to
+
+const networks: Record<string, string> = {
+  client: 'another client of this gateway', dht: 'found on the DHT', lan: 'found on the local network', static: 'configured at the gateway', dat: 'found on the Dat network'
+}
+
+/** The list of peers. */
+export class PeersView {
+  readonly #list = $('peer-list')
+  readonly #cards = new Map<Link, Card>()
+  readonly #nameOf: (link: Link) => string
+
+  constructor (nameOf: (link: Link) => string) { this.#nameOf = nameOf }
+
+  /** Shows somebody. */
+  add (link: Link): void {
+    const card = new Card(link, this.#nameOf(link))
+    this.#cards.set(link, card)
+    this.#list.prepend(card.element)
+    this.#count()
+  }
+
+  /** What is known of somebody has changed. */
+  update (link: Link): void { this.#cards.get(link)?.update(this.#nameOf(link)) }
+
+  /** Returns what is shown of a peer that is no console. */
+  raw (link: Link): RawView | undefined { return this.#cards.get(link)?.raw() }
+
+  /** Somebody is gone. */
+  remove (link: Link, why: string): void {
+    const card = this.#cards.get(link)
+    if (!card) return
+    this.#cards.delete(link)
+    card.end(why)
+    setTimeout(() => card.element.remove(), FADE)
+    this.#count()
+  }
+
+  /** Takes all away. */
+  clear (): void {
+    this.#cards.clear()
+    this.#list.replaceChildren()
+    this.#count()
+  }
+
+  /** Shows how much was sent and received since. */
+  tick (): void { for (const card of this.#cards.values()) card.tick() }
+
+  #count (): void {
+    const n = this.#cards.size
+    setText($('peer-count'), String(n))
+    $('peer-none').hidden = n > 0
+    document.title = n > 0 ? `(${n}) swarmgate console` : 'swarmgate console'
+  }
+}
+
+/** One peer. */
+class Card {
+  readonly element: HTMLLIElement
+  readonly #link: Link
+  readonly #name = h('strong', { class: 'peer-name' })
+  readonly #kind = h('span', { class: 'chip kind' })
+  readonly #down = h('span')
+  readonly #up = h('span')
+  readonly #spark: SVGPathElement
+  readonly #note = h('p', { class: 'peer-note' })
+  readonly #close: HTMLButtonElement
+  #raw: RawView | undefined
+
+  constructor (link: Link, name: string) {
+    this.#link = link
+    const { peer } = link
+    const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
+    svg.setAttribute('class', 'spark')
+    svg.setAttribute('viewBox', '0 0 80 20')
+    svg.setAttribute('preserveAspectRatio', 'none')
+    svg.setAttribute('aria-hidden', 'true')
+    this.#spark = document.createElementNS('http://www.w3.org/2000/svg', 'path')
+    svg.append(this.#spark)
+    this.#close = h('button', {
+      type: 'button', class: 'quiet', onclick: () => link.close(), title: 'End this circuit. It is not made again until one side joins anew.'
+    }, 'End')
+    this.element = h('li', { class: 'peer' },
+      h('div', { class: 'peer-head' }, dot(peer.id), this.#name, this.#kind, this.#close),
+      h('p', { class: 'peer-facts' },
+        h('code', { title: peer.id }, shortId(peer.id)),
+        h('span', { class: 'chip', title: networks[peer.network] ?? peer.network }, peer.network),
+        h('span', { class: 'chip', title: 'Exactly one of the two ends is the initiator.' }, peer.initiator ? 'we opened' : 'it opened'),
+        peer.address !== '' && h('span', { class: 'address' }, peer.address)),
+      h('div', { class: 'peer-traffic numbers' }, this.#down, this.#up, svg),
+      this.#note)
+    this.update(name)
+    this.tick()
+  }
+
+  update (name: string): void {
+    const { kind, peer } = this.#link
+    setText(this.#name, name)
+    const client = isClient(peer)
+    setText(this.#kind, kind === 'console' ? 'console' : kind === 'unknown' ? 'asking …' : client ? 'program' : 'native peer')
+    this.#kind.dataset['kind'] = kind
+    this.#close.setAttribute('aria-label', `End the circuit with ${name}`)
+    this.#note.hidden = true
+    if (kind === 'console') {
+      this.#raw?.element.remove()
+      this.#raw = undefined
+    } else if (kind === 'raw') this.raw()
+  }
+
+  raw (): RawView {
+    if (!this.#raw) {
+      this.#raw = new RawView(this.#link, this.#name.textContent)
+      this.element.append(this.#raw.element)
+    }
+    return this.#raw
+  }
+
+  tick (): void {
+    const { received, sent } = this.#link
+    setText(this.#down, `↓ ${size(received.total)} · ${size(received.rate)}/s`)
+    setText(this.#up, `↑ ${size(sent.total)} · ${size(sent.rate)}/s`)
+    const rates = received.history.map((r, i) => r + sent.history[i]!)
+    const top = Math.max(1000, ...rates)
+    if (this.#link.kind === 'unknown' && Date.now() - this.#link.since > SILENT) {
+      this.#note.hidden = false
+      setText(this.#note, 'It has not said whether it is a console. It can be sent a line all the same.')
+      this.raw()
+    }
+    this.#spark.setAttribute('d', 'M' + rates.map((r, i) => `${(i * 80 / (rates.length - 1)).toFixed(1)} ${(19 - 18 * r / top).toFixed(1)}`).join('L'))
+  }
+
+  end (why: string): void {
+    this.tick()
+    this.element.classList.add('gone')
+    this.#close.disabled = true
+    this.#raw?.end()
+    this.#note.hidden = false
+    this.#note.textContent = why
+  }
+}
+
+/** Returns the line above the list. */
+export function totals (links: Iterable<Link>, before: { received: number, sent: number }): string {
+  let { received, sent } = before
+  let down = 0
+  let up = 0
+  let n = 0
+  for (const l of links) {
+    n++
+    received += l.received.total
+    sent += l.sent.total
+    down += l.received.rate
+    up += l.sent.rate
+  }
+  return n + received + sent === 0 ? '' : `↓ ${size(received)} · ${size(down)}/s  ↑ ${size(sent)} · ${size(up)}/s`
+}

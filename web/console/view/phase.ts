@@ -1,0 +1,33 @@
+import type { Phase } from '../session.js'
+import { excuse } from '../session.js'
+import { $, h, setText } from './dom.js'
+
+/** Shows how the connection with the gateway is. `retry` tries again at once, where that can be asked for. */
+export function showPhase (phase: Phase, retry: (() => void) | undefined): void {
+  const e = $('phase')
+  e.dataset['phase'] = phase.name
+  setText(e, words(phase))
+  const trouble = $('trouble')
+  if (phase.name !== 'waiting' && phase.name !== 'closed') {
+    trouble.hidden = true
+    return
+  }
+  const { text, todo } = excuse(phase.error, location.origin)
+  const said = `${text} ${todo}`
+  if (trouble.dataset['said'] !== said || trouble.hidden) {
+    trouble.dataset['said'] = said
+    const act = phase.name === 'closed' ? () => location.reload() : retry
+    trouble.replaceChildren(text, ' ', h('span', { class: 'todo' }, todo), ' ',
+      act ? h('button', { type: 'button', onclick: act }, phase.name === 'closed' ? 'Reload' : 'Try now') : '')
+  }
+  trouble.hidden = false
+}
+
+function words (p: Phase): string {
+  switch (p.name) {
+    case 'connecting': return 'Connecting …'
+    case 'connected': return 'Connected'
+    case 'waiting': return `Reconnecting in ${Math.max(0, Math.ceil((p.until - Date.now()) / 1000))} s (attempt ${p.attempt})`
+    case 'closed': return 'Disconnected'
+  }
+}

@@ -1,0 +1,114 @@
+import type { Download } from '../download.js'
+import { duration, size } from '../format.js'
+import type { Meter } from '../meter.js'
+import { MAX_MEMORY, hasDisk, openSink } from '../sink.js'
+import type { Upload } from '../upload.js'
+import { h, setText } from './dom.js'
+
+/** A line that shows how far something is. */
+class Progress {
+  readonly element: HTMLElement
+  readonly #bar = h('progress', { max: '1' })
+  readonly #text = h('span', { class: 'numbers' })
+
+  constructor (label: string) {
+    this.#bar.setAttribute('aria-label', label)
+    this.element = h('div', { class: 'progress' }, this.#bar, this.#text)
+  }
+
+  /** Shows `meter` of `total` bytes; `said` stands instead of the rate. */
+  show (meter: Meter, total: number, said?: string): void {
+    const part = total === 0 ? 1 : meter.total / total
+    this.#bar.value = part
+    const left = meter.rate > 0 ? ` · ${duration((total - meter.total) / meter.rate)} left` : ''
+    setText(this.#text, said ?? `${size(meter.total)} of ${size(total)} (${Math.floor(part * 100)} %) · ${size(meter.rate)}/s${left}`)
+  }
+}
+
+/** A file that was offered to others. */
+export class UploadView {
+  readonly element: HTMLElement
+  readonly #rows: Array<{ upload: Upload, name: string, progress: Progress, row: HTMLElement, cancel: HTMLButtonElement }>
+
+  constructor (file: File, uploads: Upload[], nameOf: (u: Upload) => string) {
+    this.#rows = uploads.map(upload => {
+      const name = nameOf(upload)
+      const progress = new Progress(`${file.name} to ${name}`)
+      const cancel = h('button', {
+        type: 'button', class: 'quiet', 'aria-label': `Cancel ${file.name} to ${name}`, onclick: () => upload.cancel('cancelled by the sender')
+      }, 'Cancel')
+      return { upload, name, progress, cancel, row: h('li', {}, h('span', { class: 'to' }, name), progress.element, cancel) }
+    })
+    this.element = h('div', { class: 'file' },
+      h('p', { class: 'file-name' }, h('strong', {}, file.name), ' ', h('span', { class: 'numbers' }, size(file.size))),
+      h('ul', {}, ...this.#rows.map(r => r.row)))
+    this.tick()
+  }
+
+  /** Shows what has changed, and reports whether more may. */
+  tick (): boolean {
+    for (const { upload, progress, row, cancel } of this.#rows) {
+      upload.sent.sample(performance.now())
+      row.dataset['state'] = upload.state
+      const said = {
+        offered: 'waiting to be accepted', moving: undefined, done: `saved, ${size(upload.file.size)}`,
+        failed: `failed: ${upload.reason}`, refused: `declined: ${upload.reason}`
+      }[upload.state]
+      progress.show(upload.sent, upload.file.size, said)
+      cancel.hidden = upload.over
+    }
+    return this.#rows.some(r => !r.upload.over)
+  }
+}
+
+/** A file that somebody offers. */
+export class DownloadView {
+  readonly element: HTMLElement
+  readonly #download: Download
+  readonly #progress: Progress
+  readonly #save: HTMLButtonElement
+  readonly #decline: HTMLButtonElement
+
+  constructor (download: Download) {
+    this.#download = download
+    const name = download.name || 'a file without a name'
+    this.#progress = new Progress(name)
+    this.#save = h('button', { type: 'button', class: 'primary', 'aria-label': `Save ${name}`, onclick: () => void this.#accept() }, hasDisk() ? 'Save as…' : 'Save')
+    this.#decline = h('button', { type: 'button', 'aria-label': `Decline ${name}`, onclick: () => download.refuse('not wanted') }, 'Decline')
+    const tooLarge = !hasDisk() && download.size > MAX_MEMORY
+    this.#save.disabled = tooLarge
+    const cap = `This browser keeps a file in memory until it is complete: ${size(MAX_MEMORY)} at most${tooLarge ? ', and this one is larger. Chromium writes it to the disk as it comes.' : '.'}`
+    this.element = h('div', { class: 'file' },
+      h('p', { class: 'file-name' }, h('strong', {}, name), ' ', h('span', { class: 'numbers' }, size(download.size))),
+      this.#progress.element,
+      !hasDisk() && h('p', { class: 'hint' }, cap),
+      h('p', { class: 'buttons' }, this.#save, this.#decline))
+    this.tick()
+  }
+
+  /** Shows what has changed, and reports whether more may. */
+  tick (): boolean {
+    const d = this.#download
+    d.written.sample(performance.now())
+    this.element.dataset['state'] = d.state
+    const said = { offered: 'offered to you', moving: undefined, done: 'saved', failed: `failed: ${d.reason}`, refused: `declined: ${d.reason}` }[d.state]
+    this.#progress.element.hidden = d.state === 'offered'
+    this.#progress.show(d.written, d.size, said)
+    this.#save.hidden = d.state !== 'offered'
+    this.#decline.hidden = d.over
+    if (d.state === 'moving') setText(this.#decline, 'Cancel')
+    return !d.over
+  }
+
+  async #accept (): Promise<void> {
+    this.#save.disabled = true
+    try {
+      const sink = await openSink(this.#download.name, this.#download.size)
+      if (sink) this.#download.accept(sink)
+    } catch (e) {
+      if (!(e instanceof DOMException && e.name === 'AbortError')) this.#download.refuse(`cannot be saved: ${String(e)}`)
+    }
+    this.#save.disabled = false // it is hidden, unless nobody said where to
+    this.tick()
+  }
+}

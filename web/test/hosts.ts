@@ -1,0 +1,39 @@
+// What hosts say to each other and compute (docs/PROTOCOL.md, 10 to 12): not for clients, but the codec has to do for it.
+import { createHash, createHmac } from 'node:crypto'
+import { code, fixed, list, more, number, putVarint } from '../src/fields.js'
+import { message } from '../src/frames.js'
+
+const endpoints = list(64, 16, fixed(16))
+
+export const hostMessages = [
+  message(0x20, 'MEET', { digest: fixed(32), proof: fixed(32), flags: number, more, endpoints }),
+  message(0x21, 'MET', { code, proof: fixed(32), flags: number, more, endpoints }),
+  message(0x22, 'ENDPOINTS', { more, endpoints }),
+  message(0x23, 'OPEN', { digest: fixed(32), proof: fixed(32), from: fixed(16), to: fixed(16) }),
+  message(0x24, 'OPENED', { code, proof: fixed(32) })
+]
+
+export async function digestOf (topic: Uint8Array): Promise<Uint8Array> {
+  return createHash('sha256').update('swarmgate/topic/1\0').update(topic).digest()
+}
+
+export function cidOf (digest: Uint8Array): string {
+  const alphabet = 'abcdefghijklmnopqrstuvwxyz234567'
+  const bits = [0x01, 0x55, 0x12, 0x20, ...digest].map(b => b.toString(2).padStart(8, '0')).join('')
+  return 'b' + bits.match(/.{1,5}/g)!.map(b => alphabet[parseInt(b.padEnd(5, '0'), 2)]).join('')
+}
+
+export async function endpointOf (secret: Uint8Array): Promise<Uint8Array> {
+  return createHash('sha256').update('swarmgate/endpoint/1\0').update(secret).digest().subarray(0, 16)
+}
+
+export async function proofOf (label: string, topic: Uint8Array, sender: Uint8Array, receiver: Uint8Array) {
+  const b: number[] = []
+  for (const part of [new TextEncoder().encode(label), sender, receiver]) {
+    putVarint(b, part.length)
+    b.push(...part)
+  }
+  const input = Uint8Array.from(b)
+  return { input, proof: createHmac('sha256', topic).update(input).digest() }
+}
+
