@@ -304,26 +304,34 @@ func TestStallBudget(t *testing.T) {
 // A circuit may stall both ways, at different times. Once the second way was counted after the first had ended the circuit, and
 // another circuit ended for it.
 func TestStallBothWays(t *testing.T) {
-	inBubble(t, Config{Memory: 4 * heldFromPeer}, func(t *testing.T, g *bubble) {
-		c := g.connect()
-		c.join(announceAndLookUp, 0)
-		var xs []fakeCircuit
-		var ys []*fakeStream
-		for _, id := range []string{"1", "2"} {
-			p := g.lan.peer(id)
-			g.lan.see(p.sighting())
-			xs, ys = append(xs, c.circuit()), append(ys, p.circuit())
-		}
-		for _, s := range []*fakeStream{ys[0], ys[1], xs[0].fakeStream} {
-			go s.Write(make([]byte, 1<<20))
-			pass(10 * time.Millisecond)
-		}
-		pass(3 * time.Second)
-		wantReset(t, xs[0].fakeStream, wtproto.CodeStalled)
-		if err := xs[1].failure(); err != nil {
-			t.Errorf("the other circuit ended too, with %v", err)
-		}
-	})
+	for _, first := range []string{"toward the client", "toward the peer"} {
+		t.Run(first+" first", func(t *testing.T) {
+			inBubble(t, Config{Memory: 4 * heldFromPeer}, func(t *testing.T, g *bubble) {
+				c := g.connect()
+				c.join(announceAndLookUp, 0)
+				var xs []fakeCircuit
+				var ys []*fakeStream
+				for _, id := range []string{"1", "2"} {
+					p := g.lan.peer(id)
+					g.lan.see(p.sighting())
+					xs, ys = append(xs, c.circuit()), append(ys, p.circuit())
+				}
+				order := []*fakeStream{ys[0], ys[1], xs[0].fakeStream}
+				if first == "toward the peer" {
+					slices.Reverse(order)
+				}
+				for _, s := range order {
+					go s.Write(make([]byte, 1<<20))
+					pass(10 * time.Millisecond)
+				}
+				pass(3 * time.Second)
+				wantReset(t, xs[0].fakeStream, wtproto.CodeStalled)
+				if err := xs[1].failure(); err != nil {
+					t.Errorf("the other circuit ended too, with %v", err)
+				}
+			})
+		})
+	}
 }
 
 // A circuit that is not made again, because its end was somebody's will.

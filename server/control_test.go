@@ -324,6 +324,35 @@ func TestJoinAndLeaveInOneBreath(t *testing.T) {
 	})
 }
 
+// STATUS has a place of its own in the queue, and must not come after LEFT.
+func TestNoStatusAfterLeft(t *testing.T) {
+	inBubble(t, Config{ControlRate: -1}, func(t *testing.T, g *bubble) {
+		c := g.connect()
+		c.join(0, 0)
+		pass(2 * time.Second)
+		other := wtproto.TopicFromName("other")
+		joins := slices.Repeat(wtproto.Join{Topic: other}.Append(nil), 2200) // the answers fill the stream
+		c.send(bytesOf(joins))
+		synctest.Wait()
+		g.lan.see(g.lan.peer("1").sighting()) // both topics may have news
+		pass(2 * time.Second)
+		c.send(wtproto.Leave{Topic: wowcool}, wtproto.Leave{Topic: other})
+		synctest.Wait()
+		left := make(map[wtproto.Topic]bool)
+		for len(left) < 2 || c.control.unread() > 0 {
+			switch m := c.next().(type) {
+			case wtproto.Left:
+				left[m.Topic] = true
+			case wtproto.Status:
+				if left[m.Topic] {
+					t.Errorf("STATUS %+v after LEFT", m)
+				}
+			}
+			synctest.Wait()
+		}
+	})
+}
+
 func TestJoinAgainChangesOptions(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c := g.connect()

@@ -80,6 +80,37 @@ func TestOneDialUntilAnswered(t *testing.T) {
 	})
 }
 
+// Once a peer has answered, it is dialed for all at the same time.
+func TestDialsAfterAnswer(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		g.joiners(1)
+		p := g.lan.peer("1")
+		g.lan.see(p.sighting())
+		release := p.waits()
+		defer release()
+		g.joiners(3)
+		if n := len(p.dialed()); n != 4 {
+			t.Errorf("%d dials, want 4", n)
+		}
+	})
+}
+
+// A dial that waits for its turn when its client leaves is one for the others.
+func TestDialOfClientThatLeft(t *testing.T) {
+	inBubble(t, Config{TopicDials: 1}, func(t *testing.T, g *bubble) {
+		a := g.joiners(1)[0]
+		slow, p := g.lan.peer("slow"), g.lan.peer("1")
+		release := slow.waits()
+		g.lan.see(slow.sighting(), p.sighting())
+		b := g.joiners(1)[0]
+		a.leave()
+		release()
+		if d := p.dialed(); len(d) != 1 || d[0].from != b.endpoint() {
+			t.Errorf("dialed %+v, want once, for the client that stayed", d)
+		}
+	})
+}
+
 // A failed dial backs the peer off for every subscriber: jittered, doubling from a second to two minutes.
 func TestFailedDialsBackOff(t *testing.T) {
 	for seed := range 5 {

@@ -90,6 +90,21 @@ func TestOfferIsWithdrawn(t *testing.T) {
 	})
 }
 
+// A client that answers no offer gets them less and less often.
+func TestOffersBackOff(t *testing.T) {
+	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		c, _, _ := withOffer(g)
+		for low := time.Second; low < time.Minute; low *= 2 {
+			expect[wtproto.Withdraw](c)
+			withdrawn := time.Now()
+			expect[wtproto.Peer](c)
+			if gap := time.Since(withdrawn); gap < low || gap > 2*low {
+				t.Errorf("offered again after %v, want %v to %v", gap, low, 2*low)
+			}
+		}
+	})
+}
+
 // ACCEPT and the end of the offer at the same instant: one of both wins, and the client sees which.
 func TestAcceptAgainstWithdraw(t *testing.T) {
 	for range 50 {
@@ -142,7 +157,9 @@ func TestAcceptTwice(t *testing.T) {
 		c, offer, p := withOffer(g)
 		x := c.accept(offer)
 		wantReset(t, c.accept(offer).fakeStream, wtproto.CodeWithdrawn)
-		c.send(wtproto.Decline{Circuit: offer.Circuit})
+		for range 3 {
+			c.send(wtproto.Decline{Circuit: offer.Circuit})
+		}
 		talk(t, x, p.circuit())
 		c.lives()
 	})
@@ -241,12 +258,10 @@ func TestOfferToBothClients(t *testing.T) {
 func TestOfferEndsWithSession(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c, _, p := withOffer(g)
-		c.link.end(nil)
-		receive(t, c.returned, "return of run")
-		synctest.Wait()
-		if err := p.circuit().failure(); err == nil {
-			t.Error("the peer's side of the offer goes on")
-		}
+		c.link.closeTakes = time.Second // as a WebTransport session's end may
+		c.send(wtproto.Welcome{})
+		wantReset(t, p.circuit(), wtproto.CodePeerGone)
+		c.ends(wtproto.CodeProtocol)
 		if n := c.session.circuits(); n != 0 {
 			t.Errorf("%d places are taken in a session that has ended", n)
 		}

@@ -72,6 +72,20 @@ func TestClientsMatch(t *testing.T) {
 	}
 }
 
+// Either side may choose: one that only looks up finds one that announces and has no choice left.
+func TestEitherSideChooses(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		x, announces, looksUp := g.connect(), g.connect(), g.connect()
+		x.join(wtproto.JoinLookUp, 0)
+		announces.join(wtproto.JoinAnnounce, 2)
+		pairUp(t, x, announces) // by the choice of the later
+		looksUp.join(wtproto.JoinLookUp, 0)
+		if side, _ := pairUp(t, looksUp, announces); side.Flags != wtproto.PeerInitiator {
+			t.Error("the side that chose is not the initiator")
+		}
+	})
+}
+
 // Options may change, and what then belongs together is connected.
 func TestClientsMatchLater(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
@@ -114,6 +128,12 @@ func TestPeersMatch(t *testing.T) {
 			g.lan.see(s)
 			if n := len(p.dialed()); (n == 1) != (test.flags != 0) {
 				t.Errorf("flags %b, found both ways: dialed %d times", test.flags, n)
+			}
+			before := len(p.dialed())
+			g.connect().join(wtproto.JoinLookUp, 0)
+			g.connect().join(wtproto.JoinAnnounce, 0)
+			if n := len(p.dialed()) - before; n != 2 {
+				t.Errorf("found both ways: dialed for %d of two clients", n)
 			}
 		})
 	}

@@ -122,7 +122,6 @@ func TestStatusOnceASecond(t *testing.T) {
 		// What does not change is not told again.
 		g.lan.see(g.lan.peer(string(rune(1000))).sighting())
 		pass(time.Minute)
-		c.quiet()
 		if n := c.control.unread(); n != 0 {
 			t.Errorf("%d bytes of STATUS without news", n)
 		}
