@@ -347,3 +347,27 @@ func TestStalledIsNotMadeAgain(t *testing.T) {
 		}
 	})
 }
+
+// A client whose platform cannot say a code in a reset says it with DECLINE, and is told that of a reset with WITHDRAW.
+func TestCodesBesideResets(t *testing.T) {
+	for _, loses := range []bool{true, false} {
+		inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+			a, b := g.connect(), g.connect()
+			a.link.loses, b.link.loses = loses, loses
+			a.join(announceAndLookUp, 0)
+			b.join(announceAndLookUp, 0)
+			x, y := pairUp(t, a, b)
+			a.send(wtproto.Decline{Circuit: x.Circuit, Code: 777})
+			synctest.Wait()
+			for _, side := range []fakeCircuit{x, y} {
+				if code := codeOf(side.failure()); code != 777 {
+					t.Errorf("after DECLINE with 777 a stream failed with %v", code)
+				}
+			}
+			told := slices.Contains(b.pending(), message(wtproto.Withdraw{Circuit: y.Circuit, Code: 777}))
+			if told != loses {
+				t.Errorf("WITHDRAW was sent: %v, want %v", told, loses)
+			}
+		})
+	}
+}

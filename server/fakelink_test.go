@@ -207,6 +207,7 @@ var errClosed = &wtproto.Error{Code: wtproto.CodeNone, Remote: true, Reason: "fa
 // fakeLink is a client's connection in memory.
 type fakeLink struct {
 	fromOrigin string
+	loses      bool
 	closeTakes time.Duration
 	fromClient chan *fakeStream // opened by the client; the gateway's sides
 	toClient   chan *fakeStream // opened by the gateway; the client's sides
@@ -283,6 +284,7 @@ func (l *fakeLink) end(told *wtproto.Error) {
 func (l *fakeLink) done() <-chan struct{} { return l.ended }
 func (l *fakeLink) remoteAddr() net.Addr  { return &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9} }
 func (l *fakeLink) transport() string     { return "fake" }
+func (l *fakeLink) losesCodes() bool      { return l.loses }
 func (l *fakeLink) origin() string        { return l.fromOrigin }
 
 // dial opens a stream as the client.

@@ -145,6 +145,9 @@ func (l *leg) reset(code wtproto.Code) {
 	if l.stream == nil {
 		return
 	}
+	if l.session.link.losesCodes() {
+		l.session.send(wtproto.Withdraw{Circuit: l.peer.Circuit, Code: code}.Append(nil))
+	}
 	l.stream.CancelRead(code)
 	if !l.finished.Load() {
 		l.stream.CancelWrite(code)

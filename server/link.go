@@ -23,6 +23,8 @@ type link interface {
 	done() <-chan struct{}
 	remoteAddr() net.Addr
 	transport() string
+	// losesCodes says that the client may not learn the code of a reset from its stream.
+	losesCodes() bool
 	origin() string
 }
 
@@ -73,6 +75,7 @@ func (l quicLink) close(code wtproto.Code, reason string) {
 func (l quicLink) done() <-chan struct{} { return l.conn.Context().Done() }
 func (l quicLink) remoteAddr() net.Addr  { return l.conn.RemoteAddr() }
 func (l quicLink) transport() string     { return "quic" }
+func (l quicLink) losesCodes() bool      { return false }
 func (l quicLink) origin() string        { return "" }
 
 type quicStream struct{ *quic.Stream }

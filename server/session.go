@@ -365,18 +365,20 @@ func (s *session) leaveAll() {
 	}
 }
 
+// declined refuses an offer, or ends an open circuit for a client whose platform cannot say the code in a reset.
 func (s *session) declined(m wtproto.Decline) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	l, err := s.givenLocked(m.Circuit)
-	if err != nil {
-		return err
-	}
-	if l != nil && l.state == offered {
+	waits := l != nil && l.state == offered
+	if waits {
 		l.state = answered
 		l.answer <- answer{code: m.Code}
 	}
-	return nil
+	s.mu.Unlock()
+	if l != nil && !waits {
+		l.circuit.abort(remoteReset(m.Code, nil))
+	}
+	return err
 }
 
 func (s *session) credited(m wtproto.Credit) error {

@@ -74,6 +74,7 @@ func (l *webTransportLink) close(code wtproto.Code, reason string) {
 func (l *webTransportLink) done() <-chan struct{} { return l.session.Context().Done() }
 func (l *webTransportLink) remoteAddr() net.Addr  { return l.conn.RemoteAddr() }
 func (l *webTransportLink) transport() string     { return "webtransport" }
+func (l *webTransportLink) losesCodes() bool      { return true } // browsers: one byte of it, or none
 func (l *webTransportLink) origin() string        { return l.fromOrigin }
 
 type webTransportStream struct{ *webtransport.Stream }
