@@ -14,6 +14,7 @@ need avahi-daemon avahi-daemon
 need avahi-publish avahi-utils
 need socat socat
 need chromium chromium
+need firefox-esr firefox-esr
 need node nodejs
 need npm npm
 need gcc gcc

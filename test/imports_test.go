@@ -26,6 +26,7 @@ var rooms = map[string][]string{
 	"client":           {"wtproto"},
 	"cmd/server":       {"server", "client", "discovery", "discovery/", "certs", "web", "wtproto"},
 	"cmd/swarm":        {"client", "discovery", "discovery/", "certs", "wtproto"},
+	"web":              {},
 	"internal/":        {},
 	"bench":            {"test/", "server", "client", "discovery", "discovery/", "certs", "wtproto"},
 	"test/":            {"server", "client", "discovery", "discovery/", "certs", "wtproto", "test/"},
