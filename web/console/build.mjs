@@ -5,20 +5,21 @@ import { build, transform } from 'esbuild'
 
 const [what = '', dir = ''] = process.argv.slice(2)
 const out = resolve(what === 'test' ? dir : what || new URL('../dist', import.meta.url).pathname)
-process.chdir(new URL('.', import.meta.url).pathname)
-const common = { bundle: true, format: 'esm', target: 'es2022', charset: 'utf8', logLevel: 'warning' }
+const here = new URL('.', import.meta.url).pathname
+process.chdir(here)
+const common = { absWorkingDir: here, bundle: true, format: 'esm', target: 'es2022', charset: 'utf8', logLevel: 'warning' }
 await mkdir(out, { recursive: true })
 
 if (what === 'test') {
   const tests = (await readdir('test')).filter(name => name.endsWith('.test.ts'))
   await build({
-    ...common, entryPoints: tests.map(name => `test/${name}`), outdir: out, outExtension: { '.js': '.mjs' }, platform: 'node',
+    ...common, entryPoints: tests.map(name => `./test/${name}`), outdir: out, outExtension: { '.js': '.mjs' }, platform: 'node',
     alias: { swarmgate: '../src/index.ts' }, sourcemap: 'inline'
   })
 } else {
   // The page uses the module that the gateway gives to everybody, as a file of its own.
   await build({
-    ...common, entryPoints: ['main.ts'], outfile: join(out, 'console.js'), platform: 'browser', minify: true,
+    ...common, entryPoints: ['./main.ts'], outfile: join(out, 'console.js'), platform: 'browser', minify: true,
     alias: { swarmgate: '/client.js' }, external: ['/client.js'], tsconfigRaw: {}
   })
   const css = await transform(await readFile('console.css', 'utf8'), { loader: 'css', minify: true })

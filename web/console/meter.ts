@@ -1,4 +1,5 @@
 const SAMPLES = 40
+const EVERY = 900 // ms between two samples, at least
 
 /** Counts bytes and knows how fast they came lately. */
 export class Meter {
@@ -16,10 +17,10 @@ export class Meter {
 
   add (n: number): void { this.total += n }
 
-  /** Takes a sample. It is to be called about once a second. */
+  /** Takes a sample, if it is time for one: about once a second. */
   sample (now: number): void {
     const ms = now - this.#at
-    if (ms <= 0) return
+    if (ms < EVERY) return
     this.rate = (this.total - this.#counted) * 1000 / ms
     this.#at = now
     this.#counted = this.total

@@ -35,6 +35,7 @@ export class Room implements LinkEvents {
   readonly #names = new WeakMap<Link, string>()
   #me: string
   #lastFile = 0
+  #closed = false
 
   /** `me` is the name that others see. `quiet` is that of `Link.run`. */
   constructor (events: RoomEvents, me: string, quiet: boolean) {
@@ -81,31 +82,39 @@ export class Room implements LinkEvents {
     })
   }
 
-  /** Ends all circuits. */
+  /** Ends all circuits. Nothing is told after it. */
   close (): void {
-    for (const l of this.links) l.close()
+    this.#closed = true
+    for (const l of this.links) {
+      this.#lose(l, 'the topic was left')
+      l.close()
+    }
   }
 
   kind (link: Link): void {
+    if (this.#closed) return
     if (link.kind === 'console') void link.say({ type: 'name', name: this.#me })
     else this.#lose(link, 'the peer does not speak as a console does')
     this.#events.changed(link)
   }
 
-  bytes (link: Link, b: Uint8Array): void { this.#events.bytes(link, b) }
+  bytes (link: Link, b: Uint8Array): void { if (!this.#closed) this.#events.bytes(link, b) }
 
   eof (link: Link): void {
+    if (this.#closed) return
     if (link.kind === 'console') link.close()
     this.#events.changed(link)
   }
 
   ended (link: Link): void {
     this.links.delete(link)
+    if (this.#closed) return
     this.#lose(link, 'the connection ended')
     this.#events.left(link)
   }
 
   message (link: Link, m: Message): void {
+    if (this.#closed) return
     switch (m.type) {
       case 'name': return this.#named(link, plain(m.name).slice(0, MAX_NAME))
       case 'text': return this.#events.text(link, m.text)
