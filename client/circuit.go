@@ -37,7 +37,8 @@ type Peer struct {
 //
 // Read and Write return io.EOF after the peer's CloseWrite (Read only), net.ErrClosed after Close, Reset and (Write only)
 // CloseWrite, an error that is an os.ErrDeadlineExceeded after a deadline, an [*wtproto.Error] with Remote and the code where
-// the peer or the gateway reset the circuit, and the error of [Client.Err] once the session has ended.
+// the peer or the gateway reset the circuit, and one without Remote and with CodePeerGone once its session was lost: the peer is
+// likely to be met again, on another circuit.
 type Conn struct {
 	// constant after newConn
 	session *session

@@ -26,7 +26,7 @@ func (s *session) places() int {
 // waitPlaces waits until n circuits have a place.
 func waitPlaces(t testing.TB, c *Client, n int) {
 	t.Helper()
-	poll(t, fmt.Sprintf("%d circuits", n), func() bool { return c.session.places() == n })
+	poll(t, fmt.Sprintf("%d circuits", n), func() bool { return live(c).places() == n })
 }
 
 func TestPeer(t *testing.T) {
@@ -82,7 +82,7 @@ func TestHalfClose(t *testing.T) {
 		if b, err := io.ReadAll(conn); err != nil || string(b) != "answer" {
 			t.Errorf("read %q, %v", b, err)
 		}
-		if n := c.session.places(); n != 0 {
+		if n := live(c).places(); n != 0 {
 			t.Errorf("%d circuits after both ends", n)
 		}
 		if err := conn.Close(); err != nil {
@@ -104,7 +104,7 @@ func TestHalfClose(t *testing.T) {
 		if b, err := io.ReadAll(s); err != nil || string(b) != "answer" {
 			t.Errorf("gateway read %q, %v", b, err)
 		}
-		if n := c.session.places(); n != 0 {
+		if n := live(c).places(); n != 0 {
 			t.Errorf("%d circuits after both ends", n)
 		}
 	})
@@ -134,7 +134,7 @@ func TestClose(t *testing.T) {
 	if b, err := io.ReadAll(s); err != nil || !bytes.Equal(b, sent) {
 		t.Errorf("gateway read %d bytes, %v, want %d", len(b), err, len(sent))
 	}
-	if n := c.session.places(); n != 1 {
+	if n := live(c).places(); n != 1 {
 		t.Errorf("%d circuits before the peer's end, want 1", n)
 	}
 	s.Close()
@@ -197,7 +197,7 @@ func TestReset(t *testing.T) {
 	if _, err := conn.Write(make([]byte, 1)); err != net.ErrClosed {
 		t.Errorf("Write = %v, want %v", err, net.ErrClosed)
 	}
-	if n := c.session.places(); n != 0 {
+	if n := live(c).places(); n != 0 {
 		t.Errorf("%d circuits after Reset", n)
 	}
 }
@@ -215,7 +215,7 @@ func TestResetAfterClose(t *testing.T) {
 	if got := writeStopped(t, s); got != wtproto.CodeDeclined {
 		t.Errorf("stopped with %v, want %v", got, wtproto.CodeDeclined)
 	}
-	if n := c.session.places(); n != 0 {
+	if n := live(c).places(); n != 0 {
 		t.Errorf("%d circuits after Reset", n)
 	}
 }
@@ -249,7 +249,7 @@ func TestResetByPeer(t *testing.T) {
 			_, err = conn.Write(make([]byte, 1))
 			wantError(t, "Write", err, tt.want, true)
 			wantError(t, "CloseWrite", conn.CloseWrite(), tt.want, true)
-			if n := c.session.places(); n != 0 {
+			if n := live(c).places(); n != 0 {
 				t.Errorf("%d circuits after the reset", n)
 			}
 			if err := conn.Close(); err != nil {
@@ -292,7 +292,7 @@ func TestCloseAfterStop(t *testing.T) {
 		return err != nil
 	})
 	conn.Close()
-	if n := c.session.places(); n != 0 {
+	if n := live(c).places(); n != 0 {
 		t.Errorf("%d circuits after Close", n)
 	}
 	if code := writeStopped(t, s); code != wtproto.CodeNone {

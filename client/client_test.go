@@ -255,8 +255,10 @@ func TestGoaway(t *testing.T) {
 	if g, _ := c.Goaway(); g != want {
 		t.Errorf("Goaway = %+v, want %+v", g, want)
 	}
-	_, err := c.Join(t.Context(), topicB, JoinOptions{})
-	wantError(t, "Join", err, wtproto.CodeShutdown, true)
+	result := startJoin(deadline(t), c, topicB, JoinOptions{})
+	expect(r, wtproto.TypeJoin, wtproto.ParseJoin)
+	r.send(wtproto.Left{Topic: topicB, Code: wtproto.CodeShutdown})
+	wantError(t, "Join", (<-result).err, wtproto.CodeShutdown, true)
 	echo(t, conn, s)
 }
 

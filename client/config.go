@@ -14,35 +14,44 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/swarmgate/swarmgate/internal/udp"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // Config sets up a [Client]. The zero value asks for no rights and trusts the system's roots.
 type Config struct {
+	// Gateways are the addresses of others that may be used instead of the one that is dialed. The same Token, RootCAs,
+	// CertHashes and ServerName are good for all of them.
+	Gateways []string
+	// NoReconnect makes the first session the only one: its end is that of the client.
+	NoReconnect bool
 	// Token is shown to the gateway, at most [wtproto.MaxToken] bytes.
 	Token []byte
 	// RootCAs are the authorities that may sign the gateway's certificate. Nil means the system's.
 	RootCAs *x509.CertPool
 	// CertHashes are SHA-256 hashes of certificates in DER. If there are any, the gateway's certificate is trusted because
 	// it has one of them, and for no other reason: no authority and no name is checked. As in a browser it must then have
-	// an ECDSA P-256 key, be valid now, and for 14 days at most.
+	// an ECDSA P-256 key, be valid now, and for 14 days at most. Those that a gateway told last, with the certificate that
+	// it will have next, are trusted from that gateway too.
 	CertHashes [][32]byte
 	// ServerName is what the certificate is checked for, and what the gateway is asked for. Empty means the host that is dialed.
 	ServerName string
 	// Agent is told to the gateway, for people; at most [wtproto.MaxAgent] bytes of UTF-8. Empty means "swarmgate-go".
 	Agent string
-	// Budget is how many bytes all circuits together may hold that nobody has read, 2 MiB to 1 TiB. Zero means 64 MiB.
+	// Budget is how many bytes all circuits of a session together may hold that nobody has read, 2 MiB to 1 TiB. Zero means
+	// 64 MiB.
 	Budget int64
 	// Secret says that two sessions are the same client: the newer one replaces the older. Nil means a random one.
 	Secret *wtproto.Secret
-	// DialTimeout is how long [Dial] may take, to the gateway's greeting. Zero means 10s.
+	// DialTimeout is how long it may take until one of the gateways has greeted, in [Dial] and later. Zero means 10s.
 	DialTimeout time.Duration
 	// Silence is how long a session lives without a sign of life from the gateway, 3s to 1m. It is asked for one after 2s if
 	// there are circuits, and after three fifths of Silence at the latest. Zero means 25s.
 	Silence time.Duration
-	// Socket is where QUIC is spoken. Dial takes it: it is closed together with the client, or when Dial fails. Nil
-	// means a new UDP socket.
-	Socket net.PacketConn
+	// ListenPacket opens the socket of a session. Each attempt to open one has a socket of its own, which it closes: what went
+	// wrong on the way of the one before may go wrong for that port only. It must not block, and may be called on several
+	// goroutines at once. Nil means a UDP socket on any port.
+	ListenPacket func() (net.PacketConn, error)
 	// Logger takes the log. Nil is silent.
 	Logger *slog.Logger
 }
@@ -51,6 +60,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.Token = slices.Clone(c.Token)
 	c.CertHashes = slices.Clone(c.CertHashes)
+	c.Gateways = slices.Clone(c.Gateways)
 	if c.Agent == "" {
 		c.Agent = "swarmgate-go"
 	}
@@ -69,6 +79,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Silence == 0 {
 		c.Silence = 25 * time.Second
+	}
+	if c.ListenPacket == nil {
+		c.ListenPacket = func() (net.PacketConn, error) { return udp.Listen("udp", ":0") }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -136,6 +149,23 @@ func (o *JoinOptions) frame(topic wtproto.Topic) wtproto.Join {
 		m.Flags |= wtproto.JoinOfferOnly
 	}
 	return m
+}
+
+// parseGateways returns the gateways at addresses, each once.
+func parseGateways(addresses []string) ([]*gateway, error) {
+	var all []*gateway
+	var errs []error
+	for _, a := range addresses {
+		host, port, err := parseGateway(a)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if !slices.ContainsFunc(all, func(g *gateway) bool { return g.host == host && g.port == port }) {
+			all = append(all, &gateway{name: a, host: host, port: port})
+		}
+	}
+	return all, errors.Join(errs...)
 }
 
 // parseGateway splits a gateway's address, a URL or host:port, into host and port.

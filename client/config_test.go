@@ -49,23 +49,44 @@ func TestConfigMistakes(t *testing.T) {
 	}
 }
 
-// Dial closes the socket that it was given, also when it fails.
-func TestDialClosesSocket(t *testing.T) {
-	for name, dial := range map[string]func(net.PacketConn){
-		"bad configuration": func(s net.PacketConn) { Dial(t.Context(), "127.0.0.1:1", Config{Socket: s, Budget: 1}) },
-		"bad address":       func(s net.PacketConn) { Dial(t.Context(), "http://127.0.0.1", Config{Socket: s}) },
-		"a session that ended": func(s net.PacketConn) {
-			c, _ := newSessionPair(t, func(c *Config) { c.Socket = s })
+// A client closes the sockets that it has opened, also when Dial fails, and opens none for a bad configuration.
+func TestSocketsAreClosed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		dial  func(edit func(*Config))
+		opens bool
+	}{
+		"bad configuration": {func(edit func(*Config)) {
+			c := Config{Budget: 1}
+			edit(&c)
+			Dial(t.Context(), "127.0.0.1:1", c)
+		}, false},
+		"bad address": {func(edit func(*Config)) {
+			var c Config
+			edit(&c)
+			Dial(t.Context(), "http://127.0.0.1", c)
+		}, false},
+		"a gateway that is not trusted": {func(edit func(*Config)) {
+			c := Config{CertHashes: make([][32]byte, 1)}
+			edit(&c)
+			Dial(t.Context(), newGateway(t, nil).addr, c)
+		}, true},
+		"a session that ended": {func(edit func(*Config)) {
+			c, _ := newSessionPair(t, edit)
 			c.Close()
-		},
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := net.ListenPacket("udp4", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
+			var socket net.PacketConn
+			tt.dial(func(c *Config) {
+				c.ListenPacket = func() (_ net.PacketConn, err error) {
+					socket, err = net.ListenPacket("udp4", "127.0.0.1:0")
+					return socket, err
+				}
+			})
+			if opened := socket != nil; opened != tt.opens {
+				t.Fatalf("opened a socket: %v, want %v", opened, tt.opens)
 			}
-			dial(s)
-			if err := s.Close(); err == nil {
+			if socket != nil && socket.Close() == nil {
 				t.Error("the socket was open")
 			}
 		})

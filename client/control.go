@@ -117,8 +117,11 @@ func (s *session) readLoop() error {
 			return sessionError(err)
 		}
 		s.mu.Lock()
-		s.life.hear(time.Now())
+		doubted := s.life.hear(time.Now())
 		s.mu.Unlock()
+		if doubted {
+			s.client.tell(s, (*machine).heard)
+		}
 		if err := s.handle(typ, payload); err != nil {
 			return err
 		}
@@ -134,17 +137,17 @@ func (s *session) handle(typ wtproto.Type, payload []byte) error {
 	case wtproto.TypeWelcome:
 		return s.greet(payload)
 	case wtproto.TypeJoined:
-		return receive(payload, wtproto.ParseJoined, s.client.joined)
+		return receive(payload, wtproto.ParseJoined, s.joined)
 	case wtproto.TypeLeft:
-		return receive(payload, wtproto.ParseLeft, s.client.left)
+		return receive(payload, wtproto.ParseLeft, s.left)
 	case wtproto.TypeStatus:
-		return receive(payload, wtproto.ParseStatus, s.client.status)
+		return receive(payload, wtproto.ParseStatus, s.status)
 	case wtproto.TypePeer:
 		return receive(payload, wtproto.ParsePeer, s.offered)
 	case wtproto.TypeWithdraw:
 		return receive(payload, wtproto.ParseWithdraw, s.withdrawn)
 	case wtproto.TypeGoaway:
-		return receive(payload, wtproto.ParseGoaway, s.client.goAway)
+		return receive(payload, wtproto.ParseGoaway, s.goneAway)
 	case wtproto.TypePing:
 		return receive(payload, wtproto.ParsePing, s.pinged)
 	case wtproto.TypePong:
@@ -178,9 +181,10 @@ func (s *session) greet(payload []byte) error {
 		return wtproto.Errorf(wtproto.CodeVersion, "the gateway chose version %d of at most %d", m.Version, wtproto.Version)
 	}
 	s.greeted = true
-	s.welcome = m
 	s.log = s.log.With("session", m.Session)
-	s.log.Debug("session started", "agent", m.Agent)
+	if !s.client.welcomed(s, m) {
+		return errEnded // another gateway was faster
+	}
 	close(s.welcomed)
 	return nil
 }

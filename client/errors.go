@@ -68,6 +68,14 @@ func resetError(e *quic.StreamError) error {
 	return &wtproto.Error{Code: streamCode(e.ErrorCode), Remote: true, Reason: "the circuit was reset"}
 }
 
+// circuitError returns what circuits say after their session has ended with cause.
+func circuitError(cause error) error {
+	if cause == net.ErrClosed {
+		return cause // by Close
+	}
+	return &wtproto.Error{Code: wtproto.CodePeerGone, Reason: "the session with the gateway has ended", Err: cause}
+}
+
 // codeOf returns the code to send for err.
 func codeOf(err error) (wtproto.Code, string) {
 	if e, ok := errors.AsType[*wtproto.Error](err); ok {

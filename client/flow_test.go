@@ -67,8 +67,8 @@ func TestCreditOnTheWire(t *testing.T) {
 		}
 		s2.Close()
 		io.ReadAll(other)
-		c.session.mu.Lock()
-		defer c.session.mu.Unlock()
+		live(c).mu.Lock()
+		defer live(c).mu.Unlock()
 		if other.account.open {
 			t.Error("a circuit that was read to its end has an account")
 		}
@@ -334,13 +334,13 @@ func TestStalledCircuits(t *testing.T) {
 	for i := range conns {
 		check(conns[i], results[i])
 	}
-	if n := c.session.places(); n != 0 {
+	if n := live(c).places(); n != 0 {
 		t.Errorf("%d circuits are left", n)
 	}
-	c.session.mu.Lock()
-	defer c.session.mu.Unlock()
-	if want := newBudget(32 * mib); c.session.budget != want {
-		t.Errorf("budget = %+v in the end, want %+v", c.session.budget, want)
+	live(c).mu.Lock()
+	defer live(c).mu.Unlock()
+	if want := newBudget(32 * mib); live(c).budget != want {
+		t.Errorf("budget = %+v in the end, want %+v", live(c).budget, want)
 	}
 }
 
@@ -424,9 +424,9 @@ func TestChurn(t *testing.T) {
 	wait(t, fmt.Sprintf("the accept of %d circuits", n), done)
 	wg.Wait()
 	waitPlaces(t, c, 0)
-	c.session.mu.Lock()
-	defer c.session.mu.Unlock()
-	if want := newBudget(64 * mib); c.session.budget != want {
-		t.Errorf("budget = %+v in the end, want %+v", c.session.budget, want)
+	live(c).mu.Lock()
+	defer live(c).mu.Unlock()
+	if want := newBudget(64 * mib); live(c).budget != want {
+		t.Errorf("budget = %+v in the end, want %+v", live(c).budget, want)
 	}
 }

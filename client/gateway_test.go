@@ -94,8 +94,8 @@ func ecCertificate(t testing.TB, curve elliptic.Curve, edit func(*x509.Certifica
 	return certificate(t, key, &key.PublicKey, edit)
 }
 
-// gateway is a gateway that says what the test tells it to.
-type gateway struct {
+// fake is a gateway that says what the test tells it to.
+type fake struct {
 	t    testing.TB
 	addr string
 	cert tls.Certificate
@@ -104,12 +104,12 @@ type gateway struct {
 }
 
 // newGateway listens on socket, or on loopback if that is nil.
-func newGateway(t testing.TB, socket net.PacketConn) *gateway {
+func newGateway(t testing.TB, socket net.PacketConn) *fake {
 	t.Helper()
 	return newGatewayWith(t, socket, ecCertificate(t, elliptic.P256(), nil))
 }
 
-func newGatewayWith(t testing.TB, socket net.PacketConn, cert tls.Certificate) *gateway {
+func newGatewayWith(t testing.TB, socket net.PacketConn, cert tls.Certificate) *fake {
 	t.Helper()
 	if socket == nil {
 		var err error
@@ -117,7 +117,7 @@ func newGatewayWith(t testing.TB, socket net.PacketConn, cert tls.Certificate) *
 			t.Fatal(err)
 		}
 	}
-	g := &gateway{t: t, addr: socket.LocalAddr().String(), cert: cert, tr: &quic.Transport{Conn: socket}}
+	g := &fake{t: t, addr: socket.LocalAddr().String(), cert: cert, tr: &quic.Transport{Conn: socket}}
 	var err error
 	g.ln, err = g.tr.Listen(
 		&tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{wtproto.ALPN}},
@@ -137,19 +137,26 @@ func newGatewayWith(t testing.TB, socket net.PacketConn, cert tls.Certificate) *
 	return g
 }
 
-func (g *gateway) close() {
+func (g *fake) close() {
 	g.ln.Close()
 	g.tr.Close()
 	g.tr.Conn.Close()
 }
 
-// config is what a client needs to trust the gateway.
-func (g *gateway) config() Config {
-	return Config{CertHashes: [][32]byte{sha256.Sum256(g.cert.Certificate[0])}}
+// config is what a client needs to trust the gateway, for one session.
+func (g *fake) config() Config {
+	return Config{CertHashes: [][32]byte{sha256.Sum256(g.cert.Certificate[0])}, NoReconnect: true}
+}
+
+// live returns the session of a client.
+func live(c *Client) *session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session
 }
 
 // accept returns the next session, of which HELLO was read and nothing answered.
-func (g *gateway) accept() *remote {
+func (g *fake) accept() *remote {
 	g.t.Helper()
 	conn, err := g.ln.Accept(deadline(g.t))
 	if err != nil {
@@ -173,7 +180,7 @@ type dialed struct {
 }
 
 // dial dials the gateway meanwhile.
-func (g *gateway) dial(cfg Config) <-chan dialed {
+func (g *fake) dial(cfg Config) <-chan dialed {
 	result := make(chan dialed, 1)
 	go func() {
 		c, err := Dial(context.Background(), g.addr, cfg)
@@ -183,7 +190,7 @@ func (g *gateway) dial(cfg Config) <-chan dialed {
 }
 
 // session returns both ends of a session; edit changes the client's configuration.
-func (g *gateway) session(edit func(*Config)) (*Client, *remote) {
+func (g *fake) session(edit func(*Config)) (*Client, *remote) {
 	g.t.Helper()
 	cfg := g.config()
 	if edit != nil {

@@ -18,6 +18,7 @@ const (
 	keepAlive         = 15 * time.Second // without a packet, until QUIC asks for one, lest a NAT forgets the path
 	firstFrameTimeout = 5 * time.Second  // for a stream to say which circuit it is
 	maxStreams        = 300              // opened by the gateway: circuits, and those that are ending
+	lastWords         = 2 * time.Second  // for the gateway to get what was written, after the last circuit of a session that is left
 )
 
 // quicConfig returns how a session with a budget speaks QUIC. Credit is what limits the gateway, never a window of QUIC: the windows
@@ -26,7 +27,7 @@ func quicConfig(cfg *Config) *quic.Config {
 	const streamWindow = maxWindow * 3 / 2
 	connWindow := uint64(cfg.Budget) * 3 / 2
 	return &quic.Config{
-		HandshakeIdleTimeout:             2 * cfg.DialTimeout, // so that it is Dial that gives up
+		HandshakeIdleTimeout:             2 * cfg.DialTimeout, // so that it is the client that gives up
 		MaxIdleTimeout:                   idleTimeout,
 		KeepAlivePeriod:                  keepAlive,
 		InitialStreamReceiveWindow:       streamWindow,
@@ -44,23 +45,27 @@ func quicConfig(cfg *Config) *quic.Config {
 // yet what it is, and one for each circuit that was closed and whose peer still sends.
 type session struct {
 	// constant after newSession
-	client   *Client
-	cfg      *Config
-	conn     *quic.Conn
-	control  *quic.Stream
-	ctx      context.Context         // ends with the session; its cause is net.ErrClosed or an *wtproto.Error
-	cancel   context.CancelCauseFunc // the first cause counts
-	wake     chan struct{}           // takes one; the outbox has something
-	stir     chan struct{}           // takes one; there is a circuit where there was none
-	welcomed chan struct{}           // closed by the control reader
-	wg       sync.WaitGroup          // of all goroutines but run
+	client    *Client
+	cfg       *Config
+	attempt   *attempt        // that it came from
+	transport *quic.Transport // closed by run, with its socket
+	conn      *quic.Conn
+	control   *quic.Stream
+	ctx       context.Context         // ends with the session; its cause is net.ErrClosed, errEnded or an *wtproto.Error
+	cancel    context.CancelCauseFunc // the first cause counts
+	wake      chan struct{}           // takes one; the outbox has something
+	stir      chan struct{}           // takes one; it is time for another look
+	welcomed  chan struct{}           // closed by the control reader, once it is the client's session
+	wg        sync.WaitGroup          // of all goroutines but run
 
-	// owned by the control reader, then by Client.run
+	// owned by the control reader
 	log     *slog.Logger
 	greeted bool
-	welcome wtproto.Welcome // constant after welcomed is closed
+
+	flight map[wtproto.Topic]wtproto.Join // guarded by client.mu; sent together with HELLO, nil after WELCOME
 
 	mu       sync.Mutex
+	retired  bool                        // guarded by mu; another session has taken its place
 	ended    bool                        // guarded by mu; no goroutine is added to wg
 	out      outbox                      // guarded by mu
 	circuits map[wtproto.CircuitID]*Conn // guarded by mu; those that have not ended both ways
@@ -68,15 +73,15 @@ type session struct {
 	life     liveness                    // guarded by mu
 }
 
-// newSession opens the control stream and queues HELLO.
-func newSession(c *Client, conn *quic.Conn) (*session, error) {
+// newSession opens the control stream and queues HELLO, and with it the JOINs of all topics.
+func newSession(c *Client, a *attempt, tr *quic.Transport, conn *quic.Conn) (*session, error) {
 	control, err := conn.OpenStream()
 	if err != nil {
 		return nil, sessionError(err)
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
+	ctx, cancel := context.WithCancelCause(a.ctx)
 	s := &session{
-		client: c, cfg: &c.cfg, log: c.cfg.Logger, conn: conn, control: control, ctx: ctx, cancel: cancel,
+		client: c, cfg: &c.cfg, attempt: a, transport: tr, log: c.cfg.Logger, conn: conn, control: control, ctx: ctx, cancel: cancel,
 		wake:     make(chan struct{}, 1),
 		stir:     make(chan struct{}, 1),
 		welcomed: make(chan struct{}),
@@ -84,13 +89,18 @@ func newSession(c *Client, conn *quic.Conn) (*session, error) {
 		budget:   newBudget(c.cfg.Budget),
 		life:     liveness{silence: c.cfg.Silence, heard: time.Now()},
 	}
-	s.send(wtproto.Hello{
+	s.out.frames = wtproto.Hello{
 		Version: wtproto.Version,
 		Credit:  uint64(s.budget.reserve),
 		Secret:  *c.cfg.Secret,
 		Token:   c.cfg.Token,
 		Agent:   c.cfg.Agent,
-	})
+	}.Append(nil)
+	s.flight = c.wanted()
+	for _, m := range s.flight { // as many as there are: all of them are known to be wanted
+		s.out.frames = m.Append(s.out.frames)
+	}
+	s.wakeUp()
 	return s, nil
 }
 
@@ -107,13 +117,17 @@ func (s *session) run() error {
 	code, reason := codeOf(cause)
 	s.conn.CloseWithError(quic.ApplicationErrorCode(code), reason)
 	s.wg.Wait()
+	s.transport.Close()
+	s.transport.Conn.Close()
 	return cause
 }
 
-// watch asks the gateway for signs of life. It returns why the session ended.
+// watch asks the gateway for signs of life, and ends a session that was left and has no circuits. It returns why the session
+// ended.
 func (s *session) watch() error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var alone time.Time // since when it has no use
 	for {
 		select {
 		case <-timer.C:
@@ -123,16 +137,48 @@ func (s *session) watch() error {
 		}
 		s.mu.Lock()
 		now := time.Now()
-		found := s.life.check(now, len(s.circuits) > 0)
-		deadline := s.life.deadline
+		circuits, retired := len(s.circuits), s.retired
+		found := s.life.check(now, circuits > 0)
+		next := s.life.deadline.Sub(now)
 		s.mu.Unlock()
-		switch {
-		case found == lost:
+		switch found {
+		case lost:
 			return wtproto.Errorf(wtproto.CodeIdle, "no sign of life from the gateway for %v", s.cfg.Silence)
-		case found == quiet:
+		case quiet:
 			s.answer(question{})
+		case silent:
+			s.client.tell(s, (*machine).silent)
+		case heard:
+			s.client.tell(s, (*machine).heard)
 		}
-		timer.Reset(deadline.Sub(now))
+		switch {
+		case !retired || circuits > 0:
+			alone = time.Time{}
+		case alone.IsZero():
+			alone = now
+			next = min(next, lastWords)
+		case now.Sub(alone) >= lastWords:
+			return errEnded
+		default:
+			next = min(next, alone.Add(lastWords).Sub(now))
+		}
+		timer.Reset(next)
+	}
+}
+
+// retire tells that another session has taken the place of s, which ends with its last circuit.
+func (s *session) retire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retired = true
+	s.stirUp()
+}
+
+// stirUp tells watch that circuits have come or gone.
+func (s *session) stirUp() {
+	select {
+	case s.stir <- struct{}{}:
+	default:
 	}
 }
 
@@ -174,6 +220,11 @@ func (s *session) firstFrame(stream *quic.Stream) {
 		s.cancel(err)
 		return
 	}
+	select {
+	case <-s.welcomed: // which it may have overtaken
+	case <-s.ctx.Done():
+		return
+	}
 	if code := s.admit(peer, stream); code != wtproto.CodeNone {
 		reset(stream, code)
 	}
@@ -182,7 +233,7 @@ func (s *session) firstFrame(stream *quic.Stream) {
 // admit queues a circuit for its topic, on stream or, where that is nil, on one that it opens to accept the offer. A code
 // other than CodeNone says why it did not; the offer is not accepted then, and stream is the caller's.
 func (s *session) admit(m wtproto.Peer, stream *quic.Stream) wtproto.Code {
-	t, filter := s.client.joinedTopic(m.Topic)
+	t, filter := s.client.joinedTopic(s, m.Topic)
 	if t == nil {
 		return wtproto.CodeLeft
 	}
@@ -233,10 +284,7 @@ func (s *session) add(c *Conn) wtproto.Code {
 	}
 	s.circuits[c.id] = c
 	if len(s.circuits) == 1 {
-		select {
-		case s.stir <- struct{}{}:
-		default:
-		}
+		s.stirUp()
 	}
 	return wtproto.CodeNone
 }
@@ -248,6 +296,9 @@ func (s *session) remove(c *Conn) {
 	s.settleLocked(c)
 	if s.circuits[c.id] == c {
 		delete(s.circuits, c.id)
+		if len(s.circuits) == 0 && s.retired {
+			s.stirUp()
+		}
 	}
 }
 
@@ -286,10 +337,11 @@ func (s *session) spawn(f func()) {
 	}
 }
 
-// fail ends the session with err, the error of one of its streams, unless it has ended already, and returns why it did.
+// fail ends the session with err, the error of one of its streams, unless it has ended already, and returns the error of its
+// circuits.
 func (s *session) fail(err error) error {
 	s.cancel(sessionError(err))
-	return context.Cause(s.ctx)
+	return circuitError(context.Cause(s.ctx))
 }
 
 // reset ends both directions of a stream.

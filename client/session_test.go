@@ -96,7 +96,7 @@ func TestTruncatedPeer(t *testing.T) {
 			t.Fatalf("stream %d: the client left it open", i)
 		}
 	}
-	if n := c.session.places(); n != 0 {
+	if n := live(c).places(); n != 0 {
 		t.Errorf("%d circuits", n)
 	}
 	conn, s := r.circuit(topic, 2)
@@ -179,7 +179,7 @@ func TestWithdraw(t *testing.T) {
 				t.Errorf("reset with %v, want %v", code, wtproto.CodeWithdrawn)
 			}
 			r.sync()
-			if n := c.session.places(); n != 0 {
+			if n := live(c).places(); n != 0 {
 				t.Errorf("%d circuits", n)
 			}
 			if handedOut {

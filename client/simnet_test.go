@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -23,24 +24,56 @@ import (
 
 const rtt = 20 * time.Millisecond
 
-// network has a client and a gateway, and drops everything when it is cut.
+// network has two gateways, and sockets for as many sessions as a test has.
 type network struct {
 	simnet.PerfectRouter
-	cut             atomic.Bool
-	client, gateway *simnet.SimConn
+	cut     atomic.Bool    // drops everything
+	cutOff  [2]atomic.Bool // drops what is from or for a gateway
+	gateway *simnet.SimConn
+	other   *simnet.SimConn
+
+	mu      sync.Mutex
+	sockets []*simnet.SimConn // guarded by mu; not yet used
 }
 
+var (
+	gatewayAddr = &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1).To4(), Port: 4433}
+	otherAddr   = &net.UDPAddr{IP: net.IPv4(192, 0, 2, 2).To4(), Port: 4433}
+)
+
 func (n *network) SendPacket(p simnet.Packet) error {
+	for i, addr := range []*net.UDPAddr{gatewayAddr, otherAddr} {
+		if n.cutOff[i].Load() && (p.To.String() == addr.String() || p.From.String() == addr.String()) {
+			return nil
+		}
+	}
 	if n.cut.Load() {
 		return nil
 	}
 	return n.PerfectRouter.SendPacket(p)
 }
 
-var (
-	clientAddr  = &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1).To4(), Port: 1}
-	gatewayAddr = &net.UDPAddr{IP: net.IPv4(192, 0, 2, 2).To4(), Port: 4433}
-)
+// listen is the ListenPacket of clients.
+func (n *network) listen() (net.PacketConn, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.sockets) == 0 {
+		return nil, errors.New("the network has no more sockets")
+	}
+	s := n.sockets[0]
+	n.sockets = n.sockets[1:]
+	return s, nil
+}
+
+// transport returns a new socket as what QUIC is spoken on. The caller closes it.
+func (n *network) transport(t testing.TB) *quic.Transport {
+	t.Helper()
+	socket, err := n.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &quic.Transport{Conn: socket}
+}
 
 // inBubble runs f with a network, in a bubble of time.
 func inBubble(t *testing.T, f func(t *testing.T, n *network)) {
@@ -49,7 +82,10 @@ func inBubble(t *testing.T, f func(t *testing.T, n *network)) {
 		n := new(network)
 		sim := &simnet.Simnet{Router: n}
 		link := simnet.NodeBiDiLinkSettings{Latency: rtt / 2}
-		n.client, n.gateway = sim.NewEndpoint(clientAddr, link), sim.NewEndpoint(gatewayAddr, link)
+		n.gateway, n.other = sim.NewEndpoint(gatewayAddr, link), sim.NewEndpoint(otherAddr, link)
+		for i := range 32 {
+			n.sockets = append(n.sockets, sim.NewEndpoint(&net.UDPAddr{IP: net.IPv4(198, 51, 100, 1).To4(), Port: 1 + i}, link))
+		}
 		if err := sim.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +101,7 @@ func inBubble(t *testing.T, f func(t *testing.T, n *network)) {
 func (n *network) session(t testing.TB, edit func(*Config)) (*Client, *remote) {
 	t.Helper()
 	return newGateway(t, n.gateway).session(func(c *Config) {
-		c.Socket = n.client
+		c.ListenPacket = n.listen
 		if edit != nil {
 			edit(c)
 		}
@@ -202,7 +238,7 @@ func TestStatelessReset(t *testing.T) {
 					}
 				}
 				restart()
-				c, r := g.session(func(c *Config) { c.Socket = n.client })
+				c, r := g.session(func(c *Config) { c.ListenPacket = n.listen })
 				topic := r.join(c, topicA, JoinOptions{})
 				if after == pingAfter {
 					r.circuit(topic, 1)
@@ -222,7 +258,7 @@ func TestDialTimeout(t *testing.T) {
 	for name, listens := range map[string]bool{"nobody listens": false, "no WELCOME": true} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, n *network) {
-				cfg := Config{Socket: n.client, DialTimeout: 7 * time.Second}
+				cfg := Config{ListenPacket: n.listen, DialTimeout: 7 * time.Second}
 				if listens {
 					g := newGateway(t, n.gateway)
 					cfg.CertHashes = g.config().CertHashes
@@ -241,7 +277,7 @@ func TestDialTimeout(t *testing.T) {
 
 // A dead address costs 250 ms, and nothing is left of the attempts that lost.
 func TestHappyEyeballs(t *testing.T) {
-	dead := netip.MustParseAddrPort("198.51.100.1:4433")
+	dead := netip.MustParseAddrPort("203.0.113.1:4433")
 	for _, tt := range []struct {
 		name string
 		to   []netip.AddrPort
@@ -256,10 +292,10 @@ func TestHappyEyeballs(t *testing.T) {
 			inBubble(t, func(t *testing.T, n *network) {
 				g := newGateway(t, n.gateway)
 				cfg := g.config().withDefaults()
-				tr := &quic.Transport{Conn: n.client}
+				tr := n.transport(t)
 				defer tr.Close()
 				start := time.Now()
-				conn, err := dialQUIC(t.Context(), tr, tt.to, tlsConfig(&cfg, "gateway"), quicConfig(&cfg))
+				conn, err := dialQUIC(t.Context(), tr, tt.to, tlsConfig(&cfg, "gateway", cfg.CertHashes), quicConfig(&cfg))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -278,11 +314,11 @@ func TestAllAddressesFail(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		newGateway(t, n.gateway) // with a certificate that is not trusted
 		cfg := Config{CertHashes: make([][32]byte, 1)}.withDefaults()
-		tr := &quic.Transport{Conn: n.client}
+		tr := n.transport(t)
 		defer tr.Close()
 		to := gatewayAddr.AddrPort()
 		start := time.Now()
-		_, err := dialQUIC(t.Context(), tr, []netip.AddrPort{to, to, to}, tlsConfig(&cfg, "gateway"), quicConfig(&cfg))
+		_, err := dialQUIC(t.Context(), tr, []netip.AddrPort{to, to, to}, tlsConfig(&cfg, "gateway", cfg.CertHashes), quicConfig(&cfg))
 		elapsed(t, "error", start, 3*rtt)
 		joined, ok := err.(interface{ Unwrap() []error })
 		if !ok || len(joined.Unwrap()) != 3 {
@@ -368,7 +404,7 @@ func TestCloseLingers(t *testing.T) {
 		if code := writeStopped(t, s); code != wtproto.CodeNone {
 			t.Errorf("stopped with %v, want %v", code, wtproto.CodeNone)
 		}
-		if n := c.session.places(); n != 0 {
+		if n := live(c).places(); n != 0 {
 			t.Errorf("%d circuits", n)
 		}
 	})

@@ -18,8 +18,8 @@ import (
 // maxPinnedValidity is how long a certificate may be valid that is trusted for its hash, in browsers and here.
 const maxPinnedValidity = 14 * 24 * time.Hour
 
-// tlsConfig returns how a gateway at host is trusted.
-func tlsConfig(cfg *Config, host string) *tls.Config {
+// tlsConfig returns how a gateway at host is trusted: for one of hashes, if there are any.
+func tlsConfig(cfg *Config, host string, hashes [][32]byte) *tls.Config {
 	host, _, _ = strings.Cut(host, "%") // no certificate has a zone
 	c := &tls.Config{
 		MinVersion: tls.VersionTLS13,
@@ -30,10 +30,10 @@ func tlsConfig(cfg *Config, host string) *tls.Config {
 	if cfg.ServerName != "" {
 		c.ServerName = cfg.ServerName
 	}
-	if len(cfg.CertHashes) > 0 {
+	if len(hashes) > 0 {
 		c.InsecureSkipVerify = true // VerifyConnection does it
 		c.VerifyConnection = func(state tls.ConnectionState) error {
-			return verifyPinned(state.PeerCertificates[0], cfg.CertHashes, time.Now())
+			return verifyPinned(state.PeerCertificates[0], hashes, time.Now())
 		}
 	}
 	return c

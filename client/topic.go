@@ -8,24 +8,25 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Topic is a topic that a [Client] has joined. Any number of goroutines may use it.
+// Topic is a topic that a [Client] has joined. It is joined again in each session that takes the place of the one before, until it
+// ends. Any number of goroutines may use it.
 type Topic struct {
 	client *Client       // constant
 	key    wtproto.Topic // constant
-	left   chan struct{} // closed when the gateway knows of the topic no more, or the session has ended
+	left   chan struct{} // closed when the topic has ended and no gateway knows of it any more
 	done   chan struct{} // closed when err is set
-	joined chan struct{} // closed when JOINED came
+	joined chan struct{} // closed when JOINED came for the first time
 	ready  chan struct{} // takes one; the queue is not empty
 
-	// guarded by client.mu; what the gateway knows
+	// guarded by client.mu; what the gateway of client.session knows
 	unanswered int  // JOINs that wait for JOINED or LEFT
 	held       bool // JOINED came, and no LEFT since
 	leaving    bool // LEAVE was sent
 
 	// guarded by client.mu; what the caller knows
 	joiners int // calls of Join that wait for JOINED
-	filter  func(Peer) bool
-	queue   []*Conn // not yet accepted; each has a place in the session
+	opts    JoinOptions
+	queue   []*Conn // not yet accepted; each has a place in its session
 	err     error
 	status  wtproto.Status
 	changed chan struct{} // closed when status changes
@@ -47,7 +48,8 @@ func newTopic(c *Client, key wtproto.Topic) *Topic {
 func (t *Topic) Key() wtproto.Topic { return t.key }
 
 // Accept waits for the next circuit and returns it; it is the caller's to close. As with a listener of TCP, the circuit may have
-// ended since it came. The error is ctx's cause, or, once there are no more circuits, that of [Topic.Err].
+// ended since it came. A session that is lost does not end Accept: it goes on with the circuits of the next one. The error is
+// ctx's cause, or, once there are no more circuits, that of [Topic.Err].
 func (t *Topic) Accept(ctx context.Context) (*Conn, error) {
 	for {
 		t.client.mu.Lock()
@@ -73,7 +75,7 @@ func (t *Topic) Accept(ctx context.Context) (*Conn, error) {
 }
 
 // Status returns what the gateway said last of the topic, and a channel that is closed when it says something else. Until
-// it has said anything, the zero Status of the topic is returned.
+// it has said anything, and while there is no session, the zero Status of the topic is returned.
 func (t *Topic) Status() (wtproto.Status, <-chan struct{}) {
 	t.client.mu.Lock()
 	defer t.client.mu.Unlock()
@@ -95,11 +97,12 @@ func (t *Topic) Leave(ctx context.Context) error {
 	}
 }
 
-// Done returns a channel that is closed when the topic was left, was refused or taken away by the gateway, or lost its session.
+// Done returns a channel that is closed when the topic was left, was refused or taken away by a gateway for good, or ended with the
+// client.
 func (t *Topic) Done() <-chan struct{} { return t.done }
 
 // Err returns nil before Done is closed; then net.ErrClosed after Leave and [Client.Close], else an [*wtproto.Error]:
-// with Remote and the gateway's code where the gateway ended it, or the session's.
+// with Remote and the gateway's code where the gateway ended it, or the error of [Client.Err].
 func (t *Topic) Err() error {
 	t.client.mu.Lock()
 	defer t.client.mu.Unlock()
@@ -112,13 +115,21 @@ func resetAll(circuits []*Conn, code wtproto.Code) {
 	}
 }
 
+// knownLocked reports whether the gateway may know of the topic.
+func (t *Topic) knownLocked() bool { return t.held || t.unanswered > 0 }
+
 // leaveLocked leaves the topic, unless it has ended, and returns the circuits that are to be reset.
 func (t *Topic) leaveLocked() []*Conn {
 	if t.err != nil {
 		return nil
 	}
-	t.sendLeaveLocked()
 	t.endLocked(net.ErrClosed)
+	if t.knownLocked() {
+		t.sendLeaveLocked()
+	} else {
+		delete(t.client.topics, t.key)
+		close(t.left)
+	}
 	queue := t.queue
 	t.queue = nil
 	return queue
@@ -129,6 +140,15 @@ func (t *Topic) sendLeaveLocked() {
 	if !t.leaving {
 		t.leaving = true
 		t.client.session.answer(wtproto.Leave{Topic: t.key})
+	}
+}
+
+// sendJoinLocked sends JOIN, now or later.
+func (t *Topic) sendJoinLocked() {
+	if t.client.session.send(t.opts.frame(t.key)) {
+		t.unanswered++
+	} else {
+		t.client.rejoinLaterLocked()
 	}
 }
 
@@ -157,6 +177,18 @@ func (t *Topic) drop(c *Conn) {
 	t.client.mu.Lock()
 	defer t.client.mu.Unlock()
 	t.queue = slices.DeleteFunc(t.queue, func(q *Conn) bool { return q == c })
+}
+
+// dropLocked takes the circuits of s, which has ended, out of the queue.
+func (t *Topic) dropLocked(s *session) {
+	t.queue = slices.DeleteFunc(t.queue, func(q *Conn) bool { return q.session == s })
+}
+
+// statusLocked takes another status.
+func (t *Topic) statusLocked(m wtproto.Status) {
+	t.status = m
+	close(t.changed)
+	t.changed = make(chan struct{})
 }
 
 // signalLocked wakes one Accept if there is something for it.

@@ -66,7 +66,7 @@ func start(t *testing.T, args ...string) *instance {
 // dial opens a session that ends with the test.
 func (i *instance) dial(t *testing.T) *client.Client {
 	t.Helper()
-	c, err := client.Dial(gwtest.Context(t), i.QUIC, client.Config{CertHashes: [][32]byte{i.hash(t)}})
+	c, err := client.Dial(gwtest.Context(t), i.QUIC, client.Config{CertHashes: [][32]byte{i.hash(t)}, NoReconnect: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -399,7 +399,7 @@ func TestRestartEndsOldSessions(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- g.serve(t.Context(), o, io.Discard) }()
 	<-g.server.Started()
-	c, err := client.Dial(gwtest.Context(t), g.url(), client.Config{CertHashes: g.source.Hashes()})
+	c, err := client.Dial(gwtest.Context(t), g.url(), client.Config{CertHashes: g.source.Hashes(), NoReconnect: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -315,7 +315,7 @@ func TestOffers(t *testing.T) {
 func TestShutdown(t *testing.T) {
 	topic := wtproto.TopicFromName("shutdown")
 	g := Start(t, server.Config{Networks: []discovery.Network{Static(t, topic, Listen(t, Echo).Addr().String())}})
-	c := g.Dial(t, client.Config{})
+	c := g.Dial(t, client.Config{NoReconnect: true})
 	conn := Accept(t, Join(t, c, topic, client.JoinOptions{}))
 	_, going := c.Goaway()
 	done := make(chan error, 1)

@@ -1,0 +1,147 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// gateway is where a client may have a session.
+type gateway struct {
+	// constant
+	name       string // as it was given
+	host, port string
+
+	hashes [][32]byte // guarded by Client.mu; of its certificates, as it told last
+}
+
+// attempt is a session that may come about with a gateway.
+type attempt struct {
+	gateway int
+	ctx     context.Context // ends with the attempt and its session
+	cancel  context.CancelCauseFunc
+}
+
+func newAttempt(ctx context.Context, gateway int) *attempt {
+	a := &attempt{gateway: gateway}
+	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	return a
+}
+
+// try makes an attempt, and serves its session.
+func (c *Client) try(a *attempt) {
+	defer a.cancel(errEnded)
+	s, err := c.connect(a)
+	if err == nil {
+		err = s.run()
+	}
+	c.ended(a, s, err)
+}
+
+// connect opens a session.
+func (c *Client) connect(a *attempt) (*session, error) {
+	g := c.gateways[a.gateway]
+	to, err := resolve(a.ctx, g.host, g.port)
+	if err != nil {
+		return nil, err
+	}
+	socket, err := c.cfg.ListenPacket()
+	if err != nil {
+		return nil, err
+	}
+	tr := &quic.Transport{Conn: socket}
+	conn, err := dialQUIC(a.ctx, tr, to, tlsConfig(&c.cfg, g.host, c.hashesOf(g)), quicConfig(&c.cfg))
+	if err == nil {
+		var s *session
+		if s, err = newSession(c, a, tr, conn); err == nil {
+			return s, nil
+		}
+		conn.CloseWithError(0, "")
+	}
+	tr.Close()
+	socket.Close()
+	return nil, err
+}
+
+// hashesOf returns the certificates of g that are trusted for their hash.
+func (c *Client) hashesOf(g *gateway) [][32]byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append(g.hashes[:len(g.hashes):len(g.hashes)], c.cfg.CertHashes...)
+}
+
+// welcomed makes s, which WELCOME came for, the client's session, unless another one was faster.
+func (c *Client) welcomed(s *session, m wtproto.Welcome) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := s.attempt.gateway
+	if c.err != nil || c.attempts[g] != s.attempt {
+		return false
+	}
+	delete(c.attempts, g)
+	c.machine.welcomed(time.Now(), g, m.Session)
+	if len(c.cfg.CertHashes) > 0 {
+		c.gateways[g].hashes = m.Hashes
+	}
+	c.adoptLocked(s)
+	c.welcome, c.goaway = m, wtproto.Goaway{}
+	if closed(c.going) {
+		c.going = make(chan struct{})
+	}
+	c.applyLocked()
+	c.wakeUp()
+	if !closed(c.met) {
+		close(c.met)
+	}
+	return true
+}
+
+// ended takes the end of an attempt, and of its session if there was one.
+func (c *Client) ended(a *attempt, s *session, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s != nil {
+		for _, t := range c.topics {
+			t.dropLocked(s)
+		}
+	}
+	switch now := time.Now(); {
+	case c.err != nil:
+	case c.attempts[a.gateway] == a:
+		delete(c.attempts, a.gateway)
+		c.machine.failed(now, a.gateway, err)
+	case s != nil && c.session == s:
+		c.session = nil
+		c.forgetLocked()
+		c.machine.lost(now, err)
+	}
+	c.applyLocked()
+	c.wakeUp()
+}
+
+// tell tells the machine something about s, if that is the client's session.
+func (c *Client) tell(s *session, tell func(m *machine, now time.Time)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil && c.session == s {
+		tell(&c.machine, time.Now())
+		c.applyLocked()
+		c.wakeUp()
+	}
+}
+
+// goneAway takes GOAWAY.
+func (s *session) goneAway(m wtproto.Goaway) {
+	s.log.Info("the gateway is going away", "code", m.Code, "reason", m.Reason, "retry", m.RetryAfter)
+	c := s.client
+	c.tell(s, func(machine *machine, now time.Time) {
+		c.goaway = m
+		if !closed(c.going) {
+			close(c.going)
+		}
+		machine.goneAway(now, m.RetryAfter)
+	})
+}

@@ -1,0 +1,322 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/swarmgate/swarmgate/internal/backoff"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+const (
+	headStart  = 500 * time.Millisecond // of a gateway before the next one is tried beside it
+	leastDelay = 250 * time.Millisecond // before the first attempt in a row
+	mostDelay  = 30 * time.Second
+	proven     = 30 * time.Second // for a session to have lived, so that the row of delays begins anew
+)
+
+// nowhere is the gateway of no session.
+const nowhere = -1
+
+// phase is what a search for a session is at.
+type phase int
+
+const (
+	idle    phase = iota // there is a session, and no reason to leave it
+	racing               // gateways are tried
+	waiting              // until they are tried again
+	over                 // for ever
+)
+
+// machine decides when a client tries which of its gateways, and when it gives up (docs/PROTOCOL.md, Coming back). It is told
+// what happens and what time it is, and others do what it decided: try the gateways that have trying set and no others,
+// pass on its events, call tick at its deadline, and end the client once err is set. It holds no clock, timer or connection.
+type machine struct {
+	timeout time.Duration // constant; for any gateway to answer
+	once    bool          // constant; the first session is the last one
+
+	gates  []gate
+	best   int     // the gateway that worked last
+	events []Event // for others to take
+	err    error   // why it is over
+
+	// the session, if there is one
+	at     int       // its gateway, or nowhere
+	since  time.Time // when it began
+	goaway bool      // it is to be left whatever comes
+	met    bool      // there has been one
+
+	// the search for a session: the first, or one after it or beside it
+	phase   phase
+	delays  backoff.Backoff
+	attempt int       // since the session was lost
+	until   time.Time // when the phase is over
+	order   []int     // gateways that are still to be tried in this race
+	next    time.Time // when the first of them is
+	errs    []error   // of those that were tried
+	beside  time.Time // when a gateway was last tried beside another one or a session
+}
+
+// gate is a gateway.
+type gate struct {
+	name      string
+	trying    bool
+	notBefore time.Time // it asked to be left alone until then
+}
+
+// newMachine returns a machine for the gateways with these names, which tries nothing before start.
+func newMachine(timeout time.Duration, once bool, names ...string) machine {
+	m := machine{timeout: timeout, once: once, at: nowhere, delays: backoff.New(leastDelay, mostDelay)}
+	for _, name := range names {
+		m.gates = append(m.gates, gate{name: name})
+	}
+	return m
+}
+
+// start begins the first race.
+func (m *machine) start(now time.Time) { m.race(now) }
+
+// welcomed takes the greeting of a gateway that is tried. Its session takes the place of the one before.
+func (m *machine) welcomed(now time.Time, g int, session wtproto.SessionID) {
+	m.stop()
+	m.age(now)
+	m.at, m.best, m.since = g, g, now
+	m.met, m.goaway, m.attempt = true, false, 0
+	m.events = append(m.events, Connected{Gateway: m.gates[g].name, Session: session})
+}
+
+// failed takes the end of an attempt. The next gateway need not wait for its time.
+func (m *machine) failed(now time.Time, g int, err error) {
+	m.gates[g].trying = false
+	m.errs = append(m.errs, fmt.Errorf("%s: %w", m.gates[g].name, err))
+	m.next = now
+	m.advance(now)
+}
+
+// lost takes the end of the session.
+func (m *machine) lost(now time.Time, err error) {
+	m.age(now)
+	m.at = nowhere
+	switch {
+	case m.once || m.permanent(now, err):
+		m.end(err)
+	case m.phase == racing: // for one that was to take its place
+		m.events = append(m.events, Disconnected{Err: err})
+		m.reconnecting(0, err)
+	default:
+		m.events = append(m.events, Disconnected{Err: err})
+		m.wait(now, err)
+	}
+}
+
+// goneAway takes GOAWAY.
+func (m *machine) goneAway(now time.Time, retryAfter time.Duration) {
+	m.gates[m.at].notBefore = now.Add(retryAfter)
+	m.goaway = true
+	m.move(now)
+}
+
+// silent takes that the gateway did not answer in time.
+func (m *machine) silent(now time.Time) { m.move(now) }
+
+// heard takes that a gateway that was silent is not.
+func (m *machine) heard(time.Time) {
+	if !m.goaway {
+		m.stop()
+	}
+}
+
+// tick does what is due. Called too early it does nothing.
+func (m *machine) tick(now time.Time) {
+	switch late := now.Sub(m.until); {
+	case m.phase == waiting && late >= 0:
+		m.race(now)
+	case m.phase == racing && late > lateness: // this program did not run, which says nothing about gateways
+		m.until = now.Add(m.timeout)
+		m.advance(now)
+	case m.phase == racing && late >= 0:
+		m.giveUp(now)
+	case m.phase == racing:
+		m.advance(now)
+	}
+}
+
+// deadline returns when to call tick, or zero for not at all.
+func (m *machine) deadline() time.Time {
+	switch {
+	case m.phase != racing && m.phase != waiting:
+		return time.Time{}
+	case m.phase == racing && len(m.order) > 0 && m.due().Before(m.until):
+		return m.due()
+	}
+	return m.until
+}
+
+// move looks for another gateway, if there is one and this is not done already.
+func (m *machine) move(now time.Time) {
+	if m.phase == idle && len(m.gates) > 1 && !m.once {
+		m.age(now)
+		m.race(now)
+	}
+}
+
+// age begins the row of delays anew if the session has lived for long enough.
+func (m *machine) age(now time.Time) {
+	if m.at != nowhere && now.Sub(m.since) >= proven {
+		m.delays.Reset()
+	}
+}
+
+// candidates returns the gateways that a race is about, in the order in which they are tried.
+func (m *machine) candidates(now time.Time) []int {
+	var order []int
+	for g := range m.gates {
+		if g != m.at {
+			order = append(order, g)
+		}
+	}
+	rest := func(g int) time.Duration { return max(0, m.gates[g].notBefore.Sub(now)) }
+	slices.SortStableFunc(order, func(a, b int) int {
+		switch c := cmp.Compare(rest(a), rest(b)); {
+		case c != 0:
+			return c
+		case a == m.best:
+			return -1
+		case b == m.best:
+			return 1
+		}
+		return 0
+	})
+	return order
+}
+
+// race begins to try gateways.
+func (m *machine) race(now time.Time) {
+	m.phase, m.until = racing, now.Add(m.timeout)
+	m.order, m.next, m.errs = m.candidates(now), now, nil
+	m.advance(now)
+}
+
+// due returns when the next gateway is tried.
+func (m *machine) due() time.Time {
+	if rested := m.gates[m.order[0]].notBefore; rested.After(m.next) {
+		return rested
+	}
+	return m.next
+}
+
+// advance tries the gateways whose time has come. The race is over when none is tried.
+func (m *machine) advance(now time.Time) {
+	for len(m.order) > 0 && !m.due().After(now) {
+		g := m.order[0]
+		m.order = m.order[1:]
+		if m.at != nowhere || m.trying() {
+			m.beside = now
+		}
+		m.gates[g].trying = true
+		m.next = now.Add(headStart)
+	}
+	if !m.trying() {
+		m.fail(now)
+	}
+}
+
+func (m *machine) trying() bool {
+	return slices.ContainsFunc(m.gates, func(g gate) bool { return g.trying })
+}
+
+// giveUp ends a race that took too long.
+func (m *machine) giveUp(now time.Time) {
+	for _, g := range m.gates {
+		if g.trying {
+			m.errs = append(m.errs, fmt.Errorf("%s: %w", g.name, &wtproto.Error{
+				Code:   wtproto.CodePeerUnreachable,
+				Reason: fmt.Sprintf("no answer in %v", m.timeout),
+				Err:    context.DeadlineExceeded,
+			}))
+		}
+	}
+	m.fail(now)
+}
+
+// fail ends a race that nobody won. Beside a session that is no reason to end.
+func (m *machine) fail(now time.Time) {
+	// What is permanent comes first, for a caller looks at the first code.
+	slices.SortStableFunc(m.errs, func(a, b error) int {
+		return cmp.Compare(m.rank(now, a), m.rank(now, b))
+	})
+	hopeless := len(m.errs) > 0 && m.permanent(now, m.errs[0])
+	err := errors.Join(m.errs...)
+	switch {
+	case len(m.errs) == 0:
+		err = wtproto.Errorf(wtproto.CodeShutdown, "every gateway asked to be left alone")
+	case len(m.errs) == 1:
+		err = m.errs[0]
+	}
+	m.stop()
+	if m.at == nowhere && (!m.met || m.once || hopeless) {
+		m.end(err)
+		return
+	}
+	m.wait(now, err)
+}
+
+// wait begins the wait before the next race. Without a session it is told, with the error of what came before.
+func (m *machine) wait(now time.Time, err error) {
+	m.stop()
+	m.phase = waiting
+	m.until = now.Add(m.delays.Next())
+	if first := m.gates[m.candidates(now)[0]].notBefore; first.After(m.until) {
+		m.until = first
+	}
+	if m.at == nowhere {
+		m.reconnecting(m.until.Sub(now), err)
+	}
+}
+
+func (m *machine) reconnecting(delay time.Duration, err error) {
+	m.attempt++
+	m.events = append(m.events, Reconnecting{Attempt: m.attempt, Delay: delay, Err: err})
+}
+
+// stop ends a search.
+func (m *machine) stop() {
+	m.phase, m.order = idle, nil
+	for g := range m.gates {
+		m.gates[g].trying = false
+	}
+}
+
+// end ends everything.
+func (m *machine) end(err error) {
+	m.stop()
+	m.phase, m.err = over, err
+}
+
+// permanent reports whether trying again cannot help after err. That a session was replaced may be this client's own doing
+// where two of its gateways are one.
+func (m *machine) permanent(now time.Time, err error) bool {
+	e, ok := errors.AsType[*wtproto.Error](err)
+	if !ok {
+		return false
+	}
+	switch e.Code {
+	case wtproto.CodeProtocol, wtproto.CodeTooLarge, wtproto.CodeVersion, wtproto.CodeUnauthorized, wtproto.CodeForbidden, wtproto.CodeTokenExpired:
+		return true
+	case wtproto.CodeReplaced:
+		return now.Sub(m.beside) >= m.timeout
+	}
+	return false
+}
+
+// rank orders errors for a caller.
+func (m *machine) rank(now time.Time, err error) int {
+	if m.permanent(now, err) {
+		return 0
+	}
+	return 1
+}
