@@ -22,8 +22,11 @@ type circuit interface {
 	SetReadDeadline(t time.Time) error
 }
 
-// traffic counts the bytes of a circuit.
-type traffic struct{ sent, received int64 }
+// traffic is what passed on a circuit.
+type traffic struct {
+	sent, received int64 // bytes
+	early          bool  // the peer had ended its direction before this end did
+}
 
 // handler does with a circuit what the command is there for.
 type handler interface {
@@ -39,32 +42,34 @@ type crowd struct {
 	count   atomic.Int64
 }
 
-// serve handles a circuit until it is over, and returns why it was cut off, if so.
-func (w *crowd) serve(ctx context.Context, c circuit, p peer) error {
+// serve handles a circuit until it is over, and returns what passed and why it was cut off, if so.
+func (w *crowd) serve(ctx context.Context, c circuit, p peer) (traffic, error) {
 	n := int(w.count.Add(1))
 	w.events.peer(n, p)
 	moved, err := w.handler.handle(ctx, n, c)
 	w.events.end(n, moved, err)
-	return err
+	return moved, err
 }
 
-// duplex runs both directions of a circuit. The first one that fails is the cause, and abort has to end the other one.
-func duplex(abort func(code wtproto.Code), send, receive func() error) error {
-	var once sync.Once
-	var cause error
-	run := func(direction func() error) {
-		if err := direction(); err != nil {
+// duplex runs both directions of a circuit. The first one that fails is the cause, and abort has to end the other one. It
+// reports whether receive was the first to end.
+func duplex(abort func(code wtproto.Code), send, receive func() error) (early bool, err error) {
+	var once, ended sync.Once
+	run := func(direction func() error, isFirst func()) {
+		failed := direction()
+		ended.Do(isFirst)
+		if failed != nil {
 			once.Do(func() {
-				cause = err
-				abort(codeOf(err))
+				err = failed
+				abort(codeOf(failed))
 			})
 		}
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { run(send) })
-	run(receive)
+	wg.Go(func() { run(send, func() {}) })
+	run(receive, func() { early = true })
 	wg.Wait()
-	return cause
+	return early, err
 }
 
 // copyAll copies src to dst until src ends, and passes on the end.
@@ -117,13 +122,13 @@ func (f *forward) handle(ctx context.Context, _ int, c circuit) (traffic, error)
 		c.Reset(code)
 		service.Reset(code)
 	}
-	err = duplex(abort,
+	early, err := duplex(abort,
 		func() error { return copyAll(&toPeer, c, service) },
 		func() error { return copyAll(&toService, service, c) })
 	if err == nil {
 		err = errors.Join(c.Close(), service.Close())
 	}
-	return traffic{sent: toPeer.Moved(), received: toService.Moved()}, err
+	return traffic{sent: toPeer.Moved(), received: toService.Moved(), early: early}, err
 }
 
 // close ends all connections with the service.

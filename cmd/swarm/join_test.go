@@ -6,9 +6,12 @@ import (
 	"net"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -64,26 +67,35 @@ func TestJoinTellsEvents(t *testing.T) {
 	}
 }
 
-// A peer that half-closes first, such as one whose own input is empty, still gets all: the program does not leave before the
-// gateway has what was sent last.
+// A peer that half-closes first, such as one whose own input is empty, still gets all, also if it reads late: the program does
+// not leave while the gateway holds some of it.
 func TestJoinSendsAllAfterThePeerHasEnded(t *testing.T) {
-	got := make(chan string, 1)
-	sink := gateway.Listen(t, func(c *net.TCPConn) {
-		c.CloseWrite()
-		b, err := io.ReadAll(c)
-		if err != nil {
-			t.Error(err)
-		}
+	host := gateway.Host(t, true)
+	g := gateway.Start(t, server.Config{Networks: []discovery.Network{host}})
+	got, late := make(chan string, 1), make(chan struct{})
+	read := sync.OnceFunc(func() { close(late) })
+	defer read()
+	native := gateway.Host(t, false, host.Addrs()...)
+	gateway.Native(t, native, wtproto.TopicFromName("there"), discovery.Native(), func(s discovery.Stream) {
+		s.CloseWrite()
+		<-late
+		b, _ := io.ReadAll(s)
 		got <- string(b)
 	})
-	g := withStatic(t, sink.Addr().String())
-	want := text(3 << 20)
-	p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--max-peers", "1")...)
-	if status := p.wait(t); status != 0 {
-		t.Errorf("status %d", status)
+	want := text(350 << 10) // more than the peer's window at its beginning, and not more than that and the gateway's
+	p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--max-peers", "1", "--json")...)
+	gateway.Eventually(t, "the end of both directions", func() bool { return strings.Contains(p.out.String(), `"end"`) })
+	select {
+	case status := <-p.status:
+		t.Errorf("it ended with status %d before the peer has read all", status)
+	case <-time.After(statusDelay + 500*time.Millisecond):
 	}
+	read()
 	if b := next(t, got); b != want {
 		t.Errorf("the peer got %d bytes, want all %d", len(b), len(want))
+	}
+	if status := p.wait(t); status != 0 {
+		t.Errorf("status %d", status)
 	}
 }
 

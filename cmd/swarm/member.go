@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/swarmgate/swarmgate/client"
@@ -39,19 +40,27 @@ func (g *gatewayFlags) member(p *program, topic wtproto.Topic, opts client.JoinO
 	})
 	watchers.Go(func() { watch(ctx, t, p.events.status) })
 	w := &crowd{events: p.events, handler: h}
+	var enough atomic.Bool // the one peer has ended
 	for {
 		var conn *client.Conn
 		if conn, err = t.Accept(ctx); err != nil {
 			break
 		}
+		if enough.Load() {
+			conn.Reset(wtproto.CodeDeclined)
+			continue
+		}
 		circuits.Go(func() {
-			err := w.serve(ctx, conn, peerOf(conn))
+			moved, err := w.serve(ctx, conn, peerOf(conn))
 			if opts.MaxPeers != 1 {
 				return
 			}
+			enough.Store(true)
 			if err == nil {
-				flush(ctx, t)
 				err = errEnough
+				if moved.early {
+					settle(ctx, t)
+				}
 			}
 			end(err)
 		})
@@ -67,16 +76,25 @@ func (g *gatewayFlags) member(p *program, topic wtproto.Topic, opts client.JoinO
 	return cause
 }
 
-// flush leaves t, and waits until what was written on its circuits is very likely with the gateway: the answer to LEAVE says
-// that what was sent before has arrived or is lost, and what is lost is sent again within two round trips.
-func flush(ctx context.Context, t *client.Topic) {
-	begin := time.Now()
-	if t.Leave(ctx) != nil {
-		return
-	}
+// statusDelay is longer than the gateway takes to say that there is a circuit.
+const statusDelay = 2 * time.Second
+
+// settle waits until the gateway, by its STATUS, has no circuits on t. A peer that ended its direction early may not have read
+// yet what it was sent, and what the gateway still holds of it would be lost with the session.
+func settle(ctx context.Context, t *client.Topic) {
 	select {
-	case <-time.After(2 * time.Since(begin)):
+	case <-time.After(statusDelay):
 	case <-ctx.Done():
+	}
+	for {
+		status, changed := t.Status()
+		if status.Connected == 0 || ctx.Err() != nil {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
 	}
 }
 

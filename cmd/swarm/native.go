@@ -191,7 +191,8 @@ func (v *native) connect(ctx context.Context, k *known, retry *backoff.Backoff) 
 		return err
 	}
 	retry.Reset()
-	return v.crowd.serve(ctx, c, newPeer([]byte(k.peer.ID), k.peer.Network, k.peer.Address, true))
+	_, err = v.crowd.serve(ctx, c, newPeer([]byte(k.peer.ID), k.peer.Network, k.peer.Address, true))
+	return err
 }
 
 // isLoss reports whether err says that a peer could not be reached or was lost, and not that somebody wanted an end.

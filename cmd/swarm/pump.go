@@ -54,7 +54,9 @@ func (m *pump) handle(ctx context.Context, n int, c circuit) (traffic, error) {
 		moved.received, err = m.receive(n, c)
 		return err
 	}
-	if err := duplex(abort, send, receive); err != nil {
+	early, err := duplex(abort, send, receive)
+	moved.early = early
+	if err != nil {
 		return moved, err
 	}
 	return moved, c.Close()
