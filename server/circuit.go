@@ -40,6 +40,7 @@ type circuit struct {
 	heldToPeer, heldToClient int64 // see stall
 
 	toPeer, toClient splice.Copy
+	resetOnce        sync.Once
 
 	mu     sync.Mutex
 	cause  error // guarded by mu; the first reason to end, nil after a regular end
@@ -156,7 +157,7 @@ func (c *circuit) splice() {
 	c.copy(&c.toPeer, far, c.near)
 	wg.Wait()
 	if cause := c.ended(); cause != nil {
-		c.reset(codeOf(cause)) // abort may not be done with it, and free knows no code
+		c.reset(codeOf(cause)) // waits for abort, since free knows no code
 	}
 	c.near.free()
 	far.free()
@@ -186,14 +187,16 @@ func (c *circuit) abort(err error) {
 	}
 }
 
-// reset ends both ends.
+// reset ends both ends, once, and returns after it has.
 func (c *circuit) reset(code wtproto.Code) {
-	for _, l := range c.legs() {
-		l.reset(code)
-	}
-	if c.peer != nil {
-		c.peer.Reset(code)
-	}
+	c.resetOnce.Do(func() {
+		for _, l := range c.legs() {
+			l.reset(code)
+		}
+		if c.peer != nil {
+			c.peer.Reset(code)
+		}
+	})
 }
 
 // legs returns the clients' ends.

@@ -22,6 +22,7 @@ type leg struct {
 
 	stream stream       // owned by acquire's caller
 	opened bool         // the gateway opened the stream, and owes it a PEER; owned by acquire's caller
+	told   bool         // the client knows of the circuit; owned by acquire's caller
 	answer chan answer  // of the client to an offer; takes one
 	state  offeredState // guarded by session.mu
 
@@ -92,7 +93,7 @@ func (l *leg) take(a answer) error {
 	if a.stream == nil {
 		return &wtproto.Error{Code: wtproto.CodeDeclined, Remote: true, Reason: "the client declined with " + a.code.String()}
 	}
-	l.stream = a.stream
+	l.stream, l.told = a.stream, true
 	return nil
 }
 
@@ -102,6 +103,7 @@ func (l *leg) announce() error {
 	if !l.opened {
 		return nil
 	}
+	l.told = true
 	l.stream.SetWriteDeadline(time.Now().Add(l.session.cfg.FirstFrameTimeout))
 	_, err := l.stream.Write(l.peer.Append(nil))
 	l.stream.SetWriteDeadline(time.Time{})
@@ -145,7 +147,7 @@ func (l *leg) reset(code wtproto.Code) {
 	if l.stream == nil {
 		return
 	}
-	if l.session.link.losesCodes() {
+	if l.told && l.session.link.losesCodes() {
 		l.session.send(wtproto.Withdraw{Circuit: l.peer.Circuit, Code: code}.Append(nil))
 	}
 	l.stream.CancelRead(code)

@@ -155,12 +155,13 @@ func TestDecline(t *testing.T) {
 func TestAcceptTwice(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c, offer, p := withOffer(g)
-		x := c.accept(offer)
+		x, y := c.accept(offer), p.circuit()
 		wantReset(t, c.accept(offer).fakeStream, wtproto.CodeWithdrawn)
-		for range 3 {
-			c.send(wtproto.Decline{Circuit: offer.Circuit})
+		talk(t, x, y)
+		for range 3 { // too late for the offer, but it ends the circuit
+			c.send(wtproto.Decline{Circuit: offer.Circuit, Code: wtproto.CodeApplication})
 		}
-		talk(t, x, p.circuit())
+		wantReset(t, y, wtproto.CodeApplication)
 		c.lives()
 	})
 }

@@ -51,10 +51,11 @@ func TestGoaway(t *testing.T) {
 	})
 }
 
-// A peer that answers after GOAWAY is not shown to the client.
+// A peer that answers after GOAWAY is not shown to the client: not even by a WITHDRAW of what it does not know.
 func TestGoawayWhileDialed(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c, _, _, _ := g.open("1")
+		c.link.loses = true
 		p := g.lan.peer("2")
 		release := p.waits()
 		g.lan.see(p.sighting())
