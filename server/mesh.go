@@ -73,6 +73,16 @@ func (t *topic) due(s *subscription, c counterpart, now time.Time) bool {
 	return true
 }
 
+// considerAll dials p for those who may have it, unless it was forgotten meanwhile.
+func (t *topic) considerAll(p *peer) {
+	if t.peers[p.ID] != p {
+		return
+	}
+	for _, s := range t.shuffled() {
+		t.considerPeer(s, p)
+	}
+}
+
 // considerPeer dials p for s if the two belong together, there is room, and nothing speaks against it.
 func (t *topic) considerPeer(s *subscription, p *peer) {
 	now := time.Now()

@@ -193,19 +193,21 @@ func (t *topic) adopt(s *subscription) {
 	}
 }
 
-// abandon stops what has not become a circuit yet, because the subscription is gone.
-func (t *topic) abandon(p *pair) {
-	if p.past() {
-		return
-	}
-	p.cancel(wtproto.Errorf(wtproto.CodeLeft, "the topic was left"))
-	if p.state == pairDialing && t.router.dialer.cancel(p.dial) {
+// abandon stops what has not become a circuit yet among the pairs of s, which has left.
+func (t *topic) abandon(s *subscription) {
+	for _, p := range s.pairs { // first those that wait, since a dial that ends lets the next one start
+		if p.state != pairDialing || !t.router.dialer.cancel(p.dial) {
+			continue
+		}
 		t.dials--
 		p.peer.dialing--
 		p.near.release()
 		t.settle(p, pairEnded, true)
-		for _, s := range t.shuffled() { // they may have waited for this dial
-			t.considerPeer(s, p.peer)
+		t.considerAll(p.peer) // others may have waited for this dial
+	}
+	for _, p := range s.pairs {
+		if !p.past() {
+			p.cancel(wtproto.Errorf(wtproto.CodeLeft, "the topic was left"))
 		}
 	}
 }
@@ -251,11 +253,7 @@ func (e dialed) apply(t *topic) {
 		p.near.release()
 		t.settle(p, pairWaiting, true)
 	}
-	if t.peers[peer.ID] == peer { // not forgotten meanwhile
-		for _, s := range t.shuffled() {
-			t.considerPeer(s, peer)
-		}
-	}
+	t.considerAll(peer)
 	t.refill(p.sub)
 }
 

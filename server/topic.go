@@ -232,9 +232,7 @@ func (e unsubscribed) apply(t *topic) {
 		t.subs = append(t.subs[:i], t.subs[i+1:]...)
 		s.left = true
 		t.router.left(t)
-		for _, p := range s.pairs {
-			t.abandon(p)
-		}
+		t.abandon(s)
 		for _, o := range t.subs {
 			if p := o.pairs[s.session]; p != nil && p.past() {
 				delete(o.pairs, s.session)
@@ -281,9 +279,7 @@ func (e sighted) apply(t *topic) {
 		}
 	case s.Holds != 0:
 		if p = t.remember(p, e.network, s); p != nil {
-			for _, sub := range t.shuffled() {
-				t.considerPeer(sub, p)
-			}
+			t.considerAll(p)
 		}
 	}
 	if s.Inbound != nil {
