@@ -116,6 +116,16 @@ func (e *events) joined(t wtproto.Topic) {
 	e.tell(event{Event: "joined", Topic: t.String()}, "joined", "topic", t)
 }
 
+// disconnected tells that the session was lost, and another one is looked for.
+func (e *events) disconnected(err error) {
+	e.tell(event{Event: "disconnected", Code: codeOf(err).String(), Message: err.Error()}, "disconnected", "error", err)
+}
+
+// connected tells that there is another session, with the topic joined again.
+func (e *events) connected(gateway string) {
+	e.tell(event{Event: "connected", Message: gateway}, "connected", "gateway", gateway)
+}
+
 // left tells that a topic was left, regularly where err is nil.
 func (e *events) left(t wtproto.Topic, err error) {
 	v := event{Event: "left", Topic: t.String(), Code: codeOf(err).String()}

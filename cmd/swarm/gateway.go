@@ -24,11 +24,12 @@ const (
 	maxInfo     = 64 << 10 // bytes of an info document
 )
 
-// gatewayFlags say which gateway to use.
+// gatewayFlags say which gateways to use.
 type gatewayFlags struct {
-	Gateway  string     `required:"" placeholder:"URL" help:"The gateway, such as https://gateway.example:4433. http://127.0.0.1:PORT, its listener for development, tells the certificate's hash as well."`
-	CertHash []certHash `name:"cert-hash" placeholder:"HEX" help:"SHA-256 of the gateway's certificate. Without it an authority must have signed the certificate."`
-	Token    string     `env:"SWARMGATE_TOKEN" placeholder:"TOKEN" help:"Token to show to the gateway."`
+	Gateway   []string   `required:"" placeholder:"URL" help:"The gateway, such as https://gateway.example:4433. http://127.0.0.1:PORT, its listener for development, tells the certificate's hash as well. Of several, one is used that answers."`
+	CertHash  []certHash `name:"cert-hash" placeholder:"HEX" help:"SHA-256 of the gateway's certificate. Without it an authority must have signed the certificate."`
+	Token     string     `env:"SWARMGATE_TOKEN" placeholder:"TOKEN" help:"Token to show to the gateway."`
+	Reconnect bool       `negatable:"" default:"true" help:"Come back when the session was lost."`
 }
 
 // certHash is the SHA-256 of a certificate.
@@ -62,24 +63,30 @@ func (a *hostPort) UnmarshalText(b []byte) error {
 
 // dial opens a session. The caller closes it.
 func (g *gatewayFlags) dial(p *program) (*client.Client, error) {
-	cfg := client.Config{Token: []byte(g.Token), Agent: "swarm " + version(), Logger: p.log}
+	cfg := client.Config{Token: []byte(g.Token), Agent: "swarm " + version(), NoReconnect: !g.Reconnect, Logger: p.log}
 	for _, h := range g.CertHash {
 		cfg.CertHashes = append(cfg.CertHashes, h)
 	}
-	address := g.Gateway
-	if strings.HasPrefix(address, "http://") {
-		info, err := fetchInfo(p.ctx, address)
-		if err != nil {
-			return nil, err
-		}
-		address = info.QUIC
-		if len(cfg.CertHashes) == 0 {
-			if cfg.CertHashes, err = hashesOf(info.Certificate); err != nil {
-				return nil, fmt.Errorf("info document: %w", err)
+	for _, address := range g.Gateway {
+		if strings.HasPrefix(address, "http://") {
+			info, err := fetchInfo(p.ctx, address)
+			if err != nil {
+				return nil, err
+			}
+			hashes, err := hashesOf(info.Certificate)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", address, err)
+			}
+			address = info.QUIC
+			if len(g.CertHash) == 0 {
+				cfg.CertHashes = append(cfg.CertHashes, hashes...)
 			}
 		}
+		cfg.Gateways = append(cfg.Gateways, address)
 	}
-	return client.Dial(p.ctx, address, cfg)
+	first := cfg.Gateways[0]
+	cfg.Gateways = cfg.Gateways[1:]
+	return client.Dial(p.ctx, first, cfg)
 }
 
 // fetchInfo asks the gateway at address, plain HTTP, for its info document. Nobody but this machine is believed.

@@ -152,7 +152,7 @@ func TestJoinWritesToEveryPeer(t *testing.T) {
 
 func TestJoinEndsWithTheSession(t *testing.T) {
 	g := gateway.Start(t, server.Config{})
-	p := swarm(t, open(t), through(g, "join", "there", "--json")...)
+	p := swarm(t, open(t), through(g, "join", "there", "--json", "--no-reconnect")...)
 	gateway.Eventually(t, "the join", func() bool { return strings.Contains(p.out.String(), "joined") })
 	g.Close()
 	if status := p.wait(t); status != statusFailed {
@@ -161,6 +161,29 @@ func TestJoinEndsWithTheSession(t *testing.T) {
 	all := p.events(t)
 	if got := kinds(all); got != "joined left error" || all[len(all)-1].Code != "SHUTDOWN" {
 		t.Errorf("events: %s, %+v; want SHUTDOWN at the end", got, all[len(all)-1])
+	}
+}
+
+func TestJoinComesBackToAnotherGateway(t *testing.T) {
+	echo := gateway.Listen(t, gateway.Echo)
+	a, b := withStatic(t, echo.Addr().String()), withStatic(t, echo.Addr().String())
+	p := swarm(t, open(t), through(a, through(b, "join", "there", "--json")...)...)
+	first := a
+	gateway.Eventually(t, "a peer", func() bool { return strings.Contains(p.out.String(), `"peer"`) })
+	if a.Sessions() == 0 {
+		first = b
+	}
+	first.Close()
+	gateway.Eventually(t, "a peer through the other gateway", func() bool {
+		out := p.out.String()
+		return strings.Contains(out, `"connected"`) && strings.Count(out, `"event":"peer"`) == 2
+	})
+	p.stop()
+	if status := p.wait(t); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	if got := kinds(p.events(t)); !strings.HasPrefix(got, "joined peer ") || !strings.Contains(got, "disconnected connected") {
+		t.Errorf("events: %s", got)
 	}
 }
 

@@ -39,6 +39,7 @@ func (g *gatewayFlags) member(p *program, topic wtproto.Topic, opts client.JoinO
 		}
 	})
 	watchers.Go(func() { watch(ctx, t, p.events.status) })
+	watchers.Go(func() { follow(ctx, c, p.events) })
 	w := &crowd{events: p.events, handler: h}
 	var enough atomic.Bool // the one peer has ended
 	for {
@@ -109,6 +110,22 @@ func watch(ctx context.Context, t *client.Topic, tell func(wtproto.Status)) {
 		case <-changed:
 		case <-ctx.Done():
 			return
+		}
+	}
+}
+
+// follow tells how the session is lost and found again, until ctx ends.
+func follow(ctx context.Context, c *client.Client, tell *events) {
+	begun := false
+	for e := range c.Events(ctx) {
+		switch e := e.(type) {
+		case client.Connected:
+			if begun { // else it is the session that the topic was joined in
+				tell.connected(e.Gateway)
+			}
+			begun = true
+		case client.Disconnected:
+			tell.disconnected(e.Err)
 		}
 	}
 }

@@ -20,6 +20,7 @@ type statusCmd struct {
 
 // Run opens a session, and prints what the gateway says.
 func (c *statusCmd) Run(p *program) error {
+	c.Reconnect = false // what cannot be reached now is the answer
 	gateway, err := c.dial(p)
 	if err != nil {
 		return err
