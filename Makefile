@@ -9,10 +9,11 @@ FUZZTIME ?= 20s
 # The rooms whose tests run under the race detector; test/ holds real browsers, real peers and the soak.
 ROOMS = $(shell $(GO) list ./... | grep -v '/swarmgate/test$$')
 
-.PHONY: help test deps unit fuzz real lint bench demo
+.PHONY: help test deps web web-check unit fuzz real lint bench demo
 
 help:
 	@echo 'make test   install what is missing, then run every test'
+	@echo 'make web    build what browsers get: web/dist'
 	@echo 'make unit   the tests of each room, with the race detector'
 	@echo 'make fuzz   each fuzz target for $(FUZZTIME)'
 	@echo 'make real   real peers, real browsers, and 100 sessions for a minute'
@@ -21,12 +22,19 @@ help:
 	@echo 'make demo   a gateway with a peer to talk to'
 
 test: deps
+	$(MAKE) web-check
 	$(MAKE) unit
 	$(MAKE) fuzz
 	$(MAKE) real
 
 deps:
 	test/deps.sh
+
+web:
+	web/build.sh
+
+web-check:
+	web/build.sh check
 
 unit:
 	$(GO) test -race -shuffle=on -timeout 20m $(ROOMS)

@@ -41,7 +41,7 @@ func (g *gateway) demo(ctx context.Context, o *options, stdout io.Writer) error 
 	case err != nil:
 		return fmt.Errorf("demo: %w%s", err, g.excuse())
 	}
-	if _, err := io.WriteString(stdout, v.summary(g.tryNext())); err != nil {
+	if _, err := io.WriteString(stdout, v.summary(g.console(), g.tryNext())); err != nil {
 		return fmt.Errorf("stdout: %w", err)
 	}
 	if !o.DemoExit {
@@ -169,7 +169,7 @@ func throughput(conn *client.Conn, size int64) (time.Duration, error) {
 }
 
 // summary is for somebody who sees a gateway for the first time.
-func (v visit) summary(tryNext string) string {
+func (v visit) summary(console, tryNext string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nA gateway is up. A peer of its own, with libp2p, announced the topic %q on a private DHT and echoes.\n", demoTopic)
 	fmt.Fprintf(&b, "A client joined the topic through the gateway, over QUIC:\n\n")
@@ -177,8 +177,23 @@ func (v visit) summary(tryNext string) string {
 	fmt.Fprintf(&b, "              on the network %q, connected %.1f ms after the join\n", v.network, milliseconds(v.found))
 	fmt.Fprintf(&b, "  round trip  %.2f ms (median of %d, %d bytes each)\n", milliseconds(v.trip), demoPings, demoPing)
 	fmt.Fprintf(&b, "  throughput  %.1f MiB/s each way, both at once (%d MiB, SHA-256 verified)\n\n", float64(v.traffic)/(1<<20)/v.both.Seconds(), v.traffic>>20)
-	fmt.Fprintf(&b, "Now be the client. What you type comes back; Ctrl-D ends it:\n\n  %s\n\n", tryNext)
+	if console != "" {
+		fmt.Fprintf(&b, "Now be the client. In a browser:\n\n  %s\n\nOr in another terminal,", console)
+	} else {
+		fmt.Fprintf(&b, "Now be the client. In another terminal,")
+	}
+	fmt.Fprintf(&b, " where what you type comes back and Ctrl-D ends it:\n\n  %s\n\n", tryNext)
 	return b.String()
+}
+
+// console returns the address of a page that finds the demo's peer and sends it a line; empty without --dev-http.
+func (g *gateway) console() string {
+	for _, s := range g.sites {
+		if s.name == siteDev {
+			return s.url() + "/?echo"
+		}
+	}
+	return ""
 }
 
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }

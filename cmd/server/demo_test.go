@@ -28,7 +28,7 @@ func TestDemoShowsAndExits(t *testing.T) {
 	}
 	for _, want := range []string{
 		`found +peer 12D3Koo\w+\n`, `on the network "dht", connected [0-9.]+ ms`, `round trip +[0-9.]+ ms`, `throughput +[0-9.]+ MiB/s each way`,
-		`64 MiB, SHA-256 verified`, `go run ./cmd/swarm join demo --gateway https://127.0.0.1:[0-9]+ --cert-hash [0-9a-f]{64}\n`,
+		`64 MiB, SHA-256 verified`, `\n  http://127.0.0.1:[0-9]+/\?echo\n`, `go run ./cmd/swarm join demo --gateway https://127.0.0.1:[0-9]+ --cert-hash [0-9a-f]{64}\n`,
 	} {
 		if !regexp.MustCompile(want).MatchString(summary) {
 			t.Errorf("the summary has no %s:\n%s", want, summary)

@@ -26,12 +26,10 @@ const (
 	topicsPath = "/api/topics"
 )
 
-// addPublic adds what everybody may ask for to mux.
+// addPublic adds what everybody may ask for to mux: the info document, the console and the client module.
 func addPublic(mux *http.ServeMux, info http.Handler) {
 	mux.Handle("GET "+wtproto.InfoPath, info)
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		writeText(w, http.StatusOK, "swarmgate %s: a gateway to a peer-to-peer swarm.\n\n%s tells clients how to connect.", version(), wtproto.InfoPath)
-	})
+	addPages(mux)
 }
 
 // adminHandler answers operators. isReady says whether sessions are taken.

@@ -89,7 +89,7 @@ func TestPublicAnswers(t *testing.T) {
 	if got := body(t, ask(mux, "GET", wtproto.InfoPath)); got != "info" {
 		t.Errorf("info = %q", got)
 	}
-	if got := body(t, ask(mux, "GET", "/")); !strings.Contains(got, "swarmgate") || !strings.Contains(got, wtproto.InfoPath) {
+	if got := body(t, ask(mux, "GET", "/")); !strings.Contains(got, "swarmgate console") {
 		t.Errorf("/ = %q", got)
 	}
 	for path, want := range map[string]int{"/x": 404, healthPath: 404, readyPath: 404, topicsPath: 404} {

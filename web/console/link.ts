@@ -99,7 +99,6 @@ export class Link {
       else this.#become('raw')
       if (this.kind === 'console') await this.#listen()
       for (let b; (b = await this.#input.read());) {
-        if (this.kind === 'unknown') this.#become('raw')
         this.#events.bytes(this, b)
       }
       if (!this.ended) this.#events.eof(this)
@@ -112,8 +111,9 @@ export class Link {
   async #meet (): Promise<void> {
     const { initiator } = this.peer
     if (initiator) void this.write(CALL)
-    const heard = await this.#input.skip(initiator ? ANSWER : CALL)
-    if (!heard || this.kind !== 'unknown') return this.#become('raw')
+    const line = initiator ? ANSWER : CALL
+    if (!await this.#input.skip(line)) return this.#become('raw')
+    if (this.kind !== 'unknown') return this.#events.bytes(this, line) // it was sent what somebody typed
     if (!initiator) void this.write(ANSWER)
     this.#become('console')
   }

@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { EchoError, EchoTest } from '../echo.js'
+import { duration, plain, shortId, size } from '../format.js'
+import { utf8 } from '../framing.js'
+import { isClient } from '../kind.js'
+import { Meter } from '../meter.js'
+import { fileName } from '../sink.js'
+
+test('clients are told from native peers by their ids', () => {
+  const host = '002408011220' + '11'.repeat(32)
+  const rsa = '1220' + '11'.repeat(32)
+  const endpoint = 'ab'.repeat(16)
+  for (const [network, id, want] of [
+    ['client', endpoint, true], ['dht', host + endpoint, true], ['lan', rsa + endpoint, true],
+    ['dht', host, false], ['static', rsa, false], ['lan', endpoint, false], ['static', '0000' + endpoint.slice(4), false], ['dat', '', false]
+  ] as const) assert.equal(isClient({ network, id }), want, `${network} ${id}`)
+})
+
+test('an echo is measured', async () => {
+  const echo = new EchoTest(async b => {
+    queueMicrotask(() => echo.feed(b))
+    return true
+  })
+  const { trip, rate } = await echo.run(1 << 20)
+  assert.ok(trip >= 0 && rate > 0)
+})
+
+test('what is no echo is told', async () => {
+  const wrong = new EchoTest(async () => {
+    queueMicrotask(() => wrong.feed(utf8('HTTP/1.1 400 Bad Request')))
+    return true
+  })
+  await assert.rejects(wrong.run(), EchoError)
+  await assert.rejects(new EchoTest(async () => false).run(), EchoError)
+  const gone: EchoTest = new EchoTest(async () => {
+    setTimeout(() => gone.stop())
+    return true
+  })
+  await assert.rejects(gone.run(), /connection ended/)
+})
+
+test('a meter knows the last second', () => {
+  const m = new Meter(0)
+  m.add(1000)
+  m.sample(500) // too early
+  assert.equal(m.rate, 0)
+  m.sample(2000)
+  assert.deepEqual([m.rate, m.total], [500, 1000])
+  m.sample(3000)
+  assert.deepEqual([m.rate, m.total, m.history.at(-2)], [0, 1000, 500])
+})
+
+test('numbers for people', () => {
+  for (const [n, want] of [[0, '0 B'], [999, '999 B'], [999.7, '1.00 kB'], [12345, '12.3 kB'], [999_600, '1.00 MB'], [5e15, '5.00 PB']] as const) assert.equal(size(n), want)
+  for (const [n, want] of [[0.4, '0 s'], [61, '1 min 1 s'], [7322, '2 h 2 min']] as const) assert.equal(duration(n), want)
+  assert.equal(shortId('0123456789abcdef'), '012345…abcdef')
+})
+
+test('names of others do no harm', () => {
+  assert.equal(plain(' a\u202eb\nc\u0000 '), 'a b c')
+  for (const [name, want] of [['../../etc/passwd', '_.._etc_passwd'], ['a\u202egpj.exe', 'a_gpj.exe'], ['..', 'file'], ['', 'file'], ['C:\\x', 'C__x']] as const) assert.equal(fileName(name), want)
+})

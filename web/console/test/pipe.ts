@@ -1,0 +1,36 @@
+import type { Peer } from 'swarmgate'
+
+/** One end of a circuit. */
+export type End = Peer & { readonly ended: boolean }
+
+/** Returns the two ends of a circuit. The initiator is the first. */
+export function pipe (network = 'client', id = 'ab'.repeat(16)): [End, End] {
+  const there = new TransformStream<Uint8Array, Uint8Array>()
+  const back = new TransformStream<Uint8Array, Uint8Array>()
+  return [end(true, back.readable, there.writable), end(false, there.readable, back.writable)]
+
+  function end (initiator: boolean, readable: ReadableStream<Uint8Array>, writable: WritableStream<any>): End {
+    let settle = () => {}
+    const closed = new Promise<void>(resolve => { settle = resolve })
+    let ended = false
+    const close = () => {
+      if (ended) return
+      ended = true
+      settle()
+      if (!writable.locked) void writable.close()
+    }
+    return Object.assign(new EventTarget(), {
+      id, network, initiator, address: '', topic: '00'.repeat(32), readable, writable, closed, close, abort: close,
+      get ended () { return ended },
+      async * [Symbol.asyncIterator] () { yield * readable as unknown as AsyncIterable<Uint8Array> }
+    }) as End
+  }
+}
+
+/** Returns what a condition waits for: it is asked again and again, until it holds. */
+export async function eventually (what: string, holds: () => boolean): Promise<void> {
+  for (const end = Date.now() + 20_000; !holds();) {
+    if (Date.now() > end) throw new Error(`waited in vain: ${what}`)
+    await new Promise(resolve => setTimeout(resolve, 1))
+  }
+}
