@@ -98,6 +98,13 @@ func TestSeedComesUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.await("that it is gone", isError(wtproto.CodePeerUnreachable))
+
+	// One that was restarted knows nothing any more, so it is told again.
+	up = listen(t, all(key(seedKey), func(c *Config) { c.Listen = []string{seed} }))
+	m.await("that it answers once more", isRecovery)
+	other := listen(t, seeds(up))
+	om := join(t, other, presence(false, true, nobody), nil)
+	om.await("the gateway's client", isPeer(h, endpoint(1)))
 }
 
 // A host without seeds is where others enter: that is nothing wrong with it, though a topic has nobody to be announced to.

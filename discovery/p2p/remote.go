@@ -29,6 +29,7 @@ type remote struct {
 	noticed  bool // it knows that we found it
 	retry    backoff.Backoff
 	next     time.Time // it is not tried again before
+	left     bool      // it was there, and has left
 	failed   error     // why it could not be met
 	failedAt time.Time
 
@@ -126,14 +127,18 @@ func (t *topic) failedLocked(r *remote, err error) {
 		delay = min(delay, t.h.LookUpEvery)
 	}
 	r.next = time.Now().Add(delay)
+	code := codeOf(err)
+	if code == wtproto.CodeLeft || code == wtproto.CodeShutdown {
+		r.left = true
+	}
 	switch {
-	case codeOf(err) == wtproto.CodeReplaced: // it has found us too, and the meeting is on its stream
+	case code == wtproto.CodeReplaced: // it has found us too, and the meeting is on its stream
 		r.noticed = true
 		if !r.found {
 			r.found = true
 			t.sightLocked(r)
 		}
-	case r.guess:
+	case r.guess || r.left: // as was to be expected
 		t.log.Debug("host is not on the topic", "peer", r.id.String(), "error", err)
 	default:
 		if text(err) != text(r.failed) {
@@ -203,7 +208,7 @@ func (t *topic) met(m *meeting, flags wtproto.MeetFlags, e wtproto.Endpoints) {
 	if r.metAt.IsZero() {
 		r.metAt = time.Now()
 	}
-	r.seen, r.failed = time.Now(), nil
+	r.seen, r.failed, r.left = time.Now(), nil, false
 	r.gateway = flags&wtproto.MeetGateway != 0
 	r.address = m.s.Conn().RemoteMultiaddr().String()
 	t.updateLocked(r, e)
@@ -275,8 +280,8 @@ func (t *topic) ended(m *meeting) {
 		wake(t.again)
 	}
 	r.next = time.Now().Add(r.retry.Next())
-	r.metAt, r.seen = time.Time{}, time.Now()
-	r.found, r.foundUs, r.noticed = false, false, false
+	r.metAt, r.seen, r.failed = time.Time{}, time.Now(), nil
+	r.found, r.foundUs, r.noticed, r.left = false, false, false, true
 	t.reportLocked()
 }
 

@@ -154,16 +154,15 @@ func (t *topic) announce() {
 		}
 		_, moved, _ := t.h.table.status.get()
 		again := jitter(t.h.AnnounceEvery)
-		// With nobody known, it is stored here for those who come, and announced once somebody is known.
-		alone := t.h.table.empty()
+		if t.h.table.empty() {
+			// It is stored here for those who come, and announced once somebody is known.
+			again = min(again, t.h.LookUpEvery)
+		}
 		if err := t.h.table.provide(t.ctx, t.digest); err == nil {
 			retry.Reset()
 		} else {
 			again = retry.Next()
 			t.log.Debug("announcing failed", "error", err)
-		}
-		if !alone {
-			moved = nil
 		}
 		timer := time.NewTimer(again)
 		for due := false; !due; {
@@ -171,7 +170,7 @@ func (t *topic) announce() {
 			case <-timer.C:
 				due = true
 			case <-moved:
-				due = true
+				due, moved, _ = t.h.table.status.get() // back in the DHT, which may have forgotten us
 			case <-changed:
 				state, changed = t.presence.State()
 				due = !state.Announce
