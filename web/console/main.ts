@@ -45,6 +45,7 @@ class Console implements RoomEvents {
     this.#echo = echo
     this.#room = new Room(this, this.#name, quiet)
     this.#session = new Session(location.origin, { phase: () => this.tick() })
+    this.#session.start()
     $<HTMLInputElement>('name').value = this.#name
     setInterval(() => this.tick(), TICK)
     readInfo().then(info => {

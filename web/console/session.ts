@@ -21,12 +21,17 @@ export class Session {
   phase: Phase = { name: 'connecting' }
   readonly #url: string
   readonly #events: SessionEvents
-  readonly #swarm: Promise<Swarm>
+  #swarm: Promise<Swarm> = new Promise(() => {}) // before start
   #nudge: (() => void) | undefined // ends a wait of ours
 
+  /** Does nothing before `start`. */
   constructor (url: string, events: SessionEvents) {
     this.#url = url
     this.#events = events
+  }
+
+  /** Connects, and stays connected. */
+  start (): void {
     this.#swarm = this.#open()
     this.#swarm.catch(() => {}) // told as the phase
   }
