@@ -72,8 +72,8 @@ export class Circuit extends EventTarget implements Peer {
     this.writable = new WritableStream({
       start: c => {
         this.#sink = c
-        // Unlike abort(), it does not wait for a write that is under way.
-        c.signal.addEventListener('abort', () => this.abort(codeOf(c.signal.reason)))
+        // Unlike a sink's abort(), it does not wait for a write that is under way. It comes before the stream knows of it.
+        c.signal.addEventListener('abort', () => queueMicrotask(() => this.abort(codeOf(c.signal.reason))))
       },
       write: chunk => this.#write(chunk),
       close: () => this.#finish()
@@ -243,11 +243,12 @@ export class Circuit extends EventTarget implements Peer {
   }
 
   async #write (chunk: unknown): Promise<void> {
+    // A stream that is given something else fails, and leaves the other end in the dark.
+    if (!ArrayBuffer.isView(chunk) && !(chunk instanceof ArrayBuffer)) this.end(new SwarmError(Code.INTERNAL, 'what was written is no bytes'))
     try {
       await this.#writer!.write(chunk)
     } catch (e) {
-      if (e instanceof TypeError) this.end(new SwarmError(Code.INTERNAL, 'what was written is no bytes', { cause: e }))
-      else this.#failed(e)
+      this.#failed(e)
       return this.closed // an error that says why
     }
     this.#unwritten--

@@ -51,11 +51,9 @@ export const Code = {
   APPLICATION: 0x100
 } as const
 
-const names = new Map<number, string>(Object.entries(Code).map(([name, code]) => [code, name]))
-
 /** Returns the name of a code in docs/PROTOCOL.md, or its number in hex. */
 export function codeName (code: number): string {
-  return code === Code.APPLICATION ? '0x100' : names.get(code) ?? `0x${code.toString(16)}`
+  return Object.entries(Code).find(([, c]) => c === code)?.[0] ?? `0x${code.toString(16)}`
 }
 
 /** Reports whether a session that ended with this code is not to be tried again (docs/PROTOCOL.md, Coming back). */

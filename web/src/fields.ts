@@ -1,5 +1,6 @@
 import { Code } from './codes.js'
 import { SwarmError } from './errors.js'
+import { hex, unhex32 } from './hex.js'
 
 /** A number of the wire, 0 to 2^62-1: above 2^53-1 a bigint, so that each has one form and is equal to itself in a Map. */
 export type Num = number | bigint
@@ -35,11 +36,9 @@ export class Fields {
   /** Reads a varint (RFC 9000, section 16), not necessarily of the shortest form. */
   varint (field: string): Num {
     this.need(1, field)
-    const b = this.take(varintSize(this.#bytes[this.#at]!), field)
-    const low = b.subarray(-4).reduce((n, x) => n * 256 + x, 0)
-    if (b.length < 8) return b.length === 1 ? low & 0x3f : b.length === 2 ? low & 0x3fff : low & 0x3fffffff
-    const high = b.subarray(0, 4).reduce((n, x) => n * 256 + x, 0) % 2 ** 30
-    return high < 2 ** 21 ? high * 2 ** 32 + low : BigInt(high) << 32n | BigInt(low)
+    const bytes = this.take(varintSize(this.#bytes[this.#at]!), field)
+    const n = bytes.reduce((n, b, i) => n << 8n | BigInt(i > 0 ? b : b & 0x3f), 0n)
+    return n > Number.MAX_SAFE_INTEGER ? n : Number(n)
   }
 
   /** Reads a varint length of at most `limit`, which is as many elements of at least `size` bytes as the payload still has. */
@@ -56,15 +55,10 @@ export function varintSize (first: number): number { return 1 << (first >> 6) }
 
 /** Adds the shortest form of a number to `b`. */
 export function putVarint (b: number[], n: Num): void {
-  if (n < 2 ** 30) {
-    const v = Number(n)
-    if (v < 64) b.push(v)
-    else if (v < 2 ** 14) b.push(0x40 | v >> 8, v & 0xff)
-    else b.push(0x80 | v >> 24, v >> 16 & 0xff, v >> 8 & 0xff, v & 0xff)
-    return
-  }
-  const v = BigInt(n) | 3n << 62n
-  for (let shift = 56n; shift >= 0n; shift -= 8n) b.push(Number(v >> shift & 0xffn))
+  const size = n < 64 ? 0 : n < 2 ** 14 ? 1 : n < 2 ** 30 ? 2 : 3
+  let bits = BigInt(8 << size)
+  const v = BigInt(n) | BigInt(size) << bits - 2n
+  while (bits > 0n) b.push(Number(v >> (bits -= 8n) & 0xffn))
 }
 
 /** How a field stands in a payload. */
@@ -105,6 +99,9 @@ export const more: Field<boolean> = { put: (b, v) => { b.push(Number(v)) }, get:
 export function fixed (n: number): Field<Uint8Array> {
   return { put: (b, v) => { b.push(...v) }, get: (f, name) => f.take(n, name).slice() }
 }
+
+/** The 32 bytes of a topic, as 64 lower-case hexadecimal digits, for they are a key to many things. */
+export const topic: Field<string> = { put: (b, v) => { b.push(...unhex32(v)!) }, get: (f, name) => hex(f.take(32, name)) }
 
 /** A varint length and at most `limit` bytes. */
 export function bytes (limit: number): Field<Uint8Array> {

@@ -1,6 +1,6 @@
 import { Code } from './codes.js'
 import { SwarmError } from './errors.js'
-import { Fields, bytes, circuit, code, fixed, list, more, number, putVarint, struct, text, varintSize } from './fields.js'
+import { Fields, bytes, circuit, code, fixed, list, more, number, putVarint, struct, text, topic, varintSize } from './fields.js'
 import type { Num, Schema, Values } from './fields.js'
 
 /** The version of the protocol that this module speaks. */
@@ -44,7 +44,6 @@ export function message<S extends Schema> (type: number, name: string, schema: S
   }
 }
 
-const topic = fixed(32)
 const reason = text(1024)
 const agent = text(256)
 

@@ -4,7 +4,6 @@ import { deferred } from './deferred.js'
 import { SwarmError } from './errors.js'
 import type { Gateway } from './gateway.js'
 import { gatewaysOf } from './gateway.js'
-import { hex } from './hex.js'
 import { topicFrom } from './key.js'
 import type { Platform } from './platform.js'
 import type { Hooks } from './reconnect.js'
@@ -81,11 +80,10 @@ class Client extends EventTarget implements Swarm {
   async join (topic: string | Uint8Array, options: JoinOptions = {}): Promise<Topic<any>> { // Peer or Offer, as the options say
     const { maxPeers = 0, signal } = options
     if (!Number.isSafeInteger(maxPeers) || maxPeers < 0) throw new RangeError('maxPeers is no count')
-    const key = await topicFrom(topic)
+    const name = await topicFrom(topic)
     signal?.throwIfAborted()
     if (this.#end) throw this.#end
-    const name = hex(key)
-    const t = this.#topics.get(name) ?? new JoinedTopic(key, t => this.#leave(t))
+    const t = this.#topics.get(name) ?? new JoinedTopic(name, t => this.#leave(t))
     this.#topics.set(name, t)
     t.options = options
     for (const s of this.#live) s.join(t)

@@ -6,7 +6,7 @@ import { deferred } from './deferred.js'
 import { SwarmError } from './errors.js'
 import { Flag } from './frames.js'
 import type { Join, Of, Status } from './frames.js'
-import { hex } from './hex.js'
+import { unhex32 } from './hex.js'
 
 const states = ['starting', 'searching', 'failing', 'ended'] as const
 
@@ -21,7 +21,6 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
   /** Stops that delay. */
   cancelTimer = (): void => {}
 
-  readonly #key: Uint8Array
   readonly #leave: (topic: JoinedTopic) => Promise<void>
   readonly #joined = deferred()
   readonly #closed = deferred()
@@ -32,14 +31,13 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
   #error: SwarmError | undefined
 
   /** `leave` is what leaving does beyond this object. */
-  constructor (key: Uint8Array, leave: (topic: JoinedTopic) => Promise<void>) {
+  constructor (hex: string, leave: (topic: JoinedTopic) => Promise<void>) {
     super()
-    this.#key = key
+    this.hex = hex
     this.#leave = leave
-    this.hex = hex(key)
   }
 
-  get key (): Uint8Array { return this.#key.slice() }
+  get key (): Uint8Array { return unhex32(this.hex)! }
 
   get closed (): Promise<void> { return this.#closed.promise }
 
@@ -50,7 +48,7 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
   get frame (): Of<typeof Join> {
     const { announce = true, lookup = true, offerOnly = false, maxPeers = 0 } = this.options
     const flags = (announce ? Flag.ANNOUNCE : 0) | (lookup ? Flag.LOOK_UP : 0) | (offerOnly ? Flag.OFFER_ONLY : 0)
-    return { topic: this.#key, flags, maxPeers }
+    return { topic: this.hex, flags, maxPeers }
   }
 
   leave (): Promise<void> { return this.#left ??= this.#leave(this) }

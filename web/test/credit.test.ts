@@ -132,5 +132,5 @@ test('whatever is opened, read and closed: the sum fits, reserves stay, offsets 
     }
     for (const a of accounts) b.close(a)
     assert.deepEqual([b.free, b.circuits], [pool, 0])
-  }), { numRuns: 200 })
+  }), { numRuns: 100 })
 })

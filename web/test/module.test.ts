@@ -1,0 +1,31 @@
+// The module as it is published.
+import assert from 'node:assert/strict'
+import { readFileSync, readdirSync } from 'node:fs'
+import { test } from 'node:test'
+import { gzipSync } from 'node:zlib'
+
+const dist = new URL('../dist/', import.meta.url)
+const file = new URL('swarmgate.js', dist)
+const source = readFileSync(file, 'utf8')
+
+test('it has 10 KB at most, minified and gzipped', () => {
+  const size = gzipSync(source, { level: 9 }).length
+  assert.ok(size <= 10_000, `${size} bytes`)
+})
+
+test('it can be loaded where there is neither window nor document, and exports what is documented', async () => {
+  const module = await import(file.href)
+  assert.deepEqual(Object.keys(module).sort(), ['Code', 'SwarmError', 'connect', 'topicFromName'])
+  assert.equal(String(new module.SwarmError(module.Code.BUSY, 'no room', { remote: true })), 'SwarmError: BUSY (remote): no room')
+  assert.equal(String(new module.SwarmError(0x1234)), 'SwarmError: 0x1234')
+  await assert.rejects(module.connect('http://gate.example'), TypeError)
+})
+
+test('it loads nothing else', () => {
+  assert.doesNotMatch(source, /\bimport\b|https?:\/\//)
+})
+
+test('types tell nothing that is not public', () => {
+  const files = readdirSync(new URL('types/', dist)).sort()
+  assert.deepEqual(files, ['api.d.ts', 'codes.d.ts', 'connect.d.ts', 'errors.d.ts', 'index.d.ts', 'key.d.ts'])
+})
