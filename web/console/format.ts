@@ -19,11 +19,6 @@ export function duration (s: number): string {
   return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`
 }
 
-/** Returns the two ends of an id, which are the same for nobody else that one is likely to meet. */
-export function shortId (id: string): string {
-  return id.length <= 14 ? id : `${id.slice(0, 6)}…${id.slice(-6)}`
-}
-
 /** Returns `1 peer`, `2 peers`. */
 export function count (n: number, one: string, many = one + 's'): string {
   return `${n} ${n === 1 ? one : many}`

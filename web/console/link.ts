@@ -2,7 +2,7 @@ import type { Peer } from 'swarmgate'
 import { ANSWER, CALL, FramingError, HEAD, encode, parse, parseHead } from './framing.js'
 import type { Message } from './framing.js'
 import { Input } from './input.js'
-import { isClient } from './kind.js'
+import { isClient } from './id.js'
 import { Meter } from './meter.js'
 
 const MAX_QUEUED = 1 << 20 // bytes of messages for a console that does not read

@@ -1,7 +1,8 @@
 import type { Peer } from 'swarmgate'
 import { Download } from './download.js'
-import { plain, shortId } from './format.js'
+import { plain } from './format.js'
 import type { Message } from './framing.js'
+import { shortId } from './id.js'
 import { Link } from './link.js'
 import type { LinkEvents } from './link.js'
 import { Upload } from './upload.js'
@@ -48,7 +49,7 @@ export class Room implements LinkEvents {
   get consoles (): Link[] { return [...this.links].filter(l => l.kind === 'console' && !l.ended) }
 
   /** Returns what to call a peer. It may be what the peer says of itself. */
-  nameOf (link: Link): string { return this.#names.get(link) ?? shortId(link.peer.id) }
+  nameOf (link: Link): string { return this.#names.get(link) ?? shortId(link.peer) }
 
   /** Takes a circuit in. */
   add (peer: Peer): void {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { EchoError, EchoTest } from '../echo.js'
-import { duration, plain, shortId, size } from '../format.js'
+import { duration, plain, size } from '../format.js'
 import { utf8 } from '../framing.js'
-import { isClient } from '../kind.js'
+import { isClient, shortId, showId } from '../id.js'
 import { Meter } from '../meter.js'
 import { fileName } from '../sink.js'
 
@@ -15,6 +15,21 @@ test('clients are told from native peers by their ids', () => {
     ['client', endpoint, true], ['dht', host + endpoint, true], ['lan', rsa + endpoint, true],
     ['dht', host, false], ['static', rsa, false], ['lan', endpoint, false], ['static', '0000' + endpoint.slice(4), false], ['dat', '', false]
   ] as const) assert.equal(isClient({ network, id }), want, `${network} ${id}`)
+})
+
+test('ids are shown as other programs show them', () => {
+  const id = '0024080112203d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c' // a vector of docs/PROTOCOL.md
+  const host = '12D3KooWDwTirQce1RRKnasT5fPVFgzXCy6SiRgSwrwPGLC7zE91'
+  const endpoint = 'de9571a4fa3ee9d9afee1424fb20a67d'
+  for (const [network, id_, want, short] of [
+    ['dht', id, host, '12D3…C7zE91'],
+    ['dht', id + endpoint, `${host}/${endpoint}`, '12D3…C7zE91/de95…20a67d'],
+    ['client', endpoint, endpoint, 'de95…20a67d'],
+    ['static', endpoint, endpoint, 'de95…20a67d']
+  ] as const) {
+    assert.equal(showId({ network, id: id_ }), want)
+    assert.equal(shortId({ network, id: id_ }), short)
+  }
 })
 
 test('an echo is measured', async () => {
@@ -54,7 +69,6 @@ test('a meter knows the last second', () => {
 test('numbers for people', () => {
   for (const [n, want] of [[0, '0 B'], [999, '999 B'], [999.7, '1.00 kB'], [12345, '12.3 kB'], [999_600, '1.00 MB'], [5e15, '5.00 PB']] as const) assert.equal(size(n), want)
   for (const [n, want] of [[0.4, '0 s'], [61, '1 min 1 s'], [7322, '2 h 2 min']] as const) assert.equal(duration(n), want)
-  assert.equal(shortId('0123456789abcdef'), '012345…abcdef')
 })
 
 test('names of others do no harm', () => {

@@ -1,5 +1,5 @@
-import { shortId, size } from '../format.js'
-import { isClient } from '../kind.js'
+import { size } from '../format.js'
+import { isClient, shortId, showId } from '../id.js'
 import type { Link } from '../link.js'
 import { $, dot, h, setText } from './dom.js'
 import { RawView } from './raw.js'
@@ -67,6 +67,7 @@ class Card {
   readonly #link: Link
   readonly #name = h('strong', { class: 'peer-name' })
   readonly #kind = h('span', { class: 'chip kind' })
+  readonly #id: HTMLElement
   readonly #down = h('span')
   readonly #up = h('span')
   readonly #spark: SVGPathElement
@@ -77,6 +78,7 @@ class Card {
   constructor (link: Link, name: string) {
     this.#link = link
     const { peer } = link
+    this.#id = h('code', { title: showId(peer) }, shortId(peer))
     const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
     svg.setAttribute('class', 'spark')
     svg.setAttribute('viewBox', '0 0 80 20')
@@ -90,7 +92,7 @@ class Card {
     this.element = h('li', { class: 'peer' },
       h('div', { class: 'peer-head' }, dot(peer.id), this.#name, this.#kind, this.#close),
       h('p', { class: 'peer-facts' },
-        h('code', { title: peer.id }, shortId(peer.id)),
+        this.#id,
         h('span', { class: 'chip', title: networks[peer.network] ?? peer.network }, peer.network),
         h('span', { class: 'chip', title: 'Exactly one of the two ends is the initiator.' }, peer.initiator ? 'we opened' : 'it opened'),
         peer.address !== '' && h('span', { class: 'address' }, peer.address)),
@@ -103,6 +105,8 @@ class Card {
   update (name: string): void {
     const { kind, peer } = this.#link
     setText(this.#name, name)
+    this.#name.title = showId(peer)
+    this.#id.hidden = this.#id.textContent === name
     const client = isClient(peer)
     setText(this.#kind, kind === 'console' ? 'console' : kind === 'unknown' ? 'asking …' : client ? 'program' : 'native peer')
     this.#kind.dataset['kind'] = kind
