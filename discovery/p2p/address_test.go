@@ -286,6 +286,28 @@ func TestHostSeenElsewhere(t *testing.T) {
 	})
 }
 
+// What the operator wrote may be dialed, by name too.
+func TestStatic(t *testing.T) {
+	strict, err := discovery.NewPolicy(discovery.PolicyConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	off := func(c *Config) { c.Mode = Off }
+	n := listen(t, all(native, off))
+	named := fmt.Sprintf("/dns4/localhost/tcp/%d/p2p/%s", n.Port(), n.ID())
+	g := listen(t, all(gateway, off, func(c *Config) {
+		c.Policy, c.Static = strict, map[wtproto.Topic][]string{testTopic: {named}}
+	}))
+	gm := join(t, g, presence(true, true, endpoint(1)), nil)
+	gm.await("that it is not on the topic", isError(wtproto.CodeForbidden))
+	join(t, n, presence(false, false, nobody), echo)
+	i := gm.await("the native peer", isPeer(n, nobody))
+	if i.sighting.Peer.Network != "static" || i.sighting.FoundUs {
+		t.Errorf("%s", describe(i))
+	}
+	testEcho(t, dial(t, i, endpoint(1)), 1000)
+}
+
 // Addresses that the policy forbids are not dialed, and that is the reason that is given.
 func TestForbidden(t *testing.T) {
 	strict, err := discovery.NewPolicy(discovery.PolicyConfig{})

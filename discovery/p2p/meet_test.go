@@ -118,10 +118,19 @@ func TestDeparture(t *testing.T) {
 				_, err := c.Read(make([]byte, 1))
 				wantCode(t, "Read", err, wtproto.CodePeerGone, false)
 			}
-			if tc.name == "leave" {
-				join(t, hosts[1], discovery.Native(), echo)
-				gm.await("its return", isPeer(hosts[1], nobody))
+			if tc.name != "leave" {
+				return
 			}
+			// It is asked again, and that it refuses is no fault of the network.
+			tried := func(r *remote) bool { return r.left && !r.queued && r.next.After(r.seen.Add(2*hosts[0].RetryMin)) }
+			eventually(t, "it was asked again", func() bool { return look(hosts[0], hosts[1].id, tried) })
+			join(t, hosts[1], discovery.Native(), echo)
+			gm.await("its return", func(i item) bool {
+				if i.err != nil {
+					t.Errorf("%s", describe(i))
+				}
+				return isPeer(hosts[1], nobody)(i)
+			})
 		})
 	}
 }
