@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -139,6 +140,9 @@ func (c *Conn) CloseWrite() error {
 	if c.stream.Close() != nil {
 		_, err := c.stream.Write(nil) // says who reset it
 		return c.streamError(err)
+	}
+	if cause := context.Cause(c.session.ctx); cause != nil {
+		return circuitError(cause) // which the stream does not say
 	}
 	c.finish(&c.fin)
 	return nil

@@ -35,6 +35,7 @@ type Client struct {
 	going    chan struct{}            // guarded by mu; closed by the first GOAWAY of session
 	topics   map[wtproto.Topic]*Topic // guarded by mu; those that are wanted, or that the gateway may know
 	rejoinAt time.Time                // guarded by mu; when to repeat JOINs that were refused for a while; zero for never
+	rejoined time.Time                // guarded by mu; when they were repeated last, in this session
 	rejoins  backoff.Backoff          // guarded by mu; the delays before rejoinAt
 	err      error                    // guarded by mu; why the client ends
 }
@@ -76,6 +77,7 @@ func newClient(address string, cfg Config) (*Client, error) {
 		attempts: make(map[int]*attempt),
 		going:    make(chan struct{}),
 		topics:   make(map[wtproto.Topic]*Topic),
+		rejoins:  backoff.New(leastDelay, mostDelay),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	var names []string

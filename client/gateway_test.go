@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"math/big"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,6 +100,7 @@ type fake struct {
 	t    testing.TB
 	addr string
 	cert tls.Certificate
+	next atomic.Pointer[tls.Certificate] // instead of cert
 	tr   *quic.Transport
 	ln   *quic.Listener
 }
@@ -120,7 +122,15 @@ func newGatewayWith(t testing.TB, socket net.PacketConn, cert tls.Certificate) *
 	g := &fake{t: t, addr: socket.LocalAddr().String(), cert: cert, tr: &quic.Transport{Conn: socket}}
 	var err error
 	g.ln, err = g.tr.Listen(
-		&tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{wtproto.ALPN}},
+		&tls.Config{
+			NextProtos: []string{wtproto.ALPN},
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+				if next := g.next.Load(); next != nil {
+					return next, nil
+				}
+				return &g.cert, nil
+			},
+		},
 		&quic.Config{
 			MaxIdleTimeout:                   5 * time.Minute,
 			MaxIncomingStreams:               1000,
@@ -171,6 +181,16 @@ func (g *fake) accept() *remote {
 	r.hello = expect(r, wtproto.TypeHello, wtproto.ParseHello)
 	r.hello.Token = bytes.Clone(r.hello.Token)
 	return r
+}
+
+// alone reports a session that nobody has accepted.
+func (g *fake) alone() {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, err := g.ln.Accept(ctx); err == nil {
+		g.t.Error("gateway: there was another session")
+	}
 }
 
 // dialed is what Dial returned.

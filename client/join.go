@@ -6,7 +6,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/swarmgate/swarmgate/internal/backoff"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -148,12 +147,12 @@ func (c *Client) forgetLocked() {
 			close(t.left)
 		}
 	}
-	c.rejoinAt, c.rejoins = time.Time{}, backoff.New(leastDelay, mostDelay)
+	c.rejoinAt, c.rejoined = time.Time{}, time.Time{}
 }
 
-// rejoinLocked sends JOIN again for topics that were refused for a while. One that goes away is not asked again.
+// rejoinLocked sends JOIN again for topics that were refused for a while. A gateway that goes away is not asked again.
 func (c *Client) rejoinLocked() {
-	c.rejoinAt = time.Time{}
+	c.rejoinAt, c.rejoined = time.Time{}, time.Now()
 	if c.session == nil || closed(c.going) {
 		return
 	}
@@ -164,12 +163,17 @@ func (c *Client) rejoinLocked() {
 	}
 }
 
-// rejoinLaterLocked has rejoinLocked called.
+// rejoinLaterLocked has rejoinLocked called, after a delay that grows.
 func (c *Client) rejoinLaterLocked() {
-	if c.rejoinAt.IsZero() {
-		c.rejoinAt = time.Now().Add(c.rejoins.Next())
-		c.wakeUp()
+	if !c.rejoinAt.IsZero() {
+		return
 	}
+	now := time.Now()
+	if now.Sub(c.rejoined) >= proven {
+		c.rejoins.Reset()
+	}
+	c.rejoinAt = now.Add(c.rejoins.Next())
+	c.wakeUp()
 }
 
 // joinedTopic returns the topic that JOIN was sent for on s and LEAVE was not, or nil, and its filter.
@@ -197,7 +201,6 @@ func (s *session) joined(m wtproto.Joined) {
 	s.withTopic(m.Topic, func(t *Topic) {
 		t.held = true
 		t.unanswered = max(0, t.unanswered-1)
-		t.client.rejoins.Reset()
 		switch {
 		case t.err != nil:
 			t.sendLeaveLocked()

@@ -22,42 +22,69 @@ func TestLiveness(t *testing.T) {
 		circuits span            // when there are some
 		pause    span            // when the program does not run
 		pings    []time.Duration
-		lost     time.Duration // 0 for not within a minute
+		silent   []time.Duration
+		heard    []time.Duration // in a frame or, where the pause ends, in a check
+		lost     time.Duration   // 0 for not within a minute
 	}{
-		{name: "silent", circuits: span{0, forever}, pings: []time.Duration{2 * s}, lost: 25 * s},
+		{name: "silent", circuits: span{0, forever}, pings: []time.Duration{2 * s}, silent: []time.Duration{5 * s}, lost: 25 * s},
 		{name: "silent, without circuits", pings: []time.Duration{15 * s}, lost: 25 * s},
-		{name: "circuits after a silence", circuits: span{10 * s, forever}, pings: []time.Duration{10 * s}, lost: 25 * s},
+		{
+			name: "circuits after a silence", circuits: span{10 * s, forever},
+			pings: []time.Duration{10 * s}, silent: []time.Duration{13 * s}, lost: 25 * s,
+		},
+		{
+			name: "circuits after a question", circuits: span{20 * s, forever},
+			pings: []time.Duration{15 * s}, silent: []time.Duration{20 * s}, lost: 25 * s,
+		},
 		{name: "circuits end, the question stays", circuits: span{0, 3 * s}, pings: []time.Duration{2 * s}, lost: 25 * s},
+		{
+			name: "an answer in time", circuits: span{0, forever}, frames: []time.Duration{5*s - 1},
+			pings: []time.Duration{2 * s, 7*s - 1}, silent: []time.Duration{10*s - 1}, lost: 30*s - 1,
+		},
+		{
+			name: "doubted twice", circuits: span{0, forever}, frames: []time.Duration{6 * s},
+			pings: []time.Duration{2 * s, 8 * s}, silent: []time.Duration{5 * s, 11 * s}, heard: []time.Duration{6 * s}, lost: 31 * s,
+		},
 		{
 			name: "frames in time", circuits: span{0, forever},
 			frames: []time.Duration{1 * s, 2500 * time.Millisecond, 4 * s},
-			pings:  []time.Duration{6 * s}, lost: 29 * s,
+			pings:  []time.Duration{6 * s}, silent: []time.Duration{9 * s}, lost: 29 * s,
 		},
 		{
 			name: "an answer at the last moment", circuits: span{0, forever},
 			frames: []time.Duration{25*s - 1},
-			pings:  []time.Duration{2 * s, 27*s - 1}, lost: 50*s - 1,
+			pings:  []time.Duration{2 * s, 27*s - 1}, silent: []time.Duration{5 * s, 30*s - 1},
+			heard: []time.Duration{25*s - 1}, lost: 50*s - 1,
 		},
 		{
 			name:   "answers without circuits",
 			frames: []time.Duration{15*s + 1, 30*s + 2, 45*s + 3},
 			pings:  []time.Duration{15 * s, 30*s + 1, 45*s + 2},
 		},
-		{name: "a second late", circuits: span{0, forever}, pause: span{24500 * time.Millisecond, 26 * s}, pings: []time.Duration{2 * s}, lost: 26 * s},
+		{
+			name: "a second late", circuits: span{0, forever}, pause: span{24500 * time.Millisecond, 26 * s},
+			pings: []time.Duration{2 * s}, silent: []time.Duration{5 * s}, lost: 26 * s,
+		},
 		{
 			name: "later, which proves nothing", circuits: span{0, forever}, pause: span{24500 * time.Millisecond, 26*s + 1},
-			pings: []time.Duration{2 * s, 28*s + 1}, lost: 51*s + 1,
+			pings: []time.Duration{2 * s, 28*s + 1}, silent: []time.Duration{5 * s, 31*s + 1}, heard: []time.Duration{26*s + 1}, lost: 51*s + 1,
+		},
+		{
+			name: "late with doubts", circuits: span{0, forever}, pause: span{4 * s, 6*s + 1},
+			pings: []time.Duration{2 * s, 8*s + 1}, silent: []time.Duration{11*s + 1}, lost: 31*s + 1,
 		},
 		{name: "late by much", pause: span{1 * s, 50 * s}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := liveness{silence: 25 * s, heard: epoch}
-			var pings []time.Duration
+			var found [lost + 1][]time.Duration
 			var lostAt time.Duration
 			frames := tt.frames
 			for now := time.Duration(0); now <= time.Minute; {
 				for len(frames) > 0 && frames[0] <= now {
-					l.hear(epoch.Add(frames[0]))
+					if l.hear(epoch.Add(frames[0])) {
+						found[heard] = append(found[heard], frames[0])
+					}
 					frames = frames[1:]
 				}
 				sign := l.check(epoch.Add(now), tt.circuits.from <= now && now < tt.circuits.to)
@@ -65,9 +92,7 @@ func TestLiveness(t *testing.T) {
 					lostAt = now
 					break
 				}
-				if sign == quiet {
-					pings = append(pings, now)
-				}
+				found[sign] = append(found[sign], now)
 				next := l.deadline.Sub(epoch)
 				if next <= now {
 					t.Fatalf("at %v: next check at %v", now, next)
@@ -80,8 +105,13 @@ func TestLiveness(t *testing.T) {
 				}
 				now = next
 			}
-			if !slices.Equal(pings, tt.pings) || lostAt != tt.lost {
-				t.Errorf("PING at %v, lost at %v, want %v and %v", pings, lostAt, tt.pings, tt.lost)
+			for sign, want := range map[sign][]time.Duration{quiet: tt.pings, silent: tt.silent, heard: tt.heard} {
+				if !slices.Equal(found[sign], want) {
+					t.Errorf("sign %d at %v, want %v", sign, found[sign], want)
+				}
+			}
+			if lostAt != tt.lost {
+				t.Errorf("lost at %v, want %v", lostAt, tt.lost)
 			}
 		})
 	}

@@ -132,13 +132,13 @@ func (m *machine) heard(time.Time) {
 
 // tick does what is due. Called too early it does nothing.
 func (m *machine) tick(now time.Time) {
-	switch late := now.Sub(m.until); {
+	switch late := now.Sub(m.deadline()); {
 	case m.phase == waiting && late >= 0:
 		m.race(now)
 	case m.phase == racing && late > lateness: // this program did not run, which says nothing about gateways
 		m.until = now.Add(m.timeout)
 		m.advance(now)
-	case m.phase == racing && late >= 0:
+	case m.phase == racing && !now.Before(m.until):
 		m.giveUp(now)
 	case m.phase == racing:
 		m.advance(now)

@@ -1,0 +1,194 @@
+package client
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// attempts returns events of the attempts from to to.
+func attempts(from, to int) []Event {
+	var all []Event
+	for i := from; i < to; i++ {
+		all = append(all, Reconnecting{Attempt: i})
+	}
+	return all
+}
+
+func TestHistory(t *testing.T) {
+	h := history{more: make(chan struct{})}
+	if got, n := h.from(0); len(got) != 0 || n != 0 {
+		t.Errorf("from(0) of nothing = %v, %d", got, n)
+	}
+	more := h.more
+	for _, e := range attempts(0, maxEvents) {
+		h.add(e)
+	}
+	if !closed(more) || closed(h.more) {
+		t.Errorf("the channel before is closed: %v, the one after: %v", closed(more), closed(h.more))
+	}
+	if got, n := h.from(0); n != 0 || !slices.Equal(got, attempts(0, maxEvents)) {
+		t.Errorf("from(0) = %v, %d", got, n)
+	}
+	for _, e := range attempts(maxEvents, maxEvents+10) {
+		h.add(e)
+	}
+	for _, tt := range []struct{ from, first int }{{0, 10}, {10, 10}, {11, 11}, {maxEvents + 9, maxEvents + 9}, {maxEvents + 10, maxEvents + 10}} {
+		if got, n := h.from(tt.from); n != tt.first || !slices.Equal(got, attempts(tt.first, maxEvents+10)) {
+			t.Errorf("from(%d) = %d events from %d, want from %d", tt.from, len(got), n, tt.first)
+		}
+	}
+}
+
+// Each call yields all events, whenever it comes, and ends with ctx, with the client, or when the caller has enough.
+func TestEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Client{done: make(chan struct{}), history: history{more: make(chan struct{})}}
+		add := func(e Event) {
+			c.mu.Lock()
+			c.history.add(e)
+			c.mu.Unlock()
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		counts := make(chan int, 4)
+		count := func(ctx context.Context, enough int) {
+			n := 0
+			for e := range c.Events(ctx) {
+				if e != Event(Reconnecting{Attempt: n}) {
+					t.Errorf("event %d is %#v", n, e)
+				}
+				if n++; n == enough {
+					break
+				}
+			}
+			counts <- n
+		}
+		wait := func(want int) {
+			t.Helper()
+			if got := <-counts; got != want {
+				t.Errorf("%d events, want %d", got, want)
+			}
+		}
+		go count(ctx, 0)
+		add(Reconnecting{Attempt: 0})
+		synctest.Wait()
+		go count(ctx, 2)
+		add(Reconnecting{Attempt: 1})
+		wait(2) // it had enough
+		add(Reconnecting{Attempt: 2})
+		synctest.Wait()
+		cancel()
+		wait(3)
+		add(Reconnecting{Attempt: 3})
+		go count(t.Context(), 0)
+		synctest.Wait()
+		close(c.done)
+		wait(4)
+		count(t.Context(), 0)
+		wait(4) // after the end, too
+		count(ctx, 0)
+		wait(0)
+	})
+}
+
+// Close ends everything at once, whatever a client is at, and leaves nothing behind.
+func TestCloseInEveryState(t *testing.T) {
+	type state struct {
+		*testing.T
+		network  *network
+		g, other *fake
+	}
+	connected := func(s state, edit func(*Config)) (*Client, *remote, *diary) {
+		c, r := s.g.session(edit)
+		d := read(s.T, c)
+		nextIs[Connected](d)
+		return c, r, d
+	}
+	for name, reach := range map[string]func(s state) *Client{
+		"connected": func(s state) *Client {
+			c, r, _ := connected(s, s.network.on())
+			topic := r.join(c, topicA, JoinOptions{})
+			r.circuit(topic, 1)
+			return c
+		},
+		"waiting": func(s state) *Client {
+			c, r, d := connected(s, s.network.on())
+			r.join(c, topicA, JoinOptions{})
+			r.end(wtproto.CodeNone)
+			nextIs[Disconnected](d)
+			nextIs[Reconnecting](d)
+			return c
+		},
+		"connecting, without an answer": func(s state) *Client {
+			c, r, d := connected(s, s.network.on(s.other))
+			r.end(wtproto.CodeNone)
+			nextIs[Disconnected](d)
+			s.network.cut.Store(true)
+			<-time.After(nextIs[Reconnecting](d).Delay + 2*time.Second)
+			return c
+		},
+		"connecting, before WELCOME": func(s state) *Client {
+			c, r, d := connected(s, s.network.on())
+			r.join(c, topicA, JoinOptions{})
+			r = s.g.lose(r, d, 1)
+			r.open(peer(1).Append(nil)) // waits for WELCOME
+			<-time.After(rtt)
+			return c
+		},
+		"moving": func(s state) *Client {
+			c, r, _ := connected(s, s.network.on(s.other))
+			topic := r.join(c, topicA, JoinOptions{})
+			r.circuit(topic, 1)
+			r.send(wtproto.Goaway{})
+			s.other.accept()
+			return c
+		},
+		"moving, without an answer": func(s state) *Client {
+			s.network.cutOff[1].Store(true)
+			c, r, _ := connected(s, s.network.on(s.other))
+			r.send(wtproto.Goaway{})
+			<-time.After(11 * time.Second)
+			return c
+		},
+		"moved, with circuits on either": func(s state) *Client {
+			c, r, d := connected(s, s.network.on(s.other))
+			topic := r.join(c, topicA, JoinOptions{})
+			r.circuit(topic, 1)
+			r.send(wtproto.Goaway{})
+			next := s.other.accept()
+			next.changes(1)
+			next.send(welcome, wtproto.Joined{Topic: topicA})
+			nextIs[Connected](d)
+			next.circuit(topic, 1)
+			return c
+		},
+		"a topic refused for now": func(s state) *Client {
+			c, r, _ := connected(s, s.network.on())
+			r.join(c, topicA, JoinOptions{})
+			r.send(wtproto.Left{Topic: topicA, Code: wtproto.CodeBusy})
+			r.sync()
+			return c
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, n *network) {
+				c := reach(state{t, n, newGateway(t, n.gateway), newGateway(t, n.other)})
+				result := startJoin(context.Background(), c, topicB, JoinOptions{})
+				synctest.Wait()
+				start := time.Now()
+				c.Close()
+				elapsed(t, "Close returned", start, 0)
+				if err := (<-result).err; err == nil {
+					t.Error("Join did not fail")
+				}
+				if len(n.sockets) == 32 {
+					t.Error("no socket was used")
+				}
+			})
+		})
+	}
+}
