@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"sync"
 
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -189,13 +190,17 @@ func (e *events) failed(err error) {
 	}
 }
 
-// codeOf returns the code in err, INTERNAL where there is none.
+// codeOf returns the code in err, SHUTDOWN for what the end of the program has closed, and INTERNAL where there is none.
 func codeOf(err error) wtproto.Code {
-	if err == nil {
+	e, ok := errors.AsType[*wtproto.Error](err)
+	switch {
+	case err == nil:
 		return wtproto.CodeNone
-	}
-	if e, ok := errors.AsType[*wtproto.Error](err); ok {
+	case ok:
 		return e.Code
+	case errors.Is(err, net.ErrClosed):
+		return wtproto.CodeShutdown
+	default:
+		return wtproto.CodeInternal
 	}
-	return wtproto.CodeInternal
 }

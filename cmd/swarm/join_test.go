@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -182,7 +183,8 @@ func TestJoinComesBackToAnotherGateway(t *testing.T) {
 	if status := p.wait(t); status != 0 {
 		t.Errorf("status %d", status)
 	}
-	if got := kinds(p.events(t)); !strings.HasPrefix(got, "joined peer ") || !strings.Contains(got, "disconnected connected") {
+	got := kinds(p.events(t))
+	if inOrder := regexp.MustCompile("^joined peer .*disconnected .*connected .*peer .*left$"); !inOrder.MatchString(got) {
 		t.Errorf("events: %s", got)
 	}
 }
@@ -281,22 +283,29 @@ func TestForwardConnectsPeersWithAService(t *testing.T) {
 func TestForwardPassesOnResets(t *testing.T) {
 	service := gateway.Listen(t, func(c *net.TCPConn) {
 		io.ReadFull(c, make([]byte, 1))
-		c.SetLinger(0)
+		c.SetLinger(0) // Close is a RST
 	})
+	g := gateway.Start(t, server.Config{})
+	swarm(t, open(t), through(g, "forward", "there", service.Addr().String())...)
+	conn := gateway.Accept(t, gateway.Join(t, g.Dial(t, client.Config{}), wtproto.TopicFromName("there"), client.JoinOptions{}))
+	io.WriteString(conn, "x")
+	_, err := io.ReadAll(conn)
+	if code, _ := gateway.Code(err); code != wtproto.CodePeerReset {
+		t.Errorf("Read = %v, want PEER_RESET", err)
+	}
+}
+
+func TestForwardEndsCircuitsWithoutAService(t *testing.T) {
 	gone := gateway.Listen(t, gateway.Echo)
 	gone.Close()
-	for address, want := range map[string]wtproto.Code{
-		service.Addr().String(): wtproto.CodePeerReset,
-		gone.Addr().String():    wtproto.CodePeerUnreachable,
-	} {
-		g := gateway.Start(t, server.Config{})
-		swarm(t, open(t), through(g, "forward", "there", address)...)
-		top := gateway.Join(t, g.Dial(t, client.Config{}), wtproto.TopicFromName("there"), client.JoinOptions{})
-		conn := gateway.Accept(t, top)
-		io.WriteString(conn, "x")
-		_, err := io.ReadAll(conn)
-		if code, _ := gateway.Code(err); code != want {
-			t.Errorf("%s: %v, want %v", address, err, want)
-		}
+	g := gateway.Start(t, server.Config{})
+	p := swarm(t, open(t), through(g, "forward", "there", gone.Addr().String(), "--json", "--max-peers", "1")...)
+	gateway.Join(t, g.Dial(t, client.Config{}), wtproto.TopicFromName("there"), client.JoinOptions{})
+	if status := p.wait(t); status != statusFailed {
+		t.Errorf("status %d, want %d", status, statusFailed)
+	}
+	all := p.events(t)
+	if got := kinds(all); got != "joined peer end left error" || all[len(all)-1].Code != "PEER_UNREACHABLE" {
+		t.Errorf("events: %s, %+v; want PEER_UNREACHABLE at the end", got, all[len(all)-1])
 	}
 }
