@@ -334,6 +334,21 @@ func TestStallBothWays(t *testing.T) {
 	}
 }
 
+// Both ways of a circuit count.
+func TestStallCountsBothWays(t *testing.T) {
+	inBubble(t, Config{Memory: 4 * heldFromPeer}, func(t *testing.T, g *bubble) {
+		_, x, _, y := g.open("1")
+		go y.Write(make([]byte, 1<<20))
+		pass(5 * time.Second)
+		if err := x.failure(); err != nil {
+			t.Fatalf("a circuit within the budget ended with %v", err)
+		}
+		go x.Write(make([]byte, 1<<20))
+		pass(5 * time.Second)
+		wantReset(t, x.fakeStream, wtproto.CodeStalled)
+	})
+}
+
 // A circuit that is not made again, because its end was somebody's will.
 func TestStalledIsNotMadeAgain(t *testing.T) {
 	inBubble(t, Config{Memory: 4 * heldFromPeer / 2}, func(t *testing.T, g *bubble) {

@@ -157,6 +157,16 @@ func TestPairsAreForgotten(t *testing.T) {
 				c.leave()
 				c.link.end(nil)
 			},
+			"a client that leaves and joins, and is lost after the circuit": func() {
+				c := g.connect()
+				c.join(announceAndLookUp, 0)
+				x := c.circuit()
+				c.leave()
+				c.join(announceAndLookUp, 0)
+				reset(x, wtproto.CodeApplication)
+				synctest.Wait()
+				c.link.end(nil)
+			},
 			"a client that never answers an offer": func() {
 				c := g.connect()
 				c.join(offerOnly, 0)

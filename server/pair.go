@@ -175,8 +175,8 @@ func (t *topic) adopt(s *subscription) {
 		return
 	}
 	for key, p := range old.pairs {
-		if p.state != pairOpen {
-			continue // a dial that was cancelled
+		if p.past() {
+			continue
 		}
 		p.count(old, -1)
 		delete(old.pairs, key)
@@ -188,9 +188,7 @@ func (t *topic) adopt(s *subscription) {
 		s.pairs[key] = p
 		p.count(s, 1)
 	}
-	if old.taken == 0 {
-		delete(t.away, s.session)
-	}
+	delete(t.away, s.session)
 }
 
 // abandon stops what has not become a circuit yet among the pairs of s, which has left.
