@@ -9,17 +9,18 @@ FUZZTIME ?= 20s
 # The rooms whose tests run under the race detector; test/ holds real browsers, real peers and the soak.
 ROOMS = $(shell $(GO) list ./... | grep -v '/swarmgate/test$$')
 
-.PHONY: help test deps web web-check unit fuzz real lint bench demo
+.PHONY: help test deps web web-check unit fuzz real lint bench bench-web demo
 
 help:
-	@echo 'make test   install what is missing, then run every test'
-	@echo 'make web    build what browsers get: web/dist'
-	@echo 'make unit   the tests of each room, with the race detector'
-	@echo 'make fuzz   each fuzz target for $(FUZZTIME)'
-	@echo 'make real   real peers, real browsers, and 100 sessions for a minute'
-	@echo 'make lint   gofumpt, go vet, staticcheck, go mod tidy, govulncheck'
-	@echo 'make bench  latencies of joining, and throughput'
-	@echo 'make demo   a gateway with a peer to talk to'
+	@echo 'make test       install what is missing, then run every test'
+	@echo 'make web        build what browsers get: web/dist'
+	@echo 'make unit       the tests of each room, with the race detector'
+	@echo 'make fuzz       each fuzz target for $(FUZZTIME)'
+	@echo 'make real       real peers, real browsers, and 100 sessions for a minute'
+	@echo 'make lint       gofumpt, go vet, staticcheck, go mod tidy, govulncheck'
+	@echo 'make bench      latencies of joining, and throughput'
+	@echo 'make bench-web  the web client in Chromium and Firefox'
+	@echo 'make demo       a gateway with a peer to talk to'
 
 test: deps
 	$(MAKE) web-check
@@ -35,6 +36,10 @@ web:
 
 web-check:
 	web/build.sh check
+	npm test --prefix web --silent
+
+bench-web:
+	$(GO) test -tags benchweb -run BenchWeb -count=1 -v -timeout 60m ./test
 
 unit:
 	$(GO) test -race -shuffle=on -timeout 20m $(ROOMS)
