@@ -28,7 +28,6 @@ var rooms = map[string][]string{
 	"cmd/swarm":        {"client", "discovery", "discovery/", "certs", "wtproto"},
 	"web":              {},
 	"internal/":        {},
-	"web":              {},
 	"bench":            {"test/", "server", "client", "discovery", "discovery/", "certs", "wtproto"},
 	"test/":            {"server", "client", "discovery", "discovery/", "certs", "wtproto", "test/"},
 	"test":             {"test/", "server", "client", "discovery", "discovery/", "certs", "wtproto"},
