@@ -20,9 +20,8 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cp -R src console build.mjs package.json tsconfig.json tsconfig.types.json "$tmp"
 ln -s "$PWD/node_modules" "$tmp/node_modules"
-node "$tmp/build.mjs"
-node "$tmp/console/build.mjs"
-diff -r dist "$tmp/dist" >&2 || {
+(cd "$tmp" && node build.mjs && node console/build.mjs)
+diff -rq dist "$tmp/dist" >&2 || {
 	echo 'web/dist is not what its sources make: run "make web" and commit it' >&2
 	exit 1
 }

@@ -14,7 +14,7 @@ export class EchoError extends Error {
 const PINGS = 20
 const PING = 64 // bytes
 const BULK = 8 << 20
-const CHUNK = 32 << 10
+const CHUNK = 64 << 10
 const PATIENCE = 5000 // ms without a byte
 
 /** Sends bytes to a peer and checks that they come back. */
@@ -28,7 +28,7 @@ export class EchoTest {
   /** `send` reports whether the bytes were taken. */
   constructor (send: (b: Uint8Array) => Promise<boolean>) { this.#send = send }
 
-  /** Runs it: small messages one after the other, then `bulk` bytes, a multiple of 32 KiB. It rejects with an EchoError. */
+  /** Runs it: small messages one after the other, then `bulk` bytes, a multiple of 64 KiB. It rejects with an EchoError. */
   async run (bulk = BULK): Promise<EchoResult> {
     const times: number[] = []
     for (let i = 0; i < PINGS; i++) {

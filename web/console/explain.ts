@@ -1,4 +1,4 @@
-import { Code } from 'swarmgate'
+import { Code, SwarmError } from 'swarmgate'
 import type { NetworkStatus, TopicStatus } from 'swarmgate'
 import { count } from './format.js'
 
@@ -33,29 +33,48 @@ const titles: Record<string, string> = { dht: 'DHT', lan: 'Local network', stati
 /** Why a dial failed. */
 const dialCauses = new Map<number, { text: string, todo: string }>([
   [Code.PEER_UNREACHABLE, {
-    text: 'did not answer: offline, behind a firewall, or gone without a word (old announcements live on for a while)',
-    todo: 'Nothing to do if they went away. Else open the TCP port on their side; a peer behind a NAT can find the gateway by itself when it announces.'
+    text: 'no answer; offline, behind a firewall, or gone without a word, since announcements outlive those who made them',
+    todo: 'Nothing to do if it went away. Else open its TCP port; a peer behind a NAT can find the gateway by itself when it announces.'
   }],
   [Code.FORBIDDEN, {
-    text: 'are at addresses that this gateway must not dial (private, loopback or its own), or could not prove that they know the topic',
+    text: 'at an address that this gateway must not dial (private, loopback or its own), or without a proof that it knows the topic',
     todo: 'On a network of your own the operator can start the gateway with --dial-allow RANGE, or with --allow-private for tests.'
   }],
-  [Code.PEER_GONE, { text: 'lost the connection', todo: 'The gateway tries again by itself.' }],
-  [Code.PEER_RESET, { text: 'refused the connection', todo: 'Is the program on that port running, and is it the right one?' }],
-  [Code.PROTOCOL, { text: 'speak something else than swarmgate', todo: 'Check what runs at that address, and its version.' }],
-  [Code.VERSION, { text: 'speak another version', todo: 'Update the older of the two programs.' }],
-  [Code.BUSY, { text: 'have no room now', todo: 'The gateway tries again by itself.' }],
-  [Code.CIRCUIT_LIMIT, { text: 'have as many connections as they take', todo: 'It goes on when one of them ends.' }],
-  [Code.RATE_LIMITED, { text: 'were asked too often', todo: 'The gateway tries again by itself, less often.' }],
-  [Code.LEFT, { text: 'have left the topic', todo: 'Nothing to do.' }],
-  [Code.DECLINED, { text: 'did not want the connection', todo: 'It is not tried again until one of the two joins anew.' }],
-  [Code.SHUTDOWN, { text: 'were going away', todo: 'The gateway tries again by itself.' }]
+  [Code.PEER_GONE, { text: 'the connection was lost', todo: 'The gateway tries again by itself.' }],
+  [Code.PEER_RESET, { text: 'the connection was refused', todo: 'Does the program on that port run, and is it the right one?' }],
+  [Code.PROTOCOL, { text: 'it speaks something else than swarmgate', todo: 'Check what runs at that address, and its version.' }],
+  [Code.VERSION, { text: 'it speaks another version', todo: 'Update the older of the two programs.' }],
+  [Code.BUSY, { text: 'it has no room now', todo: 'The gateway tries again by itself.' }],
+  [Code.CIRCUIT_LIMIT, { text: 'it has as many connections as it takes', todo: 'It goes on when one of them ends.' }],
+  [Code.RATE_LIMITED, { text: 'it was asked too often', todo: 'The gateway tries again by itself, less often.' }],
+  [Code.LEFT, { text: 'it has left the topic', todo: 'Nothing to do.' }],
+  [Code.DECLINED, { text: 'it did not want the connection', todo: 'It is not asked again until one of the two joins anew.' }],
+  [Code.SHUTDOWN, { text: 'it was going away', todo: 'The gateway tries again by itself.' }]
 ])
 
 /** Returns the name of a code, or its number. */
 export function codeName (code: number): string {
   return Object.entries(Code).find(([, c]) => c === code)?.[0] ?? `0x${code.toString(16)}`
 }
+
+/** Says for people how a circuit ended. The error is undefined after a regular end. */
+export function ending (error: unknown): string {
+  if (error === undefined) return 'left'
+  if (!(error instanceof SwarmError)) return String(error)
+  const words = endings.get(error.code)
+  return words !== undefined ? `${words} (${codeName(error.code)})` : codeName(error.code)
+}
+
+const endings = new Map<number, string>([
+  [Code.NONE, 'ended here'],
+  [Code.PEER_GONE, 'the connection was lost'],
+  [Code.PEER_RESET, 'it ended the connection'],
+  [Code.DECLINED, 'it wants no connection'],
+  [Code.LEFT, 'it left the topic'],
+  [Code.SHUTDOWN, 'its program or the gateway was ended'],
+  [Code.STALLED, 'not read for too long'],
+  [Code.REPLACED, 'a newer connection took its place']
+])
 
 /** Answers "why do I find nobody?", the most important first. */
 export function explain ({ status, peers, joined }: Facts): Finding[] {
@@ -73,6 +92,10 @@ function summary (s: TopicStatus, peers: number, joined: number): Finding {
   }
   if (s.networks.some(n => n.connecting > 0)) {
     return { tone: 'wait', title: 'Almost there', text: 'The gateway has found somebody and is connecting.' }
+  }
+  const refused = s.networks.reduce((n, { refused }) => n + refused, 0)
+  if (s.known > 0 && refused >= s.known) {
+    return { tone: 'bad', title: 'Somebody is known, nobody can be reached', text: `The gateway knows of ${known} on this topic, and reached none: see below.` }
   }
   if (s.known > 0) {
     return {
@@ -146,14 +169,14 @@ function refused (n: NetworkStatus, title: string): Finding {
   return {
     tone: 'bad',
     title,
-    text: `${who} could not be reached. ${c ? `Last cause: they ${c.text}` : 'Last cause'} (${codeName(n.code)}).`,
+    text: `${who} could not be reached. Last cause: ${c ? `${c.text} (${codeName(n.code)})` : codeName(n.code)}.`,
     todo: c?.todo ?? 'The operator sees the reason of each at /api/topics.'
   }
 }
 
 function cause (n: NetworkStatus): string {
   const c = dialCauses.get(n.code)
-  return c ? `Those that could not be reached (${codeName(n.code)}): they ${c.text}. ${c.todo}` : `Last failure: ${codeName(n.code)}.`
+  return c ? `Why the last one was not reached: ${c.text} (${codeName(n.code)}). ${c.todo}` : `Last failure: ${codeName(n.code)}.`
 }
 
 function counts (n: NetworkStatus): string {

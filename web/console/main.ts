@@ -1,13 +1,14 @@
 import { SwarmError } from 'swarmgate'
 import type { Topic } from 'swarmgate'
 import type { Download } from './download.js'
-import { codeName, explain } from './explain.js'
+import { codeName, ending, explain } from './explain.js'
 import { count, plain } from './format.js'
 import type { Link } from './link.js'
 import { loadName, saveName } from './names.js'
 import { Room } from './room.js'
 import type { RoomEvents } from './room.js'
 import { Session } from './session.js'
+import type { Phase } from './session.js'
 import { $, setText } from './view/dom.js'
 import { acceptDrops, growWithText } from './view/input.js'
 import { PeersView, totals } from './view/peers.js'
@@ -38,13 +39,14 @@ class Console implements RoomEvents {
   #leave = new AbortController()
   #before = { received: 0, sent: 0 } // bytes of circuits that have ended
   #info: Info | undefined
+  #gateway: 'new' | 'there' | 'lost' = 'new' // as it was told
 
   /** `quiet` is that of `Link.run`; `echo` says that native peers are there to be sent a line. */
   constructor ({ quiet, echo }: { quiet: boolean, echo: boolean }) {
     this.#quiet = quiet
     this.#echo = echo
     this.#room = new Room(this, this.#name, quiet)
-    this.#session = new Session(location.origin, { phase: () => this.tick() })
+    this.#session = new Session(location.origin, { phase: phase => this.#phase(phase) })
     this.#session.start()
     $<HTMLInputElement>('name').value = this.#name
     setInterval(() => this.tick(), TICK)
@@ -68,7 +70,7 @@ class Console implements RoomEvents {
     this.#joinedAt = Date.now()
     $<HTMLInputElement>('topic').value = text
     setText($('topic-key'), '')
-    setText($('join-button'), 'Join')
+    this.edited()
     showSnippet(location.origin, text, this.#info)
     this.tick()
     try {
@@ -78,7 +80,7 @@ class Console implements RoomEvents {
       this.#joinedAt = Date.now()
       topic.addEventListener('status', () => this.tick())
       setText($('topic-key'), topic.hex)
-      setText($('join-button'), 'Join again')
+      this.edited()
       this.#timeline.note(`You joined “${plain(text)}”.`)
       for await (const peer of topic) this.#room.add(peer)
     } catch (e) {
@@ -86,6 +88,15 @@ class Console implements RoomEvents {
       const why = e instanceof SwarmError ? `${codeName(e.code)}${e.reason && `: ${plain(e.reason)}`}` : String(e)
       this.#timeline.note(`“${plain(text)}” could not be joined, or was taken away: ${why}.`, 'bad')
     }
+  }
+
+  /** The connection with the gateway has changed. */
+  #phase (phase: Phase): void {
+    if (phase.name === 'connected' && this.#gateway === 'lost') this.#timeline.note('Connected with the gateway again.')
+    if (phase.name === 'waiting' && this.#gateway === 'there') this.#timeline.note('The connection with the gateway was lost.', 'warn')
+    if (phase.name === 'connected') this.#gateway = 'there'
+    else if (this.#gateway === 'there' && phase.name !== 'connecting') this.#gateway = 'lost'
+    this.tick()
   }
 
   /** Says something to all consoles. */
@@ -105,6 +116,11 @@ class Console implements RoomEvents {
     }
   }
 
+  /** The topic's field has changed. */
+  edited (): void {
+    setText($('join-button'), this.#topic && $<HTMLInputElement>('topic').value === this.#text ? 'Join again' : 'Join')
+  }
+
   /** Takes another name. */
   rename (name: string): void {
     this.#name = plain(name) || loadName()
@@ -115,8 +131,11 @@ class Console implements RoomEvents {
 
   came (link: Link): void {
     this.#peers.add(link)
+    setText($('peer-news'), `${this.#room.nameOf(link)} is here, ${count(this.#room.links.size, 'peer')} now.`)
     this.tick()
   }
+
+  greeted (link: Link): void { this.#timeline.note(`${this.#room.nameOf(link)} is here.`) }
 
   changed (link: Link): void {
     this.#peers.update(link)
@@ -129,9 +148,10 @@ class Console implements RoomEvents {
   left (link: Link): void {
     this.#before.received += link.received.total
     this.#before.sent += link.sent.total
-    const why = link.error instanceof SwarmError ? `lost: ${codeName(link.error.code)}` : 'ended'
-    this.#peers.remove(link, `The circuit has ${why === 'ended' ? 'ended' : `been ${why}`}.`)
-    this.#timeline.note(`${this.#room.nameOf(link)} is gone (${why}).`)
+    const news = `${this.#room.nameOf(link)} is gone: ${ending(link.error)}.`
+    this.#peers.remove(link, news)
+    if (link.kind === 'console') this.#timeline.note(news)
+    else setText($('peer-news'), news)
     this.tick()
   }
 
@@ -192,6 +212,7 @@ function start (): void {
     history.replaceState(null, '', `?${query}`)
     void page.join(text)
   })
+  $('topic').addEventListener('input', () => page.edited())
   const text = $<HTMLTextAreaElement>('text')
   growWithText(text)
   $('say').addEventListener('submit', event => {

@@ -14,6 +14,8 @@ const MAX_OFFERS = 32 // files of one peer that are offered or on their way
 export interface RoomEvents {
   /** Somebody is there. */
   came: (link: Link) => void
+  /** A console has told its name for the first time. */
+  greeted: (link: Link) => void
   /** What is known of somebody has changed: what it is, its name, its end. */
   changed: (link: Link) => void
   /** Somebody is gone. */
@@ -34,6 +36,7 @@ export class Room implements LinkEvents {
   readonly #events: RoomEvents
   readonly #quiet: boolean
   readonly #names = new WeakMap<Link, string>()
+  readonly #greeted = new WeakSet<Link>()
   #me: string
   #lastFile = 0
   #closed = false
@@ -137,9 +140,12 @@ export class Room implements LinkEvents {
   }
 
   #named (link: Link, name: string): void {
+    const first = !this.#greeted.has(link)
+    this.#greeted.add(link)
     if (name) this.#names.set(link, name)
     else this.#names.delete(link)
     this.#events.changed(link)
+    if (first) this.#events.greeted(link)
   }
 
   #offered (d: Download): void {

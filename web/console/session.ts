@@ -99,7 +99,7 @@ function isPermanent (e: unknown): boolean {
 
 /** Says for people why there is no connection, and what to do. */
 export function excuse (e: unknown, origin: string): { text: string, todo: string } {
-  const text = e instanceof Error ? e.message : String(e)
+  const text = e instanceof SwarmError && e.reason !== '' ? e.reason : String(e)
   const code = e instanceof SwarmError ? e.code : Code.INTERNAL
   switch (code) {
     case Code.FORBIDDEN: return {
@@ -116,8 +116,8 @@ export function excuse (e: unknown, origin: string): { text: string, todo: strin
     case Code.PEER_UNREACHABLE:
     case Code.PEER_GONE:
     case Code.IDLE: return {
-      text: `The gateway does not answer over QUIC (${text}).`,
-      todo: 'Does it run? Does the network let UDP through to its port? It is tried again.'
+      text: `The gateway does not answer (${text}).`,
+      todo: 'Does it run, and does the network let UDP through to its port? It is tried again.'
     }
     default: return {
       text: 'WebTransport' in globalThis ? text : 'This browser has no WebTransport.',

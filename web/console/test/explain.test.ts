@@ -16,6 +16,7 @@ test('each cause has its answer', () => {
     ['nobody', facts({}, [network({})]), 'warn', /same to the letter/],
     ['connecting', facts({}, [network({ found: 1, connecting: 1 })], 1), 'wait', /is connecting/],
     ['known only', facts({}, [], 3), 'warn', /knows of 3 others/],
+    ['unreachable only', facts({}, [network({ found: 2, refused: 2 })], 2), 'bad', /reached none/],
     ['there', facts({ peers: 1 }, [], 1), 'good', /1 peer is here/]
   ] as const) {
     const [first] = explain(given)
@@ -33,7 +34,7 @@ test('each state of a network has its answer', () => {
     [network({ state: 'ended', code: Code.SHUTDOWN }), 'bad', /gave up \(SHUTDOWN\)/, /Join again/],
     [network({ state: 'unknown' }), 'wait', /does not know/, undefined],
     [network({ found: 2 }), 'good', /2 found\./, undefined],
-    [network({ found: 3, refused: 1, connecting: 1, code: Code.PEER_UNREACHABLE }), 'good', /3 found, 1 connecting, 1 not reached/, /did not answer/],
+    [network({ found: 3, refused: 1, connecting: 1, code: Code.PEER_UNREACHABLE }), 'good', /3 found, 1 connecting, 1 not reached/, /no answer/],
     [network({ found: 1, refused: 1, code: Code.FORBIDDEN }), 'bad', /The one peer that it found could not be reached.*must not dial/, /--dial-allow/],
     [network({ found: 2, refused: 2, code: 0x77 }), 'bad', /All 2 peers.*0x77/, /api\/topics/],
     [network({ name: 'new' }), 'wait', /has found nobody so far/, undefined]

@@ -15,6 +15,7 @@ function open (name: string, quiet = false) {
   const room = new Room({
     came () {},
     changed () {},
+    greeted () {},
     left: l => { seen.left.push(l) },
     bytes: (_, b) => { seen.bytes += text(b) },
     text: (_, t) => { seen.texts.push(t) },

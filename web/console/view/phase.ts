@@ -8,10 +8,9 @@ export function showPhase (phase: Phase, retry: (() => void) | undefined): void 
   e.dataset['phase'] = phase.name
   setText(e, words(phase))
   const trouble = $('trouble')
-  if (phase.name !== 'waiting' && phase.name !== 'closed') {
-    trouble.hidden = true
-    return
-  }
+  if (phase.name === 'connected') trouble.hidden = true
+  if (phase.name === 'connected' || phase.name === 'connecting') return // an attempt changes nothing yet
+  trouble.dataset['tone'] = phase.name === 'closed' ? 'bad' : 'warn'
   const { text, todo } = excuse(phase.error, location.origin)
   const said = `${text} ${todo}`
   if (trouble.dataset['said'] !== said || trouble.hidden) {

@@ -14,10 +14,11 @@ export class WhyView {
   /** Shows an answer. The panel is open while nobody is there, unless somebody has decided otherwise. */
   show (findings: Finding[], peers: number): void {
     if (!this.#touched) this.#details.open = peers === 0
-    const key = JSON.stringify(findings)
+    const title = peers > 0 ? 'How is the topic?' : 'Why do I find nobody?'
+    const key = JSON.stringify([title, findings])
     if (key === this.#shown) return // what has not changed is not read out again
     this.#shown = key
-    setText($('why-title'), peers > 0 ? 'How is the topic?' : 'Why do I find nobody?')
+    setText($('why-title'), title)
     setText($('why-short'), findings[0]?.title ?? '')
     $('why-short').dataset['tone'] = findings[0]?.tone ?? ''
     $('why-list').replaceChildren(...findings.map(f =>

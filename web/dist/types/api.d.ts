@@ -163,7 +163,7 @@ export interface Peer extends PeerInfo, Target<PeerEvents>, AsyncIterable<Uint8A
     readonly readable: ReadableStream<Uint8Array>;
     /** What it is sent. To close it tells the peer that no more comes; to abort it ends the circuit both ways, as cancelling does. */
     readonly writable: WritableStream<Uint8Array | ArrayBuffer | ArrayBufferView>;
-    /** Resolves when both directions have ended, rejects with a SwarmError where the circuit was reset or lost. */
+    /** Resolves when both directions have ended or this side ended it without a code, rejects with a SwarmError where it was reset or lost. */
     readonly closed: Promise<void>;
     /**
      * Ends the circuit: what was written reaches the peer, followed by the end; what it still sends is thrown away, until it ends too or 30 s
