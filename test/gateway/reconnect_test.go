@@ -254,8 +254,10 @@ func TestGhost(t *testing.T) {
 	}
 	until[client.Connected](t, told)
 	a, b := meet()
-	go says(t, a)
-	says(t, b)
+	var wg sync.WaitGroup
+	wg.Go(func() { says(t, a) })
+	wg.Go(func() { says(t, b) })
+	wg.Wait()
 	Eventually(t, "each client is there once", func() bool {
 		all := g.Topics()
 		return g.Sessions() == 2 && len(all) == 1 && all[0].Subscribers == 2 && all[0].Circuits == 1
