@@ -187,7 +187,7 @@ func (g *gateway) openNetworks(o *options, k keys) ([]discovery.Network, error) 
 		g.onClose(host.Close)
 		networks = append(networks, host)
 	}
-	if o.LAN {
+	if g.wantsLAN(o) {
 		cfg := mdns.Config{Interfaces: o.LANInterface, Policy: g.policy, Hosts: g.host, Logger: g.log}
 		if !o.onLoopback() {
 			cfg.Self = &mdns.Self{ID: g.host.ID(), Port: g.host.Port()}
@@ -209,6 +209,15 @@ func (g *gateway) openNetworks(o *options, k keys) ([]discovery.Network, error) 
 		errs = append(errs, err)
 	}
 	return networks, errors.Join(errs...)
+}
+
+// wantsLAN reports whether to look for peers on the LAN. A demo does without where there is none, unless it is told to.
+func (g *gateway) wantsLAN(o *options) bool {
+	if !o.LAN || o.given["lan"] {
+		return o.LAN
+	}
+	interfaces, err := g.policy.LAN()
+	return err == nil && len(interfaces) > 0
 }
 
 // build makes the server and the sites.

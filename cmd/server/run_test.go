@@ -22,6 +22,7 @@ import (
 	"testing"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/discovery"
 	gwtest "github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -282,6 +283,38 @@ func TestNativePeerIsFoundOnThePrivateDHT(t *testing.T) {
 			}
 			echoes(t, conn)
 		})
+	}
+}
+
+// The libp2p hosts of a LAN meet without a DHT, so there is one, and it listens.
+func TestLANNeedsNoDHT(t *testing.T) {
+	i := start(t, "--lan", "--lan-interface", "lo", "--allow-private", "--p2p-listen", "/ip4/127.0.0.1/tcp/0")
+	if i.P2P == nil || len(i.P2P.Addrs) != 1 {
+		t.Fatalf("p2p = %+v, want a host that listens", i.P2P)
+	}
+	top := gwtest.Join(t, i.dial(t), wtproto.TopicFromName("there"), client.JoinOptions{})
+	gwtest.Eventually(t, "the networks in STATUS", func() bool {
+		s, _ := top.Status()
+		return len(s.Networks) == 2 && s.Networks[0].Name == "dht" && s.Networks[1].Name == "lan" && s.Networks[1].State == wtproto.NetworkSearching
+	})
+}
+
+func TestDemoDoesWithoutALANWhereThereIsNone(t *testing.T) {
+	for args, want := range map[string]bool{
+		"--demo --lan-interface nosuch0":          false,
+		"--demo --lan-interface nosuch0 --lan":    true,
+		"--dht off --lan-interface nosuch0 --lan": true,
+		"--demo --no-lan":                         false,
+		"--demo --lan-interface lo":               true,
+	} {
+		o := parsed(t, strings.Fields(args)...)
+		policy, err := discovery.NewPolicy(o.policy())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (&gateway{policy: policy}).wantsLAN(o); got != want {
+			t.Errorf("%s: %v, want %v", args, got, want)
+		}
 	}
 }
 
