@@ -299,8 +299,10 @@ func (o *options) hostListens() [][]string {
 	case o.DHT != p2p.Off || o.LAN:
 		// The port may be taken, and the machine may have no IPv6.
 		return [][]string{
-			{v4 + p2pPort, v6 + p2pPort}, {v4 + p2pPort},
-			{v4 + "0", v6 + "0"}, {v4 + "0"},
+			{v4 + p2pPort, v6 + p2pPort},
+			{v4 + p2pPort},
+			{v4 + "0", v6 + "0"},
+			{v4 + "0"},
 		}
 	case len(o.staticHosts()) > 0:
 		return [][]string{nil}
