@@ -10,6 +10,7 @@ import (
 	"net"
 	"sync"
 
+	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -30,7 +31,7 @@ func newEvents(out io.Writer, asJSON bool, log *slog.Logger, fail func(error)) *
 
 // event is a line of --json. Which members there are depends on Event.
 type event struct {
-	Event    string         `json:"event"` // gateway, joined, peer, data, end, status, left, error
+	Event    string         `json:"event"` // gateway, joined, peer, data, end, status, disconnected, reconnecting, connected, left, error
 	Topic    string         `json:"topic,omitempty"`
 	Circuit  int            `json:"circuit,omitempty"` // counts the peers, from 1
 	Peer     *peer          `json:"peer,omitempty"`
@@ -39,6 +40,8 @@ type event struct {
 	Received *int64         `json:"received,omitempty"`
 	Code     string         `json:"code,omitempty"`
 	Message  string         `json:"message,omitempty"`
+	Attempt  int            `json:"attempt,omitempty"` // counts the attempts to reconnect, from 1
+	Delay    *int64         `json:"delay,omitempty"`   // before it, in milliseconds
 	Status   *topicStatus   `json:"status,omitempty"`
 	Gateway  *gatewayStatus `json:"gateway,omitempty"`
 }
@@ -120,6 +123,13 @@ func (e *events) joined(t wtproto.Topic) {
 // disconnected tells that the session was lost, and another one is looked for.
 func (e *events) disconnected(err error) {
 	e.tell(event{Event: "disconnected", Code: codeOf(err).String(), Message: err.Error()}, "disconnected", "error", err)
+}
+
+// reconnecting tells that gateways will be tried again.
+func (e *events) reconnecting(r client.Reconnecting) {
+	ms := r.Delay.Milliseconds()
+	v := event{Event: "reconnecting", Attempt: r.Attempt, Delay: &ms, Code: codeOf(r.Err).String(), Message: r.Err.Error()}
+	e.tell(v, "reconnecting", "attempt", r.Attempt, "delay", r.Delay, "error", r.Err)
 }
 
 // connected tells that there is another session, with the topic joined again.

@@ -184,7 +184,7 @@ func TestJoinComesBackToAnotherGateway(t *testing.T) {
 		t.Errorf("status %d", status)
 	}
 	got := kinds(p.events(t))
-	if inOrder := regexp.MustCompile("^joined peer .*disconnected .*connected .*peer .*left$"); !inOrder.MatchString(got) {
+	if inOrder := regexp.MustCompile("^joined peer .*disconnected .*reconnecting .*connected .*left$"); !inOrder.MatchString(got) {
 		t.Errorf("events: %s", got)
 	}
 }

@@ -126,6 +126,8 @@ func follow(ctx context.Context, c *client.Client, tell *events) {
 			begun = true
 		case client.Disconnected:
 			tell.disconnected(e.Err)
+		case client.Reconnecting:
+			tell.reconnecting(e)
 		}
 	}
 }
