@@ -150,18 +150,12 @@ class Card {
   }
 }
 
-/** Returns the line above the list. */
+/** Returns how much was received and sent by all, with what was `before` them. */
 export function totals (links: Iterable<Link>, before: { received: number, sent: number }): string {
   let { received, sent } = before
-  let down = 0
-  let up = 0
-  let n = 0
   for (const l of links) {
-    n++
     received += l.received.total
     sent += l.sent.total
-    down += l.received.rate
-    up += l.sent.rate
   }
-  return n + received + sent === 0 ? '' : `↓ ${size(received)} · ${size(down)}/s  ↑ ${size(sent)} · ${size(up)}/s`
+  return received + sent === 0 ? '' : `↓ ${size(received)}  ↑ ${size(sent)} in all`
 }
