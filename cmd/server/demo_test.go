@@ -19,7 +19,7 @@ import (
 func TestDemoShowsAndExits(t *testing.T) {
 	var out, errs strings.Builder
 	status := run(t.Context(), []string{"--demo", "--demo-exit", "--no-lan", "--listen", "127.0.0.1:0", "--dev-http", "127.0.0.1:0"}, &out, &errs)
-	if status != 0 || errs.Len() > 0 {
+	if status != 0 || strings.Contains(errs.String(), "level=ERROR") { // a warning says that the gateway knew nobody at first
 		t.Fatalf("status %d, %s", status, errs.String())
 	}
 	ready, summary, _ := strings.Cut(out.String(), "\n")
