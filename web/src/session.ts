@@ -63,6 +63,7 @@ export class Session {
   #life: Liveness | undefined
   #asked = 0 // when HELLO or PING was sent
   #rtt = 0 // in ms, of the last answer
+  #declined = -Infinity // up to when DECLINE is paid for
   #greeted = false
   #retired = false
   #error: SwarmError | undefined // it has ended
@@ -136,8 +137,17 @@ export class Session {
     this.#wake()
   }
 
-  /** Sends DECLINE. */
-  decline (circuit: Num, code: number): void { this.#send(Decline.encode({ circuit, code })) }
+  /**
+   * Sends DECLINE: 50 a second, after 100 at once, for a gateway ends a session that says too much. An offer that is not declined is
+   * withdrawn in time, and a circuit reset without a code.
+   */
+  decline (circuit: Num, code: number): void {
+    const now = this.clock.now()
+    const at = Math.max(this.#declined, now - 2000) + 20
+    if (at > now) return
+    this.#declined = at
+    this.#send(Decline.encode({ circuit, code }))
+  }
 
   /** Opens the stream of an offered circuit. Where that fails the circuit has ended. */
   async accept (c: Circuit): Promise<void> {
@@ -320,9 +330,9 @@ export class Session {
 
   #onStatus (m: Of<typeof Status>): void { this.#memberships.get(m.topic)?.topic?.update(m) }
 
+  /** Ends a circuit that was offered, or one whose reset does not tell its code in every browser. */
   #onWithdraw ({ circuit, code }: Of<typeof Withdraw>): void {
-    const reason = 'the offer was withdrawn'
-    this.#circuits.get(circuit)?.end(new SwarmError(code || Code.WITHDRAWN, reason, { remote: true }))
+    this.#circuits.get(circuit)?.end(new SwarmError(code || Code.WITHDRAWN, 'the circuit was withdrawn', { remote: true }))
   }
 
   /** Takes the streams that the gateway opens. */

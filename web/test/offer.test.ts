@@ -123,4 +123,26 @@ describe('offers', () => {
     assert.deepEqual(said, ['DECLINE', 'LEAVE'])
     await bye(swarm, net)
   })
+
+  test('no more than 100 are declined at once, and 50 a second', async () => {
+    const { net, swarm, control, topic } = await joined<Offer>({ offerOnly: true })
+    const offers = (from: number, n: number) => control.send(concat(...Array.from({ length: n }, (_, i) => peerFrame(from + i, wowcool))))
+    const declines = async (n: number) => {
+      await settled()
+      control.send(frames.Ping.encode({ data: new Uint8Array(8) }))
+      for (let i = 0; i < n; i++) await control.expect(frames.Decline)
+      await control.expect(frames.Pong)
+    }
+    offers(1, 120)
+    await settled()
+    void topic.leave()
+    for (let i = 0; i < 100; i++) await control.expect(frames.Decline)
+    await control.expect(frames.Leave)
+    offers(200, 5)
+    await declines(0)
+    net.clock.advance(1000)
+    offers(300, 60)
+    await declines(50)
+    await bye(swarm, net)
+  })
 })
