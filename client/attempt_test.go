@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -62,6 +63,9 @@ func TestReconnect(t *testing.T) {
 		elapsed(t, "HELLO", start, again.Delay)
 		if next.hello.Secret != r.hello.Secret || next.hello.Credit != r.hello.Credit {
 			t.Errorf("HELLO %+v, want one like %+v", next.hello, r.hello)
+		}
+		if next.conn.RemoteAddr().String() == r.conn.RemoteAddr().String() {
+			t.Errorf("both sessions come from %v", r.conn.RemoteAddr())
 		}
 		hello := time.Now()
 		joins := next.changes(2)
@@ -255,4 +259,102 @@ func TestNoReconnect(t *testing.T) {
 		wantError(t, "Err of the topic", topic.Err(), wtproto.CodeShutdown, true)
 		other.alone()
 	})
+}
+
+// Close ends everything at once, whatever a client is at, and leaves nothing behind.
+func TestCloseInEveryState(t *testing.T) {
+	type state struct {
+		*testing.T
+		network  *network
+		g, other *fake
+	}
+	connected := func(s state, edit func(*Config)) (*Client, *remote, *diary) {
+		c, r := s.g.session(edit)
+		d := read(s.T, c)
+		nextIs[Connected](d)
+		return c, r, d
+	}
+	for name, reach := range map[string]func(s state) *Client{
+		"connected": func(s state) *Client {
+			c, r, _ := connected(s, s.network.on())
+			topic := r.join(c, topicA, JoinOptions{})
+			r.circuit(topic, 1)
+			return c
+		},
+		"waiting": func(s state) *Client {
+			c, r, d := connected(s, s.network.on())
+			r.join(c, topicA, JoinOptions{})
+			r.end(wtproto.CodeNone)
+			nextIs[Disconnected](d)
+			nextIs[Reconnecting](d)
+			return c
+		},
+		"connecting, without an answer": func(s state) *Client {
+			c, r, d := connected(s, s.network.on(s.other))
+			r.end(wtproto.CodeNone)
+			nextIs[Disconnected](d)
+			s.network.cut.Store(true)
+			<-time.After(nextIs[Reconnecting](d).Delay + 2*time.Second)
+			return c
+		},
+		"connecting, before WELCOME": func(s state) *Client {
+			c, r, d := connected(s, s.network.on())
+			r.join(c, topicA, JoinOptions{})
+			r = s.g.lose(r, d, 1)
+			r.open(peer(1).Append(nil)) // waits for WELCOME
+			<-time.After(rtt)
+			return c
+		},
+		"moving": func(s state) *Client {
+			c, r, _ := connected(s, s.network.on(s.other))
+			topic := r.join(c, topicA, JoinOptions{})
+			r.circuit(topic, 1)
+			r.send(wtproto.Goaway{})
+			s.other.accept()
+			return c
+		},
+		"moving, without an answer": func(s state) *Client {
+			s.network.cutOff[1].Store(true)
+			c, r, _ := connected(s, s.network.on(s.other))
+			r.send(wtproto.Goaway{})
+			<-time.After(11 * time.Second)
+			return c
+		},
+		"moved, with circuits on either": func(s state) *Client {
+			c, r, d := connected(s, s.network.on(s.other))
+			topic := r.join(c, topicA, JoinOptions{})
+			r.circuit(topic, 1)
+			r.send(wtproto.Goaway{})
+			next := s.other.accept()
+			next.changes(1)
+			next.send(welcome, wtproto.Joined{Topic: topicA})
+			nextIs[Connected](d)
+			next.circuit(topic, 1)
+			return c
+		},
+		"a topic refused for now": func(s state) *Client {
+			c, r, _ := connected(s, s.network.on())
+			r.join(c, topicA, JoinOptions{})
+			r.send(wtproto.Left{Topic: topicA, Code: wtproto.CodeBusy})
+			r.sync()
+			return c
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, n *network) {
+				c := reach(state{t, n, newGateway(t, n.gateway), newGateway(t, n.other)})
+				result := startJoin(context.Background(), c, topicB, JoinOptions{})
+				synctest.Wait()
+				start := time.Now()
+				c.Close()
+				elapsed(t, "Close returned", start, 0)
+				if err := (<-result).err; err == nil {
+					t.Error("Join did not fail")
+				}
+				if len(n.sockets) == 32 {
+					t.Error("no socket was used")
+				}
+			})
+		})
+	}
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"crypto/x509"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,12 +28,12 @@ func TestConfigMistakes(t *testing.T) {
 	// All mistakes come together.
 	_, err := Dial(t.Context(), "127.0.0.1:1", Config{
 		Token: make([]byte, wtproto.MaxToken+1), Agent: "\xff", Budget: minBudget - 1, DialTimeout: -1, Silence: minSilence - 1,
-		RootCAs: x509.NewCertPool(), CertHashes: make([][32]byte, 1),
+		RootCAs: x509.NewCertPool(), CertHashes: make([][32]byte, 1), Gateways: []string{"gateway.example", "http://a.example", "b.example:c:d"},
 	})
 	if err == nil {
 		t.Fatal("Dial took it")
 	}
-	for _, field := range []string{"Token", "Agent", "Budget", "DialTimeout", "Silence", "RootCAs"} {
+	for _, field := range []string{"Token", "Agent", "Budget", "DialTimeout", "Silence", "RootCAs", "http://a.example", "b.example:c:d"} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("Dial = %v, which does not mention %s", err, field)
 		}
@@ -90,6 +91,21 @@ func TestSocketsAreClosed(t *testing.T) {
 				t.Error("the socket was open")
 			}
 		})
+	}
+}
+
+// Each gateway is one, however its address is written.
+func TestParseGateways(t *testing.T) {
+	all, err := parseGateways([]string{"https://b.example", "a.example:4433", "b.example:443", "https://a.example:4433/swarm", "https://a.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, g := range all {
+		names = append(names, g.name)
+	}
+	if want := []string{"https://b.example", "a.example:4433", "https://a.example"}; !slices.Equal(names, want) {
+		t.Errorf("parseGateways = %q, want %q", names, want)
 	}
 }
 

@@ -14,5 +14,9 @@
 // What ended is told by typed errors: where one side gave a code, the chain of every error of this package holds an
 // [*wtproto.Error], with Remote set where the gateway or the peer decided. What the caller closed itself fails with [net.ErrClosed].
 //
-// A session that was lost is not dialed again here, and the bytes of circuits are not encrypted end to end: the gateway sees them.
+// A session that was lost is followed by another one, with one of the gateways ([Config.Gateways]), until the client is told something
+// that connecting again will not change: topics are joined again, [Topic.Accept] goes on with new circuits, and those of the lost
+// session end with CodePeerGone. [Client.Events] tells of it.
+//
+// The bytes of circuits are not encrypted end to end: the gateway sees them.
 package client

@@ -5,9 +5,6 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
-	"time"
-
-	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // attempts returns events of the attempts from to to.
@@ -93,102 +90,4 @@ func TestEvents(t *testing.T) {
 		count(ctx, 0)
 		wait(0)
 	})
-}
-
-// Close ends everything at once, whatever a client is at, and leaves nothing behind.
-func TestCloseInEveryState(t *testing.T) {
-	type state struct {
-		*testing.T
-		network  *network
-		g, other *fake
-	}
-	connected := func(s state, edit func(*Config)) (*Client, *remote, *diary) {
-		c, r := s.g.session(edit)
-		d := read(s.T, c)
-		nextIs[Connected](d)
-		return c, r, d
-	}
-	for name, reach := range map[string]func(s state) *Client{
-		"connected": func(s state) *Client {
-			c, r, _ := connected(s, s.network.on())
-			topic := r.join(c, topicA, JoinOptions{})
-			r.circuit(topic, 1)
-			return c
-		},
-		"waiting": func(s state) *Client {
-			c, r, d := connected(s, s.network.on())
-			r.join(c, topicA, JoinOptions{})
-			r.end(wtproto.CodeNone)
-			nextIs[Disconnected](d)
-			nextIs[Reconnecting](d)
-			return c
-		},
-		"connecting, without an answer": func(s state) *Client {
-			c, r, d := connected(s, s.network.on(s.other))
-			r.end(wtproto.CodeNone)
-			nextIs[Disconnected](d)
-			s.network.cut.Store(true)
-			<-time.After(nextIs[Reconnecting](d).Delay + 2*time.Second)
-			return c
-		},
-		"connecting, before WELCOME": func(s state) *Client {
-			c, r, d := connected(s, s.network.on())
-			r.join(c, topicA, JoinOptions{})
-			r = s.g.lose(r, d, 1)
-			r.open(peer(1).Append(nil)) // waits for WELCOME
-			<-time.After(rtt)
-			return c
-		},
-		"moving": func(s state) *Client {
-			c, r, _ := connected(s, s.network.on(s.other))
-			topic := r.join(c, topicA, JoinOptions{})
-			r.circuit(topic, 1)
-			r.send(wtproto.Goaway{})
-			s.other.accept()
-			return c
-		},
-		"moving, without an answer": func(s state) *Client {
-			s.network.cutOff[1].Store(true)
-			c, r, _ := connected(s, s.network.on(s.other))
-			r.send(wtproto.Goaway{})
-			<-time.After(11 * time.Second)
-			return c
-		},
-		"moved, with circuits on either": func(s state) *Client {
-			c, r, d := connected(s, s.network.on(s.other))
-			topic := r.join(c, topicA, JoinOptions{})
-			r.circuit(topic, 1)
-			r.send(wtproto.Goaway{})
-			next := s.other.accept()
-			next.changes(1)
-			next.send(welcome, wtproto.Joined{Topic: topicA})
-			nextIs[Connected](d)
-			next.circuit(topic, 1)
-			return c
-		},
-		"a topic refused for now": func(s state) *Client {
-			c, r, _ := connected(s, s.network.on())
-			r.join(c, topicA, JoinOptions{})
-			r.send(wtproto.Left{Topic: topicA, Code: wtproto.CodeBusy})
-			r.sync()
-			return c
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, n *network) {
-				c := reach(state{t, n, newGateway(t, n.gateway), newGateway(t, n.other)})
-				result := startJoin(context.Background(), c, topicB, JoinOptions{})
-				synctest.Wait()
-				start := time.Now()
-				c.Close()
-				elapsed(t, "Close returned", start, 0)
-				if err := (<-result).err; err == nil {
-					t.Error("Join did not fail")
-				}
-				if len(n.sockets) == 32 {
-					t.Error("no socket was used")
-				}
-			})
-		})
-	}
 }
