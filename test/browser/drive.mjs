@@ -8,7 +8,7 @@ import { readFile, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import puppeteer from 'puppeteer-core'
+import { launch } from './launch.mjs'
 
 const [browserName, pageName] = process.argv.slice(2)
 const files = {
@@ -24,29 +24,7 @@ await new Promise(resolve => server.listen(0, '127.0.0.1', resolve))
 const origin = `http://127.0.0.1:${server.address().port}`
 
 const profile = await mkdtemp(join(tmpdir(), 'swarmgate-browser-'))
-const browser = await puppeteer.launch(browserName === 'firefox'
-  ? {
-      browser: 'firefox',
-      executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
-      userDataDir: profile,
-      headless: true,
-      protocolTimeout: 600_000,
-      extraPrefsFirefox: {
-        'termsofuse.acceptedVersion': 999, 'termsofuse.bypassNotification': true,
-        'browser.aboutwelcome.enabled': false, 'browser.startup.homepage_override.mstone': 'ignore',
-        'datareporting.policy.dataSubmissionEnabled': false, 'app.normandy.enabled': false,
-        'network.captive-portal-service.enabled': false, 'network.connectivity-service.enabled': false,
-        'extensions.getAddons.cache.enabled': false, 'browser.safebrowsing.update.enabled': false
-      }
-    }
-  : {
-      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-      userDataDir: profile,
-      headless: true,
-      protocolTimeout: 600_000,
-      args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
-        '--disable-component-update', '--disable-sync']
-    })
+const browser = await launch(browserName, profile)
 const say = object => process.stdout.write(JSON.stringify(object) + '\n')
 try {
   const tab = await browser.newPage()

@@ -1,0 +1,28 @@
+import puppeteer from 'puppeteer-core'
+
+/** Starts a headless "chromium" or "firefox" that keeps its files in `profile`, and asks nobody on the network. */
+export function launch (name, profile) {
+  return puppeteer.launch(name === 'firefox'
+    ? {
+        browser: 'firefox',
+        executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
+        userDataDir: profile,
+        headless: true,
+        protocolTimeout: 600_000,
+        extraPrefsFirefox: {
+          'termsofuse.acceptedVersion': 999, 'termsofuse.bypassNotification': true,
+          'browser.aboutwelcome.enabled': false, 'browser.startup.homepage_override.mstone': 'ignore',
+          'datareporting.policy.dataSubmissionEnabled': false, 'app.normandy.enabled': false,
+          'network.captive-portal-service.enabled': false, 'network.connectivity-service.enabled': false,
+          'extensions.getAddons.cache.enabled': false, 'browser.safebrowsing.update.enabled': false
+        }
+      }
+    : {
+        executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+        userDataDir: profile,
+        headless: true,
+        protocolTimeout: 600_000,
+        args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
+          '--disable-component-update', '--disable-sync']
+      })
+}
