@@ -129,6 +129,9 @@ class Console implements RoomEvents {
     this.#room.rename(this.#name)
   }
 
+  /** Whether to leave the page would end files on their way. */
+  get busy (): boolean { return this.#room.busy }
+
   came (link: Link): void {
     this.#peers.add(link)
     setText($('peer-news'), `${this.#room.nameOf(link)} is here, ${count(this.#room.links.size, 'peer')} now.`)
@@ -158,6 +161,8 @@ class Console implements RoomEvents {
   bytes (link: Link, b: Uint8Array): void { this.#peers.raw(link)?.bytes(b) }
 
   text (link: Link, text: string): void { this.#timeline.say(this.#author(link), text) }
+
+  flooded (link: Link): void { this.#timeline.note(`${this.#room.nameOf(link)} says more than can be shown: some of it is left out.`, 'warn') }
 
   offered (download: Download): void { this.#timeline.file(this.#author(download.link), new DownloadView(download)) }
 
@@ -235,6 +240,7 @@ function start (): void {
     files.value = ''
   })
   acceptDrops($('drop'), list => page.share(list))
+  addEventListener('beforeunload', event => { if (page.busy) event.preventDefault() })
   $('name').addEventListener('change', () => page.rename($<HTMLInputElement>('name').value))
 }
 

@@ -1,4 +1,5 @@
 import type { Peer } from 'swarmgate'
+import { Bucket } from './bucket.js'
 import { Download } from './download.js'
 import { plain } from './format.js'
 import type { Message } from './framing.js'
@@ -9,6 +10,7 @@ import { Upload } from './upload.js'
 
 const MAX_NAME = 40 // characters
 const MAX_OFFERS = 32 // files of one peer that are offered or on their way
+const NEWS = { rate: 20, burst: 100 } // texts, names and offers of one peer, a second and at once
 
 /** What a room tells. */
 export interface RoomEvents {
@@ -24,6 +26,8 @@ export interface RoomEvents {
   bytes: (link: Link, b: Uint8Array) => void
   /** A console has said something. */
   text: (link: Link, text: string) => void
+  /** A console says too much: the rest of it is not told for a while. It is told once for each peer. */
+  flooded: (link: Link) => void
   /** A console offers a file. */
   offered: (download: Download) => void
 }
@@ -37,6 +41,8 @@ export class Room implements LinkEvents {
   readonly #quiet: boolean
   readonly #names = new WeakMap<Link, string>()
   readonly #greeted = new WeakSet<Link>()
+  readonly #buckets = new WeakMap<Link, Bucket>()
+  readonly #flooded = new WeakSet<Link>()
   #me: string
   #lastFile = 0
   #closed = false
@@ -62,6 +68,9 @@ export class Room implements LinkEvents {
     void link.run(this.#quiet)
   }
 
+  /** Whether files are on their way. */
+  get busy (): boolean { return [...this.uploads, ...this.downloads].some(t => t.state === 'moving') }
+
   /** Tells all consoles a new name. */
   rename (me: string): void {
     this.#me = me
@@ -78,10 +87,11 @@ export class Room implements LinkEvents {
   /** Offers a file to all consoles. */
   share (file: File): Upload[] {
     const id = ++this.#lastFile
+    this.#sweep()
     return this.consoles.map(link => {
       const u = new Upload(link, id, file)
       this.uploads.add(u)
-      u.offer()
+      void u.offer()
       return u
     })
   }
@@ -119,6 +129,10 @@ export class Room implements LinkEvents {
 
   message (link: Link, m: Message): void {
     if (this.#closed) return
+    if ((m.type === 'name' || m.type === 'text' || m.type === 'file') && !this.#mayTell(link)) {
+      if (m.type === 'file') void link.say({ type: 'refuse', id: m.id, reason: 'too many at once' })
+      return
+    }
     switch (m.type) {
       case 'name': return this.#named(link, plain(m.name).slice(0, MAX_NAME))
       case 'text': return this.#events.text(link, m.text)
@@ -129,6 +143,17 @@ export class Room implements LinkEvents {
       case 'saved': return this.#upload(link, m.id)?.saved()
       case 'refuse': return this.#upload(link, m.id)?.refuse(plain(m.reason))
     }
+  }
+
+  /** Reports whether somebody may be told of by one more. */
+  #mayTell (link: Link): boolean {
+    const now = performance.now()
+    const bucket = this.#buckets.get(link) ?? new Bucket(NEWS.rate, NEWS.burst, now)
+    this.#buckets.set(link, bucket)
+    if (bucket.take(now)) return true
+    if (!this.#flooded.has(link)) this.#events.flooded(link)
+    this.#flooded.add(link)
+    return false
   }
 
   #upload (link: Link, id: number): Upload | undefined {
@@ -149,6 +174,7 @@ export class Room implements LinkEvents {
   }
 
   #offered (d: Download): void {
+    this.#sweep()
     const open = [...this.downloads].filter(o => o.link === d.link && !o.over)
     if (open.length >= MAX_OFFERS || open.some(o => o.id === d.id)) return d.refuse('too many files at once')
     this.downloads.add(d)
@@ -158,6 +184,11 @@ export class Room implements LinkEvents {
   /** Ends what is on its way from and to a peer. */
   #lose (link: Link, why: string): void {
     for (const t of [...this.uploads, ...this.downloads]) if (t.link === link) t.lose(why)
+    this.#sweep()
+  }
+
+  /** Forgets what is over. */
+  #sweep (): void {
     for (const u of this.uploads) if (u.over) this.uploads.delete(u)
     for (const d of this.downloads) if (d.over) this.downloads.delete(d)
   }

@@ -60,13 +60,13 @@ export class Session {
           throw error
         }
         const ms = Math.min(MAX_DELAY, FIRST_DELAY * 2 ** (attempt - 1)) * (1 + Math.random()) / 2
-        this.#set({ name: 'waiting', until: Date.now() + ms, attempt, error })
         await new Promise<void>(resolve => {
           const timer = setTimeout(resolve, ms)
           this.#nudge = () => {
             clearTimeout(timer)
             resolve()
           }
+          this.#set({ name: 'waiting', until: Date.now() + ms, attempt, error })
         })
         this.#nudge = undefined
       }

@@ -24,7 +24,10 @@ export class Upload {
   }
 
   /** Offers the file. */
-  offer (): void { void this.link.say({ type: 'file', id: this.id, size: this.file.size, name: this.file.name }) }
+  async offer (): Promise<void> {
+    const told = await this.link.say({ type: 'file', id: this.id, size: this.file.size, name: this.file.name })
+    if (!told) this.#end('failed', 'the peer does not read')
+  }
 
   /** The peer has room up to an offset. The first time it has accepted the file by this. */
   grant (offset: number): void {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Bucket } from '../bucket.js'
 import { EchoError, EchoTest } from '../echo.js'
 import { duration, plain, size } from '../format.js'
 import { utf8 } from '../framing.js'
@@ -64,6 +65,12 @@ test('a meter knows the last second', () => {
   assert.deepEqual([m.rate, m.total], [500, 1000])
   m.sample(3000)
   assert.deepEqual([m.rate, m.total, m.history.at(-2)], [0, 1000, 500])
+})
+
+test('a bucket fills again', () => {
+  const b = new Bucket(10, 2, 0)
+  assert.deepEqual([b.take(0), b.take(0), b.take(0), b.take(99), b.take(100), b.take(100)], [true, true, false, false, true, false])
+  assert.deepEqual([b.take(9000), b.take(9000), b.take(9000)], [true, true, false])
 })
 
 test('numbers for people', () => {

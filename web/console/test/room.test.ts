@@ -11,7 +11,7 @@ const text = (b: Uint8Array) => new TextDecoder().decode(b)
 
 /** A room and what it told. */
 function open (name: string, quiet = false) {
-  const seen = { texts: [] as string[], bytes: '', downloads: [] as Download[], left: [] as Link[] }
+  const seen = { floods: 0, texts: [] as string[], bytes: '', downloads: [] as Download[], left: [] as Link[] }
   const room = new Room({
     came () {},
     changed () {},
@@ -19,6 +19,7 @@ function open (name: string, quiet = false) {
     left: l => { seen.left.push(l) },
     bytes: (_, b) => { seen.bytes += text(b) },
     text: (_, t) => { seen.texts.push(t) },
+    flooded: () => { seen.floods++ },
     offered: d => { seen.downloads.push(d) }
   }, name, quiet)
   return { room, seen }
@@ -215,6 +216,19 @@ test('a lost circuit fails its files', async () => {
   link.close()
   await eventually('left', () => a.seen.left.length === 1)
   assert.deepEqual([upload!.state, a.room.links.size], ['failed', 0])
+})
+
+test('words without end are left out, and the circuit goes on', async () => {
+  const { a, b } = await two()
+  for (let i = 0; i < 400; i++) void a.room.say(`word ${i}`)
+  const [upload] = a.room.share(new File(['x'], 'x'))
+  await eventually('too many at once', () => upload!.state === 'refused')
+  assert.equal(b.seen.floods, 1)
+  assert.ok(b.seen.texts.length >= 99 && b.seen.texts.length < 400, `${b.seen.texts.length} texts`)
+  await eventually('later there is room again', () => {
+    void a.room.say('later')
+    return b.seen.texts.includes('later')
+  })
 })
 
 test('offers without end are refused', async () => {

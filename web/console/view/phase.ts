@@ -6,13 +6,14 @@ import { $, h, setText } from './dom.js'
 export function showPhase (phase: Phase, retry: (() => void) | undefined): void {
   const e = $('phase')
   e.dataset['phase'] = phase.name
-  setText(e, words(phase))
+  setText($('phase-text'), words(phase))
+  setText($('phase-wait'), phase.name === 'waiting' ? ` in ${Math.max(0, Math.ceil((phase.until - Date.now()) / 1000))} s` : '')
   const trouble = $('trouble')
   if (phase.name === 'connected') trouble.hidden = true
   if (phase.name === 'connected' || phase.name === 'connecting') return // an attempt changes nothing yet
   trouble.dataset['tone'] = phase.name === 'closed' ? 'bad' : 'warn'
   const { text, todo } = excuse(phase.error, location.origin)
-  const said = `${text} ${todo}`
+  const said = [phase.name, retry !== undefined, text, todo].join(' ')
   if (trouble.dataset['said'] !== said || trouble.hidden) {
     trouble.dataset['said'] = said
     const act = phase.name === 'closed' ? () => location.reload() : retry
@@ -26,7 +27,7 @@ function words (p: Phase): string {
   switch (p.name) {
     case 'connecting': return 'Connecting …'
     case 'connected': return 'Connected'
-    case 'waiting': return `Reconnecting in ${Math.max(0, Math.ceil((p.until - Date.now()) / 1000))} s (attempt ${p.attempt})`
+    case 'waiting': return `Reconnecting, attempt ${p.attempt}`
     case 'closed': return 'Disconnected'
   }
 }

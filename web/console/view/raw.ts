@@ -1,5 +1,6 @@
+import { Bucket } from '../bucket.js'
 import { EchoTest } from '../echo.js'
-import { duration, size } from '../format.js'
+import { size } from '../format.js'
 import { utf8 } from '../framing.js'
 import type { Link } from '../link.js'
 import { h } from './dom.js'
@@ -15,6 +16,8 @@ export class RawView {
   readonly #input: HTMLInputElement
   readonly #test: HTMLButtonElement
   readonly #result: HTMLElement
+  readonly #bucket = new Bucket(10, 50, performance.now()) // of what is shown
+  #hidden = 0 // bytes that came too fast to be shown
   #echo: EchoTest | undefined
   #sentAt: number | undefined // when a line was sent that nothing came back for
 
@@ -45,6 +48,12 @@ export class RawView {
   /** Shows what came. */
   bytes (b: Uint8Array): void {
     if (this.#echo) return this.#echo.feed(b)
+    if (!this.#bucket.take(performance.now())) {
+      this.#hidden += b.length
+      return
+    }
+    if (this.#hidden > 0) this.#add('note', `${size(this.#hidden)} came too fast to be shown.`)
+    this.#hidden = 0
     const after = this.#sentAt === undefined ? '' : `after ${(performance.now() - this.#sentAt).toFixed(1)} ms`
     this.#sentAt = undefined
     this.#add('in', printable(b), after)
@@ -68,7 +77,7 @@ export class RawView {
       const { trip, rate } = await echo.run()
       this.#say(`All came back unchanged. Round trip ${trip.toFixed(trip < 10 ? 2 : 0)} ms, ${size(rate)}/s there and back.`, 'good')
     } catch (e) {
-      this.#say(`It does not echo: ${e instanceof Error ? e.message : duration(0)}.`, 'bad')
+      this.#say(`It does not echo: ${e instanceof Error ? e.message : String(e)}.`, 'bad')
     } finally {
       this.#echo = undefined
       this.#test.disabled = this.#link.ended

@@ -13,7 +13,7 @@ class Progress {
 
   constructor (label: string) {
     this.#bar.setAttribute('aria-label', label)
-    this.element = h('div', { class: 'progress' }, this.#bar, this.#text)
+    this.element = h('div', { class: 'progress', 'aria-live': 'off' }, this.#bar, this.#text)
   }
 
   /** Shows `meter` of `total` bytes; `said` stands instead of the rate. */
@@ -110,5 +110,6 @@ export class DownloadView {
     }
     this.#save.disabled = false // it is hidden, unless nobody said where to
     this.tick()
+    if (this.#save.hidden && document.activeElement === document.body) this.#decline.focus() // which is where the next key would be meant for
   }
 }

@@ -20,6 +20,7 @@ export class WhyView {
     this.#shown = key
     setText($('why-title'), title)
     setText($('why-short'), findings[0]?.title ?? '')
+    setText($('why-news'), findings[0]?.title ?? '') // of the rest, numbers that change are not read out
     $('why-short').dataset['tone'] = findings[0]?.tone ?? ''
     $('why-list').replaceChildren(...findings.map(f =>
       h('li', { 'data-tone': f.tone },
