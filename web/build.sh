@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds web/dist, what browsers get: the client module and the console. "build.sh check" builds it elsewhere instead and fails where
-# web/dist is not that; it also checks the console's types and runs its tests.
+# web/dist is not that; it also checks the types of the console and of the examples, and runs the console's tests.
 set -eu
 cd "$(dirname "$0")"
 
@@ -26,5 +26,6 @@ diff -rq dist "$tmp/dist" >&2 || {
 	exit 1
 }
 node_modules/.bin/tsc --noEmit -p console/tsconfig.json
+node_modules/.bin/tsc --noEmit -p examples/tsconfig.json
 node console/build.mjs test "$tmp/test"
 node --enable-source-maps --test "$tmp"/test/*.mjs
