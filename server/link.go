@@ -17,7 +17,7 @@ type link interface {
 	accept(ctx context.Context) (stream, error)
 	// open opens a stream. It never blocks: with no stream credit left, the error is errNoCredit.
 	open() (stream, error)
-	// close ends the connection and tells the client why. It may block for a second.
+	// close ends the connection and tells the client why. It may block for some seconds.
 	close(code wtproto.Code, reason string)
 	// done is closed when the connection has ended.
 	done() <-chan struct{}

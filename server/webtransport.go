@@ -49,6 +49,9 @@ func (l *webTransportLink) open() (stream, error) {
 // capsuleCloseSession is CLOSE_WEBTRANSPORT_SESSION.
 const capsuleCloseSession = 0x2843
 
+// closeWait is how long a client has to take note of the end of its session.
+const closeWait = 5 * time.Second
+
 // close writes the capsule itself and waits for the client: the library resets the streams in the same breath, and
 // browsers then report a lost connection instead of the code.
 func (l *webTransportLink) close(code wtproto.Code, reason string) {
@@ -56,10 +59,10 @@ func (l *webTransportLink) close(code wtproto.Code, reason string) {
 	b = quicvarint.Append(b, uint64(4+len(reason)))
 	b = append(b, byte(code>>24), byte(code>>16), byte(code>>8), byte(code))
 	b = append(b, reason...)
-	l.connect.SetWriteDeadline(time.Now().Add(time.Second))
+	l.connect.SetWriteDeadline(time.Now().Add(closeWait))
 	if _, err := l.connect.Write(b); err == nil {
 		l.connect.Close()
-		timeout := time.NewTimer(time.Second)
+		timeout := time.NewTimer(closeWait)
 		defer timeout.Stop()
 		select {
 		case <-l.session.Context().Done():
