@@ -177,23 +177,14 @@ func (v visit) summary(console, tryNext string) string {
 	fmt.Fprintf(&b, "              on the network %q, connected %.1f ms after the join\n", v.network, milliseconds(v.found))
 	fmt.Fprintf(&b, "  round trip  %.2f ms (median of %d, %d bytes each)\n", milliseconds(v.trip), demoPings, demoPing)
 	fmt.Fprintf(&b, "  throughput  %.1f MiB/s each way, both at once (%d MiB, SHA-256 verified)\n\n", float64(v.traffic)/(1<<20)/v.both.Seconds(), v.traffic>>20)
-	if console != "" {
-		fmt.Fprintf(&b, "Now be the client. In a browser:\n\n  %s\n\nOr in another terminal,", console)
-	} else {
-		fmt.Fprintf(&b, "Now be the client. In another terminal,")
-	}
-	fmt.Fprintf(&b, " where what you type comes back and Ctrl-D ends it:\n\n  %s\n\n", tryNext)
+	fmt.Fprintf(&b, "Now be the client. In a browser:\n\n  %s\n\n", console)
+	fmt.Fprintf(&b, "Or in another terminal, where what you type comes back and Ctrl-D ends it:\n\n  %s\n\n", tryNext)
 	return b.String()
 }
 
-// console returns the address of a page that finds the demo's peer and sends it a line; empty without --dev-http.
+// console returns the address of a page that finds the demo's peer and sends it a line.
 func (g *gateway) console() string {
-	for _, s := range g.sites {
-		if s.name == siteDev {
-			return s.url() + "/?echo"
-		}
-	}
-	return ""
+	return "http://" + reachable(g.sockets.dev.Addr()).String() + "/?echo"
 }
 
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }

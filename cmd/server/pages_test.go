@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 func TestPagesAreServed(t *testing.T) {
@@ -69,6 +71,27 @@ func TestPagesAreAskedForAgainAndSentOnce(t *testing.T) {
 				t.Errorf("GET %s with If-None-Match %s: %d, want %d", path, known, w.Code, want)
 			}
 		}
+	}
+}
+
+// Both the gateway's own port and the one for development give the console, and each only under the names that are its own.
+func TestConsoleIsOnBothPorts(t *testing.T) {
+	i := start(t, "--dev-http", "127.0.0.1:0")
+	dev := strings.TrimSuffix(i.Info, wtproto.InfoPath)
+	for _, address := range []string{"https://" + i.QUIC, dev} {
+		if r, text := get(t, address+"/"); r.StatusCode != 200 || !strings.Contains(text, "swarmgate console") {
+			t.Errorf("%s: %s", address, r.Status)
+		}
+		if r, text := get(t, address+"/client.js", "Origin", "https://app.example"); r.Header.Get("Access-Control-Allow-Origin") != "*" || text == "" {
+			t.Errorf("%s/client.js: %s, not for pages elsewhere", address, r.Status)
+		}
+	}
+	r := httptest.NewRequest(http.MethodGet, dev+"/", nil)
+	r.Host, r.RequestURI = "rebound.example", ""
+	if resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r.WithContext(t.Context())); err != nil {
+		t.Error(err)
+	} else if resp.Body.Close(); resp.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("under another name: %s, want 421", resp.Status)
 	}
 }
 
