@@ -41,6 +41,9 @@ func TestGoawayMoves(t *testing.T) {
 		if status, _ := topic.Status(); status.Known != 0 || topic.Err() != nil {
 			t.Errorf("the old gateway's word counts: %+v, %v", status, topic.Err())
 		}
+		if m, going := c.Goaway(); m != (wtproto.Goaway{}) || closed(going) {
+			t.Errorf("Goaway of the new session = %+v", m)
+		}
 		if code := readReset(t, r.open(peer(3).Append(nil))); code != wtproto.CodeLeft {
 			t.Errorf("a circuit of the old gateway was reset with %v, want %v", code, wtproto.CodeLeft)
 		}
@@ -54,16 +57,19 @@ func TestGoawayMoves(t *testing.T) {
 		if _, err := io.ReadAll(first); err != nil {
 			t.Error(err)
 		}
+		n.cut.Store(true) // so that it takes two attempts
 		first.Write([]byte("goodbye"))
 		first.Close()
 		start = time.Now()
+		<-time.After(rtt)
+		n.cut.Store(false)
 		if b, err := io.ReadAll(s1); err != nil || string(b) != "goodbye" {
 			t.Errorf("the old gateway read %q, %v", b, err)
 		}
 		if e := r.closed(); e.ErrorCode != 0 {
 			t.Errorf("the old session closed with %v, want NONE", e)
 		}
-		elapsed(t, "the end of the old session", start, lastWords)
+		elapsed(t, "the end of the old session", start, 2*time.Second)
 		d.quiet()
 		echo(t, third, s3)
 	})
@@ -113,9 +119,11 @@ func TestSilenceMoves(t *testing.T) {
 			t.Fatalf("got %v, want PING", typ)
 		}
 		r.send(wtproto.Pong{})
+		start = time.Now()
 		if e := next.closed(); e.ErrorCode != 0 {
 			t.Errorf("the attempt ended with %v, want NONE", e)
 		}
+		elapsed(t, "the end of the attempt", start, rtt)
 		echo(t, conn, s)
 		d.quiet()
 
@@ -136,6 +144,35 @@ func TestSilenceMoves(t *testing.T) {
 		n.cutOff[0].Store(false)
 		echo(t, conn, s)
 		echo(t, fresh, freshStream)
+		d.quiet()
+	})
+}
+
+// A check that comes late takes back what was found before.
+func TestLateTimer(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network) {
+		g, other := newGateway(t, n.gateway), newGateway(t, n.other)
+		c, r := g.session(n.on(other))
+		d := read(t, c)
+		topic := r.join(c, topicA, JoinOptions{})
+		conn, s := r.circuit(topic, 1)
+		next := other.accept()
+		session := live(c)
+		session.mu.Lock()
+		session.life.deadline = time.Now().Add(-lateness - 1)
+		session.stirUp()
+		session.mu.Unlock()
+		start := time.Now()
+		if e := next.closed(); e.ErrorCode != 0 {
+			t.Errorf("the attempt ended with %v, want NONE", e)
+		}
+		elapsed(t, "the end of the attempt", start, rtt)
+		start = time.Now()
+		other.accept()
+		elapsed(t, "the next attempt", start, pingAfter+silentAfter)
+		r.sync()
+		echo(t, conn, s)
+		nextIs[Connected](d)
 		d.quiet()
 	})
 }
@@ -211,6 +248,16 @@ func TestGatewaysAtDial(t *testing.T) {
 			t.Errorf("%+v, want %s", e, g.addr)
 		}
 	})
+}
+
+// A WELCOME that comes too late changes nothing.
+func TestLateWelcome(t *testing.T) {
+	c, _ := newSessionPair(t, lasting())
+	before := live(c)
+	late := &session{client: c, cfg: &c.cfg, attempt: newAttempt(t.Context(), 0)}
+	if c.welcomed(late, wtproto.Welcome{Version: 1, Agent: "late"}) || live(c) != before || c.Welcome().Agent != welcome.Agent {
+		t.Errorf("the session is %p, want %p; Welcome %+v", live(c), before, c.Welcome())
+	}
 }
 
 // Dial fails once all gateways have, with what they said; what will not change first.
