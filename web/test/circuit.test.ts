@@ -212,6 +212,43 @@ describe('credit', () => {
     await bye(swarm, net)
   })
 
+  test('prompt is what takes no longer than the last round trip', async () => {
+    for (const [took, window] of [[300, 65_536], [301, 32_768]] as const) {
+      const { net, swarm, stream, control, peer } = await circuit()
+      net.clock.advance(2000)
+      await control.expect(frames.Ping)
+      net.clock.advance(300)
+      control.send(frames.Pong.encode({ data: new Uint8Array(8) }))
+      await settled()
+      const reader = peer.readable.getReader()
+      stream.send(new Uint8Array(8192))
+      await reader.read()
+      const { offset } = await control.expect(frames.Credit)
+      assert.equal(offset, 8192 + 32_768, 'the first was slow')
+      net.clock.advance(took)
+      stream.send(new Uint8Array(8192))
+      await reader.read()
+      assert.equal((await control.expect(frames.Credit)).offset, 16_384 + window)
+      await bye(swarm, net)
+    }
+  })
+
+  test('none is granted to a circuit that has ended', async () => {
+    const { net, swarm, stream, control, peer } = await circuit()
+    control.toGateway.block()
+    const ping = (n: number) => frames.Ping.encode({ data: new Uint8Array(8).fill(n) })
+    control.send(ping(1))
+    await settled()
+    stream.send(new Uint8Array(8192))
+    await peer.readable.getReader().read()
+    peer.abort()
+    control.toGateway.unblock()
+    await control.expect(frames.Pong)
+    control.send(ping(2))
+    assert.equal((await control.expect(frames.Pong)).data[0], 2)
+    await bye(swarm, net)
+  })
+
   test('what has come and nobody reads is not read', async () => {
     const { net, swarm, stream, control, peer } = await circuit()
     stream.send(new Uint8Array(32_768))

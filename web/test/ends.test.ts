@@ -172,6 +172,9 @@ describe('ends', () => {
     assert.equal((await reading).done, true)
     stream.send(new Uint8Array(8192))
     assert.deepEqual(await control.expect(frames.Credit), { circuit: 1, offset: 8192 + 65_536 })
+    await settled()
+    net.clock.advance(1500)
+    assert.equal(stream.toGateway.writes, 1, 'it is still at it')
     stream.toGateway.unblock()
     await writes
     assert.equal(new TextDecoder().decode(await stream.bytes(9)), 'all of it')

@@ -61,5 +61,5 @@ export async function bye (swarm: Swarm, net: Network): Promise<void> {
   swarm.close()
   await swarm.closed
   await settled()
-  assert.equal(net.clock.waiting, 0, 'timers are left')
+  assert.deepEqual([net.clock.waiting, net.wake], [0, undefined], 'timers, or listeners, are left')
 }

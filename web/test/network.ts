@@ -186,6 +186,8 @@ export class FakeTransport {
   #over = false
   /** No further stream can be opened by the client. */
   full = false
+  /** What opening one waits for. */
+  opens: Promise<void> = Promise.resolve()
 
   constructor (url: string, options: WebTransportOptions) {
     this.url = url
@@ -205,6 +207,7 @@ export class FakeTransport {
       incomingBidirectionalStreams: this.incoming,
       createBidirectionalStream: async () => {
         await this.ready.promise
+        await this.opens
         if (this.#over || this.full) throw new FakeError({ source: 'session' })
         const s = this.#new()
         this.#opened.push(s)
@@ -292,8 +295,8 @@ export class Network {
   readonly documents = new Map<string, unknown>()
   /** What was fetched. */
   readonly fetched: string[] = []
-  /** The network, or the page, is back. */
-  wake = (): void => {}
+  /** The network, or the page, is back. Undefined while nobody wants to know. */
+  wake: (() => void) | undefined
 
   readonly platform: Platform = {
     clock: this.clock,
@@ -311,7 +314,7 @@ export class Network {
     WebTransport: this.#dialer(),
     wakes: f => {
       this.wake = f
-      return () => { this.wake = () => {} }
+      return () => { this.wake = undefined }
     }
   }
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Offer } from '../src/api.js'
+import { deferred } from '../src/deferred.js'
 import { concat } from './bytes.js'
 import { bye, circuit, joined, next, text, wowcool } from './harness.js'
 import { Code, failure, frames, peerFrame, settled } from './network.js'
@@ -89,13 +90,17 @@ describe('offers', () => {
 
   test('WITHDRAW while the stream is being opened', async () => {
     const { net, swarm, transport, control, peers } = await joined()
+    const opens = deferred()
+    transport.opens = opens.promise
     control.send(concat(peerFrame(1, wowcool), frames.Withdraw.encode({ circuit: 1, code: Code.WITHDRAWN })))
-    const stream = await transport.accept()
     await settled()
+    opens.resolve()
+    const stream = await transport.accept()
     control.send(peerFrame(2, wowcool))
     assert.deepEqual(await (await transport.accept()).expect(frames.Accept), { circuit: 2 })
     assert.equal((await next(peers)).id, '0002')
-    await stream.toGateway.aborted.promise
+    assert.deepEqual(await stream.wasReset(), [0, 0])
+    assert.equal(stream.toGateway.writes, 0, 'no ACCEPT')
     await bye(swarm, net)
   })
 
@@ -116,11 +121,14 @@ describe('offers', () => {
 
   test('leaving declines offers that wait', async () => {
     const { net, swarm, control, topic } = await joined<Offer>({ offerOnly: true })
-    control.send(peerFrame(1, wowcool))
+    control.send(peerFrame(1, wowcool), peerFrame(2, wowcool))
     await settled()
+    const writes = control.toGateway.writes
     void topic.leave()
-    const said = [await control.frame(), await control.frame()].map(f => f.type).sort()
-    assert.deepEqual(said, ['DECLINE', 'LEAVE'])
+    const said = []
+    for (let i = 0; i < 3; i++) said.push((await control.frame()).type)
+    assert.deepEqual(said.sort(), ['DECLINE', 'DECLINE', 'LEAVE'])
+    assert.equal(control.toGateway.writes, writes + 1, 'in one write')
     await bye(swarm, net)
   })
 

@@ -312,6 +312,20 @@ describe('waiting', () => {
     }
   })
 
+  test('one that lived for 30 s and was moved from does as well', () => {
+    for (const [lived, ms] of [[29_000, 500], [30_000, 250]] as const) {
+      const { r, clock, did } = connected(2)
+      clock.advance(lived - 250)
+      r.goaway('a1', 0)
+      r.ended('b2', loss) // a wait of 250 ms
+      clock.advance(250)
+      r.welcomed('b3')
+      did('dial b2', 'dial b3', 'adopt b3', 'retire a1')
+      r.ended('b3', loss)
+      did('disconnected loss', `reconnecting 1 in ${ms} loss`)
+    }
+  })
+
   test('something says that the network is back: connecting, at most once a second', () => {
     const { r, clock, did } = connected()
     r.nudge() // while connected it means nothing

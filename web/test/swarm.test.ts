@@ -105,6 +105,15 @@ describe('a lost session', () => {
     await bye(swarm, net)
   })
 
+  test('leaving that waits for it is over', async () => {
+    const { net, swarm, transport, control, topic } = await joined()
+    const left = topic.leave()
+    await control.expect(frames.Leave)
+    await transport.lose()
+    await left
+    await bye(swarm, net)
+  })
+
   test('joining while a session begins follows its first flight', async () => {
     const { net, swarm, transport } = await joined()
     await transport.lose()
@@ -167,7 +176,7 @@ describe('a lost session', () => {
     const { net, swarm, transport } = await connected()
     await transport.lose()
     assert.equal(net.dials, 0)
-    net.wake()
+    net.wake!()
     const again = await net.dial()
     await again.begin()
     again.welcome()
@@ -288,12 +297,13 @@ describe('several gateways', () => {
     net.clock.advance(250)
     const slow = await net.dial()
     await slow.begin(1)
+    const waiting = next(peers)
     slow.open(peerFrame(1, wowcool, { id: Uint8Array.of(1) }))
     await settled()
     net.clock.advance(500)
     const { transport: b } = await welcome(net, 1)
     b.open(peerFrame(1, wowcool, { id: Uint8Array.of(2) }))
-    assert.equal((await next(peers)).id, '02')
+    assert.equal((await waiting).id, '02')
     assert.deepEqual(log.at(-1), 'connected https://b.example')
     await bye(swarm, net)
   })
@@ -347,7 +357,7 @@ describe('several gateways', () => {
     control.send(frames.Left.encode({ topic: other, code: Code.SHUTDOWN, reason: '' }))
     await settled()
     await transport.end(Code.SHUTDOWN, 'restart')
-    net.wake()
+    net.wake!()
     net.clock.advance(1499)
     assert.equal(net.dials, 0)
     net.clock.advance(1)

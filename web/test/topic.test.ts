@@ -59,7 +59,14 @@ describe('joining', () => {
     }
     await control.expect(frames.Join)
     control.send(frames.Joined.encode({ topic: wowcool }))
-    await joining
+    const topic = await joining
+    control.send(frames.Left.encode({ topic: wowcool, code: Code.BUSY, reason: '' }))
+    await settled()
+    net.clock.advance(250)
+    await control.expect(frames.Join)
+    control.send(frames.Left.encode({ topic: wowcool, code: Code.BUSY, reason: '' }))
+    await settled()
+    await topic.leave()
     await bye(swarm, net)
   })
 
@@ -107,6 +114,23 @@ describe('joining', () => {
     control.send(frames.Joined.encode({ topic: wowcool }))
     const again = await joining
     assert.notEqual(again, topic)
+    let gone = false
+    const leftAgain = again.leave().then(() => { gone = true })
+    await control.expect(frames.Leave)
+    await settled()
+    assert.ok(!gone, 'each LEAVE has its LEFT')
+    control.send(frames.Left.encode({ topic: wowcool, code: 0, reason: '' }))
+    await leftAgain
+    await Promise.all([topic.closed, again.closed])
+    await bye(swarm, net)
+  })
+
+  test('LEFT unasked after LEAVE and JOIN in one go is about the new join', async () => {
+    const { net, swarm, control, topic } = await joined()
+    void topic.leave()
+    const joining = swarm.join(wowcool)
+    control.send(frames.Left.encode({ topic: wowcool, code: 0, reason: '' }), frames.Joined.encode({ topic: wowcool }))
+    const again = await joining
     control.send(frames.Left.encode({ topic: wowcool, code: Code.FORBIDDEN, reason: '' }))
     assert.equal((await failure(again.closed)).code, Code.FORBIDDEN)
     await topic.closed
