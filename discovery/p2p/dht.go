@@ -179,24 +179,29 @@ func (t *table) enter(ctx context.Context) error {
 	if len(targets) == 0 {
 		return wtproto.Errorf(wtproto.CodePeerUnreachable, "no other host of the DHT is known, and no seed is configured")
 	}
-	results := make(chan error, len(targets))
-	for _, target := range targets {
-		t.dials.Go(func() { results <- t.connect(ctx, target) })
+	type result struct {
+		target int
+		err    error
 	}
-	var errs []error
-	settle := time.NewTimer(0) // runs once all have answered
+	results := make(chan result, len(targets))
+	for i, target := range targets {
+		t.dials.Go(func() { results <- result{i, t.connect(ctx, target)} })
+	}
+	errs, failed := make([]error, len(targets)), 0 // in the order of targets, so that the same trouble has the same words
+	settle := time.NewTimer(0)                     // runs once all have answered
 	settle.Stop()
 	defer settle.Stop()
 	for n := 0; t.empty(); {
 		select {
-		case err := <-results:
-			if err != nil {
-				errs = append(errs, err)
+		case r := <-results:
+			if r.err != nil {
+				errs[r.target] = r.err
+				failed++
 			}
 			if n++; n < len(targets) {
 				continue
 			}
-			if len(errs) == n {
+			if failed == n {
 				return &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "no seed of the DHT answers", Err: errors.Join(errs...)}
 			}
 			settle.Reset(settleTime)
