@@ -48,6 +48,12 @@ try {
   await ann.evaluate(() => [...document.querySelectorAll('.raw button')].find(b => b.textContent === 'Echo test').click())
   await shows(ann, '.raw-result', 'All came back unchanged')
 
+  for (let n = 2; n <= 3; n++) { // whoever joins again finds the same peers again
+    await ann.click('#join-button')
+    await ann.waitForFunction(n => document.querySelectorAll('#log .note').length === n, patience, n)
+    await shows(ann, '.peer:not(.gone) .raw-line.in .raw-text', 'Do you echo?')
+  }
+
   const bob = await open('Bob')
   await shows(bob, '.peer-name', 'Ann')
   await ann.bringToFront()

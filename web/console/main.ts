@@ -37,6 +37,7 @@ class Console implements RoomEvents {
   #topic: Topic | undefined
   #joinedAt = 0
   #leave = new AbortController()
+  #left = Promise.resolve() // when all topics but the current one are left
   #before = { received: 0, sent: 0 } // bytes of circuits that have ended
   #info: Info | undefined
   #gateway: 'new' | 'there' | 'lost' = 'new' // as it was told
@@ -59,22 +60,25 @@ class Console implements RoomEvents {
   /** Leaves the topic and joins this one, or the same anew. */
   async join (text: string): Promise<void> {
     const mine = ++this.#rooms
-    this.#leave.abort()
-    this.#leave = new AbortController()
-    this.#room.close()
+    const left = this.#room
+    const leave = this.#leave
+    const room = this.#room = new Room(this, this.#name, this.#quiet)
+    const { signal } = this.#leave = new AbortController()
     this.#peers.clear()
     this.#topic = undefined
     this.#text = text
     this.#before = { received: 0, sent: 0 }
-    this.#room = new Room(this, this.#name, this.#quiet)
     this.#joinedAt = Date.now()
     $<HTMLInputElement>('topic').value = text
     setText($('topic-key'), '')
     this.edited()
     showSnippet(location.origin, text, this.#info)
     this.tick()
+    this.#left = this.#left.then(() => left.close()).then(() => leave.abort())
+    await this.#left
+    if (mine !== this.#rooms) return
     try {
-      const topic = await this.#session.join(text, this.#leave.signal)
+      const topic = await this.#session.join(text, signal)
       if (mine !== this.#rooms) return
       this.#topic = topic
       this.#joinedAt = Date.now()
@@ -82,7 +86,7 @@ class Console implements RoomEvents {
       setText($('topic-key'), topic.hex)
       this.edited()
       this.#timeline.note(`You joined “${plain(text)}”.`)
-      for await (const peer of topic) this.#room.add(peer)
+      for await (const peer of topic) room.add(peer)
     } catch (e) {
       if (mine !== this.#rooms || this.#session.phase.name === 'closed') return
       const why = e instanceof SwarmError ? `${codeName(e.code)}${e.reason && `: ${plain(e.reason)}`}` : String(e)

@@ -1,3 +1,4 @@
+import { Code } from 'swarmgate'
 import type { Peer } from 'swarmgate'
 import { Bucket } from './bucket.js'
 import { Download } from './download.js'
@@ -9,6 +10,7 @@ import type { LinkEvents } from './link.js'
 import { Upload } from './upload.js'
 
 const MAX_NAME = 40 // characters
+const PATIENCE = 500 // ms for what was written, and the peers' own ends, when circuits are ended
 const MAX_OFFERS = 32 // files of one peer that are offered or on their way
 const NEWS = { rate: 20, burst: 100 } // texts, names and offers of one peer, a second and at once
 
@@ -62,6 +64,7 @@ export class Room implements LinkEvents {
 
   /** Takes a circuit in. */
   add (peer: Peer): void {
+    if (this.#closed) return peer.abort(Code.LEFT)
     const link = new Link(peer, this)
     this.links.add(link)
     this.#events.came(link)
@@ -96,13 +99,21 @@ export class Room implements LinkEvents {
     })
   }
 
-  /** Ends all circuits. Nothing is told after it. */
-  close (): void {
+  /**
+   * Ends all circuits. Nothing is told after it. It resolves when they have ended: a circuit that ends after its topic was joined anew is not
+   * made again.
+   */
+  async close (): Promise<void> {
     this.#closed = true
-    for (const l of this.links) {
+    const links = [...this.links]
+    for (const l of links) {
       this.#lose(l, 'the topic was left')
       l.close()
     }
+    const all = Promise.allSettled(links.map(l => l.peer.closed))
+    await Promise.race([all, new Promise(resolve => setTimeout(resolve, PATIENCE))])
+    for (const l of links) l.peer.abort(Code.LEFT)
+    await all
   }
 
   kind (link: Link): void {

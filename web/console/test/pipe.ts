@@ -1,7 +1,7 @@
 import type { Peer } from 'swarmgate'
 
 /** One end of a circuit. */
-export type End = Peer & { readonly ended: boolean }
+export type End = Peer & { isEnded: () => boolean }
 
 /** Returns the two ends of a circuit. The initiator is the first. */
 export function pipe (network = 'client', id = 'ab'.repeat(16)): [End, End] {
@@ -9,7 +9,9 @@ export function pipe (network = 'client', id = 'ab'.repeat(16)): [End, End] {
   const back = new TransformStream<Uint8Array, Uint8Array>()
   return [end(true, back.readable, there.writable), end(false, there.readable, back.writable)]
 
-  function end (initiator: boolean, readable: ReadableStream<Uint8Array>, writable: WritableStream<any>): End {
+  function end (initiator: boolean, readable: ReadableStream<Uint8Array>, out: WritableStream<Uint8Array>): End {
+    const writer = out.getWriter()
+    const writable = new WritableStream<any>({ write: b => writer.write(b), close: () => writer.close() })
     let settle = () => {}
     const closed = new Promise<void>(resolve => { settle = resolve })
     let ended = false
@@ -17,11 +19,11 @@ export function pipe (network = 'client', id = 'ab'.repeat(16)): [End, End] {
       if (ended) return
       ended = true
       settle()
-      if (!writable.locked) void writable.close()
+      writer.close().catch(() => {}) // it may have been closed by the page
     }
     return Object.assign(new EventTarget(), {
       id, network, initiator, address: '', topic: '00'.repeat(32), readable, writable, closed, close, abort: close,
-      get ended () { return ended },
+      isEnded: () => ended,
       async * [Symbol.asyncIterator] () { yield * readable as unknown as AsyncIterable<Uint8Array> }
     }) as End
   }

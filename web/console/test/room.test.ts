@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Code } from 'swarmgate'
 import type { Download } from '../download.js'
 import { ANSWER, CALL, utf8 } from '../framing.js'
 import type { Link } from '../link.js'
@@ -229,6 +230,19 @@ test('words without end are left out, and the circuit goes on', async () => {
     void a.room.say('later')
     return b.seen.texts.includes('later')
   })
+})
+
+test('a room is closed when its circuits have ended, and takes nobody any more', async () => {
+  const { a, b } = await two()
+  const [native] = pipe('static', '00'.repeat(16)) // which never ends by itself
+  let aborted = -1
+  a.room.add(Object.assign(native, { close () {}, abort: (code = 0) => { aborted = code } }))
+  await Promise.race([a.room.close(), eventually('aborted', () => aborted === Code.LEFT)])
+  await eventually('the other end knows', () => b.seen.left.length === 1)
+  const [late] = pipe()
+  a.room.add(late)
+  assert.ok(late.isEnded())
+  assert.equal(a.seen.left.length, 0, 'nothing is told after it')
 })
 
 test('offers without end are refused', async () => {

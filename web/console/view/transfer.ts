@@ -74,7 +74,7 @@ export class DownloadView {
     const name = download.name || 'a file without a name'
     this.#progress = new Progress(name)
     this.#save = h('button', { type: 'button', class: 'primary', 'aria-label': `Save ${name}`, onclick: () => void this.#accept() }, hasDisk() ? 'Save as…' : 'Save')
-    this.#decline = h('button', { type: 'button', 'aria-label': `Decline ${name}`, onclick: () => download.refuse('not wanted') }, 'Decline')
+    this.#decline = h('button', { type: 'button', 'aria-label': `Decline ${name}`, onclick: () => download.refuse(download.state === 'moving' ? 'cancelled' : 'not wanted') }, 'Decline')
     const tooLarge = !hasDisk() && download.size > MAX_MEMORY
     this.#save.disabled = tooLarge
     const cap = `This browser keeps a file in memory until it is complete: ${size(MAX_MEMORY)} at most${tooLarge ? ', and this one is larger. Chromium writes it to the disk as it comes.' : '.'}`
