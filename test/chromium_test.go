@@ -36,8 +36,9 @@ func TestChromium(t *testing.T) {
 	topic := wtproto.TopicFromName("page")
 	page := startBrowser(t, "chromium", "page.html")
 	g := gateway.Start(t, server.Config{
-		Origins:  []string{page.origin},
-		Networks: []discovery.Network{gateway.Static(t, topic, peer.Addr().String())},
+		Origins:        []string{page.origin},
+		IsolateClients: true, // the page keeps its sessions
+		Networks:       []discovery.Network{gateway.Static(t, topic, peer.Addr().String())},
 	})
 	args := func(more map[string]any) map[string]any {
 		more["url"] = g.URL + wtproto.Path
