@@ -62,16 +62,23 @@ func (l *webTransportLink) close(code wtproto.Code, reason string) {
 	l.connect.SetWriteDeadline(time.Now().Add(closeWait))
 	if _, err := l.connect.Write(b); err == nil {
 		l.connect.Close()
-		timeout := time.NewTimer(closeWait)
-		defer timeout.Stop()
-		select {
-		case <-l.session.Context().Done():
-		case <-l.conn.Context().Done():
-		case <-timeout.C:
-		}
+		l.await(l.session.Context(), closeWait)
+		// The client closes the connection itself. An end of ours that arrives with the capsule can hide it.
+		l.await(l.conn.Context(), closeWait/5)
 	}
 	l.session.CloseWithError(webtransport.SessionErrorCode(code), reason)
 	l.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
+}
+
+// await waits for ctx or the end of the connection, for at most d.
+func (l *webTransportLink) await(ctx context.Context, d time.Duration) {
+	timeout := time.NewTimer(d)
+	defer timeout.Stop()
+	select {
+	case <-ctx.Done():
+	case <-l.conn.Context().Done():
+	case <-timeout.C:
+	}
 }
 
 func (l *webTransportLink) done() <-chan struct{} { return l.session.Context().Done() }
