@@ -103,14 +103,13 @@ export class Circuit extends EventTarget implements Peer {
     if (this.#settled || this.#closing) return
     this.#closing = true
     this.#cancelTimer = this.#session.clock.after(LINGER, () => this.abort())
-    const closed = new SwarmError(Code.NONE, 'the circuit was closed here')
     if (!this.#eof) {
       // A BYOB read that is under way can only fail: its buffer is with the stream.
-      if (this.#reading === 'byob') this.#source.error(closed)
+      if (this.#reading === 'byob') this.#source.error(closedHere())
       else this.#source.close()
       void this.#drain()
     }
-    if (this.#unwritten === 0) this.#finishWriting(closed)
+    this.#finishWriting()
   }
 
   abort (code: number = Code.NONE): void {
@@ -252,12 +251,13 @@ export class Circuit extends EventTarget implements Peer {
       return this.closed // an error that says why
     }
     this.#unwritten--
-    if (this.#closing && this.#unwritten === 0) this.#finishWriting(new SwarmError(Code.NONE, 'the circuit was closed here'))
+    this.#finishWriting()
   }
 
-  /** Ends what is written after `close`. */
-  #finishWriting (closed: SwarmError): void {
-    this.#sink.error(closed)
+  /** Ends what is written after `close`, once all is. */
+  #finishWriting (): void {
+    if (!this.#closing || this.#unwritten > 0) return
+    this.#sink.error(closedHere())
     ignore(this.#finish())
   }
 
@@ -275,6 +275,8 @@ export class Circuit extends EventTarget implements Peer {
     this.#half()
   }
 }
+
+function closedHere (): SwarmError { return new SwarmError(Code.NONE, 'the circuit was closed here') }
 
 /** Yields what a stream has, and gives the stream back. */
 async function * chunks (readable: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void> {

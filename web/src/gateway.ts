@@ -81,7 +81,7 @@ function hash (h: string | Uint8Array): Uint8Array<ArrayBuffer> {
 async function readInfo (url: string, get: typeof fetch, signal: AbortSignal): Promise<Route> {
   let info: { webtransport: string, certificate: { kind: string, hashes?: string[] } }
   try {
-    const options: RequestInit = { signal, cache: 'no-store', credentials: 'omit', redirect: 'error' }
+    const options: RequestInit = { signal, cache: 'no-store', credentials: 'omit', redirect: 'manual' }
     let response: Response
     try {
       response = await get(url, options)

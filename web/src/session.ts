@@ -167,7 +167,7 @@ export class Session {
       const { url, hashes } = await this.#gateway.resolve(this.#platform.fetch, this.#abort.signal)
       if (this.#error) return
       const { WebTransport } = this.#platform
-      if (!WebTransport) throw new SwarmError(Code.INTERNAL, 'no WebTransport: not in this browser, or no secure context')
+      if (!WebTransport) throw new SwarmError(Code.INTERNAL, 'no WebTransport in this browser, or no secure context')
       const transport = this.#transport = new WebTransport(url, {
         protocols: ['swarmgate'],
         ...hashes.length > 0 && { serverCertificateHashes: hashes.map(value => ({ algorithm: 'sha-256', value })) }
@@ -227,11 +227,11 @@ export class Session {
   }
 
   #closeIfDrained (): void {
-    if (this.#retired && this.#circuits.size === 0) this.#fail(new SwarmError(Code.NONE, 'moved to another session'))
+    if (this.#retired && this.#circuits.size === 0) this.#fail(new SwarmError(Code.NONE, 'moved'))
   }
 
   #send (frame: Uint8Array): void {
-    if (!this.#outbox.push(frame)) return this.#fail(new SwarmError(Code.BUSY, 'the gateway does not read its control stream'))
+    if (!this.#outbox.push(frame)) return this.#fail(new SwarmError(Code.BUSY, 'the gateway does not read'))
     this.#wake()
   }
 

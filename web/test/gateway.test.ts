@@ -136,7 +136,7 @@ describe('the info document', () => {
 
   test('that is not to be had, or makes no sense, is a gateway that does not answer', async () => {
     for (const document of [
-      undefined, 404, 'text', {}, info('http://gate.example/swarm', { kind: 'ca' }), info('https://gate.example/swarm', { kind: 'pinned' }),
+      undefined, 404, 'elsewhere', 'text', {}, info('http://gate.example/swarm', { kind: 'ca' }), info('https://gate.example/swarm', { kind: 'pinned' }),
       info('https://gate.example/swarm', { kind: 'pinned', hashes: ['1'] }), { webtransport: 'https://gate.example/swarm' }
     ]) {
       const net = new Network()

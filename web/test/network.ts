@@ -309,6 +309,10 @@ export class Network {
         if (redirect !== 'follow') throw new TypeError('not with no-cors')
         return Response.error()
       }
+      if (document === 'elsewhere') {
+        assert.equal(redirect, 'manual', 'what comes from elsewhere is not to be trusted')
+        return Response.error()
+      }
       return typeof document === 'number' ? new Response('', { status: document }) : new Response(JSON.stringify(document))
     },
     WebTransport: this.#dialer(),
