@@ -1,4 +1,4 @@
-import type { Offer, Peer } from './api.js'
+import type { Offer, Peer, PeerInfo } from './api.js'
 import { Code } from './codes.js'
 import type { Account } from './credit.js'
 import { deferred, ignore } from './deferred.js'
@@ -17,11 +17,11 @@ const CHUNK = 65536 // bytes read at once where the page brings no buffer
 
 /** A circuit: a stream of a session, its credit, and what the page sees of it. */
 export class Circuit extends EventTarget implements Peer {
-  readonly id: string
-  readonly network: string
-  readonly address: string
-  readonly initiator: boolean
-  readonly topic: string
+  declare readonly id: string
+  declare readonly network: string
+  declare readonly address: string
+  declare readonly initiator: boolean
+  declare readonly topic: string
   readonly readable: ReadableStream<Uint8Array>
   readonly writable: WritableStream<Uint8Array | ArrayBuffer | ArrayBufferView>
 
@@ -34,13 +34,14 @@ export class Circuit extends EventTarget implements Peer {
 
   readonly #session: Session
   readonly #joined: JoinedTopic
+  readonly #info: PeerInfo
   readonly #closed = deferred()
   #reader: Reader | undefined
   #writer: WritableStreamDefaultWriter<unknown> | undefined
   #source!: ReadableByteStreamController
   #sink!: WritableStreamDefaultController
 
-  #reading: 'byob' | 'default' | undefined // a pull is under way
+  #lent = false // the page's buffer, to a read that is under way
   #spare = new ArrayBuffer(0) // a buffer that nobody has
   #unwritten = 0 // chunks that the page has written and the stream has not taken
   #closing = false // by the page
@@ -58,11 +59,9 @@ export class Circuit extends EventTarget implements Peer {
     this.#joined = joined
     this.account = account
     this.number = m.circuit
-    this.id = hex(m.id)
-    this.network = m.network
-    this.address = m.address
-    this.topic = joined.hex
-    this.initiator = (BigInt(m.flags) & Flag.INITIATOR) !== 0n
+    const { network, address, topic } = m
+    this.#info = { id: hex(m.id), network, address, topic, initiator: (BigInt(m.flags) & Flag.INITIATOR) !== 0n }
+    Object.assign(this, this.#info)
     this.readable = new ReadableStream({
       type: 'bytes',
       start: c => { this.#source = c },
@@ -105,7 +104,7 @@ export class Circuit extends EventTarget implements Peer {
     this.#cancelTimer = this.#session.clock.after(LINGER, () => this.abort())
     if (!this.#eof) {
       // A BYOB read that is under way can only fail: its buffer is with the stream.
-      if (this.#reading === 'byob') this.#source.error(closedHere())
+      if (this.#lent) this.#source.error(closedHere())
       else this.#source.close()
       void this.#drain()
     }
@@ -122,6 +121,16 @@ export class Circuit extends EventTarget implements Peer {
     this.#session.decline(this.number, code)
     if (this.attached) this.#cancelTimer = this.#session.clock.after(NEWS, () => this.#end(code))
     else this.#end(code)
+  }
+
+  /** Returns what the page decides about. */
+  offer (): Offer {
+    let peer: Promise<Peer> | undefined
+    return {
+      ...this.#info,
+      accept: () => peer ??= this.accept(),
+      decline: (code = Code.DECLINED) => { if (!peer) this.abort(code) }
+    }
   }
 
   /** Returns the circuit with its stream, which is opened where it was offered. */
@@ -203,7 +212,7 @@ export class Circuit extends EventTarget implements Peer {
   async #pull (): Promise<void> {
     const request = this.#source.byobRequest
     const { buffer, byteOffset, byteLength } = request?.view ?? { buffer: this.#spare, byteOffset: 0, byteLength: CHUNK }
-    this.#reading = request ? 'byob' : 'default'
+    this.#lent = request !== null
     try {
       const view = new Uint8Array(buffer.byteLength > 0 ? buffer : new ArrayBuffer(CHUNK), byteOffset, byteLength)
       const { value, done } = await this.#read(view)
@@ -215,7 +224,7 @@ export class Circuit extends EventTarget implements Peer {
     } catch (e) {
       this.#failed(e)
     } finally {
-      this.#reading = undefined
+      this.#lent = false
     }
   }
 
@@ -289,25 +298,5 @@ async function * chunks (readable: ReadableStream<Uint8Array>): AsyncGenerator<U
     }
   } finally {
     reader.releaseLock()
-  }
-}
-
-/** An offer of a circuit. */
-export class CircuitOffer implements Offer {
-  readonly #circuit: Circuit
-  #peer: Promise<Peer> | undefined
-
-  constructor (circuit: Circuit) { this.#circuit = circuit }
-
-  get id (): string { return this.#circuit.id }
-  get network (): string { return this.#circuit.network }
-  get address (): string { return this.#circuit.address }
-  get initiator (): boolean { return this.#circuit.initiator }
-  get topic (): string { return this.#circuit.topic }
-
-  accept (): Promise<Peer> { return this.#peer ??= this.#circuit.accept() }
-
-  decline (code: number = Code.DECLINED): void {
-    if (!this.#peer) this.#circuit.abort(code)
   }
 }

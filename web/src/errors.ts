@@ -14,7 +14,7 @@ export class SwarmError extends Error {
 
   /** Makes an error of this side, unless `remote` is set. `cause` is never sent. */
   constructor (code: number, reason = '', { remote = false, cause }: { remote?: boolean, cause?: unknown } = {}) {
-    super(codeName(code) + (remote ? ' (remote)' : '') + (reason && `: ${reason}`), cause === undefined ? {} : { cause })
+    super(codeName(code) + (remote ? ' (remote)' : '') + (reason && `: ${reason}`), { cause })
     this.name = 'SwarmError'
     this.code = code
     this.remote = remote

@@ -53,7 +53,7 @@ export class Gateway {
 
   /** Notes the hashes that WELCOME told. They matter to a pinned certificate only. */
   renew (hashes: Uint8Array[]): void {
-    if (this.#route?.hashes.length && hashes.length > 0) this.#route = { url: this.#route.url, hashes: hashes.map(h => Uint8Array.from(h)) }
+    if (this.#route?.hashes.length && hashes.length > 0) this.#route.hashes = hashes as Route['hashes'] // nobody else has them
   }
 }
 
@@ -74,7 +74,7 @@ function isLoopback (hostname: string): boolean {
 
 function hash (h: string | Uint8Array): Uint8Array<ArrayBuffer> {
   const bytes = typeof h === 'string' ? unhex32(h) : Uint8Array.from(h)
-  if (bytes?.length !== 32) throw new TypeError('a certificate hash is 32 bytes or 64 hexadecimal digits')
+  if (bytes?.length !== 32) throw new TypeError('a certificate hash is 32 bytes or 64 hex digits')
   return bytes
 }
 

@@ -28,14 +28,14 @@ export class Liveness {
 
   /**
    * Says how it is with the gateway. A check that comes late says that this page did not run, and nothing about the gateway: the wait
-   * begins anew.
+   * begins anew. `ask` wants a PING at once, unless one is under way.
    */
-  check (now: number, circuits: boolean): Sign {
+  check (now: number, circuits: boolean, ask = false): Sign {
     if (now - this.deadline > LATE) this.hear(now)
     const patience = circuits ? PING_AFTER : PING_IDLE
     let sign: Sign = 'alive'
     if (this.#asked === undefined) {
-      if (now - this.#heard >= patience) {
+      if (ask || now - this.#heard >= patience) {
         sign = 'quiet'
         this.#asked = now
       }

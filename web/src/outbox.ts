@@ -40,12 +40,6 @@ export class Outbox {
     this.#size = 0
     this.#pong = undefined
     this.#credits.clear()
-    const bytes = new Uint8Array(all.reduce((n, f) => n + f.length, 0))
-    let at = 0
-    for (const f of all) {
-      bytes.set(f, at)
-      at += f.length
-    }
-    return bytes
+    return Uint8Array.from(all.flatMap(frame => [...frame]))
   }
 }

@@ -7,8 +7,8 @@ export interface Platform {
   fetch: typeof fetch
   /** Undefined where there is none. */
   WebTransport: typeof WebTransport | undefined
-  /** Calls `f` when the network or the page may be back, until the function that it returns is called. */
-  wakes: (f: () => void) => () => void
+  /** Calls `wake` when the network or the page may be back, and `sleep` when the page is left, until the function that it returns is called. */
+  watch: (wake: () => void, sleep: () => void) => () => void
 }
 
 /** The globals of this page, Worker or SharedWorker. */
@@ -16,15 +16,16 @@ export const platform: Platform = {
   clock: realClock,
   fetch: (...args) => fetch(...args),
   get WebTransport () { return globalThis.WebTransport },
-  wakes: f => wakes(globalThis, f)
+  watch: (...args) => watch(globalThis, ...args)
 }
 
-/** Implements `Platform.wakes`. A Worker has no document and no `pageshow`. */
-export function wakes (scope: Partial<Pick<Window, 'addEventListener' | 'removeEventListener' | 'document'>>, f: () => void): () => void {
-  const visible = () => { if (scope.document?.visibilityState === 'visible') f() }
-  const all: Array<[Partial<EventTarget> | undefined, string, () => void]> = [
-    [scope, 'online', f], [scope, 'pageshow', f], [scope.document, 'visibilitychange', visible]
-  ]
-  for (const [target, type, listener] of all) target?.addEventListener?.(type, listener)
-  return () => { for (const [target, type, listener] of all) target?.removeEventListener?.(type, listener) }
+/** Implements `Platform.watch`. A Worker has no document, and is not left. */
+export function watch (scope: Partial<Pick<Window, 'addEventListener' | 'document'>>, wake: () => void, sleep: () => void): () => void {
+  const end = new AbortController()
+  const on = (target: Partial<EventTarget> | undefined, type: string, f: () => void) => target?.addEventListener?.(type, f, { signal: end.signal })
+  on(scope, 'online', wake)
+  on(scope, 'pageshow', wake)
+  on(scope, 'pagehide', sleep)
+  on(scope.document, 'visibilitychange', () => { if (scope.document?.visibilityState === 'visible') wake() })
+  return () => end.abort()
 }

@@ -23,17 +23,14 @@ export interface Wait {
 
 /** What the state machine has done by others. S is a session, or what will be one. */
 export interface Hooks<S> {
-  /** Opens a session with a gateway, with the JOINs of all topics. Its end is told by `ended`, and never before dial returns. */
+  /** Opens a session with a gateway, with the JOINs of all topics. Its end is told by `ended`, and never before `dial` returns. */
   dial: (gateway: number) => S
   /** Ends a session that did not come about, without telling `ended`. */
   drop: (session: S) => void
-  /** Topics and circuits belong to this session from now on. */
-  adopt: (session: S, gateway: number) => void
-  /** Lets a session go: another one has taken its place, and its circuits may end first. */
-  retire: (session: S) => void
+  /** Topics and circuits belong to this session from now on; one before it, if there still is one, is let go. */
+  connected: (session: S, gateway: number) => void
   disconnected: (error: SwarmError) => void
   reconnecting: (wait: Wait) => void
-  connected: (gateway: number) => void
   /** Nothing follows. */
   closed: (error: SwarmError) => void
 }
@@ -43,199 +40,208 @@ export function delay (n: number, clock: Clock): number {
   return Math.min(MAX_DELAY, FIRST_DELAY * 2 ** n) * (1 + clock.random()) / 2
 }
 
-/** Keeps a client connected to one of several gateways. It knows nothing of what a session is. */
+/** Keeps a client connected to one of several gateways (docs/PROTOCOL.md, Coming back). It knows nothing of what a session is. */
 export class Reconnect<S> {
   readonly #hooks: Hooks<S>
   readonly #clock: Clock
-  readonly #until: number[] // of each gateway: not to be connected to before, because of its GOAWAY
+  readonly #rested: number[] // by gateway: not to be tried before, because of its GOAWAY
+  readonly #tries = new Map<S, number>() // those that have not said WELCOME yet, and their gateways
 
-  #state: State = 'connecting'
   #current: S | undefined
-  #since = 0 // when the current session began
-  #gateway = 0 // that of the current session, or that worked last
-  #moving: 'goaway' | 'silence' | undefined // why another session is tried beside the current one
+  #at = -1 // the gateway of the current session
+  #since = 0 // when that began
+  #leaving = false // it is to be left whatever comes
+  #best = 0 // the gateway that worked last
+  #met = false // there has been a session
 
-  #tries = new Map<S, number>() // sessions of the attempt, and their gateways
-  #order: number[] = [] // gateways that the attempt has not tried yet
-  #error: SwarmError | undefined // of the attempt: the first that is permanent, else the last
+  #search: State = 'connecting' // for a session: gateways are tried, or will be after a wait; there is none; it is over for ever
+  #until = 0 // when the race is over
+  #order: number[] = [] // gateways that are still to be tried in this race
+  #next = 0 // when the first of them is
+  #beside = -Infinity // when a gateway was last tried beside another one or a session
+  #error: SwarmError | undefined // of the race: the first that is permanent, else the first
 
   #waits = 0 // in a row
   #attempt = 0 // since the session was lost
   #nudged = -Infinity
-  #cancelTimer = () => {} // of the wait, or of the attempt's end
-  #cancelStagger = () => {}
+  #cancelTimer = () => {}
 
   /** Does nothing before `start`. */
   constructor (gateways: number, hooks: Hooks<S>, clock: Clock) {
     this.#hooks = hooks
     this.#clock = clock
-    this.#until = Array<number>(gateways).fill(-Infinity)
+    this.#rested = Array<number>(gateways).fill(-Infinity)
   }
 
-  get state (): State { return this.#state }
+  get state (): State { return this.#at < 0 ? this.#search : 'connected' }
 
-  /** Makes the first attempt. */
-  start (): void { this.#connect() }
+  /** Makes the first attempt. Where that fails, it is over. */
+  start (): void { this.#race() }
 
-  /** WELCOME came on a session. */
+  /** WELCOME came on a session. It takes the place of the one before. */
   welcomed (session: S): void {
     const gateway = this.#tries.get(session)
     if (gateway === undefined) return
     this.#tries.delete(session)
     this.#stop()
-    const old = this.#current
-    if (old !== undefined) this.#age()
+    this.#age()
     this.#current = session
-    this.#gateway = gateway
+    this.#at = this.#best = gateway
     this.#since = this.#clock.now()
-    this.#moving = undefined
-    this.#state = 'connected'
-    this.#hooks.adopt(session, gateway)
-    if (old !== undefined) {
-      this.#hooks.retire(old)
-    } else {
-      this.#attempt = 0
-      this.#hooks.connected(gateway)
-    }
+    this.#met = true
+    this.#leaving = false
+    this.#attempt = 0
+    this.#hooks.connected(session, gateway)
   }
 
   /** A session ended without our will. */
   ended (session: S, error: SwarmError): void {
-    if (session === this.#current) {
-      this.#lost(error)
-    } else if (this.#tries.delete(session)) {
-      if (!this.#error || !isPermanent(this.#error.code)) this.#error = error
-      if (this.#order.length > 0) this.#next()
-      else if (this.#tries.size === 0) this.#failed()
-    }
+    if (session === this.#current) return this.#lost(error)
+    if (!this.#tries.delete(session)) return
+    if (!this.#error || (this.#permanent(error) && !this.#permanent(this.#error))) this.#error = error
+    this.#next = this.#clock.now()
+    this.#advance()
   }
 
   /** GOAWAY came on a session: its gateway is to be left alone for so many ms. */
   goaway (session: S, retryAfter: number): void {
     if (session !== this.#current) return
-    this.#until[this.#gateway] = this.#clock.now() + retryAfter
-    const moving = this.#moving
-    this.#moving = 'goaway'
-    if (!moving) this.#move()
+    this.#rested[this.#at] = this.#clock.now() + retryAfter
+    this.#leaving = true
+    this.#move()
   }
 
   /** A PING of a session with circuits was not answered for 3 s. */
   silent (session: S): void {
-    if (session !== this.#current || this.#moving) return
-    this.#moving = 'silence'
-    this.#move()
+    if (session === this.#current) this.#move()
   }
 
   /** A frame came on a session. */
   heard (session: S): void {
-    if (session !== this.#current || this.#moving !== 'silence') return
-    this.#moving = undefined
-    this.#stop()
+    if (session === this.#current && !this.#leaving) this.#stop()
   }
 
   /** Something says that the network is back: a wait ends, unless all gateways want to be left alone. */
   nudge (): void {
     const now = this.#clock.now()
-    if (this.#state !== 'waiting' || now - this.#nudged < NUDGE || now < Math.min(...this.#until)) return
+    if (this.state !== 'waiting' || now - this.#nudged < NUDGE || now < this.#rested[this.#inOrder()[0]!]!) return
     this.#nudged = now
-    this.#connect()
+    this.#race()
   }
 
   /** Ends it without a word. The current session is the caller's. */
   close (): void {
-    this.#state = 'closed'
-    this.#current = undefined
     this.#stop()
+    this.#search = 'closed'
+    this.#current = undefined
+    this.#at = -1
   }
 
-  #connect (): void {
-    this.#state = 'connecting'
-    this.#begin(this.#inOrder())
-  }
-
-  /** Tries other gateways beside the current session, if there are any. */
+  /** Looks for another gateway beside the current session, if there is one and this is not done already. */
   #move (): void {
-    const others = this.#inOrder().filter(g => g !== this.#gateway)
-    if (others.length > 0) this.#begin(others)
+    if (this.#search !== 'connected' || this.#rested.length === 1) return
+    this.#age()
+    this.#race()
   }
 
-  /** Returns all gateways: what worked last comes first, those that want to be left alone come last. */
+  /** Begins the row of delays anew if there is a session that has lived for long enough. */
+  #age (): void {
+    if (this.#at >= 0 && this.#clock.now() - this.#since >= LIVED) this.#waits = 0
+  }
+
+  /** Returns the gateways but that of the session: what may be tried first comes first, and of these what worked last. */
   #inOrder (): number[] {
     const now = this.#clock.now()
-    const rank = (g: number) => this.#until[g]! > now ? 2 : g === this.#gateway ? 0 : 1
-    return [...this.#until.keys()].sort((a, b) => rank(a) - rank(b))
+    const rest = (g: number) => Math.max(0, this.#rested[g]! - now)
+    return [...this.#rested.keys()].filter(g => g !== this.#at)
+      .sort((a, b) => rest(a) - rest(b) || Number(b === this.#best) - Number(a === this.#best))
   }
 
-  #begin (order: number[]): void {
-    this.#stop()
-    this.#order = order
+  /** Begins to try gateways. */
+  #race (): void {
+    this.#search = 'connecting'
+    this.#next = this.#clock.now()
+    this.#until = this.#next + ATTEMPT
+    this.#order = this.#inOrder()
     this.#error = undefined
-    this.#limit()
-    this.#next()
+    this.#advance()
   }
 
-  /** Tries the next gateway. */
-  #next (): void {
-    this.#cancelStagger()
-    const gateway = this.#order.shift()!
-    this.#tries.set(this.#hooks.dial(gateway), gateway)
-    if (this.#order.length > 0) this.#cancelStagger = this.#clock.after(STAGGER, () => this.#next())
+  /** When the next gateway is tried. */
+  get #due (): number { return this.#order.length > 0 ? Math.max(this.#next, this.#rested[this.#order[0]!]!) : Infinity }
+
+  /** Tries the gateways whose time has come. The race is over when none is tried. */
+  #advance (): void {
+    for (const now = this.#clock.now(); this.#due <= now; this.#next = now + STAGGER) {
+      if (this.#at >= 0 || this.#tries.size > 0) this.#beside = now
+      const gateway = this.#order.shift()!
+      this.#tries.set(this.#hooks.dial(gateway), gateway)
+    }
+    if (this.#tries.size > 0) this.#schedule(Math.min(this.#due, this.#until))
+    else this.#fail(new SwarmError(Code.SHUTDOWN, 'every gateway asked to be left alone'))
   }
 
-  /** Limits the attempt. A timer that comes late proves nothing. */
-  #limit (): void {
-    const due = this.#clock.now() + ATTEMPT
-    this.#cancelTimer = this.#clock.after(ATTEMPT, () => {
-      if (this.#clock.now() - due > LATE) return this.#limit()
-      this.#error ??= new SwarmError(Code.PEER_UNREACHABLE, 'no gateway answered')
-      this.#failed()
-    })
-  }
-
-  /** Ends an attempt and its timers. */
-  #stop (): void {
+  #schedule (due: number): void {
     this.#cancelTimer()
-    this.#cancelStagger()
+    this.#cancelTimer = this.#clock.after(due - this.#clock.now(), () => this.#tick(due))
+  }
+
+  /** Does what was due. In a race, a timer that comes late says that this page did not run, and nothing about gateways. */
+  #tick (due: number): void {
+    const now = this.#clock.now()
+    if (this.#search === 'waiting') return this.#race()
+    if (now - due > LATE) this.#until = now + ATTEMPT
+    if (now < this.#until) this.#advance()
+    else this.#fail(new SwarmError(Code.PEER_UNREACHABLE, 'no gateway answered'))
+  }
+
+  /** Ends a race that nobody won. Beside a session that is no reason to end. */
+  #fail (otherwise: SwarmError): void {
+    const error = this.#error ?? otherwise
+    if (this.#at < 0 && (!this.#met || this.#permanent(error))) this.#close(error)
+    else this.#wait(error)
+  }
+
+  #lost (error: SwarmError): void {
+    this.#age()
+    this.#current = undefined
+    this.#at = -1
+    if (this.#permanent(error)) return this.#close(error)
+    this.#hooks.disconnected(error)
+    if (this.#search === 'connecting') this.#reconnecting(0, error) // with one that was to take its place
+    else if (this.#search !== 'closed') this.#wait(error)
+  }
+
+  /** Waits before the next race. Without a session it is told, with the error of what came before. */
+  #wait (error: SwarmError): void {
+    this.#stop()
+    this.#search = 'waiting'
+    const now = this.#clock.now()
+    const due = Math.max(now + delay(this.#waits++, this.#clock), this.#rested[this.#inOrder()[0]!]!)
+    this.#schedule(due)
+    if (this.#at < 0) this.#reconnecting(due - now, error)
+  }
+
+  #reconnecting (delay: number, error: SwarmError): void {
+    this.#hooks.reconnecting({ attempt: ++this.#attempt, delay, error })
+  }
+
+  /** Ends a search, its timer and what it tries. */
+  #stop (): void {
+    this.#search = 'connected'
+    this.#cancelTimer()
     this.#order = []
     const tries = [...this.#tries.keys()]
     this.#tries.clear()
     for (const session of tries) this.#hooks.drop(session)
   }
 
-  /** The attempt has failed. */
-  #failed (): void {
-    const error = this.#error!
-    this.#stop()
-    if (this.#current !== undefined) this.#cancelTimer = this.#clock.after(delay(this.#waits++, this.#clock), () => this.#move())
-    else if (isPermanent(error.code)) this.#close(error)
-    else this.#wait(error)
-  }
-
-  #lost (error: SwarmError): void {
-    this.#current = undefined
-    this.#moving = undefined
-    const trying = this.#tries.size > 0
-    // One that is replaced while another one is tried may be so by that one, where two addresses lead to one gateway.
-    if (isPermanent(error.code) && !(trying && error.code === Code.REPLACED)) return this.#close(error)
-    this.#age()
-    this.#hooks.disconnected(error)
-    if (this.#state === 'closed') return
-    if (!trying) return this.#wait(error)
-    this.#state = 'connecting'
-    this.#hooks.reconnecting({ attempt: ++this.#attempt, delay: 0, error })
-  }
-
-  /** Begins the row of delays anew if the session, which is over, lived long enough. */
-  #age (): void {
-    if (this.#clock.now() - this.#since >= LIVED) this.#waits = 0
-  }
-
-  #wait (error: SwarmError): void {
-    this.#stop()
-    this.#state = 'waiting'
-    const ms = Math.max(delay(this.#waits++, this.#clock), Math.min(...this.#until) - this.#clock.now())
-    this.#cancelTimer = this.#clock.after(ms, () => this.#connect())
-    this.#hooks.reconnecting({ attempt: ++this.#attempt, delay: ms, error })
+  /**
+   * Reports whether trying again cannot help. That a session was replaced may be this client's own doing, where two addresses lead to
+   * one gateway.
+   */
+  #permanent ({ code }: SwarmError): boolean {
+    return isPermanent(code) && !(code === Code.REPLACED && this.#clock.now() - this.#beside < ATTEMPT)
   }
 
   #close (error: SwarmError): void {

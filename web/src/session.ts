@@ -18,10 +18,11 @@ import { reset } from './streams.js'
 import type { JoinedTopic } from './topic.js'
 
 const LAST_WORD = 1000 // ms that the reason of a session's end may come after the end of its control stream
+const DELIVERY = 2000 // ms that what was written last has to arrive before a session without circuits is closed
 
 // A PING is longer than it has to be: QUIC answers a packet of a connection that it does not know, as a gateway does that was
 // restarted, only where the packet is longer than that answer.
-const PING = Uint8Array.from({ length: 34 }, (_, i) => [Ping.type, 32][i] ?? 0)
+const PING = Ping.encode({ data: new Uint8Array(32) })
 
 /** What a session tells its client. */
 export interface SessionHost {
@@ -68,7 +69,7 @@ export class Session {
   #retired = false
   #error: SwarmError | undefined // it has ended
   #cancelWatch = () => {}
-  #cancelLastWord = () => {}
+  #cancelEnd = () => {}
 
   /** Prepares a session with a gateway; nothing happens before `start`. */
   constructor (platform: Platform, host: SessionHost, gateway: Gateway, secret: Uint8Array, agent: string) {
@@ -85,8 +86,15 @@ export class Session {
   /** Page and topics get its circuits from now on. */
   adopt (): void { this.#adopted.resolve() }
 
-  /** Joins a topic, or tells its new options. */
+  /** Asks the gateway for a sign of life: this page, or the network, was away. */
+  wake (): void { if (this.#life && !this.#error) this.#watch(true) }
+
+  /** Ends it as something that comes back: this page goes away. */
+  sleep (): void { if (this.#greeted) this.#fail(new SwarmError(Code.PEER_GONE, 'the page was left')) }
+
+  /** Joins a topic, or tells its new options. Does nothing once it is retired. */
   join (topic: JoinedTopic): void {
+    if (this.#retired) return
     let m = this.#memberships.get(topic.hex)
     if (!m) {
       m = { name: topic.hex, topic, unanswered: 0, held: false, gone: deferred() }
@@ -109,8 +117,9 @@ export class Session {
     this.#send(Leave.encode({ topic: m.name }))
   }
 
-  /** Lets it have no new circuits, and closes it when those it has have ended. */
+  /** Lets it have no new circuits, and closes it when those it has have ended. It may be called again. */
   retire (): void {
+    if (this.#retired) return
     this.#retired = true
     for (const m of this.#memberships.values()) if (m.topic) this.#leave(m)
     this.#closeIfDrained()
@@ -200,8 +209,13 @@ export class Session {
   #broken (e: unknown): void {
     if (this.#error) return
     if (e instanceof SwarmError || !this.#transport) return this.#fail(e instanceof SwarmError ? e : this.#lost(e))
-    this.#cancelLastWord()
-    this.#cancelLastWord = this.clock.after(LAST_WORD, () => this.#fail(this.#lost(e)))
+    this.#endAfter(LAST_WORD, this.#lost(e))
+  }
+
+  /** Ends it by itself in a while, unless it ends before. */
+  #endAfter (ms: number, error: SwarmError): void {
+    this.#cancelEnd()
+    this.#cancelEnd = this.clock.after(ms, () => this.#fail(error))
   }
 
   /** Ends it by itself. */
@@ -216,18 +230,18 @@ export class Session {
     this.#error = error
     this.#abort.abort()
     this.#cancelWatch()
-    this.#cancelLastWord()
     if (!this.#greeted) this.#gateway.failed()
     try {
       this.#transport?.close(error.remote ? {} : { closeCode: error.code, reason: error.reason })
     } catch {} // it has ended already
-    const end = error.code === Code.NONE && !error.remote ? error : new SwarmError(Code.PEER_GONE, 'the session was lost', { cause: error })
+    const end = error.code === Code.NONE && !error.remote ? error : new SwarmError(Code.PEER_GONE, 'the connection was lost', { cause: error })
     for (const c of [...this.#circuits.values()]) c.end(end)
     for (const m of this.#memberships.values()) m.gone.resolve()
+    this.#cancelEnd()
   }
 
   #closeIfDrained (): void {
-    if (this.#retired && this.#circuits.size === 0) this.#fail(new SwarmError(Code.NONE, 'moved'))
+    if (this.#retired && this.#circuits.size === 0) this.#endAfter(DELIVERY, new SwarmError(Code.NONE, 'moved'))
   }
 
   #send (frame: Uint8Array): void {
@@ -252,12 +266,12 @@ export class Session {
     }
   }
 
-  /** Asks the gateway for signs of life. */
-  #watch (): void {
+  /** Asks the gateway for signs of life, with `ask` at once. */
+  #watch (ask?: boolean): void {
     this.#cancelWatch()
     const now = this.clock.now()
-    const sign = this.#life!.check(now, this.#circuits.size > 0)
-    if (sign === 'lost') return this.#fail(new SwarmError(Code.IDLE, 'no sign of life from the gateway'))
+    const sign = this.#life!.check(now, this.#circuits.size > 0, ask)
+    if (sign === 'lost') return this.#fail(new SwarmError(Code.IDLE, 'the gateway is silent'))
     this.#cancelWatch = this.clock.after(this.#life!.deadline - now, () => this.#watch())
     if (sign === 'silent') this.#host.silent(this)
     if (sign !== 'quiet') return
@@ -268,7 +282,7 @@ export class Session {
   async #readControl (reader: Reader): Promise<void> {
     while (!this.#error) {
       const frame = await readFrame(reader)
-      if (typeof frame === 'string') throw new Error('the gateway ended the control stream')
+      if (typeof frame === 'string') throw new Error('the control stream ended')
       if (this.#error) return
       this.#life!.hear(this.clock.now())
       this.#host.heard(this)

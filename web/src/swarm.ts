@@ -47,9 +47,8 @@ class Client extends EventTarget implements Swarm {
   readonly #first = deferred()
   readonly #closed = deferred()
   readonly #topics = new Map<string, JoinedTopic>()
-  readonly #live = new Set<Session>() // the current one and those of an attempt: they join what is joined
-  readonly #retired = new Set<Session>()
-  readonly #cancelWakes: () => void
+  readonly #sessions = new Set<Session>() // that have not ended: those of an attempt, the current one, and those that were retired
+  readonly #cancelWatch: () => void
   #gateway = ''
   #end: SwarmError | undefined // it was closed
 
@@ -59,7 +58,12 @@ class Client extends EventTarget implements Swarm {
     this.#agent = agent
     this.#platform = platform
     this.#machine = new Reconnect(gateways.length, this.#hooks(), platform.clock)
-    this.#cancelWakes = platform.wakes(() => this.#machine.nudge())
+    this.#cancelWatch = platform.watch(() => {
+      for (const s of this.#sessions) s.wake()
+      this.#machine.nudge()
+    }, () => {
+      for (const s of this.#sessions) s.sleep()
+    })
   }
 
   get state (): State { return this.#machine.state }
@@ -86,7 +90,7 @@ class Client extends EventTarget implements Swarm {
     const t = this.#topics.get(name) ?? new JoinedTopic(name, t => this.#leave(t))
     this.#topics.set(name, t)
     t.options = options
-    for (const s of this.#live) s.join(t)
+    for (const s of this.#sessions) s.join(t)
     onAbort(signal, t.closed, () => void t.leave())
     try {
       await t.joined
@@ -107,19 +111,18 @@ class Client extends EventTarget implements Swarm {
   #forget (topic: JoinedTopic, error?: SwarmError): Array<Promise<void>> {
     if (this.#topics.get(topic.hex) === topic) this.#topics.delete(topic.hex)
     topic.end(error)
-    return Array.from(this.#live, s => s.leave(topic))
+    return Array.from(this.#sessions, s => s.leave(topic))
   }
 
   #finish (error?: SwarmError): void {
     if (this.#end) return
     this.#end = error ?? new SwarmError(Code.NONE, 'the swarm was closed')
-    this.#cancelWakes()
+    this.#cancelWatch()
     this.#machine.close()
-    for (const s of [...this.#live, ...this.#retired]) s.close(this.#end)
+    for (const s of this.#sessions) s.close(this.#end)
     for (const t of this.#topics.values()) t.end(error)
     this.#topics.clear()
-    this.#live.clear()
-    this.#retired.clear()
+    this.#sessions.clear()
     this.#first.reject(this.#end)
     if (error) this.#closed.reject(error)
     else this.#closed.resolve()
@@ -129,38 +132,27 @@ class Client extends EventTarget implements Swarm {
 
   /** What the state machine has us do. */
   #hooks (): Hooks<Session> {
-    let connected = false // ever
     return {
       dial: gateway => {
         const s = new Session(this.#platform, this.#host, this.#gateways[gateway]!, this.#secret, this.#agent)
         for (const t of this.#topics.values()) s.join(t)
-        this.#live.add(s)
+        this.#sessions.add(s)
         s.start()
         return s
       },
       drop: s => {
-        this.#live.delete(s)
+        this.#sessions.delete(s)
         s.close()
       },
-      adopt: (s, gateway) => {
-        this.#gateway = this.#gateways[gateway]!.origin
+      connected: (s, gateway) => {
+        for (const old of this.#sessions) if (old !== s) old.retire()
         s.adopt()
-      },
-      retire: s => {
-        this.#live.delete(s)
-        this.#retired.add(s)
-        s.retire()
+        this.#gateway = this.#gateways[gateway]!.origin
+        this.#first.resolve()
+        this.#emit('connected', { gateway: this.#gateway })
       },
       disconnected: error => this.#emit('disconnected', { error }),
-      reconnecting: wait => {
-        if (connected) this.#emit('reconnecting', wait)
-        else this.#finish(wait.error) // who has just opened the page is told at once
-      },
-      connected: () => {
-        this.#first.resolve()
-        if (connected) this.#emit('connected', { gateway: this.#gateway })
-        connected = true
-      },
+      reconnecting: wait => this.#emit('reconnecting', wait),
       closed: error => this.#finish(error)
     }
   }
@@ -169,24 +161,19 @@ class Client extends EventTarget implements Swarm {
   readonly #host: SessionHost = {
     welcomed: s => this.#machine.welcomed(s),
     ended: (s, error) => {
-      this.#live.delete(s)
-      this.#retired.delete(s)
+      this.#sessions.delete(s)
       this.#machine.ended(s, error)
     },
     heard: s => this.#machine.heard(s),
     silent: s => this.#machine.silent(s),
     goaway: (s, m) => this.#machine.goaway(s, m.retryAfter),
     refused: (s, topic, error) => {
-      switch (error.code) {
-        case Code.SHUTDOWN: return // the next session joins it again
-        case Code.BUSY: case Code.RATE_LIMITED:
-          topic.cancelTimer()
-          topic.cancelTimer = this.#platform.clock.after(delay(topic.refusals++, this.#platform.clock), () => {
-            if (this.#live.has(s)) s.join(topic)
-          })
-          return
-        default:
-          this.#forget(topic, error).forEach(p => p.catch(() => {}))
+      const { clock } = this.#platform
+      topic.cancelTimer()
+      if (error.code === Code.BUSY || error.code === Code.RATE_LIMITED) {
+        topic.cancelTimer = clock.after(delay(topic.refusals++, clock), () => s.join(topic))
+      } else if (error.code !== Code.SHUTDOWN) { // after which the next session joins it again
+        this.#forget(topic, error)
       }
     }
   }

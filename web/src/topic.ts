@@ -1,6 +1,5 @@
 import type { JoinOptions, Offer, Peer, Topic, TopicStatus } from './api.js'
 import type { Circuit } from './circuit.js'
-import { CircuitOffer } from './circuit.js'
 import { Code } from './codes.js'
 import { deferred } from './deferred.js'
 import { SwarmError } from './errors.js'
@@ -90,7 +89,7 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
   /** Queues a circuit, or the offer of one. */
   push (circuit: Circuit): void {
     if (this.#ended) return circuit.abort(Code.LEFT)
-    this.#queue.push({ circuit, peer: this.options.offerOnly ? new CircuitOffer(circuit) : circuit })
+    this.#queue.push({ circuit, peer: this.options.offerOnly ? circuit.offer() : circuit })
     this.#change()
   }
 

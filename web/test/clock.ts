@@ -20,10 +20,13 @@ export class FakeClock implements Clock {
   /** How many timers wait. */
   get waiting (): number { return this.#timers.length }
 
+  /** When the next timer is due. */
+  get next (): number { return Math.min(...this.#timers.map(t => t.at)) }
+
   /** Goes on for `ms`, and fires each timer in its time. */
   advance (ms: number): void {
     const end = this.#now + ms
-    for (let next; (next = this.#next(end)) !== undefined;) {
+    for (let next; (next = this.#take(end)) !== undefined;) {
       this.#now = next.at
       next.f()
     }
@@ -33,11 +36,11 @@ export class FakeClock implements Clock {
   /** Sleeps for `ms`: timers that were due in the meantime fire late, at its end. */
   sleep (ms: number): void {
     this.#now += ms
-    for (let next; (next = this.#next(this.#now)) !== undefined;) next.f()
+    for (let next; (next = this.#take(this.#now)) !== undefined;) next.f()
   }
 
   /** Takes out the timer that is due first, at `end` at the latest. */
-  #next (end: number) {
+  #take (end: number) {
     const next = this.#timers.filter(t => t.at <= end).sort((a, b) => a.at - b.at)[0]
     this.#timers = this.#timers.filter(t => t !== next)
     return next

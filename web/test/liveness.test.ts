@@ -2,8 +2,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Liveness } from '../src/liveness.js'
 
-/** A check at a time, with or without circuits, or a frame that comes; what it finds and when it wants to look again. */
-type Step = [at: number, what: 'circuits' | 'none' | 'frame', sign?: string, deadline?: number]
+/**
+ * A check at a time, with or without circuits or because the page is back, or a frame that comes; what it finds and when it wants to
+ * look again.
+ */
+type Step = [at: number, what: 'circuits' | 'none' | 'back' | 'frame', sign?: string, deadline?: number]
 
 const table: Array<[name: string, steps: Step[]]> = [
   ['with circuits: asked after 2 s, silent 3 s later, lost after 25 s', [
@@ -28,6 +31,11 @@ const table: Array<[name: string, steps: Step[]]> = [
     [60_000, 'circuits', 'alive', 62_000], [62_000, 'circuits', 'quiet', 64_000], [64_000, 'circuits', 'alive', 65_000],
     [66_000, 'circuits', 'silent', 68_000], [68_000, 'circuits', 'alive', 70_000], [87_000, 'circuits', 'alive', 89_000]
   ]],
+  ['a page that is back asks at once, and not again before an answer', [
+    [0, 'none', 'alive', 15_000], [3000, 'back', 'quiet', 18_000], [4000, 'back', 'alive', 19_000], [4500, 'frame'], [4600, 'back', 'quiet', 19_600],
+    [20_000, 'none', 'alive', 29_500], [29_500, 'none', 'lost']
+  ]],
+  ['a page that is back late asks anew', [[0, 'none', 'alive', 15_000], [3_600_000, 'back', 'quiet', 3_615_000]]],
   ['one that is not more than 1 s late counts', [[0, 'circuits', 'alive', 2000], [3000, 'circuits', 'quiet', 5000]]],
   ['after silence that ended it may be silent again', [
     [0, 'circuits', 'alive', 2000], [2000, 'circuits', 'quiet', 4000], [4000, 'circuits', 'alive', 5000], [5000, 'circuits', 'silent', 7000],
@@ -44,7 +52,7 @@ for (const [name, steps] of table) {
         life.hear(at)
         continue
       }
-      assert.equal(life.check(at, what === 'circuits'), sign, `at ${at}`)
+      assert.equal(life.check(at, what === 'circuits', what === 'back'), sign, `at ${at}`)
       if (sign !== 'lost') assert.equal(life.deadline, deadline, `deadline at ${at}`)
     }
   })

@@ -297,6 +297,8 @@ export class Network {
   readonly fetched: string[] = []
   /** The network, or the page, is back. Undefined while nobody wants to know. */
   wake: (() => void) | undefined
+  /** The page is left. */
+  sleep: (() => void) | undefined
 
   readonly platform: Platform = {
     clock: this.clock,
@@ -316,9 +318,10 @@ export class Network {
       return typeof document === 'number' ? new Response('', { status: document }) : new Response(JSON.stringify(document))
     },
     WebTransport: this.#dialer(),
-    wakes: f => {
-      this.wake = f
-      return () => { this.wake = undefined }
+    watch: (wake, sleep) => {
+      this.wake = wake
+      this.sleep = sleep
+      return () => { this.wake = this.sleep = undefined }
     }
   }
 

@@ -1,34 +1,36 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { platform, wakes } from '../src/platform.js'
+import { platform, watch } from '../src/platform.js'
 
-test('a page wakes at online, pageshow, and when it becomes visible', () => {
+test('a page wakes at online, pageshow, and when it becomes visible, and sleeps at pagehide', () => {
   const document = Object.assign(new EventTarget(), { visibilityState: 'hidden' })
   const page = Object.assign(new EventTarget(), { document })
-  let woken = 0
-  const stop = wakes(page as never, () => { woken++ })
+  const log: string[] = []
+  const stop = watch(page as never, () => { log.push('wake') }, () => { log.push('sleep') })
   page.dispatchEvent(new Event('online'))
+  page.dispatchEvent(new Event('pagehide'))
   page.dispatchEvent(new Event('pageshow'))
-  assert.equal(woken, 2)
+  assert.deepEqual(log.splice(0), ['wake', 'sleep', 'wake'])
   document.dispatchEvent(new Event('visibilitychange'))
-  assert.equal(woken, 2)
+  assert.deepEqual(log, [])
   document.visibilityState = 'visible'
   document.dispatchEvent(new Event('visibilitychange'))
-  assert.equal(woken, 3)
+  assert.deepEqual(log.splice(0), ['wake'])
   stop()
-  for (const [target, type] of [[page, 'online'], [page, 'pageshow'], [document, 'visibilitychange']] as const) target.dispatchEvent(new Event(type))
-  assert.equal(woken, 3)
+  for (const type of ['online', 'pageshow', 'pagehide']) page.dispatchEvent(new Event(type))
+  document.dispatchEvent(new Event('visibilitychange'))
+  assert.deepEqual(log, [])
 })
 
 test('a Worker wakes at online; what has no events never does', () => {
   const worker = new EventTarget()
   let woken = 0
-  const stop = wakes(worker as never, () => { woken++ })
+  const stop = watch(worker as never, () => { woken++ }, () => assert.fail('a Worker is not left'))
   worker.dispatchEvent(new Event('online'))
   stop()
   assert.equal(woken, 1)
-  wakes({}, () => { woken++ })()
-  platform.wakes(() => {})()
+  watch({}, () => { woken++ }, () => {})()
+  platform.watch(() => {}, () => {})()
 })
 
 test('the clock is that of the platform', async () => {

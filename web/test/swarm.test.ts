@@ -46,6 +46,46 @@ async function welcome (net: Network, joins: number) {
   return { transport, ...first }
 }
 
+describe('a page that comes and goes', () => {
+  test('that is left ends its session; when it is back it is connected at once, and joined again', async () => {
+    const { net, swarm, transport, topic } = await joined()
+    const log = watch(swarm)
+    transport.open(peerFrame(1, wowcool))
+    const peer = await next(topic[Symbol.asyncIterator]())
+    net.sleep!()
+    assert.deepEqual(transport.left, { closeCode: Code.PEER_GONE, reason: 'the page was left' })
+    assert.deepEqual(log.splice(0), [`disconnected ${Code.PEER_GONE}`, `reconnecting 1 in 250: ${Code.PEER_GONE}`])
+    assert.equal((await failure(peer.closed)).code, Code.PEER_GONE)
+    net.wake!()
+    await welcome(net, 1)
+    assert.deepEqual(log, [`connected ${url}`])
+    await bye(swarm, net)
+  })
+
+  test('that is left while it connects for the first time goes on with that', async () => {
+    const net = new Network()
+    const connecting = open({ url, hashes: [] }, undefined, net.platform)
+    const transport = await net.dial()
+    net.sleep!()
+    net.wake!()
+    await transport.begin()
+    transport.welcome()
+    await bye(await connecting, net)
+  })
+
+  test('that is back asks its gateway for a sign of life, at once and once', async () => {
+    const { net, swarm, control } = await joined()
+    net.clock.advance(1000)
+    net.wake!()
+    net.wake!()
+    await control.expect(frames.Ping)
+    control.send(frames.Pong.encode({ data: new Uint8Array(8) }))
+    await settled()
+    assert.deepEqual([swarm.state, control.toGateway.writes], ['connected', 3], 'HELLO, JOIN and PING')
+    await bye(swarm, net)
+  })
+})
+
 describe('a lost session', () => {
   test('events, the same secret, and the JOINs of all topics in one flight', async () => {
     const { net, swarm, transport, hello, control, topic, peers } = await joined({ maxPeers: 9, announce: false })
@@ -330,19 +370,25 @@ describe('several gateways', () => {
     peer.close()
     stream.fin()
     await peer.closed
+    net.clock.advance(1999)
     await settled()
+    const early = a.left
+    assert.equal(early, undefined, 'what was written last has the time to arrive')
+    net.clock.advance(1)
     assert.equal(a.left?.closeCode, Code.NONE)
-    assert.deepEqual(log, [])
+    assert.deepEqual(log, ['connected https://b.example'])
     await bye(swarm, net)
   })
 
-  test('GOAWAY without circuits: the old session ends at once', async () => {
+  test('GOAWAY without circuits: the old session ends once it has left its topics', async () => {
     const { net, a, swarm, peer, stream } = await two()
     peer.close()
     stream.fin()
     await peer.closed
     a.control.send(frames.Goaway.encode({ code: Code.SHUTDOWN, retryAfter: 0, reason: '' }))
     await welcome(net, 1)
+    assert.deepEqual(await a.control.expect(frames.Leave), frameOf)
+    net.clock.advance(2000)
     assert.equal(a.left?.closeCode, Code.NONE)
     await bye(swarm, net)
   })
@@ -377,7 +423,7 @@ describe('several gateways', () => {
     net.clock.advance(1)
     await welcome(net, 1)
     assert.equal(swarm.gateway, 'https://b.example')
-    assert.deepEqual(log, [])
+    assert.deepEqual(log, ['connected https://b.example'])
     await bye(swarm, net)
   })
 
@@ -399,7 +445,7 @@ describe('several gateways', () => {
     await welcome(net, 1)
     await a.lose()
     assert.equal((await failure(peer.closed)).code, Code.PEER_GONE)
-    assert.deepEqual([log, swarm.state], [[], 'connected'])
+    assert.deepEqual([log, swarm.state], [['connected https://b.example'], 'connected'])
     await bye(swarm, net)
   })
 

@@ -60,7 +60,7 @@ export interface TopicStatus {
     connected: number;
     networks: NetworkStatus[];
 }
-/** Events of a `Swarm`. They come in this order, each once a change. */
+/** Events of a `Swarm`. They come in this order, each once a change; `connected` alone is a move to another gateway. */
 export interface SwarmEvents {
     /** The session was lost, and no other one took its place. */
     disconnected: CustomEvent<{
@@ -75,7 +75,7 @@ export interface SwarmEvents {
         /** Why the session, or the last attempt, failed. */
         error: SwarmError;
     }>;
-    /** There is a session again, and the topics are joined again. */
+    /** There is a session again, or one with another gateway in place of the one before; the topics are joined again. */
     connected: CustomEvent<{
         gateway: string;
     }>;
