@@ -50,8 +50,8 @@ type Config struct {
 	MaxCircuits int
 	// DefaultPeers is how many circuits a topic may give a session that did not ask for a number. Zero means 64.
 	DefaultPeers int
-	// ControlRate is how many JOIN, LEAVE, DECLINE and PING frames a second a session may send; ControlBurst is how many
-	// at once. Zero means 100 and 200.
+	// ControlRate is how many JOIN, LEAVE, DECLINE and PING frames a second a session may send, ControlBurst how many at once. Zero
+	// means 100, and 200 or twice MaxTopics if that is more: who comes back joins all topics in one go.
 	ControlRate  float64
 	ControlBurst int
 	// MaxControlBytes is how much may wait to be sent on a session's control stream. Zero means 64 KiB.
@@ -112,7 +112,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.MaxCircuits, 256)
 	orDefault(&c.DefaultPeers, 64)
 	orDefault(&c.ControlRate, 100)
-	orDefault(&c.ControlBurst, 200)
+	orDefault(&c.ControlBurst, max(200, 2*c.MaxTopics))
 	orDefault(&c.MaxControlBytes, 64<<10)
 	orDefault(&c.MaxPeers, 1024)
 	orDefault(&c.TopicDials, 8)

@@ -112,6 +112,8 @@ func TestConfigDefaults(t *testing.T) {
 		{"DefaultPeers", c.DefaultPeers, 64},
 		{"ControlRate", c.ControlRate, 100.0},
 		{"ControlBurst", c.ControlBurst, 200},
+		{"ControlBurst with 1,000 topics", Config{MaxTopics: 1000}.withDefaults().ControlBurst, 2000},
+		{"ControlBurst without a limit of topics", Config{MaxTopics: -1}.withDefaults().ControlBurst, 200},
 		{"MaxControlBytes", c.MaxControlBytes, 64 << 10},
 		{"MaxPeers", c.MaxPeers, 1024},
 		{"TopicDials", c.TopicDials, 8},

@@ -166,6 +166,22 @@ func TestRateLimit(t *testing.T) {
 	}
 }
 
+// A client that comes back joins all of its topics in one go, however many an operator allows.
+func TestManyTopicsInOneFlight(t *testing.T) {
+	inBubble(t, Config{MaxTopics: 600}, func(t *testing.T, g *bubble) {
+		c := g.connect()
+		var frames []byte
+		for n := range 600 {
+			frames = wtproto.Join{Topic: wtproto.Topic{byte(n), byte(n >> 8)}, Flags: announceAndLookUp}.Append(frames)
+		}
+		c.send(bytesOf(frames))
+		synctest.Wait()
+		if n := len(g.router.all()); n != 600 || c.session.ctx.Err() != nil {
+			t.Errorf("%d topics are joined, and the session ended with %v; want 600, and that it lives", n, c.link.told)
+		}
+	})
+}
+
 func TestThousandJoins(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		other, c := g.connect(), g.connect()
