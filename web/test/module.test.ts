@@ -25,6 +25,10 @@ test('it loads nothing else', () => {
   assert.doesNotMatch(source, /\bimport\b|https?:\/\//)
 })
 
+test('the package brings its licence', () => {
+  assert.equal(readFileSync(new URL('../LICENSE', import.meta.url), 'utf8'), readFileSync(new URL('../../LICENSE', import.meta.url), 'utf8'))
+})
+
 test('types tell nothing that is not public', () => {
   const files = readdirSync(new URL('types/', dist)).sort()
   assert.deepEqual(files, ['api.d.ts', 'codes.d.ts', 'connect.d.ts', 'errors.d.ts', 'index.d.ts', 'key.d.ts'])
