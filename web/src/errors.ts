@@ -1,4 +1,4 @@
-import { Code, codeName } from './codes.js'
+import { Code, codeName, isPermanent } from './codes.js'
 
 /**
  * One side ended a session, a join or a circuit. All errors of this module that are not mistakes of the caller (`TypeError`,
@@ -15,11 +15,15 @@ export class SwarmError extends Error {
   /** Makes an error of this side, unless `remote` is set. `cause` is never sent. */
   constructor (code: number, reason = '', { remote = false, cause }: { remote?: boolean, cause?: unknown } = {}) {
     super(codeName(code) + (remote ? ' (remote)' : '') + (reason && `: ${reason}`), { cause })
-    this.name = 'SwarmError'
     this.code = code
     this.remote = remote
     this.reason = reason
   }
+
+  static { this.prototype.name = 'SwarmError' }
+
+  /** Trying to connect again cannot help. */
+  get permanent (): boolean { return isPermanent(this.code) }
 }
 
 /** Returns the code with which to end a stream because of `reason`: a code, an error that carries one, or anything, which is 0. */

@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-export { Code } from './codes.js'
+export { Code, codeName } from './codes.js'
 export { connect } from './connect.js'
 export { SwarmError } from './errors.js'
 export { topicFromName } from './key.js'

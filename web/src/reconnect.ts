@@ -54,7 +54,7 @@ export class Reconnect<S> {
   #best = 0 // the gateway that worked last
   #met = false // there has been a session
 
-  #search: State = 'connecting' // for a session: gateways are tried, or will be after a wait; there is none; it is over for ever
+  #search: State = 'connecting' // what the search for a session is at: 'connected' is that there is none
   #until = 0 // when the race is over
   #order: number[] = [] // gateways that are still to be tried in this race
   #next = 0 // when the first of them is
@@ -207,9 +207,10 @@ export class Reconnect<S> {
     this.#current = undefined
     this.#at = -1
     if (this.#permanent(error)) return this.#close(error)
+    if (this.#search === 'connected') this.#search = 'waiting'
     this.#hooks.disconnected(error)
     if (this.#search === 'connecting') this.#reconnecting(0, error) // with one that was to take its place
-    else if (this.#search !== 'closed') this.#wait(error)
+    else if (this.#search === 'waiting') this.#wait(error)
   }
 
   /** Waits before the next race. Without a session it is told, with the error of what came before. */

@@ -38,7 +38,6 @@ export interface SessionHost {
 
 /** What a session knows of a topic. */
 interface Membership {
-  name: string
   topic: JoinedTopic | undefined // JOIN was sent, and no LEAVE since
   unanswered: number // JOINs that wait for JOINED or LEFT
   held: boolean // JOINED came, and no LEFT since
@@ -97,7 +96,7 @@ export class Session {
     if (this.#retired) return
     let m = this.#memberships.get(topic.hex)
     if (!m) {
-      m = { name: topic.hex, topic, unanswered: 0, held: false, gone: deferred() }
+      m = { topic, unanswered: 0, held: false, gone: deferred() }
       this.#memberships.set(topic.hex, m)
     }
     m.topic = topic
@@ -113,15 +112,15 @@ export class Session {
   }
 
   #leave (m: Membership): void {
+    if (m.topic) this.#send(Leave.encode({ topic: m.topic.hex }))
     m.topic = undefined
-    this.#send(Leave.encode({ topic: m.name }))
   }
 
   /** Lets it have no new circuits, and closes it when those it has have ended. It may be called again. */
   retire (): void {
     if (this.#retired) return
     this.#retired = true
-    for (const m of this.#memberships.values()) if (m.topic) this.#leave(m)
+    for (const m of this.#memberships.values()) this.#leave(m)
     this.#closeIfDrained()
   }
 
@@ -291,8 +290,10 @@ export class Session {
   }
 
   #handle ({ type, payload }: Frame): void {
-    const known = type > 0 && type <= Pong.type // else of a later version
-    if (!this.#greeted && type !== Welcome.type && known) throw new SwarmError(Code.PROTOCOL, 'WELCOME is not the first frame')
+    const refuse = () => { // unless it is of a later version
+      if (type > 0 && type <= Pong.type) throw new SwarmError(Code.PROTOCOL, `frame ${type} is out of order`)
+    }
+    if (this.#greeted === (type === Welcome.type)) refuse()
     switch (type) {
       case Welcome.type: return this.#greet(Welcome.parse(payload))
       case Joined.type: return this.#onJoined(Joined.parse(payload))
@@ -308,12 +309,11 @@ export class Session {
         Pong.parse(payload)
         this.#rtt = this.clock.now() - this.#asked
         return
-      default: if (known) throw new SwarmError(Code.PROTOCOL, `frame ${type} comes from clients only`)
+      default: refuse()
     }
   }
 
   #greet (m: Of<typeof Welcome>): void {
-    if (this.#greeted) throw new SwarmError(Code.PROTOCOL, 'a second WELCOME')
     if (m.version !== VERSION) throw new SwarmError(Code.VERSION, `the gateway chose version ${m.version}`)
     this.#greeted = true
     this.#rtt = this.clock.now() - this.#asked

@@ -101,6 +101,8 @@ class Client extends EventTarget implements Swarm {
     return t
   }
 
+  retry (): void { this.#machine.nudge() }
+
   close (): void { this.#finish() }
 
   async #leave (topic: JoinedTopic): Promise<void> {

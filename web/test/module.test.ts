@@ -15,7 +15,7 @@ test('it has 10 KB at most, minified and gzipped', () => {
 
 test('it can be loaded where there is neither window nor document, and exports what is documented', async () => {
   const module = await import(file.href)
-  assert.deepEqual(Object.keys(module).sort(), ['Code', 'SwarmError', 'connect', 'topicFromName'])
+  assert.deepEqual(Object.keys(module).sort(), ['Code', 'SwarmError', 'codeName', 'connect', 'topicFromName'])
   assert.equal(String(new module.SwarmError(module.Code.BUSY, 'no room', { remote: true })), 'SwarmError: BUSY (remote): no room')
   assert.equal(String(new module.SwarmError(0x1234)), 'SwarmError: 0x1234')
   await assert.rejects(module.connect('http://gate.example'), TypeError)

@@ -119,6 +119,8 @@ export interface Swarm extends Target<SwarmEvents> {
         offerOnly?: false;
     }): Promise<Topic>;
     join(topic: string | Uint8Array, options?: JoinOptions): Promise<Topic<Peer | Offer>>;
+    /** Ends a wait: gateways are tried at once, but no more than once a second, and none that is going away before its time. */
+    retry(): void;
     /** Ends everything at once; what peers were not sent yet is lost. It may be called more than once. */
     close(): void;
 }

@@ -14,6 +14,8 @@ export declare class SwarmError extends Error {
         remote?: boolean;
         cause?: unknown;
     });
+    /** Trying to connect again cannot help. */
+    get permanent(): boolean;
 }
 /** Returns the code with which to end a stream because of `reason`: a code, an error that carries one, or anything, which is 0. */
 export declare function codeOf(reason: unknown): number;
