@@ -9,6 +9,7 @@ import { Room } from './room.js'
 import type { RoomEvents } from './room.js'
 import { Session } from './session.js'
 import type { Phase } from './session.js'
+import { removeLeftovers } from './store.js'
 import { $, setText } from './view/dom.js'
 import { acceptDrops, growWithText } from './view/input.js'
 import { PeersView, totals } from './view/peers.js'
@@ -244,6 +245,7 @@ function start (): void {
     files.value = ''
   })
   acceptDrops($('drop'), list => page.share(list))
+  removeLeftovers().catch(() => {}) // of pages that were closed; where there is no disk there are none
   addEventListener('beforeunload', event => { if (page.busy) event.preventDefault() })
   $('name').addEventListener('change', () => page.rename($<HTMLInputElement>('name').value))
 }

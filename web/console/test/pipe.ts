@@ -1,9 +1,14 @@
+import { Code, SwarmError } from 'swarmgate'
 import type { Peer } from 'swarmgate'
 
 /** One end of a circuit. */
-export type End = Peer & { isEnded: () => boolean }
+export type End = Peer & {
+  isEnded: () => boolean
+  /** Loses what is on its way from here, and the circuit. */
+  lose: (code?: number) => void
+}
 
-/** Returns the two ends of a circuit. The initiator is the first. */
+/** Returns the two ends of a circuit. The initiator is the first; both see a peer with the same id. */
 export function pipe (network = 'client', id = 'ab'.repeat(16)): [End, End] {
   const there = new TransformStream<Uint8Array, Uint8Array>()
   const back = new TransformStream<Uint8Array, Uint8Array>()
@@ -13,7 +18,12 @@ export function pipe (network = 'client', id = 'ab'.repeat(16)): [End, End] {
     const writer = out.getWriter()
     const writable = new WritableStream<any>({ write: b => writer.write(b), close: () => writer.close() })
     let settle = () => {}
-    const closed = new Promise<void>(resolve => { settle = resolve })
+    let fail = (_: unknown) => {}
+    const closed = new Promise<void>((resolve, reject) => {
+      settle = resolve
+      fail = reject
+    })
+    closed.catch(() => {})
     let ended = false
     const close = () => {
       if (ended) return
@@ -21,8 +31,15 @@ export function pipe (network = 'client', id = 'ab'.repeat(16)): [End, End] {
       settle()
       writer.close().catch(() => {}) // it may have been closed by the page
     }
+    const lose = (code: number = Code.PEER_GONE) => {
+      if (ended) return
+      ended = true
+      const error = new SwarmError(code)
+      writer.abort(error).catch(() => {})
+      fail(error)
+    }
     return Object.assign(new EventTarget(), {
-      id, network, initiator, address: '', topic: '00'.repeat(32), readable, writable, closed, close, abort: close,
+      id, network, initiator, address: '', topic: '00'.repeat(32), readable, writable, closed, close, abort: close, lose,
       isEnded: () => ended,
       async * [Symbol.asyncIterator] () { yield * readable as unknown as AsyncIterable<Uint8Array> }
     }) as End
