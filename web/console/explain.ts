@@ -26,6 +26,7 @@ export interface Facts {
   joined: number
 }
 
+const ANOTHER = 'Open this page once more in another tab or on another computer: clients of one gateway meet at once, unless its operator isolates them.'
 const PATIENCE = 20 // seconds in which nothing found means nothing
 
 const titles: Record<string, string> = { dht: 'DHT', lan: 'Local network', static: 'Configured peers', dat: 'Dat network' }
@@ -105,6 +106,14 @@ function summary (s: TopicStatus, peers: number, joined: number): Finding {
       todo: 'A circuit that was ended on purpose is not made again: leave and join again to get it back.'
     }
   }
+  if (s.networks.length === 0) {
+    return {
+      tone: 'warn',
+      title: 'No other client of this gateway is on this topic',
+      text: 'This gateway looks on no network: it connects its own clients only. A name has to be the same to the letter: “Demo” and “demo” are two topics.',
+      todo: `${ANOTHER} The operator can give it a network with --dht, --lan or --static.`
+    }
+  }
   if (joined < PATIENCE) {
     return { tone: 'wait', title: 'Still looking', text: 'Nobody was found yet. The first look takes a few seconds, on a public DHT up to a minute.' }
   }
@@ -112,7 +121,7 @@ function summary (s: TopicStatus, peers: number, joined: number): Finding {
     tone: 'warn',
     title: 'Nobody else is on this topic',
     text: 'The gateway looked and found nobody. A name has to be the same to the letter: “Demo” and “demo” are two topics.',
-    todo: 'Open this page once more in another tab or on another computer: clients of one gateway meet at once, unless its operator isolates them.'
+    todo: ANOTHER
   }
 }
 

@@ -40,10 +40,10 @@ export class UploadView {
       const cancel = h('button', {
         type: 'button', class: 'quiet', 'aria-label': `Cancel ${file.name} to ${name}`, onclick: () => upload.cancel('cancelled by the sender')
       }, 'Cancel')
-      return { upload, name, progress, cancel, row: h('li', {}, h('span', { class: 'to' }, name), progress.element, cancel) }
+      return { upload, name, progress, cancel, row: h('li', {}, h('span', { class: 'to', dir: 'auto' }, name), progress.element, cancel) }
     })
     this.element = h('div', { class: 'file' },
-      h('p', { class: 'file-name' }, h('strong', {}, file.name), ' ', h('span', { class: 'numbers' }, size(file.size))),
+      h('p', { class: 'file-name' }, h('strong', { dir: 'auto' }, file.name), ' ', h('span', { class: 'numbers' }, size(file.size))),
       h('ul', {}, ...this.#rows.map(r => r.row)))
     this.tick()
   }
@@ -81,7 +81,7 @@ export class DownloadView {
     this.#save = h('button', { type: 'button', class: 'primary', 'aria-label': `Save ${name}`, onclick: () => void this.#accept() }, hasPicker() ? 'Save as…' : 'Save')
     this.#decline = h('button', { type: 'button', 'aria-label': `Decline ${name}`, onclick: () => download.refuse(download.state === 'moving' ? 'cancelled' : 'not wanted') }, 'Decline')
     this.element = h('div', { class: 'file' },
-      h('p', { class: 'file-name' }, h('strong', {}, name), ' ', h('span', { class: 'numbers' }, size(download.size))),
+      h('p', { class: 'file-name' }, h('strong', { dir: 'auto' }, name), ' ', h('span', { class: 'numbers' }, size(download.size))),
       this.#progress.element,
       this.#hint,
       h('p', { class: 'buttons' }, this.#save, this.#decline))
