@@ -164,10 +164,10 @@ class Console implements RoomEvents {
     this.#before.received += link.received.total
     this.#before.sent += link.sent.total
     const name = this.#room.nameOf(link)
-    const why = ending(link.error)
-    const news = `${name} is gone: ${why}.`
+    const why = link.error === undefined ? '' : `: ${ending(link.error)}`
+    const news = `${name} is gone${why}.`
     this.#peers.remove(link, news)
-    if (link.kind === 'console') this.#timeline.crowd(name, `is gone: ${why}`, `are gone: ${why}`)
+    if (link.kind === 'console') this.#timeline.crowd(name, `is gone${why}`, `are gone${why}`)
     else setText($('peer-news'), news)
     this.tick()
   }
