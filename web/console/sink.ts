@@ -1,5 +1,5 @@
 import { size as bytes } from './format.js'
-import { StoredFile, roomLeft } from './store.js'
+import { StoredFile, roomFor } from './store.js'
 
 /** Where a file goes that is received. */
 export interface Sink {
@@ -33,8 +33,8 @@ export async function openSink (name: string, size: number): Promise<Sink> {
   if (pick) return diskSink(await (await pick({ suggestedName: fileName(name) })).createWritable())
   let stored: StoredFile
   try {
-    const room = await roomLeft()
-    if (size > room) throw new RoomError(`There is no room for it: this browser lets the page keep ${bytes(Math.max(0, room))}.`)
+    const room = await roomFor(size)
+    if (size > room) throw new RoomError(`There is no room for it: this browser lets the page keep ${bytes(room)}.`)
     stored = await StoredFile.make()
   } catch (e) {
     if (e instanceof RoomError) throw e

@@ -79,10 +79,14 @@ export async function removeLeftovers (): Promise<void> {
   }
 }
 
-/** Returns how many bytes there is room for. */
-export async function roomLeft (): Promise<number> {
-  const { quota = 0, usage = 0 } = await navigator.storage.estimate()
-  return quota - usage
+/** Returns for how many bytes there is room. Where that is less than wanted, somebody may be asked to allow the page more. */
+export async function roomFor (wanted: number): Promise<number> {
+  const left = async () => {
+    const { quota = 0, usage = 0 } = await navigator.storage.estimate()
+    return Math.max(0, quota - usage)
+  }
+  const room = await left()
+  return room < wanted && await navigator.storage.persist() ? await left() : room
 }
 
 const lockOf = (id: string): string => `${FOLDER}/${id}`

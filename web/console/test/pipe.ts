@@ -10,8 +10,8 @@ export type End = Peer & {
 
 /** Returns the two ends of a circuit. The initiator is the first; both see a peer with the same id. */
 export function pipe (network = 'client', id = 'ab'.repeat(16)): [End, End] {
-  const there = new TransformStream<Uint8Array, Uint8Array>()
-  const back = new TransformStream<Uint8Array, Uint8Array>()
+  const there = wire()
+  const back = wire()
   return [end(true, back.readable, there.writable), end(false, there.readable, back.writable)]
 
   function end (initiator: boolean, readable: ReadableStream<Uint8Array>, out: WritableStream<Uint8Array>): End {
@@ -44,6 +44,19 @@ export function pipe (network = 'client', id = 'ab'.repeat(16)): [End, End] {
       async * [Symbol.asyncIterator] () { yield * readable as unknown as AsyncIterable<Uint8Array> }
     }) as End
   }
+}
+
+/** Returns a stream that takes some chunks before they arrive, one after the other, as a network does. */
+function wire (): { readable: ReadableStream<Uint8Array>, writable: WritableStream<Uint8Array> } {
+  const some = new CountQueuingStrategy({ highWaterMark: 8 })
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>({}, undefined, some)
+  const slow = new TransformStream<Uint8Array, Uint8Array>({
+    async transform (b, out) {
+      await new Promise(resolve => setTimeout(resolve))
+      out.enqueue(b)
+    }
+  })
+  return { readable: readable.pipeThrough(slow), writable }
 }
 
 /** Returns what a condition waits for: it is asked again and again, until it holds. */
