@@ -60,7 +60,8 @@ export class EchoTest {
   stop (): void { this.#fail(new EchoError('the connection ended')) }
 
   async #pass (n: number): Promise<void> {
-    const b = Uint8Array.from({ length: n }, (_, i) => pattern(this.#sent + i))
+    const b = new Uint8Array(n)
+    for (let i = 0; i < n; i++) b[i] = pattern(this.#sent + i)
     this.#sent += n
     if (!await this.#send(b)) throw new EchoError('the connection ended')
   }

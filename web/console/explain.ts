@@ -26,6 +26,7 @@ export interface Facts {
   joined: number
 }
 
+const ANOTHER = 'Open this page once more in another tab or on another computer: clients of one gateway meet at once, unless its operator isolates them.'
 const PATIENCE = 20 // seconds in which nothing found means nothing
 
 const titles: Record<string, string> = { dht: 'DHT', lan: 'Local network', static: 'Configured peers', dat: 'Dat network' }
@@ -57,9 +58,8 @@ export function codeName (code: number): string {
   return Object.entries(Code).find(([, c]) => c === code)?.[0] ?? `0x${code.toString(16)}`
 }
 
-/** Says for people how a circuit ended. The error is undefined after a regular end. */
+/** Says for people why a circuit ended. */
 export function ending (error: unknown): string {
-  if (error === undefined) return 'left'
   if (!(error instanceof SwarmError)) return String(error)
   const words = endings.get(error.code)
   return words !== undefined ? `${words} (${codeName(error.code)})` : codeName(error.code)
@@ -93,16 +93,25 @@ function summary (s: TopicStatus, peers: number, joined: number): Finding {
   if (s.networks.some(n => n.connecting > 0)) {
     return { tone: 'wait', title: 'Almost there', text: 'The gateway has found somebody and is connecting.' }
   }
+  const below = s.networks.length > 0 ? ': see below' : ''
   const refused = s.networks.reduce((n, { refused }) => n + refused, 0)
   if (s.known > 0 && refused >= s.known) {
-    return { tone: 'bad', title: 'Somebody is known, nobody can be reached', text: `The gateway knows of ${known} on this topic, and reached none: see below.` }
+    return { tone: 'bad', title: 'Somebody is known, nobody can be reached', text: `The gateway knows of ${known} on this topic, and reached none${below}.` }
   }
   if (s.known > 0) {
     return {
       tone: 'warn',
       title: 'Somebody is known, nobody is connected',
-      text: `The gateway knows of ${known} on this topic, and none is connected with you now: see below.`,
+      text: `The gateway knows of ${known} on this topic, and none is connected with you now${below}.`,
       todo: 'A circuit that was ended on purpose is not made again: leave and join again to get it back.'
+    }
+  }
+  if (s.networks.length === 0) {
+    return {
+      tone: 'warn',
+      title: 'No other client of this gateway is on this topic',
+      text: 'This gateway looks on no network: it connects its own clients only. A name has to be the same to the letter: “Demo” and “demo” are two topics.',
+      todo: `${ANOTHER} The operator can give it a network with --dht, --lan or --static.`
     }
   }
   if (joined < PATIENCE) {
@@ -112,7 +121,7 @@ function summary (s: TopicStatus, peers: number, joined: number): Finding {
     tone: 'warn',
     title: 'Nobody else is on this topic',
     text: 'The gateway looked and found nobody. A name has to be the same to the letter: “Demo” and “demo” are two topics.',
-    todo: 'Open this page once more in another tab or on another computer: clients of one gateway meet at once, unless its operator isolates them.'
+    todo: ANOTHER
   }
 }
 

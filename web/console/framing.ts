@@ -21,23 +21,28 @@ export const MAX_TEXT = 16 << 10
 /** Most bytes of the name of somebody or of a file, and of a reason. */
 export const MAX_NAME = 255
 
-/** What one console says to another. Ids of files are given by the side that has the file. */
+/** Bytes of each half of an offer's secret. */
+export const HALF = 16
+
+/** What one console says to another. Ids of files are given by the side that has the file. The halves of a secret are hexadecimal digits. */
 export type Message =
   | { type: 'name', name: string }
   | { type: 'text', text: string }
-  | { type: 'file', id: number, size: number, name: string }
+  | { type: 'file', id: number, size: number, ask: string, answer: string, name: string }
   | { type: 'data', id: number, bytes: Uint8Array }
   | { type: 'cancel', id: number, reason: string }
   | { type: 'grant', id: number, offset: number }
   | { type: 'saved', id: number }
   | { type: 'refuse', id: number, reason: string }
+  | { type: 'again', id: number, ask: string }
+  | { type: 'from', id: number, offset: number, answer: string }
 
 /** What comes is none of these. */
 export class FramingError extends Error {
   override name = 'FramingError'
 }
 
-const types = { name: 1, text: 2, file: 3, data: 4, cancel: 5, grant: 6, saved: 7, refuse: 8 } as const
+const types = { name: 1, text: 2, file: 3, data: 4, cancel: 5, grant: 6, saved: 7, refuse: 8, again: 9, from: 10 } as const
 const names = new Map<number, Message['type']>(Object.entries(types).map(([name, type]) => [type, name as Message['type']]))
 
 /** Returns the whole frame. Texts that are too long are cut. */
@@ -45,12 +50,14 @@ export function encode (m: Message): Uint8Array<ArrayBuffer> {
   switch (m.type) {
     case 'name': return frame(m.type, cut(m.name, MAX_NAME))
     case 'text': return frame(m.type, cut(m.text, MAX_TEXT))
-    case 'file': return frame(m.type, u32(m.id), u64(m.size), cut(m.name, MAX_NAME))
+    case 'file': return frame(m.type, u32(m.id), u64(m.size), unhex(m.ask), unhex(m.answer), cut(m.name, MAX_NAME))
     case 'data': return frame(m.type, u32(m.id), m.bytes)
     case 'grant': return frame(m.type, u32(m.id), u64(m.offset))
     case 'saved': return frame(m.type, u32(m.id))
     case 'cancel':
     case 'refuse': return frame(m.type, u32(m.id), cut(m.reason, MAX_NAME))
+    case 'again': return frame(m.type, u32(m.id), unhex(m.ask))
+    case 'from': return frame(m.type, u32(m.id), u64(m.offset), unhex(m.answer))
   }
 }
 
@@ -72,18 +79,23 @@ export function parse (type: number, payload: Uint8Array): Message | undefined {
   switch (name) {
     case 'name': return { type: name, name: text(payload, 0, MAX_NAME) }
     case 'text': return { type: name, text: text(payload, 0, MAX_TEXT) }
-    case 'file': return { type: name, id: getU32(payload), size: getU64(payload), name: text(payload, 12, MAX_NAME) }
+    case 'file': return { type: name, id: getU32(payload), size: getU64(payload), ask: getHalf(payload, 12), answer: getHalf(payload, 28), name: text(payload, 44, MAX_NAME) }
     case 'data': return { type: name, id: getU32(payload), bytes: payload.subarray(4) }
     case 'grant': return { type: name, id: getU32(payload), offset: getU64(payload) }
     case 'saved': return { type: name, id: getU32(payload) }
     case 'cancel':
     case 'refuse': return { type: name, id: getU32(payload), reason: text(payload, 4, MAX_NAME) }
+    case 'again': return { type: name, id: getU32(payload), ask: getHalf(payload, 4) }
+    case 'from': return { type: name, id: getU32(payload), offset: getU64(payload), answer: getHalf(payload, 12) }
     case undefined: return undefined
   }
 }
 
 /** Returns the UTF-8 bytes of a text. */
 export function utf8 (s: string): Uint8Array<ArrayBuffer> { return new TextEncoder().encode(s) }
+
+/** Returns half of a secret that nobody can guess. */
+export function makeHalf (): string { return hex(crypto.getRandomValues(new Uint8Array(HALF))) }
 
 /** Joins bytes. */
 export function concat (...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
@@ -137,6 +149,11 @@ function getU64 (b: Uint8Array): number {
   return Number(n)
 }
 
+function getHalf (b: Uint8Array, at: number): string {
+  if (b.length < at + HALF) throw new FramingError('a frame that is too short')
+  return hex(b.subarray(at, at + HALF))
+}
+
 function text (b: Uint8Array, at: number, limit: number): string {
   if (b.length < at || b.length - at > limit) throw new FramingError(`a text of ${b.length - at} bytes`)
   try {
@@ -145,5 +162,9 @@ function text (b: Uint8Array, at: number, limit: number): string {
     throw new FramingError('a text that is not UTF-8')
   }
 }
+
+function hex (b: Uint8Array): string { return Array.from(b, x => x.toString(16).padStart(2, '0')).join('') }
+
+function unhex (s: string): Uint8Array { return Uint8Array.from(s.match(/../g) ?? [], x => Number.parseInt(x, 16)) }
 
 function view (b: Uint8Array): DataView { return new DataView(b.buffer, b.byteOffset, b.byteLength) }

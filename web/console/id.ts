@@ -11,6 +11,9 @@ export function isClient ({ network, id }: Pick<PeerInfo, 'network' | 'id'>): bo
   return network === 'client' || id.length === hostLength(id) + ENDPOINT
 }
 
+/** Returns what stays the same of a client in all its sessions, at whatever gateway: its endpoint id. */
+export function endpoint ({ id }: Pick<PeerInfo, 'id'>): string { return id.slice(-ENDPOINT) }
+
 /** Returns an id as people know it from elsewhere: libp2p's hosts in base 58, with what follows, and the rest as it is. */
 export function showId ({ network, id }: Pick<PeerInfo, 'network' | 'id'>): string {
   const n = hostLength(id)

@@ -9,7 +9,8 @@ import { Room } from './room.js'
 import type { RoomEvents } from './room.js'
 import { Session } from './session.js'
 import type { Phase } from './session.js'
-import { $, setText } from './view/dom.js'
+import { removeLeftovers } from './store.js'
+import { $, listed, setText } from './view/dom.js'
 import { acceptDrops, growWithText } from './view/input.js'
 import { PeersView, totals } from './view/peers.js'
 import { showPhase } from './view/phase.js'
@@ -85,12 +86,12 @@ class Console implements RoomEvents {
       topic.addEventListener('status', () => this.tick())
       setText($('topic-key'), topic.hex)
       this.edited()
-      this.#timeline.note(`You joined “${plain(text)}”.`)
+      this.#timeline.note(['You joined “', ...listed([plain(text)]), '”.'])
       for await (const peer of topic) room.add(peer)
     } catch (e) {
       if (mine !== this.#rooms || this.#session.phase.name === 'closed') return
       const why = e instanceof SwarmError ? `${codeName(e.code)}${e.reason && `: ${plain(e.reason)}`}` : String(e)
-      this.#timeline.note(`“${plain(text)}” could not be joined, or was taken away: ${why}.`, 'bad')
+      this.#timeline.note(['“', ...listed([plain(text)]), `” could not be joined, or was taken away: ${why}.`], 'bad')
     }
   }
 
@@ -98,31 +99,38 @@ class Console implements RoomEvents {
   #phase (phase: Phase): void {
     if (phase.name === 'connected' && this.#gateway === 'lost') this.#timeline.note('Connected with the gateway again.')
     if (phase.name === 'waiting' && this.#gateway === 'there') this.#timeline.note('The connection with the gateway was lost.', 'warn')
-    if (phase.name === 'connected') this.#gateway = 'there'
-    else if (this.#gateway === 'there' && phase.name !== 'connecting') this.#gateway = 'lost'
+    if (phase.name === 'connected') {
+      this.#gateway = 'there'
+      this.#joinedAt = Date.now() // the gateway looks anew
+    } else if (this.#gateway === 'there' && phase.name !== 'connecting') this.#gateway = 'lost'
     this.tick()
   }
 
   /** Says something to all consoles. */
   async say (text: string): Promise<void> {
     this.#timeline.say(this.#me(), text)
-    if (this.#room.consoles.length === 0) return this.#timeline.note('Nobody heard it: no console is here.', 'warn')
+    if (this.#room.consoles.length === 0) return void this.#timeline.note('Nobody heard it: no console is here.', 'warn')
     const missed = await this.#room.say(text)
-    if (missed.length > 0) this.#timeline.note(`It did not reach ${missed.map(l => this.#room.nameOf(l)).join(', ')}.`, 'warn')
+    if (missed.length > 0) this.#timeline.note(['It did not reach ', ...listed(missed.map(l => this.#room.nameOf(l))), '.'], 'warn')
   }
 
   /** Offers files to all consoles. */
   share (files: Iterable<File>): void {
     for (const file of files) {
-      if (this.#room.consoles.length === 0) return this.#timeline.note('Nobody is here to send a file to: no console is on this topic.', 'warn')
+      if (this.#room.consoles.length === 0) return void this.#timeline.note('Nobody is here to send a file to: no console is on this topic.', 'warn')
       const room = this.#room
       this.#timeline.file(this.#me(), new UploadView(file, room.share(file), u => room.nameOf(u.link)))
     }
   }
 
+  /** Tells the others that this page goes. */
+  leave (): void { void this.#room.close() }
+
   /** The topic's field has changed. */
   edited (): void {
-    setText($('join-button'), this.#topic && $<HTMLInputElement>('topic').value === this.#text ? 'Join again' : 'Join')
+    const here = this.#topic !== undefined && $<HTMLInputElement>('topic').value === this.#text
+    setText($('join-button'), here ? 'Join again' : 'Join')
+    $('join-button').classList.toggle('primary', !here) // there is nothing that has to be done
   }
 
   /** Takes another name. */
@@ -142,7 +150,7 @@ class Console implements RoomEvents {
     this.tick()
   }
 
-  greeted (link: Link): void { this.#timeline.note(`${this.#room.nameOf(link)} is here.`) }
+  greeted (link: Link): void { this.#timeline.crowd(this.#room.nameOf(link), 'is here', 'are here') }
 
   changed (link: Link): void {
     this.#peers.update(link)
@@ -155,9 +163,11 @@ class Console implements RoomEvents {
   left (link: Link): void {
     this.#before.received += link.received.total
     this.#before.sent += link.sent.total
-    const news = `${this.#room.nameOf(link)} is gone: ${ending(link.error)}.`
+    const name = this.#room.nameOf(link)
+    const why = link.error === undefined ? '' : `: ${ending(link.error)}`
+    const news = `${name} is gone${why}.`
     this.#peers.remove(link, news)
-    if (link.kind === 'console') this.#timeline.note(news)
+    if (link.kind === 'console') this.#timeline.crowd(name, `is gone${why}`, `are gone${why}`)
     else setText($('peer-news'), news)
     this.tick()
   }
@@ -166,7 +176,9 @@ class Console implements RoomEvents {
 
   text (link: Link, text: string): void { this.#timeline.say(this.#author(link), text) }
 
-  flooded (link: Link): void { this.#timeline.note(`${this.#room.nameOf(link)} says more than can be shown: some of it is left out.`, 'warn') }
+  flooded (link: Link): void {
+    this.#timeline.note([...listed([this.#room.nameOf(link)]), ' says more than can be shown: some of it is left out.'], 'warn')
+  }
 
   offered (download: Download): void { this.#timeline.file(this.#author(download.link), new DownloadView(download)) }
 
@@ -181,11 +193,11 @@ class Console implements RoomEvents {
     this.#peers.tick()
     this.#timeline.tick()
     setText($('totals'), totals(links, this.#before))
-    setText($('audience'), consoles.length > 0
+    const { phase } = this.#session
+    setText($('audience'), phase.name !== 'connected' ? 'Nobody hears you now: there is no connection with the gateway.' : consoles.length > 0
       ? `${count(consoles.length, 'console')} will hear you. Files can be of any size; drop them anywhere.`
       : 'Nobody to hear you yet: open this page in another tab or on another computer.')
     setText($('drop-text'), consoles.length > 0 ? `Drop to offer to ${count(consoles.length, 'console')}` : 'No console is here to offer files to')
-    const { phase } = this.#session
     showPhase(phase, this.#session.canRetry ? () => this.#session.retry() : undefined)
     this.#why.show(this.#findings(), links.size)
   }
@@ -202,7 +214,7 @@ class Console implements RoomEvents {
     return explain({ status: this.#topic?.status, peers: this.#room.links.size, joined: (Date.now() - this.#joinedAt) / 1000 })
   }
 
-  #me (): Author { return { name: `${this.#name} (you)`, id: this.#name, mine: true } }
+  #me (): Author { return { name: this.#name, id: this.#name, mine: true } }
 
   #author (link: Link): Author { return { name: this.#room.nameOf(link), id: link.peer.id, mine: false } }
 }
@@ -244,6 +256,8 @@ function start (): void {
     files.value = ''
   })
   acceptDrops($('drop'), list => page.share(list))
+  removeLeftovers().catch(() => {}) // of pages that were closed; where there is no disk there are none
+  addEventListener('pagehide', event => { if (!event.persisted) page.leave() })
   addEventListener('beforeunload', event => { if (page.busy) event.preventDefault() })
   $('name').addEventListener('change', () => page.rename($<HTMLInputElement>('name').value))
 }

@@ -17,6 +17,12 @@ export class Meter {
 
   add (n: number): void { this.total += n }
 
+  /** Goes on from another total, which is no traffic. */
+  jump (total: number): void {
+    this.#counted += total - this.total
+    this.total = total
+  }
+
   /** Takes a sample, if it is time for one: about once a second. */
   sample (now: number): void {
     const ms = now - this.#at

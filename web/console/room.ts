@@ -1,10 +1,11 @@
-import { Code } from 'swarmgate'
+import { Code, SwarmError } from 'swarmgate'
 import type { Peer } from 'swarmgate'
 import { Bucket } from './bucket.js'
 import { Download } from './download.js'
+import type { Offer } from './download.js'
 import { plain } from './format.js'
 import type { Message } from './framing.js'
-import { shortId } from './id.js'
+import { endpoint, shortId } from './id.js'
 import { Link } from './link.js'
 import type { LinkEvents } from './link.js'
 import { Upload } from './upload.js'
@@ -12,6 +13,8 @@ import { Upload } from './upload.js'
 const MAX_NAME = 40 // characters
 const PATIENCE = 500 // ms for what was written, and the peers' own ends, when circuits are ended
 const MAX_OFFERS = 32 // files of one peer that are offered or on their way
+const MAX_AWAY = 64 // files that nobody has accepted, of consoles whose circuit was lost
+const MAX_REMEMBERED = 256 // files that are over and may be asked for again
 const NEWS = { rate: 20, burst: 100 } // texts, names and offers of one peer, a second and at once
 
 /** What a room tells. */
@@ -118,8 +121,10 @@ export class Room implements LinkEvents {
 
   kind (link: Link): void {
     if (this.#closed) return
-    if (link.kind === 'console') void link.say({ type: 'name', name: this.#me })
-    else this.#lose(link, 'the peer does not speak as a console does')
+    if (link.kind === 'console') {
+      void link.say({ type: 'name', name: this.#me })
+      this.#askAgain(link)
+    } else this.#lose(link, 'the peer does not speak as a console does')
     this.#events.changed(link)
   }
 
@@ -134,7 +139,8 @@ export class Room implements LinkEvents {
   ended (link: Link): void {
     this.links.delete(link)
     if (this.#closed) return
-    this.#lose(link, 'the connection ended')
+    if (isForGood(link.error)) this.#lose(link, 'the connection ended')
+    else this.#part(link)
     this.#events.left(link)
   }
 
@@ -147,12 +153,14 @@ export class Room implements LinkEvents {
     switch (m.type) {
       case 'name': return this.#named(link, plain(m.name).slice(0, MAX_NAME))
       case 'text': return this.#events.text(link, m.text)
-      case 'file': return this.#offered(new Download(link, m.id, m.size, plain(m.name)))
+      case 'file': return this.#offered(link, m)
       case 'data': return this.#download(link, m.id)?.push(m.bytes as Uint8Array<ArrayBuffer>)
       case 'cancel': return this.#download(link, m.id)?.lose(plain(m.reason))
       case 'grant': return this.#upload(link, m.id)?.grant(m.offset)
       case 'saved': return this.#upload(link, m.id)?.saved()
-      case 'refuse': return this.#upload(link, m.id)?.refuse(plain(m.reason))
+      case 'refuse': return (this.#upload(link, m.id) ?? this.#unaccepted(link, m.id))?.refuse(plain(m.reason))
+      case 'again': return this.#asked(link, m.id, m.ask)
+      case 'from': return this.#answered(link, m.id, m.answer)?.resume(link, m.offset)
     }
   }
 
@@ -168,11 +176,33 @@ export class Room implements LinkEvents {
   }
 
   #upload (link: Link, id: number): Upload | undefined {
-    return [...this.uploads].find(u => u.link === link && u.id === id && !u.over)
+    return [...this.uploads].find(u => u.link === link && u.id === id && !u.over && !u.away)
+  }
+
+  /** Returns a file that was offered to who is met again, and never taken: where its offer was lost, nobody can show a secret. */
+  #unaccepted (link: Link, id: number): Upload | undefined {
+    return [...this.uploads].find(u => u.away && u.endpoint === endpoint(link.peer) && u.id === id && u.state === 'offered')
   }
 
   #download (link: Link, id: number): Download | undefined {
     return [...this.downloads].find(d => d.link === link && d.id === id && !d.over)
+  }
+
+  /** Asks a console how far the files came that were on their way to it when its circuit was lost. */
+  #askAgain (link: Link): void {
+    for (const u of this.uploads) if (u.away && u.endpoint === endpoint(link.peer)) void link.say({ type: 'again', id: u.id, ask: u.ask })
+  }
+
+  /** A console asks how far a file of it came. */
+  #asked (link: Link, id: number, ask: string): void {
+    const d = [...this.downloads].find(d => d.endpoint === endpoint(link.peer) && d.id === id && d.ask === ask)
+    if (d) d.resume(link)
+    else void link.say({ type: 'refuse', id, reason: 'not known any more' })
+  }
+
+  /** Returns the file whose secret a console has shown. */
+  #answered (link: Link, id: number, answer: string): Upload | undefined {
+    return [...this.uploads].find(u => u.away && u.endpoint === endpoint(link.peer) && u.id === id && u.answer === answer)
   }
 
   #named (link: Link, name: string): void {
@@ -184,11 +214,12 @@ export class Room implements LinkEvents {
     if (first) this.#events.greeted(link)
   }
 
-  #offered (d: Download): void {
-    this.#sweep()
-    const open = [...this.downloads].filter(o => o.link === d.link && !o.over)
+  #offered (link: Link, offer: Offer): void {
+    const d = new Download(link, offer, plain(offer.name))
+    const open = [...this.downloads].filter(o => o.endpoint === d.endpoint && !o.over)
     if (open.length >= MAX_OFFERS || open.some(o => o.id === d.id)) return d.refuse('too many files at once')
     this.downloads.add(d)
+    this.#sweep()
     this.#events.offered(d)
   }
 
@@ -198,9 +229,28 @@ export class Room implements LinkEvents {
     this.#sweep()
   }
 
-  /** Forgets what is over. */
-  #sweep (): void {
-    for (const u of this.uploads) if (u.over) this.uploads.delete(u)
-    for (const d of this.downloads) if (d.over) this.downloads.delete(d)
+  /** Keeps what is on its way from and to a peer until it is met again, which it may have been already. */
+  #part (link: Link): void {
+    for (const t of [...this.uploads, ...this.downloads]) if (t.link === link) t.part()
+    const waiting = [...this.downloads].filter(d => d.away && d.state === 'offered')
+    for (const d of waiting.slice(0, -MAX_AWAY)) d.lose('the connection ended')
+    this.#sweep()
+    for (const l of this.consoles) if (endpoint(l.peer) === endpoint(link.peer)) this.#askAgain(l)
   }
+
+  /** Forgets what is over, but for what the other end may not know of. */
+  #sweep (): void {
+    for (const u of this.uploads) if (u.over && !u.away) this.uploads.delete(u)
+    for (const all of [this.uploads, this.downloads] as Array<Set<Upload | Download>>) {
+      const over = [...all].filter(t => t.over)
+      for (const t of over.slice(0, -MAX_REMEMBERED)) all.delete(t)
+    }
+  }
+}
+
+/** Reports whether a circuit was ended by one of its ends, so that the two do not meet again without a new join. */
+function isForGood (error: unknown): boolean {
+  if (error === undefined) return true
+  const ends: number[] = [Code.NONE, Code.PEER_RESET, Code.LEFT, Code.DECLINED]
+  return error instanceof SwarmError && (ends.includes(error.code) || error.code >= Code.APPLICATION)
 }

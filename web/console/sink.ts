@@ -1,3 +1,6 @@
+import { size as bytes } from './format.js'
+import { StoredFile, roomFor } from './store.js'
+
 /** Where a file goes that is received. */
 export interface Sink {
   /** Resolves when there is room for more. */
@@ -8,24 +11,37 @@ export interface Sink {
   abort: () => Promise<void>
 }
 
-/** Most bytes of a file in a browser that writes to no disk for pages. */
-export const MAX_MEMORY = 1 << 30
+/** There is no room for a file. The message is for people. */
+export class RoomError extends Error {
+  override name = 'RoomError'
+}
 
+const MAX_MEMORY = 256 << 20 // bytes of a file, where there is no disk for pages
 const FOLD = 8 << 20 // bytes in the page's own memory before the browser takes them over
 
 interface Picker { showSaveFilePicker?: (options: { suggestedName: string }) => Promise<FileSystemFileHandle> }
 
-/** Reports whether this browser lets a page write a file to the disk as it comes. */
-export function hasDisk (): boolean { return 'showSaveFilePicker' in globalThis }
+/** Reports whether this browser lets somebody say where a file goes, before it comes. */
+export function hasPicker (): boolean { return 'showSaveFilePicker' in globalThis }
 
 /**
- * Asks where to put a file, and opens it. It is called within a click. It rejects with an AbortError where nobody wants to say, and is
- * undefined where the file is too large for this browser.
+ * Opens where to put a file, within a click: where somebody says, or on the browser's private disk and from there among the downloads, or
+ * in memory where there is none. It rejects with an AbortError where nobody wants to say, and with a RoomError.
  */
-export async function openSink (name: string, size: number): Promise<Sink | undefined> {
+export async function openSink (name: string, size: number): Promise<Sink> {
   const pick = (globalThis as Picker).showSaveFilePicker
   if (pick) return diskSink(await (await pick({ suggestedName: fileName(name) })).createWritable())
-  return size <= MAX_MEMORY ? memorySink(fileName(name)) : undefined
+  let stored: StoredFile
+  try {
+    const room = await roomFor(size)
+    if (size > room) throw new RoomError(`There is no room for it: this browser lets the page keep ${bytes(room)}.`)
+    stored = await StoredFile.make()
+  } catch (e) {
+    if (e instanceof RoomError) throw e
+    if (size > MAX_MEMORY) throw new RoomError(`This window lets the page keep nothing on the disk, so ${bytes(MAX_MEMORY)} is all that it can take. Is it a private window?`)
+    return memorySink(fileName(name))
+  }
+  return storedSink(stored, fileName(name))
 }
 
 /** Returns a name of somebody else as one that is a file's, in no other directory. */
@@ -42,13 +58,22 @@ function diskSink (stream: FileSystemWritableFileStream): Sink {
   }
 }
 
-/** Collects a file and hands it over as a download. */
+/** Collects a file on the browser's private disk. */
+function storedSink (stored: StoredFile, name: string): Sink {
+  return {
+    write: b => stored.write(b),
+    close: async () => download(await stored.close(), name),
+    abort: () => stored.remove()
+  }
+}
+
+/** Collects a file in memory. */
 function memorySink (name: string): Sink {
   let blob = new Blob()
   let parts: Uint8Array<ArrayBuffer>[] = []
   let held = 0
   const fold = () => {
-    blob = new Blob([blob, ...parts], { type: 'application/octet-stream' }) // never a type that a browser would run
+    blob = new Blob([blob, ...parts])
     parts = []
     held = 0
   }
@@ -60,15 +85,20 @@ function memorySink (name: string): Sink {
     },
     async close () {
       fold()
-      const link = document.createElement('a')
-      link.href = URL.createObjectURL(blob)
-      link.download = name
-      link.click()
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
+      download(blob, name)
     },
     async abort () {
       parts = []
       blob = new Blob()
     }
   }
+}
+
+/** Hands a file over as a download, never as a type that a browser would run. */
+function download (file: Blob, name: string): void {
+  const link = document.createElement('a')
+  link.href = URL.createObjectURL(file.slice(0, file.size, 'application/octet-stream'))
+  link.download = name
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
 }

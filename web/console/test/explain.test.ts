@@ -14,6 +14,7 @@ test('each cause has its answer', () => {
     ['no status', { ...facts({}), status: undefined }, 'wait', /has not said anything/],
     ['just joined', facts({ joined: 2 }, [network({})]), 'wait', /Nobody was found yet/],
     ['nobody', facts({}, [network({})]), 'warn', /same to the letter/],
+    ['no network', facts({ joined: 2 }), 'warn', /its own clients only/],
     ['connecting', facts({}, [network({ found: 1, connecting: 1 })], 1), 'wait', /is connecting/],
     ['known only', facts({}, [], 3), 'warn', /knows of 3 others/],
     ['unreachable only', facts({}, [network({ found: 2, refused: 2 })], 2), 'bad', /reached none/],

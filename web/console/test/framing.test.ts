@@ -10,12 +10,15 @@ const unhex = (s: string) => Uint8Array.from(Buffer.from(s.replaceAll(' ', ''), 
 const vectors: Array<[Message, string]> = [
   [{ type: 'name', name: 'Ann' }, '01 00000003 416e6e'],
   [{ type: 'text', text: 'hi ✓' }, '02 00000006 686920e29c93'],
-  [{ type: 'file', id: 7, size: 4_294_967_296, name: 'a.bin' }, '03 00000011 00000007 0000000100000000 612e62696e'],
+  [{ type: 'file', id: 7, size: 4_294_967_296, ask: '11'.repeat(16), answer: '22'.repeat(16), name: 'a.bin' },
+    `03 00000031 00000007 0000000100000000 ${'11'.repeat(16)} ${'22'.repeat(16)} 612e62696e`],
   [{ type: 'data', id: 7, bytes: unhex('00ff') }, '04 00000006 00000007 00ff'],
   [{ type: 'cancel', id: 7, reason: 'no' }, '05 00000006 00000007 6e6f'],
   [{ type: 'grant', id: 7, offset: 4_194_304 }, '06 0000000c 00000007 0000000000400000'],
   [{ type: 'saved', id: 7 }, '07 00000004 00000007'],
-  [{ type: 'refuse', id: 7, reason: '' }, '08 00000004 00000007']
+  [{ type: 'refuse', id: 7, reason: '' }, '08 00000004 00000007'],
+  [{ type: 'again', id: 7, ask: '11'.repeat(16) }, `09 00000014 00000007 ${'11'.repeat(16)}`],
+  [{ type: 'from', id: 7, offset: 3_145_728, answer: '22'.repeat(16) }, `0a 0000001c 00000007 0000000000300000 ${'22'.repeat(16)}`]
 ]
 
 test('messages are written and read as the document says', () => {
@@ -36,7 +39,7 @@ test('the head of data and the bytes after it are a frame', () => {
 
 test('a malformed frame is an error, an unknown one is none', () => {
   assert.equal(parse(99, unhex('00')), undefined)
-  for (const [type, payload] of [[3, '00000007'], [3, '00000007 0020000000000000'], [4, '0000'], [6, '00000007 00'], [2, 'ff'], [1, '61'.repeat(256)]] as const) {
+  for (const [type, payload] of [[3, '00000007'], [3, '00000007 0020000000000000'], [3, '00000007 0000000000000001' + '11'.repeat(31)], [4, '0000'], [9, '00000007 11'], [10, '00000007 0000000000000001 11'], [6, '00000007 00'], [2, 'ff'], [1, '61'.repeat(256)]] as const) {
     assert.throws(() => parse(type, unhex(payload)), FramingError, `${type} ${payload}`)
   }
   assert.throws(() => parseHead(unhex('04 00010005')), FramingError)

@@ -15,6 +15,13 @@ export function h<K extends keyof HTMLElementTagNameMap> (tag: K, attributes: At
   return e
 }
 
+/** Returns names as they can stand in a sentence, whose direction they do not change: all, or the first few and how many more. */
+export function listed (names: string[], most = 5): Child[] {
+  const shown: Child[] = names.slice(0, names.length > most + 1 ? most : names.length).map(name => h('bdi', {}, name))
+  if (shown.length < names.length) shown.push(`${names.length - shown.length} more`)
+  return shown.flatMap((child, i) => i === 0 ? [child] : [i === shown.length - 1 ? ' and ' : ', ', child])
+}
+
 /** Returns the element of the page that has an id. */
 export function $<E extends HTMLElement = HTMLElement> (id: string): E {
   return document.getElementById(id) as E

@@ -6,21 +6,26 @@ export function growWithText (e: HTMLTextAreaElement): void {
   })
 }
 
+const HOVER = 1000 // ms without a word of something that is dragged: it is gone, or was taken back
+
 /** Takes files that are dropped anywhere on the page; `curtain` is shown while they hover. */
 export function acceptDrops (curtain: HTMLElement, take: (files: File[]) => void): void {
-  let depth = 0
+  let timer: ReturnType<typeof setTimeout> | undefined
   const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes('Files') === true
-  const hover = (d: number) => {
-    depth = Math.max(0, d)
-    curtain.hidden = depth === 0
-  }
-  addEventListener('dragenter', event => { if (hasFiles(event)) hover(depth + 1) })
-  addEventListener('dragleave', event => { if (hasFiles(event)) hover(depth - 1) })
-  addEventListener('dragover', event => { if (hasFiles(event)) event.preventDefault() })
+  const hide = () => { curtain.hidden = true }
+  addEventListener('dragover', event => {
+    if (!hasFiles(event)) return
+    event.preventDefault()
+    curtain.hidden = false
+    clearTimeout(timer)
+    timer = setTimeout(hide, HOVER)
+  })
+  addEventListener('dragleave', event => { if (!event.relatedTarget) hide() })
+  addEventListener('keydown', event => { if (event.key === 'Escape') hide() })
   addEventListener('drop', event => {
     if (!hasFiles(event)) return
     event.preventDefault()
-    hover(0)
+    hide()
     take([...event.dataTransfer!.files])
   })
 }

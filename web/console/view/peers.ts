@@ -65,7 +65,7 @@ export class PeersView {
 class Card {
   readonly element: HTMLLIElement
   readonly #link: Link
-  readonly #name = h('strong', { class: 'peer-name' })
+  readonly #name = h('strong', { class: 'peer-name', dir: 'auto' })
   readonly #kind = h('span', { class: 'chip kind' })
   readonly #id: HTMLElement
   readonly #down = h('span')
@@ -143,6 +143,7 @@ class Card {
   end (why: string): void {
     this.tick()
     this.element.classList.add('gone')
+    if (this.element.contains(document.activeElement)) $('peer-list').focus() // whoever uses the keyboard goes on from here
     this.#close.disabled = true
     this.#raw?.end()
     this.#note.hidden = false

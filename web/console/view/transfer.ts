@@ -1,9 +1,11 @@
 import type { Download } from '../download.js'
 import { duration, size } from '../format.js'
 import type { Meter } from '../meter.js'
-import { MAX_MEMORY, hasDisk, openSink } from '../sink.js'
+import { RoomError, hasPicker, openSink } from '../sink.js'
 import type { Upload } from '../upload.js'
 import { h, setText } from './dom.js'
+
+const AWAY = 'connection lost; it goes on when they are back'
 
 /** A line that shows how far something is. */
 class Progress {
@@ -16,12 +18,13 @@ class Progress {
     this.element = h('div', { class: 'progress', 'aria-live': 'off' }, this.#bar, this.#text)
   }
 
-  /** Shows `meter` of `total` bytes; `said` stands instead of the rate. */
-  show (meter: Meter, total: number, said?: string): void {
+  /** Shows `meter` of `total` bytes; `said` stands instead. */
+  show (meter: Meter, total: number, { said, away }: { said?: string | undefined, away: boolean }): void {
     const part = total === 0 ? 1 : meter.total / total
     this.#bar.value = part
     const left = meter.rate > 0 ? ` · ${duration((total - meter.total) / meter.rate)} left` : ''
-    setText(this.#text, said ?? `${size(meter.total)} of ${size(total)} (${Math.floor(part * 100)} %) · ${size(meter.rate)}/s${left}`)
+    const how = away ? AWAY : `${size(meter.rate)}/s${left}`
+    setText(this.#text, said ?? `${size(meter.total)} of ${size(total)} (${Math.floor(part * 100)} %) · ${how}`)
   }
 }
 
@@ -37,10 +40,10 @@ export class UploadView {
       const cancel = h('button', {
         type: 'button', class: 'quiet', 'aria-label': `Cancel ${file.name} to ${name}`, onclick: () => upload.cancel('cancelled by the sender')
       }, 'Cancel')
-      return { upload, name, progress, cancel, row: h('li', {}, h('span', { class: 'to' }, name), progress.element, cancel) }
+      return { upload, name, progress, cancel, row: h('li', {}, h('span', { class: 'to', dir: 'auto' }, name), progress.element, cancel) }
     })
     this.element = h('div', { class: 'file' },
-      h('p', { class: 'file-name' }, h('strong', {}, file.name), ' ', h('span', { class: 'numbers' }, size(file.size))),
+      h('p', { class: 'file-name' }, h('strong', { dir: 'auto' }, file.name), ' ', h('span', { class: 'numbers' }, size(file.size))),
       h('ul', {}, ...this.#rows.map(r => r.row)))
     this.tick()
   }
@@ -51,10 +54,11 @@ export class UploadView {
       upload.sent.sample(performance.now())
       row.dataset['state'] = upload.state
       const said = {
-        offered: 'waiting to be accepted', moving: undefined, done: `saved, ${size(upload.file.size)}`,
+        offered: upload.away ? AWAY : 'waiting to be accepted', moving: undefined, done: `saved, ${size(upload.file.size)}`,
         failed: `failed: ${upload.reason}`, refused: `declined: ${upload.reason}`
       }[upload.state]
-      progress.show(upload.sent, upload.file.size, said)
+      row.dataset['away'] = String(upload.away && !upload.over)
+      progress.show(upload.sent, upload.file.size, { said, away: upload.away })
       cancel.hidden = upload.over
     }
     return this.#rows.some(r => !r.upload.over)
@@ -68,20 +72,18 @@ export class DownloadView {
   readonly #progress: Progress
   readonly #save: HTMLButtonElement
   readonly #decline: HTMLButtonElement
+  readonly #hint = h('p', { class: 'hint', role: 'status', hidden: true })
 
   constructor (download: Download) {
     this.#download = download
     const name = download.name || 'a file without a name'
     this.#progress = new Progress(name)
-    this.#save = h('button', { type: 'button', class: 'primary', 'aria-label': `Save ${name}`, onclick: () => void this.#accept() }, hasDisk() ? 'Save as…' : 'Save')
+    this.#save = h('button', { type: 'button', class: 'primary', 'aria-label': `Save ${name}`, onclick: () => void this.#accept() }, hasPicker() ? 'Save as…' : 'Save')
     this.#decline = h('button', { type: 'button', 'aria-label': `Decline ${name}`, onclick: () => download.refuse(download.state === 'moving' ? 'cancelled' : 'not wanted') }, 'Decline')
-    const tooLarge = !hasDisk() && download.size > MAX_MEMORY
-    this.#save.disabled = tooLarge
-    const cap = `This browser keeps a file in memory until it is complete: ${size(MAX_MEMORY)} at most${tooLarge ? ', and this one is larger. Chromium writes it to the disk as it comes.' : '.'}`
     this.element = h('div', { class: 'file' },
-      h('p', { class: 'file-name' }, h('strong', {}, name), ' ', h('span', { class: 'numbers' }, size(download.size))),
+      h('p', { class: 'file-name' }, h('strong', { dir: 'auto' }, name), ' ', h('span', { class: 'numbers' }, size(download.size))),
       this.#progress.element,
-      !hasDisk() && h('p', { class: 'hint' }, cap),
+      this.#hint,
       h('p', { class: 'buttons' }, this.#save, this.#decline))
     this.tick()
   }
@@ -91,9 +93,13 @@ export class DownloadView {
     const d = this.#download
     d.written.sample(performance.now())
     this.element.dataset['state'] = d.state
-    const said = { offered: 'offered to you', moving: undefined, done: 'saved', failed: `failed: ${d.reason}`, refused: `declined: ${d.reason}` }[d.state]
-    this.#progress.element.hidden = d.state === 'offered'
-    this.#progress.show(d.written, d.size, said)
+    this.element.dataset['away'] = String(d.away && !d.over)
+    const said = {
+      offered: AWAY, moving: undefined, done: hasPicker() ? 'saved' : 'saved among your downloads',
+      failed: `failed: ${d.reason}`, refused: `declined: ${d.reason}`
+    }[d.state]
+    this.#progress.element.hidden = d.state === 'offered' && !d.away
+    this.#progress.show(d.written, d.size, { said, away: d.away })
     this.#save.hidden = d.state !== 'offered'
     this.#decline.hidden = d.over
     if (d.state === 'moving') setText(this.#decline, 'Cancel')
@@ -103,10 +109,13 @@ export class DownloadView {
   async #accept (): Promise<void> {
     this.#save.disabled = true
     try {
-      const sink = await openSink(this.#download.name, this.#download.size)
-      if (sink) this.#download.accept(sink)
+      this.#download.accept(await openSink(this.#download.name, this.#download.size))
+      this.#hint.hidden = true
     } catch (e) {
-      if (!(e instanceof DOMException && e.name === 'AbortError')) this.#download.refuse(`cannot be saved: ${String(e)}`)
+      if (e instanceof RoomError) {
+        this.#hint.hidden = false
+        this.#hint.textContent = e.message
+      } else if (!(e instanceof DOMException && e.name === 'AbortError')) this.#download.refuse(`cannot be saved: ${String(e)}`)
     }
     this.#save.disabled = false // it is hidden, unless nobody said where to
     this.tick()
