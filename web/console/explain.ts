@@ -1,4 +1,4 @@
-import { Code, SwarmError } from 'swarmgate'
+import { Code, SwarmError, codeName } from 'swarmgate'
 import type { NetworkStatus, TopicStatus } from 'swarmgate'
 import { count } from './format.js'
 
@@ -52,11 +52,6 @@ const dialCauses = new Map<number, { text: string, todo: string }>([
   [Code.DECLINED, { text: 'it did not want the connection', todo: 'It is not asked again until one of the two joins anew.' }],
   [Code.SHUTDOWN, { text: 'it was going away', todo: 'The gateway tries again by itself.' }]
 ])
-
-/** Returns the name of a code, or its number. */
-export function codeName (code: number): string {
-  return Object.entries(Code).find(([, c]) => c === code)?.[0] ?? `0x${code.toString(16)}`
-}
 
 /** Says for people why a circuit ended. */
 export function ending (error: unknown): string {

@@ -1,7 +1,7 @@
-import { SwarmError } from 'swarmgate'
+import { SwarmError, codeName } from 'swarmgate'
 import type { Topic } from 'swarmgate'
 import type { Download } from './download.js'
-import { codeName, ending, explain } from './explain.js'
+import { ending, explain } from './explain.js'
 import { count, plain } from './format.js'
 import type { Link } from './link.js'
 import { loadName, saveName } from './names.js'
@@ -198,7 +198,7 @@ class Console implements RoomEvents {
       ? `${count(consoles.length, 'console')} will hear you. Files can be of any size; drop them anywhere.`
       : 'Nobody to hear you yet: open this page in another tab or on another computer.')
     setText($('drop-text'), consoles.length > 0 ? `Drop to offer to ${count(consoles.length, 'console')}` : 'No console is here to offer files to')
-    showPhase(phase, this.#session.canRetry ? () => this.#session.retry() : undefined)
+    showPhase(phase, () => this.#session.retry())
     this.#why.show(this.#findings(), links.size)
   }
 

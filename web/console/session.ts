@@ -22,7 +22,7 @@ export class Session {
   readonly #url: string
   readonly #events: SessionEvents
   #swarm: Promise<Swarm> = new Promise(() => {}) // before start
-  #nudge: (() => void) | undefined // ends a wait of ours
+  #retry = () => {} // ends the wait, ours or the swarm's
 
   /** Does nothing before `start`. */
   constructor (url: string, events: SessionEvents) {
@@ -42,11 +42,8 @@ export class Session {
     return await swarm.join(topic, { signal })
   }
 
-  /** Tries again at once, where the first connection is waited for. */
-  retry (): void { this.#nudge?.() }
-
-  /** Whether `retry` does something: the swarm's own waits end by themselves. */
-  get canRetry (): boolean { return this.#nudge !== undefined }
+  /** Ends a wait. */
+  retry (): void { this.#retry() }
 
   /** Connects for the first time, again and again. Later the swarm itself does. */
   async #open (): Promise<Swarm> {
@@ -55,25 +52,25 @@ export class Session {
       try {
         return this.#watch(await connect({ url: this.#url, agent: 'swarmgate console' }))
       } catch (error) {
-        if (isPermanent(error)) {
+        if (!(error instanceof SwarmError) || error.permanent) { // or a mistake of the caller, such as an address that is none
           this.#set({ name: 'closed', error })
           throw error
         }
         const ms = Math.min(MAX_DELAY, FIRST_DELAY * 2 ** (attempt - 1)) * (1 + Math.random()) / 2
         await new Promise<void>(resolve => {
           const timer = setTimeout(resolve, ms)
-          this.#nudge = () => {
+          this.#retry = () => {
             clearTimeout(timer)
             resolve()
           }
           this.#set({ name: 'waiting', until: Date.now() + ms, attempt, error })
         })
-        this.#nudge = undefined
       }
     }
   }
 
   #watch (swarm: Swarm): Swarm {
+    this.#retry = () => swarm.retry()
     this.#set({ name: 'connected' })
     swarm.addEventListener('connected', () => this.#set({ name: 'connected' }))
     swarm.addEventListener('disconnected', () => this.#set({ name: 'connecting' }))
@@ -88,13 +85,6 @@ export class Session {
     this.phase = phase
     this.#events.phase(phase)
   }
-}
-
-/** Reports whether trying again cannot help (docs/PROTOCOL.md, Coming back). */
-function isPermanent (e: unknown): boolean {
-  if (!(e instanceof SwarmError)) return true // a mistake of the caller, such as an address that is none
-  const permanent: number[] = [Code.PROTOCOL, Code.TOO_LARGE, Code.VERSION, Code.UNAUTHORIZED, Code.FORBIDDEN, Code.TOKEN_EXPIRED, Code.REPLACED]
-  return permanent.includes(e.code)
 }
 
 /** Says for people why there is no connection, and what to do. */

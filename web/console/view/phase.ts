@@ -2,8 +2,8 @@ import type { Phase } from '../session.js'
 import { excuse } from '../session.js'
 import { $, h, setText } from './dom.js'
 
-/** Shows how the connection with the gateway is. `retry` tries again at once, where that can be asked for. */
-export function showPhase (phase: Phase, retry: (() => void) | undefined): void {
+/** Shows how the connection with the gateway is. `retry` ends a wait. */
+export function showPhase (phase: Phase, retry: () => void): void {
   const e = $('phase')
   e.dataset['phase'] = phase.name
   setText($('phase-text'), words(phase))
@@ -13,12 +13,11 @@ export function showPhase (phase: Phase, retry: (() => void) | undefined): void 
   if (phase.name === 'connected' || phase.name === 'connecting') return // an attempt changes nothing yet
   trouble.dataset['tone'] = phase.name === 'closed' ? 'bad' : 'warn'
   const { text, todo } = excuse(phase.error, location.origin)
-  const said = [phase.name, retry !== undefined, text, todo].join(' ')
+  const said = [phase.name, text, todo].join(' ')
   if (trouble.dataset['said'] !== said || trouble.hidden) {
     trouble.dataset['said'] = said
-    const act = phase.name === 'closed' ? () => location.reload() : retry
-    trouble.replaceChildren(text, ' ', h('span', { class: 'todo' }, todo), ' ',
-      act ? h('button', { type: 'button', onclick: act }, phase.name === 'closed' ? 'Reload' : 'Try now') : '')
+    const [act, label] = phase.name === 'closed' ? [() => location.reload(), 'Reload'] as const : [retry, 'Try now'] as const
+    trouble.replaceChildren(text, ' ', h('span', { class: 'todo' }, todo), ' ', h('button', { type: 'button', onclick: act }, label))
   }
   trouble.hidden = false
 }
