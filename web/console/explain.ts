@@ -62,7 +62,7 @@ export function ending (error: unknown): string {
 
 const endings = new Map<number, string>([
   [Code.NONE, 'ended here'],
-  [Code.PEER_GONE, 'the connection was lost'],
+  [Code.PEER_GONE, 'it was closed, or the connection was lost'],
   [Code.PEER_RESET, 'it ended the connection'],
   [Code.DECLINED, 'it wants no connection'],
   [Code.LEFT, 'it left the topic'],

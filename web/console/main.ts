@@ -123,9 +123,6 @@ class Console implements RoomEvents {
     }
   }
 
-  /** Tells the others that this page goes. */
-  leave (): void { void this.#room.close() }
-
   /** The topic's field has changed. */
   edited (): void {
     const here = this.#topic !== undefined && $<HTMLInputElement>('topic').value === this.#text
@@ -257,7 +254,6 @@ function start (): void {
   })
   acceptDrops($('drop'), list => page.share(list))
   removeLeftovers().catch(() => {}) // of pages that were closed; where there is no disk there are none
-  addEventListener('pagehide', event => { if (!event.persisted) page.leave() })
   addEventListener('beforeunload', event => { if (page.busy) event.preventDefault() })
   $('name').addEventListener('change', () => page.rename($<HTMLInputElement>('name').value))
 }
