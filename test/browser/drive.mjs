@@ -42,12 +42,15 @@ const profile = await mkdtemp(join(tmpdir(), 'swarmgate-browser-'))
 const browser = await launch(browserName, profile)
 const tabs = []
 const complaints = new Map()
+const crashes = new Map() // promises that reject
 
 async function open () {
   const tab = await browser.newPage()
   const list = []
   complaints.set(tab, list)
   tab.on('console', m => { if (['error', 'warn'].includes(m.type())) list.push(m.text()) })
+  crashes.set(tab, new Promise((resolve, reject) => tab.on('error', reject)))
+  crashes.get(tab).catch(() => {})
   tab.on('pageerror', err => list.push(String(err)))
   await tab.goto(origin)
   return tabs.push(tab) - 1
@@ -81,7 +84,7 @@ try {
     const { call, args, tab } = JSON.parse(line)
     try {
       const result = own[call] ? own[call](tabs[tab], args) : tabs[tab].evaluate((call, args) => globalThis[call](args), call, args)
-      say({ result: (await result) ?? null })
+      say({ result: (await Promise.race([result, crashes.get(tabs[tab])])) ?? null })
     } catch (err) {
       say({ error: String(err) })
     }
