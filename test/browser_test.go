@@ -11,10 +11,11 @@ import (
 	"testing"
 )
 
-// browser is a headless browser with a page of test/browser.
+// browser is a tab of a headless browser, with a page of test/browser. Its tabs take turns: one call at a time.
 type browser struct {
 	origin string
 	pid    int
+	tab    int
 	in     io.Writer
 	out    *bufio.Scanner
 }
@@ -62,26 +63,46 @@ func (b *browser) read(t *testing.T, v any) {
 	}
 }
 
+// another opens the page once more, in a tab of its own.
+func (b *browser) another(t *testing.T) *browser {
+	t.Helper()
+	other := *b
+	b.call(t, "tab", nil, &other.tab)
+	return &other
+}
+
 // call calls a function of the page, and reads its result into v unless that is nil.
 func (b *browser) call(t *testing.T, name string, args map[string]any, v any) {
 	t.Helper()
-	line, err := json.Marshal(map[string]any{"call": name, "args": args})
+	b.begin(t, name, args)(v)
+}
+
+// begin calls a function of the page. What it returns waits for the result and reads it into v unless that is nil.
+func (b *browser) begin(t *testing.T, name string, args map[string]any) (wait func(v any)) {
+	t.Helper()
+	if args == nil {
+		args = map[string]any{}
+	}
+	line, err := json.Marshal(map[string]any{"call": name, "args": args, "tab": b.tab})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.in.Write(append(line, '\n'))
-	var answer struct {
-		Result json.RawMessage
-		Error  string
-	}
-	b.read(t, &answer)
-	if answer.Error != "" {
-		t.Fatalf("%s: %s", name, answer.Error)
-	}
-	if v == nil {
-		return
-	}
-	if err := json.Unmarshal(answer.Result, v); err != nil {
-		t.Fatal(err)
+	return func(v any) {
+		t.Helper()
+		var answer struct {
+			Result json.RawMessage
+			Error  string
+		}
+		b.read(t, &answer)
+		if answer.Error != "" {
+			t.Fatalf("%s: %s", name, answer.Error)
+		}
+		if v == nil {
+			return
+		}
+		if err := json.Unmarshal(answer.Result, v); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

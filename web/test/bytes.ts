@@ -10,4 +10,4 @@ export function byteStream (bytes: Uint8Array<ArrayBuffer>, size = bytes.length)
 }
 
 /** Returns arrays one after the other. */
-export function concat (...parts: Uint8Array[]): Uint8Array<ArrayBuffer> { return Uint8Array.from(Buffer.concat(parts)) }
+export function concat (...parts: Uint8Array[]): Uint8Array<ArrayBuffer> { return Uint8Array.from(parts.flatMap(p => Array.from(p))) }

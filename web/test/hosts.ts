@@ -1,7 +1,7 @@
 // What hosts say to each other and compute (docs/PROTOCOL.md, 10 to 12): not for clients, but the codec has to do for it.
-import { createHash, createHmac } from 'node:crypto'
 import { code, fixed, list, more, number, putVarint } from '../src/fields.js'
 import { message } from '../src/frames.js'
+import { concat } from './bytes.js'
 
 const endpoints = list(64, 16, fixed(16))
 
@@ -13,9 +13,12 @@ export const hostMessages = [
   message(0x24, 'OPENED', { code, proof: fixed(32) })
 ]
 
-export async function digestOf (topic: Uint8Array): Promise<Uint8Array> {
-  return createHash('sha256').update('swarmgate/topic/1\0').update(topic).digest()
+/** SHA-256 of a label and what follows it. */
+async function hash (label: string, b: Uint8Array): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', concat(new TextEncoder().encode(label), b)))
 }
+
+export async function digestOf (topic: Uint8Array): Promise<Uint8Array> { return hash('swarmgate/topic/1\0', topic) }
 
 export function cidOf (digest: Uint8Array): string {
   const alphabet = 'abcdefghijklmnopqrstuvwxyz234567'
@@ -24,7 +27,7 @@ export function cidOf (digest: Uint8Array): string {
 }
 
 export async function endpointOf (secret: Uint8Array): Promise<Uint8Array> {
-  return createHash('sha256').update('swarmgate/endpoint/1\0').update(secret).digest().subarray(0, 16)
+  return (await hash('swarmgate/endpoint/1\0', secret)).subarray(0, 16)
 }
 
 export async function proofOf (label: string, topic: Uint8Array, sender: Uint8Array, receiver: Uint8Array) {
@@ -34,6 +37,7 @@ export async function proofOf (label: string, topic: Uint8Array, sender: Uint8Ar
     b.push(...part)
   }
   const input = Uint8Array.from(b)
-  return { input, proof: createHmac('sha256', topic).update(input).digest() }
+  const key = await crypto.subtle.importKey('raw', concat(topic), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign'])
+  return { input, proof: new Uint8Array(await crypto.subtle.sign('HMAC', key, input)) }
 }
 

@@ -32,7 +32,7 @@ function unhex (text: string): Uint8Array<ArrayBuffer> {
   })
   const all = parts.join('')
   assert.match(all, /^([0-9a-f]{2})*$/)
-  return Uint8Array.from(Buffer.from(all, 'hex'))
+  return Uint8Array.from(all.match(/../g) ?? [], d => parseInt(d, 16))
 }
 
 /** Turns a message into what a vector says of it. */

@@ -1,0 +1,36 @@
+// Bundles what web/test says of vectors and of random input, for a browser: node's test runner and its assertions are replaced by
+// nodetest.js, and its files by an object.
+import { readFile, readdir } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { build } from '../../web/node_modules/esbuild/lib/main.js'
+
+const web = fileURLToPath(new URL('../../web/', import.meta.url))
+const vectors = new URL('../../wtproto/testdata/vectors/', import.meta.url)
+
+/** Returns the text of a module that registers the tests and exports `run`. */
+export async function bundle () {
+  const files = {}
+  for (const name of await readdir(vectors)) files[name] = await readFile(new URL(name, vectors), 'utf8')
+  const node = {
+    name: 'node',
+    setup (b) {
+      b.onResolve({ filter: /^node:(test|assert\/strict)$/ }, () => ({ path: fileURLToPath(new URL('nodetest.js', import.meta.url)) }))
+      b.onResolve({ filter: /^node:fs$/ }, () => ({ path: 'fs', namespace: 'files' }))
+      b.onLoad({ filter: /./, namespace: 'files' }, () => ({
+        contents: `const files = ${JSON.stringify(files)}
+          export const readdirSync = () => Object.keys(files)
+          export const readFileSync = url => files[url.pathname.split('/').at(-1)]`
+      }))
+    }
+  }
+  const { outputFiles } = await build({
+    stdin: {
+      contents: `import './test/vectors.test.ts'
+        import './test/fuzz.test.ts'
+        export { run } from 'node:test'`,
+      resolveDir: web
+    },
+    bundle: true, format: 'esm', target: 'es2022', charset: 'utf8', platform: 'browser', write: false, ignoreAnnotations: true, logLevel: 'warning', plugins: [node]
+  })
+  return outputFiles[0].text
+}

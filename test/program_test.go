@@ -1,0 +1,95 @@
+//go:build !race
+
+package test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+)
+
+// scratch is a folder of this run of the tests.
+var scratch string
+
+func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "swarmgate-test-"); err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(scratch)
+	m.Run()
+}
+
+// buildServer builds cmd/server, once for all tests.
+var buildServer = sync.OnceValues(func() (binary string, err error) {
+	binary = filepath.Join(scratch, "server")
+	build := exec.Command("go", "build", "-o", binary, "./cmd/server")
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+// program is a running cmd/server, and what its ready line says.
+type program struct {
+	QUIC        string // host:port
+	Info        string // URL of the info document
+	Certificate struct{ Hashes []string }
+
+	out  *bufio.Reader // what follows the ready line
+	kill func()        // it may be called more than once
+}
+
+// startServer runs cmd/server until the test ends or it is killed.
+func startServer(t *testing.T, args ...string) *program {
+	t.Helper()
+	binary, err := buildServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, args...)
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &program{out: bufio.NewReader(out)}
+	p.kill = sync.OnceFunc(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	t.Cleanup(p.kill)
+	line, err := p.out.ReadBytes('\n')
+	if err := errors.Join(err, json.Unmarshal(line, p)); err != nil {
+		t.Fatalf("the ready line is %q: %v", line, err)
+	}
+	return p
+}
+
+// demo is the command line of a demo on ephemeral ports.
+var demo = []string{"--demo", "--no-lan", "--listen", "127.0.0.1:0", "--dev-http", "127.0.0.1:0"}
+
+// awaitLine returns the first group of the first line of p's output that matches.
+func (p *program) awaitLine(t *testing.T, pattern *regexp.Regexp) string {
+	t.Helper()
+	for {
+		line, err := p.out.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the program ended without a line like %v: %v", pattern, err)
+		}
+		if m := pattern.FindStringSubmatch(line); m != nil {
+			return m[1]
+		}
+	}
+}

@@ -1,0 +1,122 @@
+//go:build !race
+
+package test
+
+import (
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/server"
+	"github.com/swarmgate/swarmgate/test/gateway"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// A gateway that is killed and started again with the same state has the page back, joined and with its circuits, without a reload.
+func TestRestartInBrowsers(t *testing.T) {
+	inBrowsers(t, func(t *testing.T, page *browser) {
+		var echoed atomic.Int64
+		peer := gateway.Listen(t, func(c *net.TCPConn) {
+			c.Write([]byte("x"))
+			if _, err := io.ReadFull(c, make([]byte, 1)); err == nil {
+				echoed.Add(1)
+			}
+			io.Copy(io.Discard, c)
+		})
+		state := t.TempDir()
+		start := func(listen string) *program {
+			return startServer(t, "--listen", listen, "--dht", "off", "--allow-private", "--state-dir", state,
+				"--allow-origin", page.origin, "--static", "restart=tcp://"+peer.Addr().String())
+		}
+		p := start("127.0.0.1:0")
+		page.open(t, map[string]any{"url": "https://" + p.QUIC, "hashes": p.Certificate.Hashes})
+		page.call(t, "echoAll", map[string]any{"topic": "restart"}, nil)
+		gateway.Eventually(t, "the peer is echoed", func() bool { return echoed.Load() == 1 })
+		p.kill()
+		start(p.QUIC)
+		began := time.Now()
+		gateway.Eventually(t, "the peer is echoed again", func() bool { return echoed.Load() == 2 })
+		took := time.Since(began)
+		if took > 10*time.Second {
+			t.Errorf("circuits were back %v after the restart, want 10s at most", took)
+		}
+		t.Logf("circuits were back %v after the restart", took)
+		if r := page.report(t); r.State != "connected" || len(r.Events) < 3 || r.Events[0] != "disconnected" ||
+			r.Events[1] != "reconnecting" || r.Events[len(r.Events)-1] != "connected" {
+			t.Errorf("the page went through %+v", r)
+		}
+	})
+}
+
+// A gateway that is going away is left for another one: the page joins its topics there without having been offline, and the
+// circuit that is open with a slow peer of the first one brings all of its bytes, after which that gateway has nothing left to do.
+func TestGoawayInBrowsers(t *testing.T) {
+	inBrowsers(t, func(t *testing.T, page *browser) {
+		data := random(4<<20, 3)
+		slow, both := wtproto.TopicFromName("slow"), wtproto.TopicFromName("both")
+		moved := make(chan struct{})
+		slowPeer := gateway.Listen(t, func(c *net.TCPConn) {
+			c.Write(data[:len(data)/2])
+			select {
+			case <-moved:
+			case <-t.Context().Done():
+				return
+			}
+			send(data[len(data)/2:])(c)
+		})
+		// start runs a gateway with a peer on the topic that both have, and tells when that is echoed, to the end.
+		start := func(more ...discovery.Network) (*gateway.Gateway, <-chan struct{}) {
+			echoed := make(chan struct{}, 1)
+			peer := gateway.Listen(t, func(c *net.TCPConn) {
+				c.Write([]byte("x"))
+				c.CloseWrite()
+				if b, err := io.ReadAll(c); err == nil && string(b) == "x" {
+					echoed <- struct{}{}
+				}
+			})
+			return gateway.Start(t, server.Config{
+				Origins:  []string{page.origin},
+				Networks: append(more, named{gateway.Static(t, both, peer.Addr().String()), "both"}),
+			}), echoed
+		}
+		old, echoedByOld := start(gateway.Static(t, slow, slowPeer.Addr().String()))
+		other, echoedByOther := start()
+		page.open(t, []any{target(old), target(other)})
+		await := func(what string, c <-chan struct{}) {
+			t.Helper()
+			select {
+			case <-c:
+			case <-gateway.Context(t).Done():
+				t.Fatalf("not within %v: %s", gateway.Patience, what)
+			}
+		}
+		page.call(t, "echoAll", map[string]any{"topic": "both"}, nil)
+		await("an echo through the first gateway", echoedByOld)
+		page.call(t, "take", map[string]any{"topic": "slow"}, nil)
+		wait := page.begin(t, "read", nil)
+
+		down := make(chan error, 1)
+		ctx := gateway.Context(t)
+		go func() { down <- old.Shutdown(ctx) }()
+		await("an echo through the other gateway", echoedByOther)
+		close(moved)
+		var got received
+		wait(&got)
+		if got.Total != len(data) || got.Sum != sumOfSums(data) {
+			t.Errorf("the open circuit brought %d bytes with sum %s, want %d with %s", got.Total, got.Sum, len(data), sumOfSums(data))
+		}
+		if err := <-down; err != nil {
+			t.Errorf("Shutdown = %v, want no circuit cut off", err)
+		}
+		r := page.report(t)
+		if len(r.Events) > 0 {
+			t.Errorf("the page was told %q, want nothing", r.Events)
+		}
+		if r.State != "connected" || r.Gateway != other.URL || other.Sessions() != 1 || old.Sessions() != 0 {
+			t.Errorf("the page is %s with %s, want connected with %s alone", r.State, r.Gateway, other.URL)
+		}
+	})
+}
