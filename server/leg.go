@@ -147,6 +147,13 @@ func (l *leg) reset(code wtproto.Code) {
 	if l.stream == nil {
 		return
 	}
+	if l.session.ctx.Err() != nil {
+		// The end of the session is the end of its streams. Chromium's pages crash where a stream is reset at the same time.
+		past := time.Unix(1, 0)
+		l.stream.SetReadDeadline(past)
+		l.stream.SetWriteDeadline(past)
+		return
+	}
 	if l.told && l.session.link.losesCodes() {
 		l.session.send(wtproto.Withdraw{Circuit: l.peer.Circuit, Code: code}.Append(nil))
 	}

@@ -63,6 +63,30 @@ func TestOfferWithoutStreamCredit(t *testing.T) {
 	})
 }
 
+// A session that is ending has no stream reset: Chromium's pages crash where both come at once.
+func TestEndingSessionResetsNothing(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		slow, quick := g.connect(), g.connect()
+		slow.link.closeTakes = time.Second
+		slow.join(announceAndLookUp, 0)
+		quick.join(announceAndLookUp, 0)
+		x, y := slow.circuit(), quick.circuit()
+		talk(t, x, y)
+		g.cancel(wtproto.Errorf(wtproto.CodeShutdown, "the gateway is closed"))
+		pass(time.Second / 2)
+		if err := y.failure(); err == nil {
+			t.Error("the session without a wait goes on")
+		}
+		if err := x.failure(); err != nil {
+			t.Errorf("half a second before its session's end a stream failed with %v", err)
+		}
+		pass(time.Second)
+		if err := x.failure(); err == nil {
+			t.Error("a stream lives on after its session")
+		}
+	})
+}
+
 // An offer holds for 10 s.
 func TestOfferIsWithdrawn(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
