@@ -119,7 +119,26 @@ func (s webTransportStream) convert(err error) error {
 		}
 		return remoteReset(wtproto.Code(e.ErrorCode), err)
 	}
+	if e, ok := errors.AsType[*quic.StreamError](err); ok { // the cause of a stream's context is QUIC's own error
+		if !e.Remote {
+			return err
+		}
+		if code, ok := webTransportCode(e.ErrorCode); ok {
+			return remoteReset(code, err)
+		}
+	}
 	return lostSession(err)
+}
+
+// webTransportCode returns the code that stands in WebTransport's range of HTTP/3 error codes for h, if that is one of them. Every 31st
+// number of the range is reserved (RFC 9114, section 8.1).
+func webTransportCode(h quic.StreamErrorCode) (wtproto.Code, bool) {
+	const first, last, step = 0x52e4a40fa8db, 0x52e5ac983162, 0x1f
+	if h < first || h > last || (h-0x21)%step == 0 {
+		return 0, false
+	}
+	n := h - first
+	return wtproto.Code(n - n/step), true
 }
 
 // unknownCode is in the text of the library's error for a stream reset with a code that is none of WebTransport's. The
