@@ -51,7 +51,7 @@ func TestReadmePage(t *testing.T) {
 	page = strings.NewReplacer(itsGateway, onLocalhost(t, address), itsOrigin, origin).Replace(html)
 	withPage(t, "blank.html", func(t *testing.T, b *browser) {
 		b.call(t, "goto", map[string]any{"url": origin}, nil)
-		const want = "hello, peer"
+		const want = "dht: hello, peer"
 		var log string
 		if b.call(t, "shows", map[string]any{"selector": "#log", "text": want}, &log); log != want+"\n" {
 			t.Errorf("the page shows %q, want %q and no more", log, want)

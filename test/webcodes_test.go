@@ -83,6 +83,8 @@ func TestCodesInBrowsers(t *testing.T) {
 				}{
 					{"peer.abort(code)", mine, mine},
 					{"peer.abort(code)", most, most},
+					{"peer.abort(code)", wtproto.CodeDeclined, wtproto.CodeDeclined},
+					{"peer.abort(code)", wtproto.CodeNone, wtproto.CodePeerReset},
 					{"writer.abort(code)", mine, mine},
 					{"writer.abort(error)", mine, mine},
 					{"reader.cancel(code)", mine, mine},

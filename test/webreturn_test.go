@@ -5,6 +5,7 @@ package test
 import (
 	"io"
 	"net"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -46,6 +47,48 @@ func TestRestartInBrowsers(t *testing.T) {
 		t.Logf("circuits were back %v after the restart", took)
 		if r := page.report(t); r.State != "connected" || len(r.Events) < 3 || r.Events[0] != "disconnected" ||
 			r.Events[1] != "reconnecting" || r.Events[len(r.Events)-1] != "connected" {
+			t.Errorf("the page went through %+v", r)
+		}
+	})
+}
+
+// A page that is left for another one holds nothing at the gateway, whether its browser keeps it or not; when the user comes back to
+// one that was kept, it is connected again, joined, and has its circuits.
+func TestLeftPageInBrowsers(t *testing.T) {
+	inBrowsers(t, func(t *testing.T, page *browser) {
+		var echoed atomic.Int64
+		peer := gateway.Listen(t, func(c *net.TCPConn) {
+			c.Write([]byte("x"))
+			if _, err := io.ReadFull(c, make([]byte, 1)); err == nil {
+				echoed.Add(1)
+			}
+			io.Copy(io.Discard, c)
+		})
+		topic := wtproto.TopicFromName("left")
+		g := gateway.Start(t, server.Config{Origins: []string{page.origin}, Networks: []discovery.Network{gateway.Static(t, topic, peer.Addr().String())}})
+		page.open(t, target(g))
+		page.call(t, "echoAll", map[string]any{"topic": "left"}, nil)
+		gateway.Eventually(t, "the peer is echoed", func() bool { return echoed.Load() == 1 })
+
+		var left int64
+		page.call(t, "goto", map[string]any{"url": page.origin + "/blank.html"}, &left)
+		gateway.Eventually(t, "the session and its circuit end", func() bool {
+			all := g.Topics()
+			return g.Sessions() == 0 && (len(all) == 0 || all[0].Circuits == 0)
+		})
+		if took := time.Since(time.UnixMilli(left)); took > 2*time.Second {
+			t.Errorf("the page had a session for %v after it was left, want 2s at most", took)
+		}
+
+		var kept bool
+		page.call(t, "back", nil, nil)
+		page.call(t, "kept", nil, &kept)
+		t.Logf("the browser kept the page: %v", kept)
+		if !kept { // it is a new page
+			return
+		}
+		gateway.Eventually(t, "the peer is echoed again", func() bool { return echoed.Load() == 2 })
+		if r := page.report(t); r.State != "connected" || !slices.Equal(r.Events, []string{"disconnected", "reconnecting", "connected"}) {
 			t.Errorf("the page went through %+v", r)
 		}
 	})
@@ -112,8 +155,8 @@ func TestGoawayInBrowsers(t *testing.T) {
 			t.Errorf("Shutdown = %v, want no circuit cut off", err)
 		}
 		r := page.report(t)
-		if len(r.Events) > 0 {
-			t.Errorf("the page was told %q, want nothing", r.Events)
+		if !slices.Equal(r.Events, []string{"connected"}) {
+			t.Errorf("the page was told %q, want connected alone", r.Events)
 		}
 		if r.State != "connected" || r.Gateway != other.URL || other.Sessions() != 1 || old.Sessions() != 0 {
 			t.Errorf("the page is %s with %s, want connected with %s alone", r.State, r.Gateway, other.URL)

@@ -4,7 +4,8 @@
 // /vectors.js. The first line out is {"origin": "http://127.0.0.1:port", "pid": of the browser}. Then each line in is
 // {"call": name, "args": object, "tab": number}, and each line out {"result": value} or {"error": text}. Calls of the driver's own:
 //   tab         opens the page once more, and returns the number of the tab
-//   goto        opens args.url
+//   goto        opens args.url, and returns when that was asked for, in ms since 1970
+//   back        goes back to the page before
 //   close       closes the tab, and returns when that was asked for, in ms since 1970
 //   shows       waits until what args.selector finds has args.text, and returns all of its text
 //   complaints  returns the errors and warnings of the tab
@@ -58,7 +59,12 @@ async function open () {
 
 const own = {
   tab: open,
-  goto: async (tab, { url }) => { await tab.goto(url) },
+  goto: async (tab, { url }) => {
+    const at = Date.now()
+    await tab.goto(url)
+    return at
+  },
+  back: async tab => { await tab.goBack({ waitUntil: 'domcontentloaded' }) },
   close: async tab => {
     const at = Date.now()
     await tab.close()
