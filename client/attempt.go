@@ -133,15 +133,28 @@ func (c *Client) tell(s *session, tell func(m *machine, now time.Time)) {
 	}
 }
 
-// goneAway takes GOAWAY.
+// goneAway takes GOAWAY, of the client's session or of one that it has left.
 func (s *session) goneAway(m wtproto.Goaway) {
 	s.log.Info("the gateway is going away", "code", m.Code, "reason", m.Reason, "retry", m.RetryAfter)
+	s.mu.Lock()
+	s.going = true
+	s.stirUp()
+	s.mu.Unlock()
 	c := s.client
-	c.tell(s, func(machine *machine, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch now := time.Now(); {
+	case c.err != nil:
+		return
+	case c.session != s:
+		c.machine.rest(now, s.attempt.gateway, m.RetryAfter)
+	default:
 		c.goaway = m
 		if !closed(c.going) {
 			close(c.going)
 		}
-		machine.goneAway(now, m.RetryAfter)
-	})
+		c.machine.goneAway(now, m.RetryAfter)
+	}
+	c.applyLocked()
+	c.wakeUp()
 }

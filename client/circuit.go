@@ -58,6 +58,7 @@ type Conn struct {
 
 	mu     sync.Mutex
 	closed bool  // guarded by mu; by Close or Reset
+	busy   bool  // guarded by mu; Write writes
 	eof    bool  // guarded by mu; all was read
 	fin    bool  // guarded by mu; all was written
 	err    error // guarded by mu; why the circuit ended, unless by Close, Reset or regularly
@@ -119,10 +120,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if c.isClosed() {
+	if !c.setBusy(true) {
 		return 0, net.ErrClosed
 	}
 	n, err := c.stream.Write(p)
+	c.setBusy(false)
 	if err != nil {
 		err = c.streamError(err)
 	}
@@ -158,14 +160,15 @@ func (c *Conn) Close() error {
 		return nil
 	}
 	c.closed = true
-	idle := c.writing.TryLock()
+	busy := c.busy
 	eof := c.eof || c.err != nil
 	c.stream.SetDeadline(time.Unix(1, 0)) // wakes Read and Write
 	c.mu.Unlock()
-	if !idle {
+	if busy {
 		c.Reset(wtproto.CodeNone)
 		return nil
 	}
+	c.writing.Lock()                 // of CloseWrite, or of a Write that is too late
 	reset := c.stream.Close() != nil // by the peer
 	c.writing.Unlock()
 	switch {
@@ -220,6 +223,14 @@ func (c *Conn) deadline(set func(time.Time) error, t time.Time) error {
 		return net.ErrClosed
 	}
 	return set(t)
+}
+
+// setBusy notes whether Write writes, and reports whether c is open.
+func (c *Conn) setBusy(busy bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = busy && !c.closed
+	return !c.closed
 }
 
 func (c *Conn) isClosed() bool {

@@ -186,19 +186,23 @@ func TestBadControlFrames(t *testing.T) {
 }
 
 func TestControlStreamEnds(t *testing.T) {
-	for name, end := range map[string]func(*remote){
-		"FIN":            func(r *remote) { r.control.Close() },
-		"FIN in a frame": func(r *remote) { r.write([]byte{byte(wtproto.TypeJoined), 32, 1}); r.control.Close() },
-		"reset":          func(r *remote) { r.control.CancelWrite(7) },
-		"STOP_SENDING":   func(r *remote) { r.control.CancelRead(7); r.send(wtproto.Ping{}) },
+	for _, tt := range []struct {
+		name string
+		end  func(*remote)
+		want wtproto.Code
+	}{
+		{"FIN", func(r *remote) { r.control.Close() }, wtproto.CodePeerGone},
+		{"FIN in a frame", func(r *remote) { r.write([]byte{byte(wtproto.TypeJoined), 32, 1}); r.control.Close() }, wtproto.CodeProtocol},
+		{"reset", func(r *remote) { r.control.CancelWrite(7) }, wtproto.CodePeerGone},
+		{"STOP_SENDING", func(r *remote) { r.control.CancelRead(7); r.send(wtproto.Ping{}) }, wtproto.CodePeerGone},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			c, r := newSessionPair(t, nil)
-			end(r)
+			tt.end(r)
 			wait(t, "the end of the session", c.Done())
-			wantError(t, "Err", c.Err(), wtproto.CodeProtocol, false)
-			if e := r.closed(); wtproto.Code(e.ErrorCode) != wtproto.CodeProtocol {
-				t.Errorf("session closed with %v", e)
+			wantError(t, "Err", c.Err(), tt.want, false)
+			if e := r.closed(); wtproto.Code(e.ErrorCode) != tt.want {
+				t.Errorf("session closed with %v, want %v", e, tt.want)
 			}
 		})
 	}
@@ -206,7 +210,7 @@ func TestControlStreamEnds(t *testing.T) {
 
 // Honest races and what a later version may send end nothing.
 func TestIgnoredFrames(t *testing.T) {
-	c, r := newSessionPair(t, nil)
+	_, r := newSessionPair(t, nil)
 	r.write([]byte{0x40, 0x99, 0})                                         // of a later version
 	r.write(append([]byte{byte(wtproto.TypePong), 9}, make([]byte, 9)...)) // with a field more
 	r.send(
@@ -214,12 +218,18 @@ func TestIgnoredFrames(t *testing.T) {
 		wtproto.Withdraw{Circuit: 99, Code: wtproto.CodePeerGone}, wtproto.Pong{},
 	)
 	r.sync()
-	topic := r.join(c, topicA, JoinOptions{})
-	conn, _ := r.circuit(topic, 1)
-	r.send(wtproto.Withdraw{Circuit: 1}) // it never was an offer
-	r.sync()
-	if _, err := conn.Write([]byte("x")); err != nil {
-		t.Errorf("Write after WITHDRAW of a circuit that was not offered: %v", err)
+}
+
+// WITHDRAW of an open circuit is its end, whoever opened its stream.
+func TestWithdrawOfOpenCircuit(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	conn, s := r.circuit(r.join(c, topicA, JoinOptions{}), 1)
+	r.send(wtproto.Withdraw{Circuit: 1, Code: wtproto.CodeStalled})
+	_, err := conn.Read(make([]byte, 1))
+	wantError(t, "Read", err, wtproto.CodeStalled, true)
+	readReset(t, s)
+	if n := live(c).places(); n != 0 {
+		t.Errorf("%d places are taken", n)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -43,16 +44,17 @@ type Config struct {
 	Budget int64
 	// Secret says that two sessions are the same client: the newer one replaces the older. Nil means a random one.
 	Secret *wtproto.Secret
-	// DialTimeout is how long it may take until one of the gateways has greeted, in [Dial] and later. Zero means 10s.
+	// DialTimeout is how long it may take until one of the gateways has greeted, in [Dial] and later. Each further gateway is
+	// tried 500ms after the one before, or when that has failed. Zero means 10s.
 	DialTimeout time.Duration
 	// Silence is how long a session lives without a sign of life from the gateway, 3s to 1m. It is asked for one after 2s if
-	// there are circuits, and after three fifths of Silence at the latest. Zero means 25s.
+	// there are circuits, and after three fifths of Silence at the latest; 3s after that another gateway is tried. Zero means 25s.
 	Silence time.Duration
 	// ListenPacket opens the socket of a session. Each attempt to open one has a socket of its own, which it closes: what went
 	// wrong on the way of the one before may go wrong for that port only. It must not block, and may be called on several
-	// goroutines at once. Nil means a UDP socket on any port.
+	// goroutines at once; a deadline has to end the socket's reads. Nil means a UDP socket on any port.
 	ListenPacket func() (net.PacketConn, error)
-	// Logger takes the log. Nil is silent.
+	// Logger takes the log. Its handler must neither block nor call the client. Nil is silent.
 	Logger *slog.Logger
 }
 
@@ -138,7 +140,7 @@ func (o *JoinOptions) validate() error {
 
 // frame returns the JOIN that says o.
 func (o *JoinOptions) frame(topic wtproto.Topic) wtproto.Join {
-	m := wtproto.Join{Topic: topic, MaxPeers: uint64(o.MaxPeers)}
+	m := wtproto.Join{Topic: topic, MaxPeers: min(uint64(o.MaxPeers), 1<<62-1)}
 	if !o.LookUpOnly {
 		m.Flags |= wtproto.JoinAnnounce
 	}
@@ -188,6 +190,9 @@ func parseGateway(gateway string) (host, port string, err error) {
 	}
 	if port == "" {
 		port = "443"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", "", fmt.Errorf("%q: port %q is none", gateway, port)
 	}
 	if host == "" {
 		return "", "", fmt.Errorf("%q has no host", gateway)

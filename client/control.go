@@ -15,6 +15,11 @@ import (
 // what is to be said, not as frames.
 const maxFrames = 64 << 10
 
+const (
+	declineEvery = 20 * time.Millisecond // of DECLINE, on average
+	declineBurst = 100                   // DECLINE at once
+)
+
 // outbox holds what the control stream has still to say. Of CREDIT it keeps the newest offset of each circuit, of PONG
 // the newest, of the rest everything in order. It does no I/O and no locking.
 type outbox struct {
@@ -111,8 +116,11 @@ func (s *session) readLoop() error {
 	for {
 		typ, payload, err := r.Next()
 		if err != nil {
-			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-				return wtproto.Errorf(wtproto.CodeProtocol, "the gateway ended the control stream")
+			switch {
+			case errors.Is(err, io.EOF):
+				return wtproto.Errorf(wtproto.CodePeerGone, "the gateway ended the control stream")
+			case errors.Is(err, io.ErrUnexpectedEOF):
+				return wtproto.Errorf(wtproto.CodeProtocol, "the gateway ended the control stream within a frame")
 			}
 			return sessionError(err)
 		}
@@ -120,7 +128,7 @@ func (s *session) readLoop() error {
 		doubted := s.life.hear(time.Now())
 		s.mu.Unlock()
 		if doubted {
-			s.client.tell(s, (*machine).heard)
+			s.doubt()
 		}
 		if err := s.handle(typ, payload); err != nil {
 			return err
@@ -200,22 +208,35 @@ func (s *session) pinged(m wtproto.Ping) {
 // offered takes or declines an offered circuit.
 func (s *session) offered(p wtproto.Peer) {
 	if code := s.admit(p, nil); code != wtproto.CodeNone {
-		s.answer(wtproto.Decline{Circuit: p.Circuit, Code: code})
+		s.decline(p.Circuit, code)
 	}
 }
 
-// withdrawn ends a circuit whose ACCEPT came too late. Other circuits are not the gateway's to withdraw.
+// decline sends DECLINE: 50 a second, after 100 at once, for a gateway ends a session that says too much. An offer that is not declined
+// is withdrawn in time.
+func (s *session) decline(id wtproto.CircuitID, code wtproto.Code) {
+	now := time.Now()
+	if floor := now.Add(-declineBurst * declineEvery); s.declined.Before(floor) {
+		s.declined = floor
+	}
+	if at := s.declined.Add(declineEvery); !at.After(now) {
+		s.declined = at
+		s.answer(wtproto.Decline{Circuit: id, Code: code})
+	}
+}
+
+// withdrawn ends a circuit, whose ACCEPT came too late or which is being reset.
 func (s *session) withdrawn(m wtproto.Withdraw) {
 	s.mu.Lock()
 	c := s.circuits[m.Circuit]
 	s.mu.Unlock()
-	if c == nil || !c.offered {
+	if c == nil {
 		return
 	}
 	code := m.Code
 	if code == wtproto.CodeNone {
 		code = wtproto.CodeWithdrawn
 	}
-	c.end(&wtproto.Error{Code: code, Remote: true, Reason: "the offer was withdrawn"}, wtproto.CodeWithdrawn)
+	c.end(&wtproto.Error{Code: code, Remote: true, Reason: "the circuit was withdrawn"}, wtproto.CodeWithdrawn)
 	c.topic.drop(c)
 }

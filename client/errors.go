@@ -30,7 +30,7 @@ func sessionError(err error) error {
 		return wtproto.Errorf(wtproto.CodeIdle, "no packet from the gateway for %v", idleTimeout)
 	}
 	if _, ok := errors.AsType[*quic.StreamError](err); ok {
-		return wtproto.Errorf(wtproto.CodeProtocol, "the gateway reset the control stream")
+		return wtproto.Errorf(wtproto.CodePeerGone, "the gateway reset the control stream")
 	}
 	return wtproto.Errorf(wtproto.CodePeerGone, "the connection was lost: %v", err)
 }

@@ -430,3 +430,35 @@ func TestChurn(t *testing.T) {
 		t.Errorf("budget = %+v in the end, want %+v", live(c).budget, want)
 	}
 }
+
+// Whoever declines a crowd says so no faster than a gateway bears (docs/PROTOCOL.md, Limits).
+func TestDeclineRate(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network) {
+		c, r := n.session(t, nil)
+		r.join(c, topicA, JoinOptions{Filter: func(Peer) bool { return false }})
+		const crowd = 256
+		for id := wtproto.CircuitID(1); id <= crowd; id++ {
+			r.send(peer(id))
+		}
+		r.send(wtproto.Ping{})
+		declined := 0
+		for {
+			switch typ, _ := r.next(); typ {
+			case wtproto.TypeDecline:
+				declined++
+				continue
+			case wtproto.TypePing:
+				continue
+			}
+			break
+		}
+		if declined < declineBurst || declined > declineBurst+2 {
+			t.Errorf("%d DECLINE at once, want %d", declined, declineBurst)
+		}
+		<-time.After(time.Second)
+		r.send(peer(crowd + 1))
+		if m := expect(r, wtproto.TypeDecline, wtproto.ParseDecline); m.Circuit != crowd+1 || m.Code != wtproto.CodeDeclined {
+			t.Errorf("%+v, a second later, want DECLINED of %d", m, crowd+1)
+		}
+	})
+}

@@ -9,9 +9,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Join joins a topic, and returns when the gateway has taken it. A topic that is joined already is returned again, with its options
-// changed to opts. If ctx ends first, the topic is left. While there is no session, or a gateway that is going away or busy
-// refuses the topic for now, Join waits.
+// Join joins a topic, and returns when a gateway has taken it. A topic that was taken before and has not ended is returned again at
+// once, with its options changed to opts. If ctx ends first, the topic is left. While there is no session, or a gateway that is going
+// away or busy refuses the topic for now, Join waits; with [Config.NoReconnect] such a refusal is an error.
 //
 // The chain of an error holds an [*wtproto.Error] with Remote and the gateway's code where it refused (CodeForbidden,
 // CodeTopicLimit), or the error of [Client.Err].
@@ -45,7 +45,7 @@ func (c *Client) join(ctx context.Context, topic wtproto.Topic, opts JoinOptions
 	switch {
 	case t.err == nil && closed(t.joined):
 		cause = nil // ctx ended too late
-	case t.joiners == 0:
+	case t.joiners == 0 && cause != nil:
 		early = t.leaveLocked()
 	}
 	c.mu.Unlock()
@@ -57,9 +57,9 @@ func (c *Client) join(ctx context.Context, topic wtproto.Topic, opts JoinOptions
 func (c *Client) startJoin(ctx context.Context, topic wtproto.Topic, opts JoinOptions) (*Topic, error) {
 	for {
 		c.mu.Lock()
-		t, err := c.startJoinLocked(topic, opts)
+		t, started, err := c.startJoinLocked(topic, opts)
 		c.mu.Unlock()
-		if err != nil || !closed(t.done) {
+		if started || err != nil {
 			return t, err
 		}
 		select {
@@ -70,16 +70,16 @@ func (c *Client) startJoin(ctx context.Context, topic wtproto.Topic, opts JoinOp
 	}
 }
 
-// startJoinLocked returns a topic that has ended if its LEFT is awaited, and then did nothing.
-func (c *Client) startJoinLocked(topic wtproto.Topic, opts JoinOptions) (*Topic, error) {
-	t := c.topics[topic]
+// startJoinLocked has started nothing if the topic has ended and its LEFT is awaited.
+func (c *Client) startJoinLocked(topic wtproto.Topic, opts JoinOptions) (t *Topic, started bool, err error) {
+	t = c.topics[topic]
 	switch {
 	case c.err != nil:
-		return nil, c.err
+		return nil, false, c.err
 	case t != nil && t.err != nil:
-		return t, nil
+		return t, false, nil
 	case c.session != nil && !c.session.send(opts.frame(topic)):
-		return nil, wtproto.Errorf(wtproto.CodeBusy, "the gateway does not read its control stream")
+		return nil, false, wtproto.Errorf(wtproto.CodeBusy, "the gateway does not read its control stream")
 	case t == nil:
 		t = newTopic(c, topic)
 		c.topics[topic] = t
@@ -89,7 +89,7 @@ func (c *Client) startJoinLocked(topic wtproto.Topic, opts JoinOptions) (*Topic,
 	if c.session != nil {
 		t.unanswered++
 	}
-	return t, nil
+	return t, true, nil
 }
 
 // wanted returns the JOINs of all topics.
@@ -181,7 +181,7 @@ func (c *Client) joinedTopic(s *session, topic wtproto.Topic) (*Topic, func(Peer
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.topics[topic]
-	if c.session != s || t == nil || t.err != nil {
+	if c.session != s || t == nil || t.err != nil || !t.knownLocked() {
 		return nil, nil
 	}
 	return t, t.opts.Filter

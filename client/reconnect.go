@@ -16,6 +16,7 @@ const (
 	headStart  = 500 * time.Millisecond // of a gateway before the next one is tried beside it
 	leastDelay = 250 * time.Millisecond // before the first attempt in a row
 	mostDelay  = 30 * time.Second
+	ownDoing   = 10 * time.Second // after an attempt beside another one or a session, that REPLACED may be due to it
 	proven     = 30 * time.Second // for a session to have lived, so that the row of delays begins anew
 )
 
@@ -51,14 +52,15 @@ type machine struct {
 	met    bool      // there has been one
 
 	// the search for a session: the first, or one after it or beside it
-	phase   phase
-	delays  backoff.Backoff
-	attempt int       // since the session was lost
-	until   time.Time // when the phase is over
-	order   []int     // gateways that are still to be tried in this race
-	next    time.Time // when the first of them is
-	errs    []error   // of those that were tried
-	beside  time.Time // when a gateway was last tried beside another one or a session
+	phase    phase
+	delays   backoff.Backoff
+	attempt  int       // since the session was lost
+	until    time.Time // when the phase is over
+	order    []int     // gateways that are still to be tried in this race
+	next     time.Time // when the first of them is
+	errs     []error   // of those that were tried, the permanent ones first
+	hopeless int       // how many are permanent
+	beside   time.Time // when a gateway was last tried beside another one or a session
 }
 
 // gate is a gateway.
@@ -92,7 +94,12 @@ func (m *machine) welcomed(now time.Time, g int, session wtproto.SessionID) {
 // failed takes the end of an attempt. The next gateway need not wait for its time.
 func (m *machine) failed(now time.Time, g int, err error) {
 	m.gates[g].trying = false
-	m.errs = append(m.errs, fmt.Errorf("%s: %w", m.gates[g].name, err))
+	at := len(m.errs)
+	if m.permanent(now, err) { // what is comes first, for a caller looks at the first code
+		at = m.hopeless
+		m.hopeless++
+	}
+	m.errs = slices.Insert(m.errs, at, fmt.Errorf("%s: %w", m.gates[g].name, err))
 	m.next = now
 	m.advance(now)
 }
@@ -105,6 +112,7 @@ func (m *machine) lost(now time.Time, err error) {
 	case m.once || m.permanent(now, err):
 		m.end(err)
 	case m.phase == racing: // for one that was to take its place
+		m.errs, m.hopeless = nil, 0 // what was said beside the session ends nothing
 		m.events = append(m.events, Disconnected{Err: err})
 		m.reconnecting(0, err)
 	default:
@@ -113,11 +121,16 @@ func (m *machine) lost(now time.Time, err error) {
 	}
 }
 
-// goneAway takes GOAWAY.
+// goneAway takes GOAWAY on the session.
 func (m *machine) goneAway(now time.Time, retryAfter time.Duration) {
-	m.gates[m.at].notBefore = now.Add(retryAfter)
+	m.rest(now, m.at, retryAfter)
 	m.goaway = true
 	m.move(now)
+}
+
+// rest takes that a gateway wants to be left alone, which one may say that was left already.
+func (m *machine) rest(now time.Time, g int, retryAfter time.Duration) {
+	m.gates[g].notBefore = now.Add(retryAfter)
 }
 
 // silent takes that the gateway did not answer in time.
@@ -197,7 +210,7 @@ func (m *machine) candidates(now time.Time) []int {
 // race begins to try gateways.
 func (m *machine) race(now time.Time) {
 	m.phase, m.until = racing, now.Add(m.timeout)
-	m.order, m.next, m.errs = m.candidates(now), now, nil
+	m.order, m.next, m.errs, m.hopeless = m.candidates(now), now, nil, 0
 	m.advance(now)
 }
 
@@ -245,11 +258,6 @@ func (m *machine) giveUp(now time.Time) {
 
 // fail ends a race that nobody won. Beside a session that is no reason to end.
 func (m *machine) fail(now time.Time) {
-	// What is permanent comes first, for a caller looks at the first code.
-	slices.SortStableFunc(m.errs, func(a, b error) int {
-		return cmp.Compare(m.rank(now, a), m.rank(now, b))
-	})
-	hopeless := len(m.errs) > 0 && m.permanent(now, m.errs[0])
 	err := errors.Join(m.errs...)
 	switch {
 	case len(m.errs) == 0:
@@ -258,7 +266,7 @@ func (m *machine) fail(now time.Time) {
 		err = m.errs[0]
 	}
 	m.stop()
-	if m.at == nowhere && (!m.met || m.once || hopeless) {
+	if m.at == nowhere && (!m.met || m.once || m.hopeless > 0) {
 		m.end(err)
 		return
 	}
@@ -308,15 +316,7 @@ func (m *machine) permanent(now time.Time, err error) bool {
 	case wtproto.CodeProtocol, wtproto.CodeTooLarge, wtproto.CodeVersion, wtproto.CodeUnauthorized, wtproto.CodeForbidden, wtproto.CodeTokenExpired:
 		return true
 	case wtproto.CodeReplaced:
-		return now.Sub(m.beside) >= m.timeout
+		return now.Sub(m.beside) >= ownDoing
 	}
 	return false
-}
-
-// rank orders errors for a caller.
-func (m *machine) rank(now time.Time, err error) int {
-	if m.permanent(now, err) {
-		return 0
-	}
-	return 1
 }

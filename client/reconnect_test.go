@@ -69,6 +69,15 @@ func errorNamed(t *testing.T, name string) error {
 	return nil
 }
 
+// duration reads a number of milliseconds.
+func duration(t *testing.T, text string) time.Duration {
+	ms, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
 // do takes a step of a trace.
 func (m *machine) do(t *testing.T, now time.Time, step string) {
 	what, rest, _ := strings.Cut(step, " ")
@@ -84,11 +93,9 @@ func (m *machine) do(t *testing.T, now time.Time, step string) {
 	case "lost":
 		m.lost(now, errorNamed(t, first))
 	case "goaway":
-		ms, err := strconv.Atoi(first)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.goneAway(now, time.Duration(ms)*time.Millisecond)
+		m.goneAway(now, duration(t, first))
+	case "rest":
+		m.rest(now, gateway, duration(t, second))
 	case "silent":
 		m.silent(now)
 	case "heard":

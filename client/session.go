@@ -18,7 +18,6 @@ const (
 	keepAlive         = 15 * time.Second // without a packet, until QUIC asks for one, lest a NAT forgets the path
 	firstFrameTimeout = 5 * time.Second  // for a stream to say which circuit it is
 	maxStreams        = 300              // opened by the gateway: circuits, and those that are ending
-	lastWords         = 2 * time.Second  // for the gateway to get what was written, after the last circuit of a session that is left
 )
 
 // quicConfig returns how a session with a budget speaks QUIC. Credit is what limits the gateway, never a window of QUIC: the windows
@@ -27,7 +26,7 @@ func quicConfig(cfg *Config) *quic.Config {
 	const streamWindow = maxWindow * 3 / 2
 	connWindow := uint64(cfg.Budget) * 3 / 2
 	return &quic.Config{
-		HandshakeIdleTimeout:             2 * cfg.DialTimeout, // so that it is the client that gives up
+		HandshakeIdleTimeout:             2 * min(cfg.DialTimeout, 24*time.Hour), // so that it is the client that gives up
 		MaxIdleTimeout:                   idleTimeout,
 		KeepAlivePeriod:                  keepAlive,
 		InitialStreamReceiveWindow:       streamWindow,
@@ -59,13 +58,15 @@ type session struct {
 	wg        sync.WaitGroup          // of all goroutines but run
 
 	// owned by the control reader
-	log     *slog.Logger
-	greeted bool
+	log      *slog.Logger
+	greeted  bool
+	declined time.Time // up to when DECLINE is paid for
 
 	flight map[wtproto.Topic]wtproto.Join // guarded by client.mu; sent together with HELLO, nil after WELCOME
 
 	mu       sync.Mutex
 	retired  bool                        // guarded by mu; another session has taken its place
+	going    bool                        // guarded by mu; GOAWAY came
 	ended    bool                        // guarded by mu; no goroutine is added to wg
 	out      outbox                      // guarded by mu
 	circuits map[wtproto.CircuitID]*Conn // guarded by mu; those that have not ended both ways
@@ -122,8 +123,8 @@ func (s *session) run() error {
 	return cause
 }
 
-// watch asks the gateway for signs of life, and ends a session that was left and has no circuits. It returns why the session
-// ended.
+// watch asks the gateway for signs of life, and ends a session that was left, once what was written last has had its time to reach
+// the peers; after GOAWAY the gateway does, which knows when it has. It returns why the session ended.
 func (s *session) watch() error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -137,7 +138,7 @@ func (s *session) watch() error {
 		}
 		s.mu.Lock()
 		now := time.Now()
-		circuits, retired := len(s.circuits), s.retired
+		circuits, left := len(s.circuits), s.retired && !s.going
 		found := s.life.check(now, circuits > 0)
 		next := s.life.deadline.Sub(now)
 		s.mu.Unlock()
@@ -146,24 +147,36 @@ func (s *session) watch() error {
 			return wtproto.Errorf(wtproto.CodeIdle, "no sign of life from the gateway for %v", s.cfg.Silence)
 		case quiet:
 			s.answer(question{})
-		case silent:
-			s.client.tell(s, (*machine).silent)
-		case heard:
-			s.client.tell(s, (*machine).heard)
+		case silent, heard:
+			s.doubt()
 		}
 		switch {
-		case !retired || circuits > 0:
+		case !left || circuits > 0:
 			alone = time.Time{}
 		case alone.IsZero():
 			alone = now
-			next = min(next, lastWords)
-		case now.Sub(alone) >= lastWords:
+			next = min(next, linger)
+		case now.Sub(alone) >= linger:
 			return errEnded
 		default:
-			next = min(next, alone.Add(lastWords).Sub(now))
+			next = min(next, alone.Add(linger).Sub(now))
 		}
 		timer.Reset(next)
 	}
+}
+
+// doubt tells the client whether the gateway is silent, as it is now: watch and the control reader may come here in either order.
+func (s *session) doubt() {
+	s.client.tell(s, func(m *machine, now time.Time) {
+		s.mu.Lock()
+		doubted := s.life.doubted
+		s.mu.Unlock()
+		if doubted {
+			m.silent(now)
+		} else {
+			m.heard(now)
+		}
+	})
 }
 
 // retire tells that another session has taken the place of s, which ends with its last circuit.

@@ -120,15 +120,14 @@ func (t *Topic) knownLocked() bool { return t.held || t.unanswered > 0 }
 
 // leaveLocked leaves the topic, unless it has ended, and returns the circuits that are to be reset.
 func (t *Topic) leaveLocked() []*Conn {
-	if t.err != nil {
-		return nil
-	}
-	t.endLocked(net.ErrClosed)
-	if t.knownLocked() {
-		t.sendLeaveLocked()
-	} else {
-		delete(t.client.topics, t.key)
-		close(t.left)
+	if t.err == nil {
+		t.endLocked(net.ErrClosed)
+		if t.knownLocked() {
+			t.sendLeaveLocked()
+		} else {
+			delete(t.client.topics, t.key)
+			close(t.left)
+		}
 	}
 	queue := t.queue
 	t.queue = nil

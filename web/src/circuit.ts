@@ -3,8 +3,8 @@ import { Code } from './codes.js'
 import type { Account } from './credit.js'
 import { deferred, ignore } from './deferred.js'
 import { SwarmError, codeOf, isCode } from './errors.js'
+import { lowestBit } from './fields.js'
 import type { Num } from './fields.js'
-import { Flag } from './frames.js'
 import type { Of, Peer as PeerFrame, Reader } from './frames.js'
 import { hex } from './hex.js'
 import type { Session } from './session.js'
@@ -60,7 +60,7 @@ export class Circuit extends EventTarget implements Peer {
     this.account = account
     this.number = m.circuit
     const { network, address, topic } = m
-    this.#info = { id: hex(m.id), network, address, topic, initiator: (BigInt(m.flags) & Flag.INITIATOR) !== 0n }
+    this.#info = { id: hex(m.id), network, address, topic, initiator: lowestBit(m.flags) }
     Object.assign(this, this.#info)
     this.readable = new ReadableStream({
       type: 'bytes',
@@ -101,11 +101,15 @@ export class Circuit extends EventTarget implements Peer {
   close (): void {
     if (this.#settled || this.#closing) return
     this.#closing = true
+    this.#cancelTimer()
     this.#cancelTimer = this.#session.clock.after(LINGER, () => this.abort())
     if (!this.#eof) {
       // A BYOB read that is under way can only fail: its buffer is with the stream.
       if (this.#lent) this.#source.error(closedHere())
-      else this.#source.close()
+      else {
+        this.#source.close()
+        this.#source.byobRequest?.respond(0)
+      }
       void this.#drain()
     }
     this.#finishWriting()
@@ -119,7 +123,7 @@ export class Circuit extends EventTarget implements Peer {
     // A code that a reset does not carry, or a direction that has ended and cannot be reset, is told on the control stream. The gateway
     // may end the circuit by that; else its stream ends a moment later.
     this.#session.decline(this.number, code)
-    if (this.attached) this.#cancelTimer = this.#session.clock.after(NEWS, () => this.#end(code))
+    if (this.attached && !this.#released) this.#cancelTimer = this.#session.clock.after(NEWS, () => this.#end(code))
     else this.#end(code)
   }
 
@@ -135,7 +139,7 @@ export class Circuit extends EventTarget implements Peer {
 
   /** Returns the circuit with its stream, which is opened where it was offered. */
   async accept (): Promise<Circuit> {
-    if (!this.attached && !this.error) await this.#session.accept(this)
+    if (!this.attached && !this.error) await Promise.race([this.#session.accept(this), this.closed])
     if (this.error) throw this.error
     return this
   }
@@ -180,6 +184,7 @@ export class Circuit extends EventTarget implements Peer {
   /** A direction has ended; after both the circuit has. */
   #half (): void {
     if (!this.#eof || !this.#fin || this.#settled) return
+    if (this.#closing) this.#sink.error(closedHere())
     this.#settle(undefined)
     this.#release()
   }
@@ -201,11 +206,8 @@ export class Circuit extends EventTarget implements Peer {
   /** Reads into `view` and counts it as read. */
   async #read (view: Uint8Array<ArrayBuffer>) {
     const { value, done } = await this.#reader!.read(view)
-    if (value?.byteLength && !this.#released) this.#session.consumed(this, value.byteLength)
-    if (done && !this.#settled) {
-      this.#eof = true
-      this.#session.settle(this)
-    }
+    if (value?.byteLength && !this.#closing) this.#session.consumed(this, value.byteLength)
+    if (done) this.#session.settle(this)
     return { value, done }
   }
 
@@ -217,10 +219,12 @@ export class Circuit extends EventTarget implements Peer {
       const view = new Uint8Array(buffer.byteLength > 0 ? buffer : new ArrayBuffer(CHUNK), byteOffset, byteLength)
       const { value, done } = await this.#read(view)
       if (this.#closing || this.#settled || !value) return
+      this.#eof = done
       if (done) this.#source.close()
       if (request) request.respondWithNewView(value)
-      else if (!done) this.#source.enqueue(this.#own(value))
-      if (done) this.#half()
+      else if (done) this.#source.byobRequest?.respond(0) // of a reader that came after this read had begun
+      else this.#source.enqueue(this.#own(value))
+      this.#half()
     } catch (e) {
       this.#failed(e)
     } finally {
@@ -239,10 +243,10 @@ export class Circuit extends EventTarget implements Peer {
   async #drain (): Promise<void> {
     try {
       let buffer = new ArrayBuffer(CHUNK)
-      while (!this.#eof && !this.#settled) {
-        const { value } = await this.#read(new Uint8Array(buffer))
-        if (!value) break
-        buffer = value.buffer
+      while (!this.#eof) {
+        const { value, done } = await this.#read(new Uint8Array(buffer))
+        this.#eof = done
+        if (value) buffer = value.buffer
       }
       this.#half()
     } catch (e) {
@@ -253,11 +257,13 @@ export class Circuit extends EventTarget implements Peer {
   async #write (chunk: unknown): Promise<void> {
     // A stream that is given something else fails, and leaves the other end in the dark.
     if (!ArrayBuffer.isView(chunk) && !(chunk instanceof ArrayBuffer)) this.end(new SwarmError(Code.INTERNAL, 'what was written is no bytes'))
+    if (this.#finishing) throw closedHere()
     try {
       await this.#writer!.write(chunk)
     } catch (e) {
       this.#failed(e)
-      return this.closed // an error that says why
+      await this.closed // an error that says why
+      throw this.error
     }
     this.#unwritten--
     this.#finishWriting()
@@ -266,7 +272,6 @@ export class Circuit extends EventTarget implements Peer {
   /** Ends what is written after `close`, once all is. */
   #finishWriting (): void {
     if (!this.#closing || this.#unwritten > 0) return
-    this.#sink.error(closedHere())
     ignore(this.#finish())
   }
 
@@ -278,7 +283,8 @@ export class Circuit extends EventTarget implements Peer {
       await this.#writer!.close()
     } catch (e) {
       this.#failed(e)
-      return this.closed
+      await this.closed
+      throw this.error
     }
     this.#fin = true
     this.#half()

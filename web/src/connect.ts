@@ -10,7 +10,7 @@ import { open } from './swarm.js'
  * ```ts
  * const swarm = await connect('https://gateway.example')
  * const topic = await swarm.join('wowcool')
- * for await (const peer of topic) peer.readable.pipeTo(peer.writable)
+ * for await (const peer of topic) peer.readable.pipeTo(peer.writable).catch(console.warn)
  * ```
  */
 export async function connect (

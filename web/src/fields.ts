@@ -92,8 +92,11 @@ export const circuit: Field<Num> = {
   }
 }
 
+/** Reports whether the lowest bit of flags is set. */
+export function lowestBit (flags: Num): boolean { return (BigInt(flags) & 1n) === 1n }
+
 /** Flags of which the lowest says that there is more than what is told. */
-export const more: Field<boolean> = { put: (b, v) => { b.push(Number(v)) }, get: (f, name) => (BigInt(f.varint(name)) & 1n) === 1n }
+export const more: Field<boolean> = { put: (b, v) => { b.push(Number(v)) }, get: (f, name) => lowestBit(f.varint(name)) }
 
 /** `n` bytes. */
 export function fixed (n: number): Field<Uint8Array> {

@@ -88,8 +88,10 @@ export const Ping = message(0x0e, 'PING', { data: fixed(8) })
 /** Answers PING. */
 export const Pong = message(0x0f, 'PONG', { data: fixed(8) })
 
-/** The bits of flags. */
-export const Flag = { ANNOUNCE: 1, LOOK_UP: 2, OFFER_ONLY: 4, INITIATOR: 1n } as const
+// The bits of JOIN's flags.
+export const ANNOUNCE = 1
+export const LOOK_UP = 2
+export const OFFER_ONLY = 4
 
 /** A frame of any type, known or not. */
 export interface Frame {

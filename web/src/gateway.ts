@@ -92,7 +92,7 @@ async function readInfo (url: string, get: typeof fetch, signal: AbortSignal): P
         throw new SwarmError(Code.FORBIDDEN, `${url} is not for pages of this origin`, { remote: true, cause: e })
       })
     }
-    if (!response.ok) throw new Error(`HTTP status ${response.status}`)
+    if (!response.ok) throw new Error(`HTTP ${response.status}`)
     info = await response.json()
     if (new URL(info.webtransport).protocol !== 'https:') throw new Error('its URL is not https')
     return { url: info.webtransport, hashes: info.certificate.kind === 'pinned' ? info.certificate.hashes!.map(hash) : [] }

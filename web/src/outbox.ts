@@ -2,26 +2,17 @@ import { Credit, Pong } from './frames.js'
 import type { Of } from './frames.js'
 import type { Circuit } from './circuit.js'
 
-/** Bytes of frames that may wait until the gateway reads them. CREDIT and PONG do not count. */
-const MAX_BYTES = 64 << 10
-
 /**
  * What the control stream has still to say. Of CREDIT it keeps the newest offset of each circuit, of PONG the newest, of the rest
  * everything in order. It does no I/O.
  */
 export class Outbox {
   #frames: Uint8Array[] = []
-  #size = 0
   #pong: Of<typeof Pong> | undefined
   #credits = new Set<Circuit>()
 
-  /** Adds a frame, and reports false where too much waits already. */
-  push (frame: Uint8Array): boolean {
-    if (this.#size > MAX_BYTES) return false
-    this.#frames.push(frame)
-    this.#size += frame.length
-    return true
-  }
+  /** Adds a frame. */
+  push (frame: Uint8Array): void { this.#frames.push(frame) }
 
   /** Adds the answer to a PING. */
   pong (data: Uint8Array): void { this.#pong = { data } }
@@ -37,7 +28,6 @@ export class Outbox {
       if (account.open) all.push(Credit.encode({ circuit: number, offset: account.granted }))
     }
     this.#frames = []
-    this.#size = 0
     this.#pong = undefined
     this.#credits.clear()
     return Uint8Array.from(all.flatMap(frame => [...frame]))

@@ -59,7 +59,8 @@ export class Reconnect<S> {
   #order: number[] = [] // gateways that are still to be tried in this race
   #next = 0 // when the first of them is
   #beside = -Infinity // when a gateway was last tried beside another one or a session
-  #error: SwarmError | undefined // of the race: the first that is permanent, else the first
+  #hopeless: SwarmError | undefined // of the race: the first error that is permanent
+  #error: SwarmError | undefined // the first
 
   #waits = 0 // in a row
   #attempt = 0 // since the session was lost
@@ -98,15 +99,16 @@ export class Reconnect<S> {
   ended (session: S, error: SwarmError): void {
     if (session === this.#current) return this.#lost(error)
     if (!this.#tries.delete(session)) return
-    if (!this.#error || (this.#permanent(error) && !this.#permanent(this.#error))) this.#error = error
+    this.#error ??= error
+    if (this.#permanent(error)) this.#hopeless ??= error
     this.#next = this.#clock.now()
     this.#advance()
   }
 
-  /** GOAWAY came on a session: its gateway is to be left alone for so many ms. */
-  goaway (session: S, retryAfter: number): void {
+  /** GOAWAY came on a session, the current one or one that was left: its gateway is to be left alone for so many ms. */
+  goaway (session: S, gateway: number, retryAfter: number): void {
+    this.#rested[gateway] = this.#clock.now() + retryAfter
     if (session !== this.#current) return
-    this.#rested[this.#at] = this.#clock.now() + retryAfter
     this.#leaving = true
     this.#move()
   }
@@ -163,7 +165,7 @@ export class Reconnect<S> {
     this.#next = this.#clock.now()
     this.#until = this.#next + ATTEMPT
     this.#order = this.#inOrder()
-    this.#error = undefined
+    this.#error = this.#hopeless = undefined
     this.#advance()
   }
 
@@ -178,7 +180,7 @@ export class Reconnect<S> {
       this.#tries.set(this.#hooks.dial(gateway), gateway)
     }
     if (this.#tries.size > 0) this.#schedule(Math.min(this.#due, this.#until))
-    else this.#fail(new SwarmError(Code.SHUTDOWN, 'every gateway asked to be left alone'))
+    else this.#fail(new SwarmError(Code.SHUTDOWN, 'no gateway wants to be asked now'))
   }
 
   #schedule (due: number): void {
@@ -192,13 +194,13 @@ export class Reconnect<S> {
     if (this.#search === 'waiting') return this.#race()
     if (now - due > LATE) this.#until = now + ATTEMPT
     if (now < this.#until) this.#advance()
-    else this.#fail(new SwarmError(Code.PEER_UNREACHABLE, 'no gateway answered'))
+    else this.#fail(new SwarmError(Code.PEER_UNREACHABLE, 'no answer'))
   }
 
   /** Ends a race that nobody won. Beside a session that is no reason to end. */
   #fail (otherwise: SwarmError): void {
-    const error = this.#error ?? otherwise
-    if (this.#at < 0 && (!this.#met || this.#permanent(error))) this.#close(error)
+    const error = this.#hopeless ?? this.#error ?? otherwise
+    if (this.#at < 0 && (!this.#met || this.#hopeless)) this.#close(error)
     else this.#wait(error)
   }
 
@@ -207,6 +209,7 @@ export class Reconnect<S> {
     this.#current = undefined
     this.#at = -1
     if (this.#permanent(error)) return this.#close(error)
+    this.#error = this.#hopeless = undefined // what was said beside a session ends nothing
     if (this.#search === 'connected') this.#search = 'waiting'
     this.#hooks.disconnected(error)
     if (this.#search === 'connecting') this.#reconnecting(0, error) // with one that was to take its place

@@ -18,7 +18,7 @@ import { reset } from './streams.js'
 import type { JoinedTopic } from './topic.js'
 
 const LAST_WORD = 1000 // ms that the reason of a session's end may come after the end of its control stream
-const DELIVERY = 2000 // ms that what was written last has to arrive before a session without circuits is closed
+const DELIVERY = 30_000 // ms that what was written last has to reach the peers before a session is closed that was left
 
 // A PING is longer than it has to be: QUIC answers a packet of a connection that it does not know, as a gateway does that was
 // restarted, only where the packet is longer than that answer.
@@ -47,9 +47,9 @@ interface Membership {
 /** One WebTransport session: its control stream, the topics that it has joined, its circuits and their credit. */
 export class Session {
   readonly clock: Clock
+  readonly gateway: Gateway
   readonly #platform: Platform
   readonly #host: SessionHost
-  readonly #gateway: Gateway
   readonly #abort = new AbortController() // of the info document
   readonly #adopted = deferred()
   readonly #memberships = new Map<string, Membership>()
@@ -66,6 +66,7 @@ export class Session {
   #declined = -Infinity // up to when DECLINE is paid for
   #greeted = false
   #retired = false
+  #going = false // GOAWAY came
   #error: SwarmError | undefined // it has ended
   #cancelWatch = () => {}
   #cancelEnd = () => {}
@@ -75,7 +76,7 @@ export class Session {
     this.clock = platform.clock
     this.#platform = platform
     this.#host = host
-    this.#gateway = gateway
+    this.gateway = gateway
     this.#send(Hello.encode({ version: VERSION, flags: 0, credit: RESERVE, secret, token: gateway.token, agent }))
   }
 
@@ -86,15 +87,15 @@ export class Session {
   adopt (): void { this.#adopted.resolve() }
 
   /** Asks the gateway for a sign of life: this page, or the network, was away. */
-  wake (): void { if (this.#life && !this.#error) this.#watch(true) }
+  wake (): void { if (this.#life) this.#watch(true) }
 
   /** Ends it as something that comes back: this page goes away. */
   sleep (): void { if (this.#greeted) this.#fail(new SwarmError(Code.PEER_GONE, 'the page was left')) }
 
   /** Joins a topic, or tells its new options. Does nothing once it is retired. */
   join (topic: JoinedTopic): void {
-    if (this.#retired) return
     let m = this.#memberships.get(topic.hex)
+    if (this.#retired || (this.#going && !m)) return
     if (!m) {
       m = { topic, unanswered: 0, held: false, gone: deferred() }
       this.#memberships.set(topic.hex, m)
@@ -116,7 +117,10 @@ export class Session {
     m.topic = undefined
   }
 
-  /** Lets it have no new circuits, and closes it when those it has have ended. It may be called again. */
+  /**
+   * Lets it have no new circuits, and closes it in a while after those it has have ended; after GOAWAY the gateway does, which knows when
+   * the peers have all that was written. It may be called again.
+   */
   retire (): void {
     if (this.#retired) return
     this.#retired = true
@@ -172,7 +176,7 @@ export class Session {
 
   async #run (): Promise<void> {
     try {
-      const { url, hashes } = await this.#gateway.resolve(this.#platform.fetch, this.#abort.signal)
+      const { url, hashes } = await this.gateway.resolve(this.#platform.fetch, this.#abort.signal)
       if (this.#error) return
       const { WebTransport } = this.#platform
       if (!WebTransport) throw new SwarmError(Code.INTERNAL, 'no WebTransport in this browser, or no secure context')
@@ -201,7 +205,7 @@ export class Session {
   #lost (cause: unknown): SwarmError {
     return this.#control
       ? new SwarmError(Code.PEER_GONE, 'the connection was lost', { cause })
-      : new SwarmError(Code.PEER_UNREACHABLE, `no answer from ${this.#gateway.origin}`, { cause })
+      : new SwarmError(Code.PEER_UNREACHABLE, `no answer from ${this.gateway.origin}`, { cause })
   }
 
   /** A stream that is needed failed. Why is told by the end of the session, which comes on another stream. */
@@ -214,7 +218,7 @@ export class Session {
   /** Ends it by itself in a while, unless it ends before. */
   #endAfter (ms: number, error: SwarmError): void {
     this.#cancelEnd()
-    this.#cancelEnd = this.clock.after(ms, () => this.#fail(error))
+    if (!this.#error) this.#cancelEnd = this.clock.after(ms, () => this.#fail(error))
   }
 
   /** Ends it by itself. */
@@ -229,22 +233,22 @@ export class Session {
     this.#error = error
     this.#abort.abort()
     this.#cancelWatch()
-    if (!this.#greeted) this.#gateway.failed()
+    this.#cancelEnd()
+    if (!this.#greeted) this.gateway.failed()
     try {
       this.#transport?.close(error.remote ? {} : { closeCode: error.code, reason: error.reason })
     } catch {} // it has ended already
     const end = error.code === Code.NONE && !error.remote ? error : new SwarmError(Code.PEER_GONE, 'the connection was lost', { cause: error })
     for (const c of [...this.#circuits.values()]) c.end(end)
     for (const m of this.#memberships.values()) m.gone.resolve()
-    this.#cancelEnd()
   }
 
   #closeIfDrained (): void {
-    if (this.#retired && this.#circuits.size === 0) this.#endAfter(DELIVERY, new SwarmError(Code.NONE, 'moved'))
+    if (this.#retired && !this.#going && this.#circuits.size === 0) this.#endAfter(DELIVERY, new SwarmError(Code.NONE, 'moved'))
   }
 
   #send (frame: Uint8Array): void {
-    if (!this.#outbox.push(frame)) return this.#fail(new SwarmError(Code.BUSY, 'the gateway does not read'))
+    this.#outbox.push(frame)
     this.#wake()
   }
 
@@ -267,6 +271,7 @@ export class Session {
 
   /** Asks the gateway for signs of life, with `ask` at once. */
   #watch (ask?: boolean): void {
+    if (this.#error) return
     this.#cancelWatch()
     const now = this.clock.now()
     const sign = this.#life!.check(now, this.#circuits.size > 0, ask)
@@ -281,7 +286,7 @@ export class Session {
   async #readControl (reader: Reader): Promise<void> {
     while (!this.#error) {
       const frame = await readFrame(reader)
-      if (typeof frame === 'string') throw new Error('the control stream ended')
+      if (typeof frame === 'string') throw frame === 'EOF' ? new Error(frame) : new SwarmError(Code.PROTOCOL, frame)
       if (this.#error) return
       this.#life!.hear(this.clock.now())
       this.#host.heard(this)
@@ -301,7 +306,9 @@ export class Session {
       case Status.type: return this.#onStatus(Status.parse(payload))
       case Peer.type: return this.#admit(Peer.parse(payload))
       case Withdraw.type: return this.#onWithdraw(Withdraw.parse(payload))
-      case Goaway.type: return this.#host.goaway(this, Goaway.parse(payload))
+      case Goaway.type:
+        this.#going = true
+        return this.#host.goaway(this, Goaway.parse(payload))
       case Ping.type:
         this.#outbox.pong(Ping.parse(payload).data)
         return this.#wake()
@@ -317,7 +324,7 @@ export class Session {
     if (m.version !== VERSION) throw new SwarmError(Code.VERSION, `the gateway chose version ${m.version}`)
     this.#greeted = true
     this.#rtt = this.clock.now() - this.#asked
-    this.#gateway.renew(m.hashes)
+    this.gateway.renew(m.hashes)
     this.#host.welcomed(this)
   }
 
@@ -384,6 +391,7 @@ export class Session {
 
   /** Takes a circuit, which has a stream already or is an offer. */
   #admit (m: Of<typeof Peer>, reader?: Reader, writable?: WritableStream): void {
+    if (this.#error) return
     const topic = this.#memberships.get(m.topic)?.topic
     if (this.#circuits.has(m.circuit)) return this.#fail(new SwarmError(Code.PROTOCOL, `circuit ${m.circuit} came twice`))
     const account = topic && this.#budget.open(this.clock.now())

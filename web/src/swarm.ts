@@ -168,15 +168,13 @@ class Client extends EventTarget implements Swarm {
     },
     heard: s => this.#machine.heard(s),
     silent: s => this.#machine.silent(s),
-    goaway: (s, m) => this.#machine.goaway(s, m.retryAfter),
+    goaway: (s, m) => this.#machine.goaway(s, this.#gateways.indexOf(s.gateway), m.retryAfter),
     refused: (s, topic, error) => {
       const { clock } = this.#platform
       topic.cancelTimer()
-      if (error.code === Code.BUSY || error.code === Code.RATE_LIMITED) {
+      if (error.code === Code.BUSY || error.code === Code.RATE_LIMITED || error.code === Code.SHUTDOWN) {
         topic.cancelTimer = clock.after(delay(topic.refusals++, clock), () => s.join(topic))
-      } else if (error.code !== Code.SHUTDOWN) { // after which the next session joins it again
-        this.#forget(topic, error)
-      }
+      } else this.#forget(topic, error)
     }
   }
 }

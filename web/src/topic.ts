@@ -3,7 +3,7 @@ import type { Circuit } from './circuit.js'
 import { Code } from './codes.js'
 import { deferred } from './deferred.js'
 import { SwarmError } from './errors.js'
-import { Flag } from './frames.js'
+import { ANNOUNCE, LOOK_UP, OFFER_ONLY } from './frames.js'
 import type { Join, Of, Status } from './frames.js'
 import { unhex32 } from './hex.js'
 
@@ -46,7 +46,7 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
   /** Returns the JOIN that asks for the topic. */
   get frame (): Of<typeof Join> {
     const { announce = true, lookup = true, offerOnly = false, maxPeers = 0 } = this.options
-    const flags = (announce ? Flag.ANNOUNCE : 0) | (lookup ? Flag.LOOK_UP : 0) | (offerOnly ? Flag.OFFER_ONLY : 0)
+    const flags = (announce ? ANNOUNCE : 0) | (lookup ? LOOK_UP : 0) | (offerOnly ? OFFER_ONLY : 0)
     return { topic: this.hex, flags, maxPeers }
   }
 
@@ -88,7 +88,7 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
 
   /** Queues a circuit, or the offer of one. */
   push (circuit: Circuit): void {
-    if (this.#ended) return circuit.abort(Code.LEFT)
+    if (this.#ended || circuit.error) return circuit.abort(Code.LEFT)
     this.#queue.push({ circuit, peer: this.options.offerOnly ? circuit.offer() : circuit })
     this.#change()
   }

@@ -53,7 +53,8 @@ function machine (gateways: number) {
     welcome: a => r.welcomed(end(a)),
     fail: (a, code) => r.ended(end(a), error(code)),
     lost: code => r.ended(current, error(code)),
-    goaway: ms => r.goaway(current, Number(ms)),
+    goaway: ms => r.goaway(current, 'abcdef'.indexOf(current[0]!), Number(ms)),
+    rest: (a, ms) => r.goaway(`${a}-left`, 'abcdef'.indexOf(a), Number(ms)),
     silent: () => r.silent(current),
     heard: () => r.heard(current),
     nudge: () => r.nudge(),
@@ -159,7 +160,7 @@ test('what comes of a session that was left does not matter', () => {
   m.take({ at: 1, do: 'goaway 5000' })
   m.take({ at: 2, do: 'welcome b' })
   m.r.ended('a1', new SwarmError(Code.BUSY))
-  m.r.goaway('a1', 1)
+  m.r.goaway('a1', 0, 1)
   m.r.silent('a1')
   m.r.heard('a1')
   m.r.welcomed('a1')

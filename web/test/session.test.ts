@@ -103,16 +103,23 @@ describe('a session', () => {
     assert.equal((await joining).code, Code.LEFT)
   })
 
-  test('gives a gateway up that does not read its control stream', async () => {
-    const { net, swarm, transport, control } = await connected()
-    control.toGateway.block()
-    const lost = new Promise<CustomEvent>(resolve => swarm.addEventListener('disconnected', resolve as EventListener))
-    const joins = Array.from({ length: 2000 }, (_, i) => swarm.join(`topic ${i}`).catch(() => {}))
-    assert.equal((await lost).detail.error.code, Code.BUSY)
-    assert.equal(transport.left?.closeCode, Code.BUSY)
-    await bye(swarm, net)
-    await Promise.all(joins)
-  })
+  for (const [where, frame, code] of [
+    ['between two frames', [], Code.PEER_GONE], ['within a frame', [4, 32, 1, 2], Code.PROTOCOL]
+  ] as const) {
+    test(`whose control stream the gateway ends ${where}: ${where === 'within a frame' ? 'PROTOCOL' : 'it is lost'}`, async () => {
+      const { net, swarm, transport, control } = await connected()
+      const ends = new Promise<number>(resolve => {
+        swarm.addEventListener('disconnected', e => resolve(e.detail.error.code))
+        swarm.closed.catch(e => resolve(e.code))
+      })
+      control.send(Uint8Array.from(frame))
+      control.fin()
+      await settled()
+      net.clock.advance(1000)
+      assert.deepEqual([await ends, transport.left?.closeCode], [code, code])
+      swarm.close()
+    })
+  }
 
   test('that the gateway ends tells its code and reason, though streams fail first', async () => {
     const { net, swarm, transport } = await connected()

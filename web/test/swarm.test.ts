@@ -308,6 +308,48 @@ describe('connecting', () => {
   })
 })
 
+describe('refusals', () => {
+  test('with SHUTDOWN, without GOAWAY: joined again after a delay', async () => {
+    const { net, swarm, control } = await joined()
+    control.send(frames.Left.encode({ topic: wowcool, code: Code.SHUTDOWN, reason: '' }))
+    await settled()
+    net.clock.advance(249)
+    const { writes } = control.toGateway
+    net.clock.advance(1)
+    assert.deepEqual((await control.expect(frames.Join)).topic, wowcool)
+    assert.equal(control.toGateway.writes, writes + 1)
+    await bye(swarm, net)
+  })
+
+  test('with BUSY, before GOAWAY: joined again in the next session', async () => {
+    const { net, swarm, transport, control } = await joined()
+    control.send(frames.Left.encode({ topic: wowcool, code: Code.BUSY, reason: '' }))
+    control.send(frames.Goaway.encode({ code: Code.SHUTDOWN, retryAfter: 0, reason: '' }))
+    await settled()
+    const { writes } = control.toGateway
+    net.clock.advance(1000)
+    await settled()
+    assert.equal(control.toGateway.writes, writes)
+    await transport.end(Code.SHUTDOWN)
+    net.clock.advance(250)
+    await welcome(net, 1)
+    await bye(swarm, net)
+  })
+
+  test('however many topics there are, all of them come back in one flight', async () => {
+    const { net, swarm, transport, control } = await joined()
+    const joins = Array.from({ length: 2000 }, (_, i) => swarm.join(i.toString(16).padStart(64, '0')))
+    for (let i = 0; i < joins.length; i++) control.send(frames.Joined.encode({ topic: (await control.expect(frames.Join)).topic }))
+    await Promise.all(joins)
+    await transport.lose()
+    net.clock.advance(250)
+    const again = await net.dial()
+    await again.begin(2001)
+    assert.equal(again.control.toGateway.writes, 1, 'in one write')
+    await bye(swarm, net)
+  })
+})
+
 describe('several gateways', () => {
   const hashes: string[] = []
   const both: ConnectOptions = { gateways: ['https://a.example', 'https://b.example'], hashes }
@@ -370,25 +412,31 @@ describe('several gateways', () => {
     peer.close()
     stream.fin()
     await peer.closed
-    net.clock.advance(1999)
+    net.clock.advance(14_000)
     await settled()
-    const early = a.left
-    assert.equal(early, undefined, 'what was written last has the time to arrive')
-    net.clock.advance(1)
-    assert.equal(a.left?.closeCode, Code.NONE)
+    assert.equal(a.left, undefined, 'the gateway ends it, when the peers have what was written')
+    await a.end(Code.SHUTDOWN)
     assert.deepEqual(log, ['connected https://b.example'])
     await bye(swarm, net)
   })
 
-  test('GOAWAY without circuits: the old session ends once it has left its topics', async () => {
+  test('silence without end: the old session is closed 30 s after its last circuit', async () => {
     const { net, a, swarm, peer, stream } = await two()
+    net.clock.advance(5000)
+    const { transport: b } = await welcome(net, 1)
+    assert.equal((await a.control.expect(frames.Ping)).data.length, 8)
+    assert.deepEqual(await a.control.expect(frames.Leave), frameOf)
     peer.close()
     stream.fin()
     await peer.closed
-    a.control.send(frames.Goaway.encode({ code: Code.SHUTDOWN, retryAfter: 0, reason: '' }))
-    await welcome(net, 1)
-    assert.deepEqual(await a.control.expect(frames.Leave), frameOf)
-    net.clock.advance(2000)
+    for (let s = 0; s < 29; s++) {
+      net.clock.advance(1000)
+      for (const t of [a, b]) t.control.send(frames.Pong.encode({ data: new Uint8Array(8) }))
+      await settled()
+    }
+    const early = a.left
+    assert.equal(early, undefined, 'what was written last has the time to arrive')
+    net.clock.advance(1000)
     assert.equal(a.left?.closeCode, Code.NONE)
     await bye(swarm, net)
   })
@@ -399,8 +447,6 @@ describe('several gateways', () => {
     await settled()
     assert.equal(net.dials, 0)
     const joining = swarm.join(other)
-    await control.expect(frames.Join)
-    control.send(frames.Left.encode({ topic: other, code: Code.SHUTDOWN, reason: '' }))
     await settled()
     await transport.end(Code.SHUTDOWN, 'restart')
     net.wake!()
