@@ -42,15 +42,21 @@ func (s *Server) Info(host string) wtproto.Info {
 	return info
 }
 
-// InfoHandler answers GET with the JSON of [Server.Info], and lets pages of the listed origins read it. It is meant for
-// [wtproto.InfoPath].
+// InfoHandler answers GET with the JSON of [Server.Info], and lets pages of the listed origins read it. Others may read that they are
+// forbidden, which they could not tell from a gateway that is down. It is meant for [wtproto.InfoPath].
 func (s *Server) InfoHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add("Vary", "Origin")
-		if o := r.Header.Get("Origin"); o != "" && s.cfg.originAllowed(o) {
-			w.Header().Set("Access-Control-Allow-Origin", o)
+		origin := r.Header.Get("Origin")
+		if origin != "" {
+			w.Header().Set("Access-Control-Allow-Origin", origin)
 		}
 		if !getOnly(w, r) {
+			return
+		}
+		if !s.cfg.originAllowed(origin) {
+			w.Header().Set("Cache-Control", "no-store")
+			http.Error(w, "pages of this origin are not allowed here", http.StatusForbidden)
 			return
 		}
 		host, _, err := net.SplitHostPort(r.Host)

@@ -85,14 +85,14 @@ func TestInfoHandler(t *testing.T) {
 	}{
 		{"no origin", http.MethodGet, "", []string{listed}, http.StatusOK, ""},
 		{"a listed origin", http.MethodGet, listed, []string{listed}, http.StatusOK, listed},
-		{"an origin that is not listed", http.MethodGet, "https://evil.example", []string{listed}, http.StatusOK, ""},
+		{"an origin that is not listed", http.MethodGet, "https://evil.example", []string{listed}, http.StatusForbidden, "https://evil.example"},
 		{"any origin", http.MethodGet, "https://evil.example", []string{"*"}, http.StatusOK, "https://evil.example"},
-		{"no list", http.MethodGet, listed, nil, http.StatusOK, ""},
+		{"no list", http.MethodGet, listed, nil, http.StatusForbidden, listed},
 		{"HEAD", http.MethodHead, listed, []string{listed}, http.StatusOK, listed},
 		{"POST", http.MethodPost, listed, []string{listed}, http.StatusMethodNotAllowed, listed},
 		{"PUT", http.MethodPut, "", nil, http.StatusMethodNotAllowed, ""},
 		{"DELETE", http.MethodDelete, "", nil, http.StatusMethodNotAllowed, ""},
-		{"OPTIONS", http.MethodOptions, "https://evil.example", []string{listed}, http.StatusMethodNotAllowed, ""},
+		{"OPTIONS", http.MethodOptions, "https://evil.example", []string{listed}, http.StatusMethodNotAllowed, "https://evil.example"},
 	} {
 		w := ask(quietServer(t, Config{Origins: test.origins}).InfoHandler(), test.method, "gate.example", test.origin)
 		if w.Code != test.status || w.Header().Get("Access-Control-Allow-Origin") != test.cors || w.Header().Get("Vary") != "Origin" {
@@ -105,14 +105,17 @@ func TestInfoHandler(t *testing.T) {
 	}
 }
 
-// checkJSONAnswer checks that a success is JSON that nobody keeps, and that a refusal names the methods there are.
+// checkJSONAnswer checks that a success is JSON that nobody keeps, that a forbidden page gets none of it, and that a refusal names the
+// methods there are.
 func checkJSONAnswer(t *testing.T, name string, w *httptest.ResponseRecorder) {
 	t.Helper()
 	h := w.Header()
 	switch {
 	case w.Code == http.StatusOK && (h.Get("Content-Type") != "application/json" || h.Get("Cache-Control") != "no-store" || !json.Valid(w.Body.Bytes())):
 		t.Errorf("%s: headers %v, %q, want JSON that is not stored", name, h, w.Body)
-	case w.Code != http.StatusOK && h.Get("Allow") != "GET, HEAD":
+	case w.Code == http.StatusForbidden && (h.Get("Cache-Control") != "no-store" || json.Valid(w.Body.Bytes())):
+		t.Errorf("%s: headers %v, %q, want a sentence that is not stored", name, h, w.Body)
+	case w.Code == http.StatusMethodNotAllowed && h.Get("Allow") != "GET, HEAD":
 		t.Errorf("%s: Allow %q", name, h.Get("Allow"))
 	}
 }

@@ -81,17 +81,8 @@ function hash (h: string | Uint8Array): Uint8Array<ArrayBuffer> {
 async function readInfo (url: string, get: typeof fetch, signal: AbortSignal): Promise<Route> {
   let info: { webtransport: string, certificate: { kind: string, hashes?: string[] } }
   try {
-    const options: RequestInit = { signal, cache: 'no-store', credentials: 'omit', redirect: 'manual' }
-    let response: Response
-    try {
-      response = await get(url, options)
-    } catch (e) {
-      // A page is not told why. Where somebody answers a request whose answer it must not read, it is because of its origin.
-      await get(url, { ...options, mode: 'no-cors', redirect: 'follow' })
-      response = await get(url, options).catch(() => {
-        throw new SwarmError(Code.FORBIDDEN, `${url} is not for pages of this origin`, { remote: true, cause: e })
-      })
-    }
+    const response = await get(url, { signal, cache: 'no-store', credentials: 'omit', redirect: 'manual' })
+    if (response.status === 403) throw new SwarmError(Code.FORBIDDEN, `${url} is not for pages of this origin`, { remote: true })
     if (!response.ok) throw new Error(`HTTP ${response.status}`)
     info = await response.json()
     if (new URL(info.webtransport).protocol !== 'https:') throw new Error('its URL is not https')

@@ -306,11 +306,6 @@ export class Network {
       this.fetched.push(`${mode ?? 'cors'} ${String(url)}`)
       const document = this.documents.get(new URL(String(url)).origin)
       if (document === undefined) throw new TypeError('failed to fetch')
-      if (document === 'no cors') {
-        if (mode !== 'no-cors') throw new TypeError('failed to fetch')
-        if (redirect !== 'follow') throw new TypeError('not with no-cors')
-        return Response.error()
-      }
       if (document === 'elsewhere') {
         assert.equal(redirect, 'manual', 'what comes from elsewhere is not to be trusted')
         return Response.error()
