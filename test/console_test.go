@@ -4,14 +4,12 @@ package test
 
 import (
 	"os/exec"
-	"regexp"
 	"testing"
 )
 
 // Whoever opens the address that the demo prints sees its peer found and echoing, talks to others who opened it, and gives them files.
 func TestConsole(t *testing.T) {
-	address := regexp.MustCompile(`^  (http://127\.0\.0\.1:\d+/\?echo)\n$`)
-	url := startServer(t, demo...).awaitLine(t, address)
+	_, url := startDemo(t)
 	for _, browser := range []string{"chromium", "firefox"} {
 		t.Run(browser, func(t *testing.T) {
 			if out, err := exec.CommandContext(t.Context(), "node", "browser/console.mjs", browser, url).CombinedOutput(); err != nil {

@@ -77,8 +77,12 @@ func startServer(t *testing.T, args ...string) *program {
 	return p
 }
 
-// demo is the command line of a demo on ephemeral ports.
-var demo = []string{"--demo", "--no-lan", "--listen", "127.0.0.1:0", "--dev-http", "127.0.0.1:0"}
+// startDemo runs a demo on ephemeral ports, and returns the address of its console. Its own client is gone by then.
+func startDemo(t *testing.T, args ...string) (p *program, console string) {
+	t.Helper()
+	p = startServer(t, append([]string{"--demo", "--no-lan", "--listen", "127.0.0.1:0", "--dev-http", "127.0.0.1:0"}, args...)...)
+	return p, p.awaitLine(t, regexp.MustCompile(`^  (http://127\.0\.0\.1:\d+/\?echo)\n$`))
+}
 
 // awaitLine returns the first group of the first line of p's output that matches.
 func (p *program) awaitLine(t *testing.T, pattern *regexp.Regexp) string {

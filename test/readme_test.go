@@ -46,7 +46,7 @@ func TestReadmePage(t *testing.T) {
 	}))
 	defer site.Close()
 	origin := onLocalhost(t, site.Listener.Addr().String())
-	p := startServer(t, append(demo, "--allow-origin", origin)...)
+	p, _ := startDemo(t, "--allow-origin", origin)
 	address := strings.TrimPrefix(strings.TrimSuffix(p.Info, wtproto.InfoPath), "http://")
 	page = strings.NewReplacer(itsGateway, onLocalhost(t, address), itsOrigin, origin).Replace(html)
 	withPage(t, "blank.html", func(t *testing.T, b *browser) {

@@ -16,17 +16,22 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
+// counting is a peer that says something and counts the echo.
+func counting(echoed *atomic.Int64) func(*net.TCPConn) {
+	return func(c *net.TCPConn) {
+		c.Write([]byte("x"))
+		if _, err := io.ReadFull(c, make([]byte, 1)); err == nil {
+			echoed.Add(1)
+		}
+		io.Copy(io.Discard, c)
+	}
+}
+
 // A gateway that is killed and started again with the same state has the page back, joined and with its circuits, without a reload.
 func TestRestartInBrowsers(t *testing.T) {
 	inBrowsers(t, func(t *testing.T, page *browser) {
 		var echoed atomic.Int64
-		peer := gateway.Listen(t, func(c *net.TCPConn) {
-			c.Write([]byte("x"))
-			if _, err := io.ReadFull(c, make([]byte, 1)); err == nil {
-				echoed.Add(1)
-			}
-			io.Copy(io.Discard, c)
-		})
+		peer := gateway.Listen(t, counting(&echoed))
 		state := t.TempDir()
 		start := func(listen string) *program {
 			return startServer(t, "--listen", listen, "--dht", "off", "--allow-private", "--state-dir", state,
@@ -57,13 +62,7 @@ func TestRestartInBrowsers(t *testing.T) {
 func TestLeftPageInBrowsers(t *testing.T) {
 	inBrowsers(t, func(t *testing.T, page *browser) {
 		var echoed atomic.Int64
-		peer := gateway.Listen(t, func(c *net.TCPConn) {
-			c.Write([]byte("x"))
-			if _, err := io.ReadFull(c, make([]byte, 1)); err == nil {
-				echoed.Add(1)
-			}
-			io.Copy(io.Discard, c)
-		})
+		peer := gateway.Listen(t, counting(&echoed))
 		topic := wtproto.TopicFromName("left")
 		g := gateway.Start(t, server.Config{Origins: []string{page.origin}, Networks: []discovery.Network{gateway.Static(t, topic, peer.Addr().String())}})
 		page.open(t, target(g))

@@ -6,6 +6,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { launch } from './launch.mjs'
+import { saved, shows, visitor } from './visitor.mjs'
 
 const [browserName, url] = process.argv.slice(2)
 const { origin, hostname } = new URL(url)
@@ -13,31 +14,13 @@ const patience = { timeout: 60_000, polling: 100 }
 const dir = await mkdtemp(join(tmpdir(), 'swarmgate-console-'))
 const browser = await launch(browserName, join(dir, 'profile'))
 
-/** Opens the page for somebody. What would be saved as a file is kept in globalThis.saved. */
+/** Opens the console for somebody. */
 async function open (name) {
-  const page = await browser.newPage()
-  page.on('pageerror', e => { throw e })
+  const page = await visitor(browser, name)
   page.on('request', r => assert.ok(/^(data|blob):/.test(r.url()) || new URL(r.url()).hostname === hostname, `${r.url()} is another host`))
-  await page.evaluateOnNewDocument(name => {
-    localStorage.setItem('swarmgate-console-name', name)
-    const make = URL.createObjectURL
-    URL.createObjectURL = blob => make.call(URL, globalThis.saved = blob)
-    if ('showSaveFilePicker' in globalThis) { // the browser's private disk asks nobody
-      globalThis.showSaveFilePicker = async ({ suggestedName }) => {
-        const file = await (await navigator.storage.getDirectory()).getFileHandle(suggestedName, { create: true })
-        globalThis.saved = file
-        return file
-      }
-    }
-  }, name)
   await page.goto(url)
   return page
 }
-
-/** Waits until a text is shown in what a selector finds. */
-const shows = (page, selector, text) => page.waitForFunction(
-  (selector, text) => [...document.querySelectorAll(selector)].some(e => e.checkVisibility() && e.textContent.includes(text)), patience, selector, text
-).catch(e => { throw new Error(`${selector} does not show ${text}: ${e.message}`) })
 
 try {
   const ann = await open('Ann')
@@ -75,13 +58,7 @@ try {
   await ann.bringToFront()
   await shows(ann, '.file-name', 'a recording.bin')
   await ann.click('.file .primary')
-  await ann.waitForSelector('.file[data-state=done]', patience)
-  const saved = await ann.evaluate(async () => {
-    const file = globalThis.saved instanceof Blob ? globalThis.saved : await globalThis.saved.getFile()
-    const hash = await crypto.subtle.digest('SHA-256', await file.arrayBuffer())
-    return { size: file.size, hash: Array.from(new Uint8Array(hash), x => x.toString(16).padStart(2, '0')).join('') }
-  })
-  assert.deepEqual(saved, { size: data.length, hash: createHash('sha256').update(data).digest('hex') })
+  assert.deepEqual(await saved(ann), { size: data.length, hash: createHash('sha256').update(data).digest('hex') })
   await bob.bringToFront()
   await shows(bob, '.file [data-state=done]', 'saved')
 

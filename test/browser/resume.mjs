@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { launch } from './launch.mjs'
+import { saved, shows, visitor } from './visitor.mjs'
 
 const SIZE = 100_000_007
 const HELD = 40_000_000 // bytes at which the receiver's disk waits, until the gateway was killed
@@ -26,19 +27,8 @@ async function start (listen = '127.0.0.1:0', http = '127.0.0.1:0') {
 
 /** Opens the page for somebody. */
 async function open (name, url) {
-  const page = await browser.newPage()
-  page.on('pageerror', e => { throw e })
-  await page.evaluateOnNewDocument((name, held) => {
-    localStorage.setItem('swarmgate-console-name', name)
-    const make = URL.createObjectURL
-    URL.createObjectURL = blob => make.call(URL, globalThis.saved = blob)
-    if ('showSaveFilePicker' in globalThis) { // the browser's private disk asks nobody
-      globalThis.showSaveFilePicker = async ({ suggestedName }) => {
-        const file = await (await navigator.storage.getDirectory()).getFileHandle(suggestedName, { create: true })
-        globalThis.saved = file
-        return file
-      }
-    }
+  const page = await visitor(browser, name)
+  await page.evaluateOnNewDocument(held => {
     const write = FileSystemWritableFileStream.prototype.write
     globalThis.written = 0
     const released = new Promise(resolve => { globalThis.release = resolve })
@@ -47,15 +37,10 @@ async function open (name, url) {
       if (globalThis.written > held) await released
       return await write.call(this, b)
     }
-  }, name, HELD)
+  }, HELD)
   await page.goto(url)
   return page
 }
-
-/** Waits until a text is shown in what a selector finds. */
-const shows = (page, selector, text) => page.waitForFunction(
-  (selector, text) => [...document.querySelectorAll(selector)].some(e => e.checkVisibility() && e.textContent.includes(text)), patience, selector, text
-).catch(e => { throw new Error(`${selector} does not show ${text}: ${e.message}`) })
 
 const browser = await launch(browserName, join(dir, 'profile'))
 let { gateway, told } = await start()
@@ -82,13 +67,8 @@ try {
 
   await shows(bob, '.file [data-state=done]', 'saved')
   await ann.bringToFront()
-  await ann.waitForSelector('.file[data-state=done]', patience)
-  const saved = await ann.evaluate(async () => {
-    const file = globalThis.saved instanceof Blob ? globalThis.saved : await globalThis.saved.getFile()
-    const hash = await crypto.subtle.digest('SHA-256', await file.arrayBuffer())
-    return { size: file.size, written: globalThis.written, hash: Array.from(new Uint8Array(hash), x => x.toString(16).padStart(2, '0')).join('') }
-  })
-  assert.deepEqual(saved, { size: SIZE, written: SIZE, hash: createHash('sha256').update(data).digest('hex') })
+  assert.deepEqual(await saved(ann), { size: SIZE, hash: createHash('sha256').update(data).digest('hex') })
+  assert.equal(await ann.evaluate(() => globalThis.written), SIZE, 'nothing came twice')
 } finally {
   gateway.kill('SIGKILL')
   await browser.close()
