@@ -211,11 +211,11 @@ func TestNameIsWhatClientsAreTold(t *testing.T) {
 	if err := r.TLS.PeerCertificates[0].VerifyHostname("gateway.example"); err != nil {
 		t.Error(err)
 	}
-	if r, _ := get(t, i.Info, "Origin", "http://localhost:"+u.Port()); r.Header.Get("Access-Control-Allow-Origin") == "" {
-		t.Error("the page of --dev-http may not read the info document")
+	if r, _ := get(t, i.Info, "Origin", "http://localhost:"+u.Port()); r.Header.Get("Access-Control-Allow-Origin") == "" || r.StatusCode != http.StatusOK {
+		t.Errorf("the page of --dev-http gets %s", r.Status)
 	}
-	if r, _ := get(t, i.Info, "Origin", "https://other.example"); r.Header.Get("Access-Control-Allow-Origin") != "" {
-		t.Error("any page may read the info document")
+	if r, text := get(t, i.Info, "Origin", "https://other.example"); r.StatusCode != http.StatusForbidden || strings.Contains(text, i.WebTransport) {
+		t.Errorf("any page gets %s, %s", r.Status, text)
 	}
 }
 

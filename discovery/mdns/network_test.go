@@ -206,6 +206,7 @@ func TestJoinHearsOfFailure(t *testing.T) {
 		})
 		start(t, n)
 		got := events(t, n, topicA, 3*time.Minute)
+		n.Close() // nobody browses any more
 		if want := []string{"1s tcp://10.0.0.1:80 for 1m30s", "4s works", "25s no socket"}; len(got) < 4 || !slices.Equal(got[:3], want) {
 			t.Errorf("events %q, want %q first", got, want)
 		}
