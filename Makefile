@@ -52,7 +52,7 @@ real:
 	$(GO) test -shuffle=on -count=1 -timeout 20m ./test
 
 lint:
-	test -z "$$($(GO) run $(GOFUMPT) -l . | tee /dev/stderr)"
+	unformatted=$$($(GO) run $(GOFUMPT) -l .) && test -z "$$unformatted" || { echo "gofumpt: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATIC) ./...
 	$(GO) mod tidy -diff
