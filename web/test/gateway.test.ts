@@ -61,7 +61,7 @@ describe('the info document', () => {
     const { connecting, transport } = await dial(net, 'http://localhost:8080')
     assert.deepEqual([transport.url, transport.hashes], ['https://127.0.0.1:4433/swarm', [one, two]])
     assert.equal(transport.options.serverCertificateHashes![0]!.algorithm, 'sha-256')
-    assert.deepEqual(net.fetched, ['cors http://localhost:8080/.well-known/swarmgate'])
+    assert.deepEqual(net.fetched, ['http://localhost:8080/.well-known/swarmgate'])
     await transport.begin()
     transport.welcome([bytes(two), bytes(three)])
     const swarm = await connecting
@@ -151,7 +151,7 @@ describe('the info document', () => {
     net.documents.set('https://gate.example', 403)
     const e = await failure(open('https://gate.example', undefined, net.platform))
     assert.deepEqual([e.code, e.remote], [Code.FORBIDDEN, true])
-    assert.deepEqual(net.fetched, ['cors https://gate.example/.well-known/swarmgate'])
+    assert.deepEqual(net.fetched, ['https://gate.example/.well-known/swarmgate'])
   })
 
   test('a route that was known is used where the document must not be read any more', async () => {

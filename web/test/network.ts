@@ -302,8 +302,8 @@ export class Network {
 
   readonly platform: Platform = {
     clock: this.clock,
-    fetch: async (url, { mode, redirect } = {}) => {
-      this.fetched.push(`${mode ?? 'cors'} ${String(url)}`)
+    fetch: async (url, { redirect } = {}) => {
+      this.fetched.push(String(url))
       const document = this.documents.get(new URL(String(url)).origin)
       if (document === undefined) throw new TypeError('failed to fetch')
       if (document === 'elsewhere') {
