@@ -9,13 +9,16 @@ import (
 
 // Reader reads frames from a stream. It never reads beyond the frame that it returns, so after [Reader.Next] the rest of
 // the stream still belongs to the caller; a stream of many frames wants a bufio.Reader below, since the Reader asks for
-// single bytes. It holds one payload buffer, which grows to at most [MaxPayload] bytes, and only for a frame that needs
-// it. Not for use by several goroutines at once.
+// single bytes. It holds one payload buffer, which grows as the bytes of a payload arrive, to at most [MaxPayload]: a
+// frame that announces more than it brings takes no memory. Not for use by several goroutines at once.
 type Reader struct {
 	r    io.Reader
 	head [8]byte // of the varint that is being read; a field, so that it is not allocated for each
 	buf  []byte
 }
+
+// smallBuffer is what a payload gets before any of it has arrived, in bytes. Most frames are shorter.
+const smallBuffer = 512
 
 // NewReader returns a Reader of r.
 func NewReader(r io.Reader) *Reader { return &Reader{r: r} }
@@ -36,14 +39,28 @@ func (r *Reader) Next() (Type, []byte, error) {
 	if n > MaxPayload {
 		return 0, nil, Errorf(CodeTooLarge, "%v: payload of %d bytes, at most %d", Type(typ), n, MaxPayload)
 	}
-	if uint64(cap(r.buf)) < n {
-		r.buf = make([]byte, min(MaxPayload, max(int(n), 2*cap(r.buf), 64)))
-	}
-	payload := r.buf[:n]
-	if _, err := io.ReadFull(r.r, payload); err != nil {
+	payload, err := r.payload(int(n))
+	if err != nil {
 		return 0, nil, unexpected(err)
 	}
 	return Type(typ), payload, nil
+}
+
+// payload reads n bytes. Its buffer is never more than twice as long as what has arrived, or smallBuffer.
+func (r *Reader) payload(n int) ([]byte, error) {
+	for have := 0; have < n; {
+		if have == cap(r.buf) {
+			grown := make([]byte, min(MaxPayload, max(2*have, min(n, smallBuffer), 64)))
+			copy(grown, r.buf[:have])
+			r.buf = grown
+		}
+		next := min(n, cap(r.buf))
+		if _, err := io.ReadFull(r.r, r.buf[have:next]); err != nil {
+			return nil, err
+		}
+		have = next
+	}
+	return r.buf[:n], nil
 }
 
 // varint reads a number. The error is io.EOF only where the stream ended before its first byte.

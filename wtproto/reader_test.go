@@ -180,3 +180,20 @@ func TestReaderBuffer(t *testing.T) {
 		}
 	}
 }
+
+// A frame of which the payload does not come holds no memory for it. Three bytes once held 16 KiB, on each of a client's
+// 288 streams, for as long as the gateway waits for a first frame.
+func TestReaderBufferGrowsAsBytesArrive(t *testing.T) {
+	b, mark := begin(nil, 0x3f)
+	whole := end(append(b, bytes.Repeat([]byte{0xaa}, MaxPayload)...), mark)
+	head := len(whole) - MaxPayload
+	for _, arrived := range []int{0, 1, 100, smallBuffer, smallBuffer + 1, 5000, MaxPayload/2 + 1, MaxPayload - 1} {
+		r := NewReader(iotest.OneByteReader(bytes.NewReader(whole[:head+arrived])))
+		if _, _, err := r.Next(); err != io.ErrUnexpectedEOF {
+			t.Errorf("%d of %d bytes: %v, want %v", arrived, MaxPayload, err, io.ErrUnexpectedEOF)
+		}
+		if limit := min(MaxPayload, max(smallBuffer, 2*arrived)); cap(r.buf) > limit {
+			t.Errorf("after %d bytes the buffer has %d, want at most %d", arrived, cap(r.buf), limit)
+		}
+	}
+}
