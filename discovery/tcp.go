@@ -14,18 +14,30 @@ import (
 )
 
 // tcpStream is a raw TCP connection as a [Stream]. A Reset is a TCP RST, which carries no code.
+//
+// The kernel tells of a reset or a loss once, to whichever system call comes first, and every later read looks like a
+// regular end. So each system call notes what it was told before the next one may draw a conclusion: what Read returns
+// at the end is what the kernel said, and is guessed from nothing.
 type tcpStream struct {
 	conn  *net.TCPConn
+	calls calls
 	ended func()    // called once conn is closed
 	end   sync.Once // of conn
 
-	sawEOF   atomic.Bool // Read has returned io.EOF
-	sentEOF  atomic.Bool // CloseWrite was called
-	wasReset atomic.Bool // Write has found the connection reset
+	sawEOF  atomic.Bool // Read has returned io.EOF
+	sentEOF atomic.Bool // CloseWrite was called
+}
+
+func newTCPStream(conn *net.TCPConn) (*tcpStream, error) {
+	s := &tcpStream{conn: conn, ended: func() {}}
+	return s, s.calls.init(conn)
 }
 
 func (s *tcpStream) Read(b []byte) (int, error) {
-	n, err := s.conn.Read(b)
+	if len(b) == 0 {
+		return 0, nil
+	}
+	n, err := s.calls.read(b)
 	switch {
 	case err == nil:
 		return n, nil
@@ -33,32 +45,30 @@ func (s *tcpStream) Read(b []byte) (int, error) {
 		return n, tcpError(err)
 	case s.sawEOF.Load():
 		return n, err
-	case s.wasReset.Load() || !s.sentEOF.Load() && !isConnected(s.conn):
-		// The kernel tells of a reset once. A Write may have been told, and what is left for Read looks like an end.
-		return n, tcpError(syscall.ECONNRESET)
-	default:
-		s.sawEOF.Store(true)
-		return n, err
 	}
+	if fault := s.calls.told(); fault != nil {
+		return n, tcpError(fault)
+	}
+	s.sawEOF.Store(true)
+	return n, err
 }
 
 func (s *tcpStream) Write(b []byte) (int, error) {
-	n, err := s.conn.Write(b)
+	n, err := s.calls.write(b)
 	if err == nil || s.sentEOF.Load() { // a Write after CloseWrite fails like one after a reset
 		return n, err
 	}
-	err = tcpError(err)
-	if errors.Is(err, errReset) {
-		s.wasReset.Store(true)
-	}
-	return n, err
+	return n, tcpError(s.calls.cause(err))
 }
 
 func (s *tcpStream) CloseWrite() error {
 	if s.sentEOF.Swap(true) {
 		return nil
 	}
-	return tcpError(s.conn.CloseWrite())
+	if err := s.conn.CloseWrite(); err != nil {
+		return tcpError(s.calls.cause(err))
+	}
+	return nil
 }
 
 func (s *tcpStream) Reset(wtproto.Code) {
@@ -84,8 +94,41 @@ func (s *tcpStream) Close() error {
 
 func (s *tcpStream) SetReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
 
-// errReset is what tcpError returns, by Is, where the peer reset.
-var errReset = &wtproto.Error{Code: wtproto.CodePeerReset, Remote: true}
+// faults keeps the first error by which the kernel ended a connection.
+type faults struct {
+	// Read-locked during each system call until what it said is noted. Whoever locks it knows all that was said so far.
+	mu    sync.RWMutex
+	first atomic.Pointer[error]
+}
+
+// note keeps err, from a system call, if it is the first one that ended the connection. The caller holds mu for reading.
+// EPIPE only repeats what was known before: the connection has ended, or the peer had sent its end before it reset.
+func (f *faults) note(err error) {
+	if err != nil && err != syscall.EPIPE {
+		f.first.CompareAndSwap(nil, &err)
+	}
+}
+
+// told returns the error by which the kernel ended the connection, nil if it has not or nobody was told yet.
+func (f *faults) told() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.first.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// cause returns why a call failed with err, which may only say that the connection has ended.
+func (c *calls) cause(err error) error {
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ENOTCONN) {
+		c.ask()
+		if fault := c.told(); fault != nil {
+			return fault
+		}
+	}
+	return err
+}
 
 // tcpError gives err, from a connection that was open, the code that [Stream] promises. What the caller did itself and
 // deadlines stay as they are.

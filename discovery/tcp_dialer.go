@@ -60,7 +60,11 @@ func (d *TCPDialer) Dial(ctx context.Context, addrs ...string) (Stream, error) {
 	default:
 		return nil, dialError(err)
 	}
-	s := &tcpStream{conn: conn}
+	s, err := newTCPStream(conn)
+	if err != nil {
+		conn.Close()
+		return nil, dialError(err)
+	}
 	s.ended = func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()

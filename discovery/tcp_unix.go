@@ -3,18 +3,98 @@
 package discovery
 
 import (
+	"io"
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// isConnected reports whether the peer can still be written to: it may have ended its side, but neither side has reset.
-func isConnected(conn *net.TCPConn) bool {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return true // closed by its owner, which is no reset
+// calls makes the system calls of a connection, one read and one write at a time.
+type calls struct {
+	faults
+	raw     syscall.RawConn
+	in, out transfer
+}
+
+// transfer is one read or write, owned by the caller of read or write.
+type transfer struct {
+	call func(fd uintptr) bool // reports whether it is done; made once, since a new one would take memory each time
+	b    []byte                // to be read into, or still to be written
+	n    int
+	err  error
+}
+
+func (c *calls) init(conn *net.TCPConn) (err error) {
+	c.in.call, c.out.call = c.tryRead, c.tryWrite
+	c.raw, err = conn.SyscallConn()
+	return err
+}
+
+// read is that of the connection.
+func (c *calls) read(b []byte) (int, error) {
+	c.in.b, c.in.n, c.in.err = b, 0, nil
+	err := c.raw.Read(c.in.call)
+	c.in.b = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case c.in.err == nil && c.in.n == 0:
+		return 0, io.EOF
 	}
-	var lost error
-	_ = raw.Control(func(fd uintptr) { _, lost = unix.Getpeername(int(fd)) })
-	return lost == nil
+	return c.in.n, c.in.err
+}
+
+func (c *calls) tryRead(fd uintptr) bool {
+	c.in.n, c.in.err = c.system(syscall.Read, fd, c.in.b)
+	return c.in.err != syscall.EAGAIN
+}
+
+// write is that of the connection.
+func (c *calls) write(b []byte) (int, error) {
+	c.out.b, c.out.n, c.out.err = b, 0, nil
+	err := c.raw.Write(c.out.call)
+	c.out.b = nil
+	if err != nil {
+		return c.out.n, err
+	}
+	return c.out.n, c.out.err
+}
+
+func (c *calls) tryWrite(fd uintptr) bool {
+	for c.out.err = nil; len(c.out.b) > 0 && c.out.err == nil; {
+		var n int
+		n, c.out.err = c.system(syscall.Write, fd, c.out.b)
+		c.out.n, c.out.b = c.out.n+n, c.out.b[n:]
+	}
+	return c.out.err != syscall.EAGAIN
+}
+
+// system makes one system call, and notes what it says.
+func (c *calls) system(call func(int, []byte) (int, error), fd uintptr, b []byte) (int, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for {
+		switch n, err := call(int(fd), b); err {
+		case syscall.EINTR:
+		case nil:
+			return n, nil
+		case syscall.EAGAIN:
+			return 0, err
+		default:
+			c.note(err)
+			return 0, err
+		}
+	}
+}
+
+// ask notes what the kernel would tell the next system call.
+func (c *calls) ask() {
+	_ = c.raw.Control(func(fd uintptr) {
+		c.mu.RLock()
+		defer c.mu.RUnlock()
+		if n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR); err == nil && n != 0 {
+			c.note(syscall.Errno(n))
+		}
+	})
 }
