@@ -15,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/swarmgate/swarmgate/internal/udp"
+	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -37,8 +38,9 @@ type acceptor struct {
 // visit is what a connection's context carries from the accept to the session. An HTTP/3 connection may carry one session, or
 // requests alone.
 type visit struct {
-	conn    *quic.Conn     // set before the first request
-	refusal *wtproto.Error // set before the first request
+	conn    *quic.Conn // set before the first request
+	refusal *refusal   // set before the first request
+	leave   func()     // gives its place back; set before the first request, and may be called again
 	once    sync.Once
 	began   chan struct{} // closed by once, when a session begins
 }
@@ -140,26 +142,42 @@ func (a *acceptor) serve(conn *quic.Conn) {
 		conn.CloseWithError(quic.ApplicationErrorCode(wtproto.CodeShutdown), "")
 		return
 	}
-	ip := addrOf(conn.RemoteAddr())
-	refusal := a.server.admission.enter(ip)
-	defer a.server.admission.leave(ip)
+	v := conn.Context().Value(visitKey{}).(*visit)
+	v.conn = conn
+	v.refusal, v.leave = a.visit(addrOf(conn.RemoteAddr()))
+	defer v.leave()
 	if conn.ConnectionState().TLS.NegotiatedProtocol == wtproto.ALPN {
-		if refusal != nil {
-			a.server.cfg.Observer.SessionRefused(refusal.Code)
-			conn.CloseWithError(quic.ApplicationErrorCode(refusal.Code), refusal.Reason)
+		if v.refusal != nil {
+			a.refuse(quicLink{conn}, v.refusal)
 			return
 		}
-		newSession(a.server, quicLink{conn}).run()
+		newSession(a.server, quicLink{conn}, v.leave).run()
 		return
 	}
-	a.serveHTTP3(conn, refusal)
+	a.serveHTTP3(v)
+}
+
+// visit takes a place for a connection that has no session yet. What it returns to give the place back may be called more than
+// once.
+func (a *acceptor) visit(addr netip.Addr) (*refusal, func()) {
+	p := newPrincipal(&auth.Grant{}, addr)
+	if r := a.server.ledger.take(p, resourceVisits, 1); r != nil {
+		return r, func() {}
+	}
+	return nil, sync.OnceFunc(func() { a.server.ledger.give(p, resourceVisits, 1) })
+}
+
+// refuse ends a connection that may not have a session, with the code.
+func (a *acceptor) refuse(l link, r *refusal) {
+	a.server.cfg.Observer.refused(r)
+	a.server.cfg.Observer.sessionRefused(r.Code)
+	l.close(r.Code, r.Reason)
 }
 
 // serveHTTP3 serves requests and one session. A connection that is over a limit is told so in its session, because a page cannot
 // tell a refused request from a dead server.
-func (a *acceptor) serveHTTP3(conn *quic.Conn, refusal *wtproto.Error) {
-	v := conn.Context().Value(visitKey{}).(*visit)
-	v.conn, v.refusal = conn, refusal
+func (a *acceptor) serveHTTP3(v *visit) {
+	conn := v.conn
 	closeUnlessSession := func() {
 		select {
 		case <-v.began: // the session closes it, with a code
@@ -212,11 +230,10 @@ func (a *acceptor) upgrade(w http.ResponseWriter, r *http.Request) {
 	close(v.began)
 	l := &webTransportLink{conn: v.conn, session: session, connect: keep.stream, fromOrigin: r.Header.Get("Origin")}
 	if v.refusal != nil {
-		a.server.cfg.Observer.SessionRefused(v.refusal.Code)
-		l.close(v.refusal.Code, v.refusal.Reason)
+		a.refuse(l, v.refusal)
 		return
 	}
-	newSession(a.server, l).run()
+	newSession(a.server, l, v.leave).run()
 }
 
 // addrOf returns the IP address of a.

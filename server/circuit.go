@@ -81,13 +81,13 @@ func (c *circuit) serve(ctx context.Context) verdict {
 	}
 	began := time.Now()
 	cfg := c.topic.router.cfg
-	cfg.Observer.CircuitOpened(c.network)
+	cfg.Observer.circuitOpened(c.network)
 	c.topic.post(circuitOpened{c})
 	c.topic.router.stalls.add(c)
 	c.splice()
 	c.topic.router.stalls.remove(c)
 	cause := c.ended()
-	cfg.Observer.CircuitEnded(CircuitEnd{
+	cfg.Observer.circuitEnded(CircuitEnd{
 		Network: c.network, Code: codeOf(cause),
 		ToClient: c.toClient.Moved(), ToPeer: c.toPeer.Moved(), Lasted: time.Since(began),
 	})

@@ -1,17 +1,21 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -22,6 +26,8 @@ type Config struct {
 	// Hashes returns the SHA-256 hashes of the current and the next certificate where they are pinned. Nil means that an
 	// authority signed the certificate. It is asked once a session and must be fast.
 	Hashes func() [][32]byte
+	// Authorizer decides who may have a session. Nil lets everybody in.
+	Authorizer Authorizer
 	// Networks find and reach the peers. Without one, clients still meet each other.
 	Networks []discovery.Network
 	// IsolateClients keeps the clients of this gateway from being connected to each other.
@@ -41,13 +47,23 @@ type Config struct {
 
 	// MaxSessions is how many sessions there may be at once. Zero means 10,000.
 	MaxSessions int
-	// MaxSessionsPerAddress is how many of them one IPv4 address or IPv6 /64 may have. Zero means 64.
-	MaxSessionsPerAddress int
+	// MaxSessionsPerPrincipal is how many of them one principal may have. A principal is the name that the Authorizer gave
+	// a session, else the IPv4 address or the IPv6 /64 that it comes from; the /56 around it may have four times as many,
+	// and the /48 sixteen times. Zero means 64.
+	MaxSessionsPerPrincipal int
 	// MaxTopics is how many topics a session may have joined at once. Zero means 64.
 	MaxTopics int
+	// MaxTopicsPerPrincipal and MaxTopicsTotal are how many topics a principal and the gateway may have, those in their grace
+	// time too. Zero means eight times MaxTopics, and 20,000.
+	MaxTopicsPerPrincipal, MaxTopicsTotal int
+	// NewTopics is how many topics that nobody is on a principal may join a minute. Zero means 300.
+	NewTopics int
 	// MaxCircuits is how many circuits, offers included, a session may have at once. Zero means 256. No limit
 	// still counts as 2,048 for streams and flow control.
 	MaxCircuits int
+	// MaxCircuitsPerPrincipal and MaxCircuitsTotal are how many circuits a principal and the gateway may have. Zero means
+	// sixteen times MaxCircuits, and 100,000.
+	MaxCircuitsPerPrincipal, MaxCircuitsTotal int
 	// DefaultPeers is how many circuits a topic may give a session that did not ask for a number. Zero means 64.
 	DefaultPeers int
 	// ControlRate is how many JOIN, LEAVE, DECLINE and PING frames a second a session may send, ControlBurst how many at once. Zero
@@ -85,9 +101,17 @@ type Config struct {
 	StatelessResetKey, TokenKey *[32]byte
 
 	// Observer is told what happens. Nil means nobody.
-	Observer Observer
+	Observer *Observer
 	// Logger takes the log. Nil is silent.
 	Logger *slog.Logger
+}
+
+// Authorizer decides who may have a session, and what it may do there. Authorize is called once a session, after its HELLO, by
+// several goroutines at once. It may block until ctx ends, which is when the session has waited for too long. An error that
+// holds an [*wtproto.Error], such as CodeUnauthorized, CodeTokenExpired or CodeForbidden, refuses with that code and reason;
+// any other refuses with CodeInternal.
+type Authorizer interface {
+	Authorize(ctx context.Context, r auth.Request) (auth.Grant, error)
 }
 
 // Flow control of one session. A stream that is not read must leave room for the others, so the connection's window
@@ -107,9 +131,14 @@ func orDefault[T int | int64 | float64 | time.Duration](v *T, def T) {
 
 func (c Config) withDefaults() Config {
 	orDefault(&c.MaxSessions, 10_000)
-	orDefault(&c.MaxSessionsPerAddress, 64)
+	orDefault(&c.MaxSessionsPerPrincipal, 64)
 	orDefault(&c.MaxTopics, 64)
+	orDefault(&c.MaxTopicsPerPrincipal, 8*c.MaxTopics)
+	orDefault(&c.MaxTopicsTotal, 20_000)
+	orDefault(&c.NewTopics, 300)
 	orDefault(&c.MaxCircuits, 256)
+	orDefault(&c.MaxCircuitsPerPrincipal, 16*c.MaxCircuits)
+	orDefault(&c.MaxCircuitsTotal, 100_000)
 	orDefault(&c.DefaultPeers, 64)
 	orDefault(&c.ControlRate, 100)
 	orDefault(&c.ControlBurst, max(200, 2*c.MaxTopics))
@@ -132,7 +161,7 @@ func (c Config) withDefaults() Config {
 		c.Agent = "swarmgate"
 	}
 	if c.Observer == nil {
-		c.Observer = nobody{}
+		c.Observer = &Observer{}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -229,13 +258,25 @@ func within(n, limit int) bool { return limit < 0 || n < limit }
 // advertised returns a limit as it stands on the wire, where 0 is none.
 func advertised(limit int) uint64 { return uint64(max(limit, 0)) }
 
-// addressKey returns the part of an address that one party is taken to own.
-func addressKey(a netip.Addr) netip.Prefix {
-	a = a.Unmap().WithZone("")
-	bits := 32
-	if a.Is6() {
-		bits = 64
+// ledger returns an empty ledger with the limits of c.
+func (c *Config) ledger() *ledger {
+	visits := int64(c.MaxSessions)
+	if visits > 0 {
+		visits = max(visits/4, 1)
 	}
-	p, _ := a.Prefix(bits) // bits fit the family
-	return p
+	burst := max(c.MaxTopicsPerPrincipal, c.NewTopics, 1)
+	if c.MaxTopicsPerPrincipal < 0 {
+		burst = math.MaxInt32
+	}
+	return newLedger(
+		[numResources]quota{
+			resourceVisits:   {visits, int64(c.MaxSessionsPerPrincipal), LimitVisits, LimitVisitsAddress, "connections without a session"},
+			resourceSessions: {int64(c.MaxSessions), int64(c.MaxSessionsPerPrincipal), LimitSessions, LimitSessionsPrincipal, "sessions"},
+			resourceTopics:   {int64(c.MaxTopicsTotal), int64(c.MaxTopicsPerPrincipal), LimitTopics, LimitTopicsPrincipal, "topics"},
+			resourceCircuits: {int64(c.MaxCircuitsTotal), int64(c.MaxCircuitsPerPrincipal), LimitCircuits, LimitCircuitsPrincipal, "circuits"},
+		},
+		[numFlows]pace{
+			flowNewTopics: {rate.Limit(c.NewTopics) / 60, burst, LimitNewTopics, "new topics"},
+		},
+	)
 }

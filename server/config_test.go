@@ -61,7 +61,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"negative Idle", func(c *Config) { c.Idle = -1 }, "negative Idle"},
 		{"negative Grace", func(c *Config) { c.Grace = -1 }, "negative Grace"},
 		{"negative limits", func(c *Config) {
-			c.MaxSessions, c.MaxSessionsPerAddress, c.MaxTopics, c.MaxCircuits, c.DefaultPeers = -1, -1, -1, -1, -1
+			c.MaxSessions, c.MaxSessionsPerPrincipal, c.MaxTopics, c.MaxCircuits, c.DefaultPeers = -1, -1, -1, -1, -1
 			c.ControlRate, c.MaxControlBytes, c.MaxPeers, c.TopicDials, c.SessionDials, c.Dials = -1, -1, -1, -1, -1, -1
 		}, ""},
 	} {
@@ -106,7 +106,7 @@ func TestConfigDefaults(t *testing.T) {
 		got, want any
 	}{
 		{"MaxSessions", c.MaxSessions, 10_000},
-		{"MaxSessionsPerAddress", c.MaxSessionsPerAddress, 64},
+		{"MaxSessionsPerPrincipal", c.MaxSessionsPerPrincipal, 64},
 		{"MaxTopics", c.MaxTopics, 64},
 		{"MaxCircuits", c.MaxCircuits, 256},
 		{"DefaultPeers", c.DefaultPeers, 64},

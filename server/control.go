@@ -100,7 +100,17 @@ func (s *session) writeLoop(str stream) {
 func (s *session) reserve(peer wtproto.Peer, offerOnly bool) *leg {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.goaway || s.ctx.Err() != nil || !within(s.places, s.cfg.MaxCircuits) {
+	if s.goaway || s.ctx.Err() != nil {
+		return nil
+	}
+	var refused *refusal
+	if !within(s.places, s.cfg.MaxCircuits) {
+		refused = refuse(LimitCircuitsSession, "%d circuits of a session are the most", s.cfg.MaxCircuits)
+	} else {
+		refused = s.server.ledger.take(s.principal, resourceCircuits, 1)
+	}
+	if refused != nil {
+		s.cfg.Observer.refused(refused)
 		return nil
 	}
 	s.places++
@@ -146,6 +156,7 @@ func (s *session) release(l *leg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.places--
+	s.server.ledger.give(s.principal, resourceCircuits, 1)
 	delete(s.legs, l.peer.Circuit)
 }
 

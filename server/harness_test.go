@@ -45,6 +45,9 @@ func newBubble(t *testing.T, cfg Config) *bubble {
 	if cfg.Memory == 0 {
 		cfg.Memory = 1 << 40
 	}
+	if cfg.MaxSessionsPerPrincipal == 0 {
+		cfg.MaxSessionsPerPrincipal = -1 // all of them come from one address, unless the test says otherwise
+	}
 	cfg.Logger = slog.New(g.log)
 	s, err := New(cfg)
 	if err != nil {
@@ -103,7 +106,7 @@ func (g *bubble) dialFrom(origin string) *fakeClient {
 	g.clients++
 	c := &fakeClient{t: g.t, link: newFakeLink(), secret: wtproto.Secret{byte(g.clients), byte(g.clients >> 8)}, returned: make(chan *wtproto.Error, 1)}
 	c.link.fromOrigin = origin
-	c.session = newSession(g.Server, c.link)
+	c.session = newSession(g.Server, c.link, func() {})
 	g.wg.Go(func() { c.returned <- c.session.run() })
 	return c
 }

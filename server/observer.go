@@ -6,21 +6,23 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Observer is told what happens in a [Server], for metrics. Its methods are called by many goroutines at once, on paths that
-// wait for them, so they return at once.
-type Observer interface {
+// Observer is told what happens in a [Server], for metrics. Any of its functions may be nil. They are called by many goroutines
+// at once, on paths that wait for them, so they return at once. It is not changed after [New].
+type Observer struct {
 	// SessionStarted is called after a session's HELLO was taken.
-	SessionStarted(SessionInfo)
+	SessionStarted func(SessionInfo)
 	// SessionEnded is called once for each session that started, with the code that ended it.
-	SessionEnded(SessionInfo, wtproto.Code)
+	SessionEnded func(SessionInfo, wtproto.Code)
 	// SessionRefused is called for a connection that ended before its HELLO was taken.
-	SessionRefused(wtproto.Code)
+	SessionRefused func(wtproto.Code)
+	// Refused is called each time a limit is met, with what was told. [Limits] describes the limits.
+	Refused func(LimitName, wtproto.Code)
 	// Dialed is called after each dial of a peer; CodeNone says that it answered.
-	Dialed(network string, took time.Duration, code wtproto.Code)
+	Dialed func(network string, took time.Duration, code wtproto.Code)
 	// CircuitOpened is called once bytes can pass.
-	CircuitOpened(network string)
+	CircuitOpened func(network string)
 	// CircuitEnded is called once for each circuit that opened.
-	CircuitEnded(CircuitEnd)
+	CircuitEnded func(CircuitEnd)
 }
 
 // SessionInfo describes a session.
@@ -39,11 +41,44 @@ type CircuitEnd struct {
 	Lasted   time.Duration
 }
 
-type nobody struct{}
+func (o *Observer) sessionStarted(s SessionInfo) {
+	if o.SessionStarted != nil {
+		o.SessionStarted(s)
+	}
+}
 
-func (nobody) SessionStarted(SessionInfo)                 {}
-func (nobody) SessionEnded(SessionInfo, wtproto.Code)     {}
-func (nobody) SessionRefused(wtproto.Code)                {}
-func (nobody) Dialed(string, time.Duration, wtproto.Code) {}
-func (nobody) CircuitOpened(string)                       {}
-func (nobody) CircuitEnded(CircuitEnd)                    {}
+func (o *Observer) sessionEnded(s SessionInfo, c wtproto.Code) {
+	if o.SessionEnded != nil {
+		o.SessionEnded(s, c)
+	}
+}
+
+func (o *Observer) sessionRefused(c wtproto.Code) {
+	if o.SessionRefused != nil {
+		o.SessionRefused(c)
+	}
+}
+
+func (o *Observer) refused(r *refusal) {
+	if o.Refused != nil {
+		o.Refused(r.limit, r.Code)
+	}
+}
+
+func (o *Observer) dialed(network string, took time.Duration, c wtproto.Code) {
+	if o.Dialed != nil {
+		o.Dialed(network, took, c)
+	}
+}
+
+func (o *Observer) circuitOpened(network string) {
+	if o.CircuitOpened != nil {
+		o.CircuitOpened(network)
+	}
+}
+
+func (o *Observer) circuitEnded(e CircuitEnd) {
+	if o.CircuitEnded != nil {
+		o.CircuitEnded(e)
+	}
+}

@@ -12,7 +12,7 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// witness is an Observer that writes down what it is told.
+// witness writes down what an Observer is told.
 type witness struct {
 	mu    sync.Mutex
 	lines []string
@@ -34,25 +34,25 @@ func (w *witness) since() []string {
 	return lines
 }
 
-func (w *witness) SessionStarted(s SessionInfo)  { w.note("started %s %s", s.Transport, s.Agent) }
-func (w *witness) SessionRefused(c wtproto.Code) { w.note("refused %v", c) }
-func (w *witness) CircuitOpened(network string)  { w.note("opened %s", network) }
-
-func (w *witness) SessionEnded(s SessionInfo, c wtproto.Code) {
-	w.note("ended %s %s %v", s.Transport, s.Agent, c)
-}
-
-func (w *witness) Dialed(network string, took time.Duration, c wtproto.Code) {
-	w.note("dialed %s %v %v", network, took, c)
-}
-
-func (w *witness) CircuitEnded(e CircuitEnd) {
-	w.note("circuit %s %v %d %d %v", e.Network, e.Code, e.ToClient, e.ToPeer, e.Lasted)
+func (w *witness) observer() *Observer {
+	return &Observer{
+		SessionStarted: func(s SessionInfo) { w.note("started %s %s", s.Transport, s.Agent) },
+		SessionEnded:   func(s SessionInfo, c wtproto.Code) { w.note("ended %s %s %v", s.Transport, s.Agent, c) },
+		SessionRefused: func(c wtproto.Code) { w.note("refused %v", c) },
+		Refused:        func(l LimitName, c wtproto.Code) { w.note("limit %s %v", l, c) },
+		Dialed: func(network string, took time.Duration, c wtproto.Code) {
+			w.note("dialed %s %v %v", network, took, c)
+		},
+		CircuitOpened: func(network string) { w.note("opened %s", network) },
+		CircuitEnded: func(e CircuitEnd) {
+			w.note("circuit %s %v %d %d %v", e.Network, e.Code, e.ToClient, e.ToPeer, e.Lasted)
+		},
+	}
 }
 
 func TestObserver(t *testing.T) {
 	w := &witness{}
-	inBubble(t, Config{Observer: w}, func(t *testing.T, g *bubble) {
+	inBubble(t, Config{Observer: w.observer()}, func(t *testing.T, g *bubble) {
 		wants := func(lines ...string) {
 			t.Helper()
 			if got := w.since(); !slices.Equal(got, lines) {

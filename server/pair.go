@@ -227,7 +227,7 @@ func (e dialed) apply(t *topic) {
 	case e.err == nil:
 		peer.answered, peer.refused, peer.code = true, false, wtproto.CodeNone
 		peer.dialed++
-		t.router.cfg.Observer.Dialed(peer.Network, e.took, wtproto.CodeNone)
+		t.router.cfg.Observer.dialed(peer.Network, e.took, wtproto.CodeNone)
 		if wanted {
 			t.start(p, e.stream, nil)
 			break
@@ -246,7 +246,7 @@ func (e dialed) apply(t *topic) {
 		peer.refused, peer.code = true, code
 		peer.dialed++
 		peer.network.code = code
-		t.router.cfg.Observer.Dialed(peer.Network, e.took, code)
+		t.router.cfg.Observer.dialed(peer.Network, e.took, code)
 		peer.backOff(t)
 		p.near.release()
 		t.settle(p, pairWaiting, true)

@@ -25,12 +25,12 @@ const goodbye = time.Second
 // Server is a gateway. Its methods may be called by several goroutines at once.
 type Server struct {
 	// constant after New
-	cfg       Config
-	log       *slog.Logger
-	router    *router
-	admission *admission
-	ctx       context.Context // ends with the server
-	cancel    context.CancelCauseFunc
+	cfg    Config
+	log    *slog.Logger
+	router *router
+	ledger *ledger
+	ctx    context.Context // ends with the server
+	cancel context.CancelCauseFunc
 
 	mu       sync.Mutex
 	sessions map[wtproto.Secret]*session // guarded by mu; the newest with each secret
@@ -51,16 +51,16 @@ func New(cfg Config) (*Server, error) {
 	cfg = cfg.withDefaults()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Server{
-		cfg:       cfg,
-		log:       cfg.Logger,
-		admission: newAdmission(cfg.MaxSessions, cfg.MaxSessionsPerAddress),
-		ctx:       ctx,
-		cancel:    cancel,
-		sessions:  make(map[wtproto.Secret]*session),
-		live:      make(map[*session]struct{}),
-		ended:     make(chan struct{}),
-		done:      make(chan struct{}),
-		started:   make(chan struct{}),
+		cfg:      cfg,
+		log:      cfg.Logger,
+		ledger:   cfg.ledger(),
+		ctx:      ctx,
+		cancel:   cancel,
+		sessions: make(map[wtproto.Secret]*session),
+		live:     make(map[*session]struct{}),
+		ended:    make(chan struct{}),
+		done:     make(chan struct{}),
+		started:  make(chan struct{}),
 	}
 	s.router = newRouter(&s.cfg, ctx)
 	return s, nil

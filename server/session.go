@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -29,12 +30,17 @@ type session struct {
 	cancel context.CancelCauseFunc
 	wake   chan struct{} // takes one; there is something in out
 	hello  chan hello    // takes one; the control stream
+	admit  func()        // gives back the place of a connection without a session; may be called again
 
 	// constant after the HELLO
 	secret   wtproto.Secret
 	endpoint wtproto.EndpointID
 	credit   uint64 // bytes of credit that a circuit starts with
 	agent    string
+
+	// constant after the Authorizer's answer
+	grant     auth.Grant
+	principal *principal // nil before it holds a session
 
 	// owned by the control reader
 	limiter *rate.Limiter
@@ -56,10 +62,10 @@ type hello struct {
 	msg    wtproto.Hello
 }
 
-func newSession(s *Server, l link) *session {
+func newSession(s *Server, l link, admit func()) *session {
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	ses := &session{
-		server: s, cfg: &s.cfg, link: l, ctx: ctx, cancel: cancel,
+		server: s, cfg: &s.cfg, link: l, admit: admit, ctx: ctx, cancel: cancel,
 		wake:    make(chan struct{}, 1),
 		hello:   make(chan hello, 1),
 		limiter: rate.NewLimiter(controlRate(&s.cfg)),
@@ -91,11 +97,14 @@ func (s *session) run() *wtproto.Error {
 	s.abortAll()
 	s.server.forget(s)
 	s.leaveAll()
+	if s.principal != nil {
+		s.server.ledger.give(s.principal, resourceSessions, 1)
+	}
 	if started {
-		s.cfg.Observer.SessionEnded(s.info(), cause.Code)
+		s.cfg.Observer.sessionEnded(s.info(), cause.Code)
 		s.log.Info("session ended", "code", cause.Code, "reason", cause.Reason, "remote", cause.Remote)
 	} else {
-		s.cfg.Observer.SessionRefused(cause.Code)
+		s.cfg.Observer.sessionRefused(cause.Code)
 		s.log.Debug("session refused", "code", cause.Code, "reason", cause.Reason, "address", s.link.remoteAddr())
 	}
 	return cause
@@ -110,7 +119,7 @@ func (s *session) serve(wg *sync.WaitGroup) (started bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s.cfg.Observer.SessionStarted(s.info())
+	s.cfg.Observer.sessionStarted(s.info())
 	s.log.Info("session started", "endpoint", s.endpoint, "agent", s.agent)
 	wg.Go(func() { s.cancel(s.readLoop(h.stream)) })
 	s.writeLoop(h.stream)
@@ -133,6 +142,9 @@ func (s *session) greet() (hello, error) {
 	}
 	s.secret, s.credit, s.agent = h.msg.Secret, h.msg.Credit, h.msg.Agent
 	s.endpoint = s.secret.Endpoint()
+	if err := s.authorize(h.msg.Token); err != nil {
+		return h, err
+	}
 	welcome := wtproto.Welcome{
 		Version:     wtproto.Version,
 		Session:     s.id,
@@ -148,6 +160,33 @@ func (s *session) greet() (hello, error) {
 	s.mu.Unlock()
 	s.send(welcome.Append(nil))
 	return h, s.server.register(s)
+}
+
+// authorize asks what the client may do, and charges its principal for the session.
+func (s *session) authorize(token []byte) error {
+	addr := addrOf(s.link.remoteAddr())
+	if a := s.cfg.Authorizer; a != nil {
+		ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.HelloTimeout, wtproto.Errorf(wtproto.CodeBusy, "nobody could say in time whether you may come in"))
+		defer cancel()
+		grant, err := a.Authorize(ctx, auth.Request{
+			Token: token, Origin: s.link.origin(), Address: addr, Transport: s.link.transport(), Agent: s.agent,
+		})
+		if err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return asError(err)
+		}
+		s.grant = grant
+	}
+	p := newPrincipal(&s.grant, addr)
+	if r := s.server.ledger.take(p, resourceSessions, 1); r != nil {
+		s.cfg.Observer.refused(r)
+		return r.Error
+	}
+	s.principal = p
+	s.admit()
+	return nil
 }
 
 // acceptLoop takes the client's streams. Each says in its first frame what it is.
@@ -320,20 +359,27 @@ func (s *session) handle(typ wtproto.Type, payload []byte) error {
 func (s *session) join(m wtproto.Join) {
 	s.mu.Lock()
 	sub := s.joined[m.Topic]
-	var refusal *wtproto.Error
+	var no *wtproto.Error
+	var refused *refusal
 	switch {
 	case sub != nil:
 	case s.goaway:
-		refusal = wtproto.Errorf(wtproto.CodeShutdown, "the gateway is going away")
+		no = wtproto.Errorf(wtproto.CodeShutdown, "the gateway is going away")
 	case !within(len(s.joined), s.cfg.MaxTopics):
-		refusal = wtproto.Errorf(wtproto.CodeTopicLimit, "%d topics are the most", s.cfg.MaxTopics)
+		refused = refuse(LimitTopicsSession, "%d topics of a session are the most", s.cfg.MaxTopics)
 	default:
-		sub = newSubscription(s)
-		s.joined[m.Topic] = sub
+		if refused = s.server.ledger.take(s.principal, resourceTopics, 1); refused == nil {
+			sub = newSubscription(s)
+			s.joined[m.Topic] = sub
+		}
 	}
 	s.mu.Unlock()
-	if refusal != nil {
-		s.send(wtproto.Left{Topic: m.Topic, Code: refusal.Code, Reason: refusal.Reason}.Append(nil))
+	if refused != nil {
+		s.cfg.Observer.refused(refused)
+		no = refused.Error
+	}
+	if no != nil {
+		s.send(wtproto.Left{Topic: m.Topic, Code: no.Code, Reason: no.Reason}.Append(nil))
 		return
 	}
 	s.send(wtproto.Joined{Topic: m.Topic}.Append(nil))
@@ -351,6 +397,7 @@ func (s *session) leave(t wtproto.Topic) {
 		return
 	}
 	s.server.router.unsubscribe(sub)
+	s.server.ledger.give(s.principal, resourceTopics, 1)
 	s.send(wtproto.Left{Topic: t}.Append(nil))
 }
 
@@ -362,6 +409,7 @@ func (s *session) leaveAll() {
 	s.mu.Unlock()
 	for _, sub := range joined {
 		s.server.router.unsubscribe(sub)
+		s.server.ledger.give(s.principal, resourceTopics, 1)
 	}
 }
 

@@ -22,15 +22,16 @@ var rooms = map[string][]string{
 	"discovery/p2p":    {"discovery", "wtproto"},
 	"discovery/mdns":   {"discovery", "wtproto"},
 	"discovery/static": {"discovery", "wtproto"},
-	"server":           {"discovery", "wtproto"},
+	"server":           {"discovery", "server/auth", "wtproto"},
+	"server/auth":      {"wtproto"},
 	"client":           {"wtproto"},
-	"cmd/server":       {"server", "client", "discovery", "discovery/", "certs", "web", "wtproto"},
-	"cmd/swarm":        {"client", "discovery", "discovery/", "certs", "wtproto"},
+	"cmd/server":       {"server", "server/", "client", "discovery", "discovery/", "certs", "web", "wtproto"},
+	"cmd/swarm":        {"client", "server/auth", "discovery", "discovery/", "certs", "wtproto"},
 	"web":              {},
 	"internal/":        {},
-	"bench":            {"test/", "server", "client", "discovery", "discovery/", "certs", "wtproto"},
-	"test/":            {"server", "client", "discovery", "discovery/", "certs", "wtproto", "test/"},
-	"test":             {"test/", "server", "client", "discovery", "discovery/", "certs", "wtproto"},
+	"bench":            {"test/", "server", "server/", "client", "discovery", "discovery/", "certs", "wtproto"},
+	"test/":            {"server", "server/", "client", "discovery", "discovery/", "certs", "wtproto", "test/"},
+	"test":             {"test/", "server", "server/", "client", "discovery", "discovery/", "certs", "wtproto"},
 }
 
 // libraries says which rooms may import a library whose path begins so.

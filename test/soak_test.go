@@ -33,10 +33,10 @@ func TestSoak(t *testing.T) {
 		addrs = append(addrs, gateway.Listen(t, gateway.Echo).Addr().String())
 	}
 	g := gateway.Start(t, server.Config{
-		IsolateClients:        true,
-		MaxSessionsPerAddress: -1,
-		Networks:              []discovery.Network{gateway.Static(t, topic, addrs...)},
-		Logger:                slog.New(slog.DiscardHandler),
+		IsolateClients:          true,
+		MaxSessionsPerPrincipal: -1,
+		Networks:                []discovery.Network{gateway.Static(t, topic, addrs...)},
+		Logger:                  slog.New(slog.DiscardHandler),
 	})
 	// round runs all sessions for a while and returns how many bytes came back.
 	round := func(d time.Duration) int64 {

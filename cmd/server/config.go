@@ -48,13 +48,13 @@ type options struct {
 	DialAllow    []cidr       `group:"Networks" placeholder:"CIDR" help:"Also dial peers at these addresses. Without it only public ones are dialed, and on the LAN its own."`
 	AllowPrivate bool         `group:"Networks" help:"Dial peers at all private and loopback addresses: for tests and development."`
 
-	MaxSessions           limit    `group:"Limits" placeholder:"10000" default:"10000" help:"Sessions at once. A negative limit is none, here and below."`
-	MaxSessionsPerAddress limit    `group:"Limits" placeholder:"64" default:"64" help:"Sessions at once from one IPv4 address or IPv6 /64."`
-	MaxTopics             limit    `group:"Limits" placeholder:"64" default:"64" help:"Topics that a session may have joined at once."`
-	MaxCircuits           limit    `group:"Limits" placeholder:"256" default:"256" help:"Peers that a session may be connected to at once."`
-	DefaultPeers          limit    `group:"Limits" placeholder:"64" default:"64" help:"Peers of a topic that a client gets which did not ask for a number."`
-	Memory                size     `group:"Limits" placeholder:"SIZE" help:"Memory of the program, such as 512MiB. Stalled circuits may hold a quarter. Without it GOMEMLIMIT, else the limit of the cgroup, else half of the RAM."`
-	Drain                 duration `group:"Limits" placeholder:"30s" default:"30s" help:"How long open circuits may go on after SIGTERM. A second signal ends at once."`
+	MaxSessions             limit    `group:"Limits" placeholder:"10000" default:"10000" help:"Sessions at once. A negative limit is none, here and below."`
+	MaxSessionsPerPrincipal limit    `group:"Limits" placeholder:"64" default:"64" help:"Sessions at once from one IPv4 address or IPv6 /64."`
+	MaxTopics               limit    `group:"Limits" placeholder:"64" default:"64" help:"Topics that a session may have joined at once."`
+	MaxCircuits             limit    `group:"Limits" placeholder:"256" default:"256" help:"Peers that a session may be connected to at once."`
+	DefaultPeers            limit    `group:"Limits" placeholder:"64" default:"64" help:"Peers of a topic that a client gets which did not ask for a number."`
+	Memory                  size     `group:"Limits" placeholder:"SIZE" help:"Memory of the program, such as 512MiB. Stalled circuits may hold a quarter. Without it GOMEMLIMIT, else the limit of the cgroup, else half of the RAM."`
+	Drain                   duration `group:"Limits" placeholder:"30s" default:"30s" help:"How long open circuits may go on after SIGTERM. A second signal ends at once."`
 
 	LogLevel  slog.Level       `group:"Program" placeholder:"info" default:"info" help:"The least that is logged: debug, info, warn or error."`
 	LogFormat logFormat        `group:"Program" placeholder:"text" default:"text" help:"How it is logged: text or json."`

@@ -332,7 +332,7 @@ func TestClientsMeetUnlessTheyAreIsolated(t *testing.T) {
 }
 
 func TestLimitsReachTheServer(t *testing.T) {
-	i := start(t, "--max-topics", "1", "--max-circuits", "-1", "--max-sessions-per-address", "1", "--dev-http", "127.0.0.1:0")
+	i := start(t, "--max-topics", "1", "--max-circuits", "-1", "--max-sessions-per-principal", "1", "--dev-http", "127.0.0.1:0")
 	c := i.dial(t)
 	if w := c.Welcome(); w.MaxTopics != 1 || w.MaxCircuits != 0 {
 		t.Errorf("WELCOME says %d topics, %d circuits; want 1 and no limit", w.MaxTopics, w.MaxCircuits)

@@ -178,7 +178,7 @@ func TestStalledCircuitsWithOneHost(t *testing.T) {
 			<-release
 		}
 	})
-	g := Start(t, server.Config{IsolateClients: true, MaxSessionsPerAddress: -1, Networks: []discovery.Network{Host(t, true, seed)}})
+	g := Start(t, server.Config{IsolateClients: true, MaxSessionsPerPrincipal: -1, Networks: []discovery.Network{Host(t, true, seed)}})
 	chunk := random(64 << 10)
 	var wg sync.WaitGroup
 	for range stalled {

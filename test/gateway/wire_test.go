@@ -148,8 +148,8 @@ func next(t testing.TB, r *wtproto.Reader, want wtproto.Type) []byte {
 func TestBadInput(t *testing.T) {
 	topic := wtproto.TopicFromName("bystander")
 	g := Start(t, server.Config{
-		MaxSessionsPerAddress: -1,
-		Networks:              []discovery.Network{Static(t, topic, Listen(t, Echo).Addr().String())},
+		MaxSessionsPerPrincipal: -1,
+		Networks:                []discovery.Network{Static(t, topic, Listen(t, Echo).Addr().String())},
 	})
 	bystander := Accept(t, Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{}))
 	join := func(i int) []byte {
@@ -377,11 +377,12 @@ func idOf(s wtproto.Secret) []byte {
 
 // Sessions from one address are limited, and told so.
 func TestSessionsPerAddress(t *testing.T) {
-	g := Start(t, server.Config{MaxSessionsPerAddress: 2})
+	g := Start(t, server.Config{MaxSessionsPerPrincipal: 2})
 	for range 2 {
 		g.Dial(t, client.Config{})
 	}
 	for _, w := range []wire{g.rawDial(t), g.webTransportDial(t, 100, "")} {
+		w.open().Write(wtproto.Hello{Version: 1, Credit: 4096, Secret: wtproto.Secret(random(16))}.Append(nil))
 		if code, _ := w.closed(t); code != wtproto.CodeRateLimited {
 			t.Errorf("the third session ended with %v, want RATE_LIMITED", code)
 		}

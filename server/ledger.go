@@ -1,0 +1,284 @@
+package server
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/swarmgate/swarmgate/server/auth"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// resource is something that principals hold and give back.
+type resource int
+
+const (
+	resourceVisits   resource = iota // connections without a session
+	resourceSessions                 //
+	resourceTopics                   // those in their grace time too
+	resourceCircuits                 // offers included
+	numResources
+)
+
+// flow is something that principals use up, at a rate.
+type flow int
+
+const (
+	flowNewTopics flow = iota // topics that nobody is on
+	numFlows
+)
+
+// account is whom the ledger counts for: a name of a grant, or a group of addresses.
+type account struct {
+	name      string
+	addresses netip.Prefix
+}
+
+// String returns the account for people.
+func (a account) String() string {
+	if a.name != "" {
+		return fmt.Sprintf("%q", a.name)
+	}
+	return a.addresses.String()
+}
+
+// principal is who is charged for what a session uses. Constant, so it may be shared.
+type principal struct {
+	accounts []account // narrowest first; each is charged
+	limits   auth.Limits
+}
+
+// newPrincipal returns the principal of a session: the grant's name, else the address that the session comes from, and with it
+// the networks around an IPv6 address, of which one party may own all.
+func newPrincipal(g *auth.Grant, addr netip.Addr) *principal {
+	if g.Name != "" {
+		return &principal{accounts: []account{{name: g.Name}}, limits: g.Limits}
+	}
+	return &principal{accounts: addressAccounts(addr), limits: g.Limits}
+}
+
+// addressAccounts returns the groups that addr belongs to: /32, or /64, /56 and /48.
+func addressAccounts(addr netip.Addr) []account {
+	addr = addr.Unmap().WithZone("")
+	lengths := []int{32}
+	if addr.Is6() {
+		lengths = []int{64, 56, 48}
+	}
+	accounts := make([]account, len(lengths))
+	for i, bits := range lengths {
+		accounts[i].addresses, _ = addr.Prefix(bits) // bits fit the family
+	}
+	return accounts
+}
+
+// widen is how many times the limit of an account the next wider one has.
+const widen = 4
+
+// reserved is the share of what the gateway has that is kept for principals that have none: one in so many.
+const reserved = 10
+
+// quota bounds a resource. Negative means no limit.
+type quota struct {
+	total, each           int64
+	totalLimit, eachLimit LimitName
+	unit                  string // for people
+}
+
+// pace bounds a flow, for each principal. A negative rate means no limit.
+type pace struct {
+	perSecond rate.Limit
+	burst     int
+	limit     LimitName
+	unit      string
+}
+
+// refusal says which limit was met, and what to tell.
+type refusal struct {
+	limit LimitName
+	*wtproto.Error
+}
+
+// refuse returns a refusal by name, with a reason.
+func refuse(name LimitName, format string, args ...any) *refusal {
+	return &refusal{name, wtproto.Errorf(codeOfLimit(name), format, args...)}
+}
+
+// ledger counts what principals hold and use. It does no I/O and reads no clock. Any number of goroutines may use it.
+type ledger struct {
+	quotas [numResources]quota // constant after newLedger
+	paces  [numFlows]pace      // constant after newLedger
+
+	mu      sync.Mutex
+	total   [numResources]int64 // guarded by mu
+	rows    map[account]*row    // guarded by mu
+	sweepAt int                 // guarded by mu; how many rows there may be before idle ones are looked for
+}
+
+// row is what is counted for one account.
+type row struct {
+	held [numResources]int64
+	used [numFlows]*rate.Limiter // nil before it is used
+}
+
+// sweepMin is the least number of rows at which idle ones are looked for.
+const sweepMin = 1024
+
+func newLedger(quotas [numResources]quota, paces [numFlows]pace) *ledger {
+	return &ledger{quotas: quotas, paces: paces, rows: make(map[account]*row), sweepAt: sweepMin}
+}
+
+// limit returns how much of r the i-th account of p may hold.
+func (l *ledger) limit(p *principal, i int, r resource) int64 {
+	each := l.quotas[r].each
+	switch r {
+	case resourceSessions:
+		each = override(p.limits.Sessions, each)
+	case resourceTopics:
+		each = override(p.limits.Topics, each)
+	case resourceCircuits:
+		each = override(p.limits.Circuits, each)
+	}
+	if each < 0 {
+		return each
+	}
+	for range i {
+		each *= widen
+	}
+	return each
+}
+
+// override returns the limit of a grant, or def if the grant has none of its own.
+func override(granted int, def int64) int64 {
+	if granted == 0 {
+		return def
+	}
+	return int64(granted)
+}
+
+// take counts n of r for p, to be given back by give, or says which limit is in the way; then nothing is counted.
+func (l *ledger) take(p *principal, r resource, n int64) *refusal {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	q := &l.quotas[r]
+	var newest int64 // what the widest account holds
+	for i, a := range p.accounts {
+		var held int64
+		if row := l.rows[a]; row != nil {
+			held = row.held[r]
+		}
+		if limit := l.limit(p, i, r); limit >= 0 && held+n > limit {
+			return refuse(q.eachLimit, "%d %s of %v are the most", limit, q.unit, a)
+		}
+		newest = held
+	}
+	if q.total >= 0 {
+		room := q.total
+		if newest > 0 {
+			room -= q.total / reserved
+		}
+		if l.total[r]+n > room {
+			return refuse(q.totalLimit, "%d %s are the most", q.total, q.unit)
+		}
+	}
+	l.total[r] += n
+	for _, a := range p.accounts {
+		l.rowLocked(a).held[r] += n
+	}
+	return nil
+}
+
+// give gives n of r back.
+func (l *ledger) give(p *principal, r resource, n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.total[r] -= n
+	for _, a := range p.accounts {
+		row := l.rows[a]
+		if row.held[r] -= n; row.empty() {
+			delete(l.rows, a)
+		}
+	}
+}
+
+// spend uses n of f up for p, or says which limit is in the way; then nothing is used.
+func (l *ledger) spend(p *principal, f flow, n int, now time.Time) *refusal {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pace := &l.paces[f]
+	perSecond, burst := pace.perSecond, pace.burst
+	if f == flowNewTopics && p.limits.NewTopics != 0 {
+		perSecond, burst = rate.Limit(p.limits.NewTopics)/60, max(p.limits.NewTopics, 1)
+	}
+	if perSecond < 0 {
+		return nil
+	}
+	l.sweepLocked(now)
+	for _, a := range p.accounts {
+		row := l.rowLocked(a)
+		if row.used[f] == nil {
+			row.used[f] = rate.NewLimiter(perSecond, burst)
+		}
+		if row.used[f].TokensAt(now) < float64(n) {
+			return refuse(pace.limit, "too many %s of %v", pace.unit, a)
+		}
+		perSecond, burst = perSecond*widen, burst*widen
+	}
+	for _, a := range p.accounts {
+		l.rows[a].used[f].AllowN(now, n)
+	}
+	return nil
+}
+
+// rowLocked returns the row of a.
+func (l *ledger) rowLocked(a account) *row {
+	r := l.rows[a]
+	if r == nil {
+		r = &row{}
+		l.rows[a] = r
+	}
+	return r
+}
+
+// sweepLocked forgets rows that say nothing any more, once there are many.
+func (l *ledger) sweepLocked(now time.Time) {
+	if len(l.rows) < l.sweepAt {
+		return
+	}
+	for a, r := range l.rows {
+		if r.idle(now) {
+			delete(l.rows, a)
+		}
+	}
+	l.sweepAt = max(sweepMin, 2*len(l.rows))
+}
+
+// empty reports whether r was never used for more than what has been given back.
+func (r *row) empty() bool {
+	return r.held == [numResources]int64{} && r.used == [numFlows]*rate.Limiter{}
+}
+
+// idle reports whether a new row would say the same at now.
+func (r *row) idle(now time.Time) bool {
+	if r.held != ([numResources]int64{}) {
+		return false
+	}
+	for _, u := range r.used {
+		if u != nil && u.TokensAt(now) < float64(u.Burst()) {
+			return false
+		}
+	}
+	return true
+}
+
+// codeOfLimit returns what whoever meets the limit is told.
+func codeOfLimit(name LimitName) wtproto.Code {
+	for _, l := range limits {
+		if l.Name == name {
+			return l.Code
+		}
+	}
+	panic("server: no such limit: " + string(name))
+}

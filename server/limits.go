@@ -1,0 +1,59 @@
+package server
+
+import (
+	"slices"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// LimitName names one of a gateway's limits, for metrics and operators.
+type LimitName string
+
+// The limits. [Limits] says what each of them is.
+const (
+	LimitVisits            LimitName = "visits"
+	LimitVisitsAddress     LimitName = "visits_address"
+	LimitSessions          LimitName = "sessions"
+	LimitSessionsPrincipal LimitName = "sessions_principal"
+	LimitTopics            LimitName = "topics"
+	LimitTopicsPrincipal   LimitName = "topics_principal"
+	LimitTopicsSession     LimitName = "topics_session"
+	LimitNewTopics         LimitName = "new_topics"
+	LimitCircuits          LimitName = "circuits"
+	LimitCircuitsPrincipal LimitName = "circuits_principal"
+	LimitCircuitsSession   LimitName = "circuits_session"
+	LimitFrames            LimitName = "frames"
+	LimitControlUnread     LimitName = "control_unread"
+)
+
+// Limit describes one limit of a gateway.
+type Limit struct {
+	Name LimitName
+	// Code is what whoever is refused is told. CodeNone means that nobody is told: something is not done, or waits.
+	Code wtproto.Code
+	// Field is the field of [Config] that sets it, empty if it is fixed.
+	Field string
+	// Default is its value with a zero Config, with its unit.
+	Default string
+	// What it bounds, and Why: for OPERATING.md.
+	What, Why string
+}
+
+// Limits returns all limits of a gateway, in the order in which a client meets them.
+func Limits() []Limit { return slices.Clone(limits) }
+
+var limits = []Limit{
+	{LimitVisits, wtproto.CodeBusy, "MaxSessions", "a quarter of the sessions", "connections without a session", "requests and half-made sessions leave room for sessions"},
+	{LimitVisitsAddress, wtproto.CodeRateLimited, "MaxSessionsPerPrincipal", "64", "connections without a session, of an address", "one address cannot take all of them"},
+	{LimitSessions, wtproto.CodeBusy, "MaxSessions", "10,000", "sessions; a tenth is kept for principals that have none", "memory and goroutines of the gateway"},
+	{LimitSessionsPrincipal, wtproto.CodeRateLimited, "MaxSessionsPerPrincipal", "64", "sessions of a principal", "one principal cannot fill the gateway"},
+	{LimitTopicsSession, wtproto.CodeTopicLimit, "MaxTopics", "64", "topics of a session", "what one session asks of the networks"},
+	{LimitTopicsPrincipal, wtproto.CodeTopicLimit, "MaxTopicsPerPrincipal", "512", "topics of a principal, those in their grace time too", "JOIN and LEAVE in turn cannot pile up topics"},
+	{LimitTopics, wtproto.CodeBusy, "MaxTopicsTotal", "20,000", "topics of the gateway; a tenth is kept for principals that have none", "goroutines, look-ups and announcements"},
+	{LimitNewTopics, wtproto.CodeRateLimited, "NewTopics", "300 a minute, 512 at once", "new topics of a principal", "each new topic asks every network"},
+	{LimitCircuitsSession, wtproto.CodeCircuitLimit, "MaxCircuits", "256", "circuits of a session, offers included", "streams and windows of one session"},
+	{LimitCircuitsPrincipal, wtproto.CodeCircuitLimit, "MaxCircuitsPerPrincipal", "4,096", "circuits of a principal", "goroutines and memory of the gateway"},
+	{LimitCircuits, wtproto.CodeBusy, "MaxCircuitsTotal", "100,000", "circuits of the gateway; a tenth is kept for principals that have none", "goroutines and memory of the gateway"},
+	{LimitFrames, wtproto.CodeRateLimited, "ControlRate", "100 a second", "JOIN, LEAVE, DECLINE and PING of a session", "work for the gateway's loops"},
+	{LimitControlUnread, wtproto.CodeBusy, "MaxControlBytes", "64 KiB", "control frames that a client leaves unread", "memory of the gateway"},
+}
