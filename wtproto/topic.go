@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 )
 
 // TopicSize is the length of a [Topic] in bytes.
@@ -35,6 +36,15 @@ func TopicFromText(s string) Topic {
 	}
 	return TopicFromName(s)
 }
+
+// Short returns what a topic is called where it must stay a secret: the first 8 hexadecimal digits of its [Topic.Digest].
+func (t Topic) Short() string {
+	d := t.Digest()
+	return hex.EncodeToString(d[:4])
+}
+
+// LogValue returns [Topic.Short], so that no log tells a topic: whoever knows a topic can join it.
+func (t Topic) LogValue() slog.Value { return slog.StringValue(t.Short()) }
 
 // String returns t as 64 lower-case hexadecimal digits.
 func (t Topic) String() string { return hex.EncodeToString(t[:]) }

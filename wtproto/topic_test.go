@@ -1,10 +1,29 @@
 package wtproto
 
 import (
+	"bytes"
+	"encoding/hex"
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"testing"
 )
+
+// Topics stood in full in the log, and whoever reads one can join it.
+func TestTopicIsLoggedByItsDigest(t *testing.T) {
+	topic := TopicFromName("wowcool")
+	digest := topic.Digest()
+	want := "topic=" + hex.EncodeToString(digest[:])[:8] + " "
+	var text bytes.Buffer
+	for _, h := range []slog.Handler{slog.NewTextHandler(&text, nil), slog.NewJSONHandler(&text, nil)} {
+		log := slog.New(h)
+		log.With("topic", topic).Info("with")
+		log.Info("of", "topic", topic, "pointer", &topic)
+	}
+	if got := text.String(); !strings.Contains(got, want) || strings.Contains(got, topic.String()[:8]) {
+		t.Errorf("logged %q, want %q and nothing else of the topic", got, want)
+	}
+}
 
 func TestTopicFromText(t *testing.T) {
 	topic := TopicFromName("wowcool")

@@ -92,7 +92,7 @@ func (h *Host) enter(ctx context.Context, key wtproto.Topic, presence *discovery
 	}
 	defer h.mu.Unlock()
 	t := &topic{
-		h: h, key: key, digest: digest, presence: presence, log: h.log.With("topic", key.String()),
+		h: h, key: key, digest: digest, presence: presence, log: h.log.With("topic", key),
 		gone: make(chan struct{}), news: newNews(), again: make(chan struct{}, 1),
 		hosts: make(map[peer.ID]*remote),
 	}
