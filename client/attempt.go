@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -44,6 +45,10 @@ func (c *Client) try(a *attempt) {
 // connect opens a session.
 func (c *Client) connect(a *attempt) (*session, error) {
 	g := c.gateways[a.gateway]
+	token, err := c.token(a.ctx) // before there is a connection, for HELLO is due soon after
+	if err != nil {
+		return nil, fmt.Errorf("token: %w", err)
+	}
 	to, err := resolve(a.ctx, g.host, g.port)
 	if err != nil {
 		return nil, err
@@ -56,7 +61,7 @@ func (c *Client) connect(a *attempt) (*session, error) {
 	conn, err := dialQUIC(a.ctx, tr, to, tlsConfig(&c.cfg, g.host, c.hashesOf(g)), quicConfig(&c.cfg))
 	if err == nil {
 		var s *session
-		if s, err = newSession(c, a, tr, conn); err == nil {
+		if s, err = newSession(c, a, tr, conn, token); err == nil {
 			return s, nil
 		}
 		conn.CloseWithError(0, "")
@@ -64,6 +69,18 @@ func (c *Client) connect(a *attempt) (*session, error) {
 	tr.Close()
 	socket.Close()
 	return nil, err
+}
+
+// token returns what the gateway is shown.
+func (c *Client) token(ctx context.Context) ([]byte, error) {
+	if c.cfg.TokenSource == nil {
+		return c.cfg.Token, nil
+	}
+	token, err := c.cfg.TokenSource(ctx)
+	if err == nil && len(token) > wtproto.MaxToken {
+		err = wtproto.Errorf(wtproto.CodeTooLarge, "a token of %d bytes, at most %d", len(token), wtproto.MaxToken)
+	}
+	return token, err
 }
 
 // hashesOf returns the certificates of g that are trusted for their hash.

@@ -85,6 +85,7 @@ func newClient(address string, cfg Config) (*Client, error) {
 		names = append(names, g.name)
 	}
 	c.machine = newMachine(c.cfg.DialTimeout, c.cfg.NoReconnect, names...)
+	c.machine.renews = c.cfg.TokenSource != nil
 	return c, nil
 }
 

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
@@ -21,13 +22,19 @@ import (
 
 // Config sets up a [Client]. The zero value asks for no rights and trusts the system's roots.
 type Config struct {
-	// Gateways are the addresses of others that may be used instead of the one that is dialed. The same Token, RootCAs,
-	// CertHashes and ServerName are good for all of them.
+	// Gateways are the addresses of others that may be used instead of the one that is dialed. The same Token or
+	// TokenSource, RootCAs, CertHashes and ServerName are good for all of them.
 	Gateways []string
 	// NoReconnect makes the first session the only one: its end is that of the client.
 	NoReconnect bool
 	// Token is shown to the gateway, at most [wtproto.MaxToken] bytes.
 	Token []byte
+	// TokenSource returns the token of one attempt to open a session, instead of Token, so that one that expires can be fetched
+	// anew. An error fails the attempt, and the client tries again with growing delays, unless the error's chain holds an
+	// [*wtproto.Error] with a code that is permanent, such as CodeUnauthorized after a logout. A gateway that refuses a token
+	// is then asked once more, with the next token (docs/PROTOCOL.md, 9.1). It has [Config.DialTimeout] together with the rest of
+	// the attempt, must return when ctx ends, which [Client.Close] waits for, and may be called on several goroutines at once.
+	TokenSource func(ctx context.Context) ([]byte, error)
 	// RootCAs are the authorities that may sign the gateway's certificate. Nil means the system's.
 	RootCAs *x509.CertPool
 	// CertHashes are SHA-256 hashes of certificates in DER. If there are any, the gateway's certificate is trusted because
@@ -96,6 +103,9 @@ func (c *Config) validate() error {
 	var errs []error
 	if len(c.Token) > wtproto.MaxToken {
 		errs = append(errs, fmt.Errorf("a Token of %d bytes, at most %d", len(c.Token), wtproto.MaxToken))
+	}
+	if len(c.Token) > 0 && c.TokenSource != nil {
+		errs = append(errs, errors.New("both Token and TokenSource"))
 	}
 	if c.RootCAs != nil && len(c.CertHashes) > 0 {
 		errs = append(errs, errors.New("both RootCAs and CertHashes"))

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"crypto/x509"
 	"net"
 	"slices"
@@ -43,7 +44,8 @@ func TestConfigMistakes(t *testing.T) {
 			t.Errorf("validate of %+v = %v", c, err)
 		}
 	}
-	for _, c := range []Config{{Budget: -1}, {Budget: maxBudget + 1}, {Silence: -1}, {Silence: maxSilence + 1}, {Agent: strings.Repeat("a", wtproto.MaxAgent+1)}} {
+	source := func(context.Context) ([]byte, error) { return nil, nil }
+	for _, c := range []Config{{Token: []byte("t"), TokenSource: source}, {Budget: -1}, {Budget: maxBudget + 1}, {Silence: -1}, {Silence: maxSilence + 1}, {Agent: strings.Repeat("a", wtproto.MaxAgent+1)}} {
 		if c.validate() == nil {
 			t.Errorf("validate took %+v", c)
 		}

@@ -39,6 +39,7 @@ const (
 type machine struct {
 	timeout time.Duration // constant; for any gateway to answer
 	once    bool          // constant; the first session is the last one
+	renews  bool          // constant; each attempt has a token of its own
 
 	gates  []gate
 	best   int     // the gateway that worked last
@@ -55,6 +56,7 @@ type machine struct {
 	phase    phase
 	delays   backoff.Backoff
 	attempt  int       // since the session was lost
+	refused  int       // 1 + the attempt in which a token was refused first since WELCOME, or 0
 	until    time.Time // when the phase is over
 	order    []int     // gateways that are still to be tried in this race
 	next     time.Time // when the first of them is
@@ -87,7 +89,7 @@ func (m *machine) welcomed(now time.Time, g int, session wtproto.SessionID) {
 	m.stop()
 	m.age(now)
 	m.at, m.best, m.since = g, g, now
-	m.met, m.goaway, m.attempt = true, false, 0
+	m.met, m.goaway, m.attempt, m.refused = true, false, 0, 0
 	m.events = append(m.events, Connected{Gateway: m.gates[g].name, Session: session})
 }
 
@@ -313,10 +315,23 @@ func (m *machine) permanent(now time.Time, err error) bool {
 		return false
 	}
 	switch e.Code {
-	case wtproto.CodeProtocol, wtproto.CodeTooLarge, wtproto.CodeVersion, wtproto.CodeUnauthorized, wtproto.CodeForbidden, wtproto.CodeTokenExpired:
+	case wtproto.CodeProtocol, wtproto.CodeTooLarge, wtproto.CodeVersion, wtproto.CodeForbidden:
 		return true
+	case wtproto.CodeUnauthorized, wtproto.CodeTokenExpired:
+		return !e.Remote || !m.renew()
 	case wtproto.CodeReplaced:
 		return now.Sub(m.beside) >= ownDoing
 	}
 	return false
+}
+
+// renew takes that a gateway refused a token, and reports whether another one may help: once after each session.
+func (m *machine) renew() bool {
+	if !m.renews || !m.met {
+		return false
+	}
+	if m.refused == 0 {
+		m.refused = 1 + m.attempt
+	}
+	return m.refused == 1+m.attempt
 }

@@ -43,6 +43,7 @@ func describe(e Event) string {
 // machineTrace is one of wtproto/testdata/machines, whose README says what it means.
 type machineTrace struct {
 	Name, Gateways string
+	Renews         bool
 	Steps          []machineStep
 }
 
@@ -145,6 +146,7 @@ func TestMachineTraces(t *testing.T) {
 		t.Run(tt.Name, func(t *testing.T) {
 			m := newMachine(10*time.Second, false, strings.Split(tt.Gateways, "")...)
 			m.delays.Int64N = func(int64) int64 { return 0 }
+			m.renews = tt.Renews
 			for _, want := range tt.Steps {
 				m.do(t, epoch.Add(time.Duration(want.At)*time.Millisecond), want.Do)
 				if got := m.state(want); !reflect.DeepEqual(got, want) {

@@ -74,8 +74,8 @@ type session struct {
 	life     liveness                    // guarded by mu
 }
 
-// newSession opens the control stream and queues HELLO, and with it the JOINs of all topics.
-func newSession(c *Client, a *attempt, tr *quic.Transport, conn *quic.Conn) (*session, error) {
+// newSession opens the control stream and queues HELLO with a token, and with it the JOINs of all topics.
+func newSession(c *Client, a *attempt, tr *quic.Transport, conn *quic.Conn, token []byte) (*session, error) {
 	control, err := conn.OpenStream()
 	if err != nil {
 		return nil, sessionError(err)
@@ -94,7 +94,7 @@ func newSession(c *Client, a *attempt, tr *quic.Transport, conn *quic.Conn) (*se
 		Version: wtproto.Version,
 		Credit:  uint64(s.budget.reserve),
 		Secret:  *c.cfg.Secret,
-		Token:   c.cfg.Token,
+		Token:   token,
 		Agent:   c.cfg.Agent,
 	}.Append(nil)
 	s.flight = c.wanted()

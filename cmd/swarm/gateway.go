@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -28,7 +30,8 @@ const (
 type gatewayFlags struct {
 	Gateway   []string   `required:"" placeholder:"URL" help:"The gateway, such as https://gateway.example:4433. http://127.0.0.1:PORT, its listener for development, tells the certificate's hash as well. Of several, one is used that answers."`
 	CertHash  []certHash `name:"cert-hash" placeholder:"HEX" help:"SHA-256 of the gateway's certificate. Without it an authority must have signed the certificate."`
-	Token     string     `env:"SWARMGATE_TOKEN" placeholder:"TOKEN" help:"Token to show to the gateway."`
+	Token     string     `env:"SWARMGATE_TOKEN" placeholder:"TOKEN" help:"Token to show to the gateway. Others on this computer can read it in the list of processes."`
+	TokenFile string     `type:"path" placeholder:"FILE" help:"File with the token, read before each attempt to connect. Instead of --token."`
 	Reconnect bool       `negatable:"" default:"true" help:"Come back when the session was lost."`
 }
 
@@ -64,6 +67,12 @@ func (a *hostPort) UnmarshalText(b []byte) error {
 // dial opens a session. The caller closes it.
 func (g *gatewayFlags) dial(p *program) (*client.Client, error) {
 	cfg := client.Config{Token: []byte(g.Token), Agent: "swarm " + version(), NoReconnect: !g.Reconnect, Logger: p.log}
+	if g.TokenFile != "" {
+		if g.Token != "" {
+			return nil, errors.New("both --token, or SWARMGATE_TOKEN, and --token-file")
+		}
+		cfg.TokenSource = func(context.Context) ([]byte, error) { return readToken(g.TokenFile) }
+	}
 	for _, h := range g.CertHash {
 		cfg.CertHashes = append(cfg.CertHashes, h)
 	}
@@ -87,6 +96,18 @@ func (g *gatewayFlags) dial(p *program) (*client.Client, error) {
 	first := cfg.Gateways[0]
 	cfg.Gateways = cfg.Gateways[1:]
 	return client.Dial(p.ctx, first, cfg)
+}
+
+// readToken returns what the file at path holds, without the white space around it.
+func readToken(path string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if b = bytes.TrimSpace(b); len(b) == 0 {
+		return nil, fmt.Errorf("%s is empty", path)
+	}
+	return b, nil
 }
 
 // fetchInfo asks the gateway at address, plain HTTP, for its info document. Nobody but this machine is believed.

@@ -1,6 +1,13 @@
 import type { SwarmError } from './errors.js'
 
 /**
+ * What a gateway asks for to let clients in, at most 8,192 bytes; or a function that returns it, which is called before each attempt to
+ * connect. An error that it throws fails the attempt, and it is called again later, unless that is a SwarmError whose `permanent` is true.
+ * Its signal is aborted when the attempt is given up.
+ */
+export type Token = string | Uint8Array | ((signal: AbortSignal) => string | Uint8Array | Promise<string | Uint8Array>)
+
+/**
  * Where a gateway is: an address such as `https://gateway.example` whose info document tells the rest, or one with the SHA-256 hashes of
  * its certificates, each 32 bytes or 64 hexadecimal digits, which needs no document.
  */
@@ -8,7 +15,7 @@ export type GatewayAddress = string | URL | {
   url: string | URL
   hashes?: ReadonlyArray<string | Uint8Array>
   /** Instead of that of all gateways. */
-  token?: string | Uint8Array
+  token?: Token
 }
 
 /** How to connect. */
@@ -19,8 +26,8 @@ export interface ConnectOptions {
   gateways?: readonly GatewayAddress[]
   /** Certificate hashes of gateways that have none of their own. */
   hashes?: ReadonlyArray<string | Uint8Array>
-  /** What the gateways ask for to let clients in; at most 8,192 bytes. */
-  token?: string | Uint8Array
+  /** What the gateways ask for to let clients in. */
+  token?: Token
   /** Told to the gateway, for people; at most 256 bytes. */
   agent?: string
 }

@@ -38,7 +38,7 @@ export class Fields {
     this.need(1, field)
     const bytes = this.take(varintSize(this.#bytes[this.#at]!), field)
     const n = bytes.reduce((n, b, i) => n << 8n | BigInt(i > 0 ? b : b & 0x3f), 0n)
-    return n > Number.MAX_SAFE_INTEGER ? n : Number(n)
+    return n < 2 ** 53 ? Number(n) : n
   }
 
   /** Reads a varint length of at most `limit`, which is as many elements of at least `size` bytes as the payload still has. */

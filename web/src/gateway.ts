@@ -1,4 +1,4 @@
-import type { ConnectOptions, GatewayAddress } from './api.js'
+import type { ConnectOptions, GatewayAddress, Token } from './api.js'
 import { Code } from './codes.js'
 import { SwarmError } from './errors.js'
 import { MAX_TOKEN } from './frames.js'
@@ -15,8 +15,7 @@ export interface Route {
 export class Gateway {
   /** The origin that it was given by. */
   readonly origin: string
-  /** What HELLO tells it. */
-  readonly token: Uint8Array
+  readonly #token: Token
   #route: Route | undefined
   #stale = false // the route failed since it was learned, and can be learned again
   readonly #given: boolean // the route was, by hand
@@ -28,12 +27,23 @@ export class Gateway {
     const { origin, protocol, hostname, pathname } = new URL(url)
     this.#given = hashes !== undefined
     if (protocol !== 'https:' && (protocol !== 'http:' || this.#given || !isLoopback(hostname))) {
-      throw new TypeError(`${String(url)}: want https, or http on loopback and no hashes`)
+      throw new TypeError(`${url}: want https, or http on loopback and no hashes`)
     }
     this.origin = origin
-    this.token = typeof token === 'string' ? new TextEncoder().encode(token) : Uint8Array.from(token)
-    if (this.token.length > MAX_TOKEN) throw new RangeError(`the token has more than ${MAX_TOKEN} bytes`)
+    this.#token = typeof token === 'function' ? token : tokenFrom(token)
     if (hashes) this.#route = { url: origin + (pathname === '/' ? '/swarm' : pathname), hashes: hashes.map(hash) }
+  }
+
+  /** Each attempt has a token of its own. */
+  get renews (): boolean { return typeof this.#token === 'function' }
+
+  /** Returns what HELLO tells it. It rejects with a SwarmError. */
+  async token (signal: AbortSignal): Promise<Uint8Array> {
+    try {
+      return tokenFrom(typeof this.#token === 'function' ? await this.#token(signal) : this.#token)
+    } catch (cause) {
+      throw cause instanceof SwarmError ? cause : new SwarmError(Code.INTERNAL, 'no token', { cause })
+    }
   }
 
   /** Says where to connect: as it was told last, or, where that failed, by reading the info document. It rejects with a SwarmError. */
@@ -57,14 +67,20 @@ export class Gateway {
   }
 }
 
+function tokenFrom (token: string | Uint8Array): Uint8Array {
+  const bytes = typeof token === 'string' ? new TextEncoder().encode(token) : Uint8Array.from(token)
+  if (bytes.length > MAX_TOKEN) throw new RangeError(`the token has more than ${MAX_TOKEN} bytes`)
+  return bytes
+}
+
 /** Returns the gateways that were asked for. */
 export function gatewaysOf (target: GatewayAddress | readonly GatewayAddress[] | ConnectOptions): Gateway[] {
   const options: ConnectOptions = typeof target === 'string' || target instanceof URL
     ? { url: target }
     : Array.isArray(target) ? { gateways: target } : target as ConnectOptions
-  const { url, gateways = url === undefined ? [] : [url] } = options
-  if (gateways.length === 0 || (url !== undefined && options.gateways)) throw new TypeError('want either url or gateways')
-  return gateways.map(address => new Gateway(address, options))
+  const { url, gateways = [] } = options
+  if (!url === !gateways.length) throw new TypeError('want either url or gateways')
+  return (url ? [url] : gateways).map(address => new Gateway(address, options))
 }
 
 /** 127.0.0.0/8, ::1 and localhost, as URL spells them. */
@@ -88,6 +104,6 @@ async function readInfo (url: string, get: typeof fetch, signal: AbortSignal): P
     if (new URL(info.webtransport).protocol !== 'https:') throw new Error('its URL is not https')
     return { url: info.webtransport, hashes: info.certificate.kind === 'pinned' ? info.certificate.hashes!.map(hash) : [] }
   } catch (cause) {
-    throw cause instanceof SwarmError ? cause : new SwarmError(Code.PEER_UNREACHABLE, `${url}: ${String(cause)}`, { cause })
+    throw cause instanceof SwarmError ? cause : new SwarmError(Code.PEER_UNREACHABLE, `${url}: ${cause}`, { cause })
   }
 }

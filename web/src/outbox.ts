@@ -14,6 +14,9 @@ export class Outbox {
   /** Adds a frame. */
   push (frame: Uint8Array): void { this.#frames.push(frame) }
 
+  /** Adds HELLO, which comes before what is there already. */
+  begin (hello: Uint8Array): void { this.#frames.unshift(hello) }
+
   /** Adds the answer to a PING. */
   pong (data: Uint8Array): void { this.#pong = { data } }
 

@@ -44,6 +44,7 @@ export function delay (n: number, clock: Clock): number {
 export class Reconnect<S> {
   readonly #hooks: Hooks<S>
   readonly #clock: Clock
+  readonly #renews: boolean // each attempt has a token of its own
   readonly #rested: number[] // by gateway: not to be tried before, because of its GOAWAY
   readonly #tries = new Map<S, number>() // those that have not said WELCOME yet, and their gateways
 
@@ -64,11 +65,13 @@ export class Reconnect<S> {
 
   #waits = 0 // in a row
   #attempt = 0 // since the session was lost
+  #refused: number | undefined // the attempt in which a token was refused first since WELCOME
   #nudged = -Infinity
   #cancelTimer = () => {}
 
   /** Does nothing before `start`. */
-  constructor (gateways: number, hooks: Hooks<S>, clock: Clock) {
+  constructor (gateways: number, renews: boolean, hooks: Hooks<S>, clock: Clock) {
+    this.#renews = renews
     this.#hooks = hooks
     this.#clock = clock
     this.#rested = Array<number>(gateways).fill(-Infinity)
@@ -92,6 +95,7 @@ export class Reconnect<S> {
     this.#met = true
     this.#leaving = false
     this.#attempt = 0
+    this.#refused = undefined
     this.#hooks.connected(session, gateway)
   }
 
@@ -242,10 +246,14 @@ export class Reconnect<S> {
 
   /**
    * Reports whether trying again cannot help. That a session was replaced may be this client's own doing, where two addresses lead to
-   * one gateway.
+   * one gateway. Where a gateway refused a token, another one may help, once after each session.
    */
-  #permanent ({ code }: SwarmError): boolean {
-    return isPermanent(code) && !(code === Code.REPLACED && this.#clock.now() - this.#beside < ATTEMPT)
+  #permanent ({ code, remote }: SwarmError): boolean {
+    if (code === Code.REPLACED) return this.#clock.now() - this.#beside >= ATTEMPT
+    if (this.#renews && this.#met && remote && (code === Code.UNAUTHORIZED || code === Code.TOKEN_EXPIRED)) {
+      return (this.#refused ??= this.#attempt) !== this.#attempt
+    }
+    return isPermanent(code)
   }
 
   #close (error: SwarmError): void {

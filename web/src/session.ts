@@ -49,8 +49,9 @@ export class Session {
   readonly clock: Clock
   readonly gateway: Gateway
   readonly #platform: Platform
+  readonly #hello: Omit<Of<typeof Hello>, 'token'>
   readonly #host: SessionHost
-  readonly #abort = new AbortController() // of the info document
+  readonly #abort = new AbortController() // of the info document and the token
   readonly #adopted = deferred()
   readonly #memberships = new Map<string, Membership>()
   readonly #circuits = new Map<Num, Circuit>()
@@ -77,7 +78,7 @@ export class Session {
     this.#platform = platform
     this.#host = host
     this.gateway = gateway
-    this.#send(Hello.encode({ version: VERSION, flags: 0, credit: RESERVE, secret, token: gateway.token, agent }))
+    this.#hello = { version: VERSION, flags: 0, credit: RESERVE, secret, agent }
   }
 
   /** Connects, and says HELLO and what was joined before in one go. */
@@ -176,8 +177,10 @@ export class Session {
 
   async #run (): Promise<void> {
     try {
-      const { url, hashes } = await this.gateway.resolve(this.#platform.fetch, this.#abort.signal)
+      const { signal } = this.#abort
+      const [{ url, hashes }, token] = await Promise.all([this.gateway.resolve(this.#platform.fetch, signal), this.gateway.token(signal)])
       if (this.#error) return
+      this.#outbox.begin(Hello.encode({ ...this.#hello, token }))
       const { WebTransport } = this.#platform
       if (!WebTransport) throw new SwarmError(Code.INTERNAL, 'no WebTransport in this browser, or no secure context')
       const transport = this.#transport = new WebTransport(url, {

@@ -57,7 +57,7 @@ class Client extends EventTarget implements Swarm {
     this.#gateways = gateways
     this.#agent = agent
     this.#platform = platform
-    this.#machine = new Reconnect(gateways.length, this.#hooks(), platform.clock)
+    this.#machine = new Reconnect(gateways.length, gateways.some(g => g.renews), this.#hooks(), platform.clock)
     this.#cancelWatch = platform.watch(() => {
       for (const s of this.#sessions) s.wake()
       this.#machine.nudge()

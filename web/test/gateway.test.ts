@@ -40,9 +40,11 @@ describe('addresses', () => {
     assert.throws(() => gatewaysOf({ url: 'https://a.example', token: new Uint8Array(8193) }), RangeError)
   })
 
-  test('tokens and hashes of one\'s own come before those of all', () => {
+  test('tokens and hashes of one\'s own come before those of all', async () => {
     const [a, b] = gatewaysOf({ gateways: [{ url: 'https://a.example', token: 'a' }, 'https://b.example'], token: Uint8Array.of(98) })
-    assert.deepEqual([Buffer.from(a!.token).toString(), Buffer.from(b!.token).toString()], ['a', 'b'])
+    const { signal } = new AbortController()
+    const tokens = await Promise.all([a!.token(signal), b!.token(signal)])
+    assert.deepEqual(tokens.map(t => Buffer.from(t).toString()), ['a', 'b'])
   })
 })
 

@@ -11,17 +11,17 @@ import { FakeClock } from './clock.js'
 interface Step { at: number, do: string, tries?: string, next?: number, told?: string[], closed?: string }
 
 const { traces } = JSON.parse(readFileSync(new URL('../../wtproto/testdata/machines/reconnect.json', import.meta.url), 'utf8')) as
-  { traces: Array<{ name: string, gateways: string, steps: Step[] }> }
+  { traces: Array<{ name: string, gateways: string, renews?: boolean, steps: Step[] }> }
 
 /** A state machine whose sessions are names: the gateway's letter and a number that rises. */
-function machine (gateways: number) {
+function machine (gateways: number, renews = false) {
   const clock = new FakeClock()
   const log: string[] = []
   const trying: string[] = []
   let made = 0
   let current = ''
   let closed: string | undefined
-  const r = new Reconnect<string>(gateways, {
+  const r = new Reconnect<string>(gateways, renews, {
     dial (gateway) {
       const name = 'abcdef'[gateway]! + ++made
       trying.push(name)
@@ -82,7 +82,7 @@ function machine (gateways: number) {
 }
 
 describe('traces', () => {
-  for (const { name, gateways, steps } of traces) test(name, () => machine(gateways.length).follow(steps))
+  for (const { name, gateways, renews, steps } of traces) test(name, () => machine(gateways.length, renews).follow(steps))
 })
 
 /** A machine that is connected to its first gateway. */
@@ -171,7 +171,7 @@ test('what comes of a session that was left does not matter', () => {
 test('closed in an event, that is the last one', () => {
   const clock = new FakeClock()
   const log: string[] = []
-  const r: Reconnect<string> = new Reconnect<string>(1, {
+  const r: Reconnect<string> = new Reconnect<string>(1, false, {
     dial: () => 'a',
     drop: () => {},
     connected: () => {},
