@@ -1,0 +1,225 @@
+package crowd
+
+import (
+	"container/heap"
+	"container/list"
+	"net/netip"
+	"sync"
+)
+
+// widen is how many times the limit of a group the next wider one has.
+const widen = 4
+
+// groups returns the groups that addr belongs to, narrowest first: /32, or /64, /56 and /48.
+func groups(addr netip.Addr) []netip.Prefix {
+	addr = addr.Unmap().WithZone("")
+	lengths := []int{32}
+	if addr.Is6() {
+		lengths = []int{64, 56, 48}
+	}
+	g := make([]netip.Prefix, len(lengths))
+	for i, bits := range lengths {
+		g[i], _ = addr.Prefix(bits) // bits fit the family
+	}
+	return g
+}
+
+// Crowd holds places for values of type T. Make it with [New].
+type Crowd[T any] struct {
+	each int // limit of an IPv4 address or IPv6 /64; negative means none
+
+	mu     sync.Mutex
+	all    group[T]                   // guarded by mu
+	groups map[netip.Prefix]*group[T] // guarded by mu; those with places
+	made   uint64                     // guarded by mu; how many groups there ever were
+}
+
+// Place is a place in a [Crowd].
+type Place[T any] struct {
+	who   T
+	group *group[T]     // the narrowest; nil after the place was given back or taken away
+	here  *list.Element // in group.places
+}
+
+// Reason says why somebody has to go.
+type Reason int
+
+// The reasons.
+const (
+	Full      Reason = iota // all places are taken
+	GroupFull               // all places of the newcomer's group of addresses are taken
+	TooOften                // newcomers from this group come too fast
+)
+
+// Eviction says whose place was taken away, and whether for Full or for GroupFull.
+type Eviction[T any] struct {
+	Who    T
+	Reason Reason
+}
+
+// group is all of the crowd, or a network. The narrowest ones hold places, the others groups.
+type group[T any] struct {
+	prefix  netip.Prefix
+	within  *group[T] // nil for all
+	limit   int       // negative means none
+	n       int       // places, those of the groups in it too
+	age     uint64    // the lower, the older
+	index   int       // in within.busiest
+	busiest busiest[T]
+	places  list.List // of *Place[T], the oldest first
+}
+
+// New returns a Crowd of at most total places, of which an IPv4 address or IPv6 /64 has at most
+// each, a /56 four times as many and a /48 sixteen times. A negative limit means none; 0 is taken
+// for 1, because a newcomer always gets in.
+func New[T any](total, each int) *Crowd[T] {
+	c := &Crowd[T]{each: atLeastOne(each), groups: make(map[netip.Prefix]*group[T])}
+	c.all.limit = atLeastOne(total)
+	return c
+}
+
+func atLeastOne(limit int) int {
+	if limit == 0 {
+		return 1
+	}
+	return limit
+}
+
+// Enter gives who a place, which is given back with [Crowd.Leave]. If that is one more than fit,
+// somebody else loses theirs: the oldest of the busiest group among the newcomer's own addresses,
+// or among all. It is for the caller to end that one, who need not call Leave.
+func (c *Crowd[T]) Enter(addr netip.Addr, who T) (*Place[T], *Eviction[T]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := c.groupLocked(groups(addr))
+	p := &Place[T]{who: who, group: g}
+	p.here = g.places.PushBack(p)
+	for ; g != nil; g = g.within {
+		g.add(1)
+	}
+	// Somebody who goes leaves the wider groups too, so one is enough.
+	for g = p.group; g != nil; g = g.within {
+		if g.limit >= 0 && g.n > g.limit {
+			out := g.oldest()
+			c.leaveLocked(out)
+			reason := GroupFull
+			if g == &c.all {
+				reason = Full
+			}
+			return p, &Eviction[T]{Who: out.who, Reason: reason}
+		}
+	}
+	return p, nil
+}
+
+// Leave gives p back. It may be called again, and after p was taken away; it reports whether p was
+// still there.
+func (c *Crowd[T]) Leave(p *Place[T]) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.group == nil {
+		return false
+	}
+	c.leaveLocked(p)
+	return true
+}
+
+// Renew makes p the newest of its group, for somebody who has shown that they are alive.
+func (c *Crowd[T]) Renew(p *Place[T]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.group != nil {
+		p.group.places.MoveToBack(p.here)
+	}
+}
+
+// Len returns how many places are taken.
+func (c *Crowd[T]) Len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all.n
+}
+
+// groupLocked returns the narrowest of the groups, each within the next.
+func (c *Crowd[T]) groupLocked(prefixes []netip.Prefix) *group[T] {
+	limit := c.each
+	within := &c.all
+	for i := range prefixes {
+		if i > 0 {
+			limit *= widen
+		}
+	}
+	for i := len(prefixes) - 1; i >= 0; i-- {
+		g := c.groups[prefixes[i]]
+		if g == nil {
+			c.made++
+			g = &group[T]{prefix: prefixes[i], within: within, limit: limit, age: c.made}
+			c.groups[prefixes[i]] = g
+			heap.Push(&within.busiest, g)
+		}
+		limit /= widen
+		within = g
+	}
+	return within
+}
+
+// leaveLocked gives p back.
+func (c *Crowd[T]) leaveLocked(p *Place[T]) {
+	g := p.group
+	g.places.Remove(p.here)
+	p.group = nil
+	for ; g != nil; g = g.within {
+		g.add(-1)
+		if g.n == 0 && g.within != nil {
+			heap.Remove(&g.within.busiest, g.index)
+			delete(c.groups, g.prefix)
+		}
+	}
+}
+
+// add counts n more places in g.
+func (g *group[T]) add(n int) {
+	g.n += n
+	if g.within != nil {
+		heap.Fix(&g.within.busiest, g.index)
+	}
+}
+
+// oldest returns the oldest place of the busiest group in g.
+func (g *group[T]) oldest() *Place[T] {
+	for len(g.busiest) > 0 {
+		g = g.busiest[0]
+	}
+	return g.places.Front().Value.(*Place[T])
+}
+
+// busiest is a heap of groups, those with the most places first, and among equals the oldest.
+type busiest[T any] []*group[T]
+
+func (b busiest[T]) Len() int { return len(b) }
+
+func (b busiest[T]) Less(i, j int) bool {
+	if b[i].n != b[j].n {
+		return b[i].n > b[j].n
+	}
+	return b[i].age < b[j].age
+}
+
+func (b busiest[T]) Swap(i, j int) {
+	b[i], b[j] = b[j], b[i]
+	b[i].index, b[j].index = i, j
+}
+
+func (b *busiest[T]) Push(x any) {
+	g := x.(*group[T])
+	g.index = len(*b)
+	*b = append(*b, g)
+}
+
+func (b *busiest[T]) Pop() any {
+	last := len(*b) - 1
+	g := (*b)[last]
+	(*b)[last] = nil
+	*b = (*b)[:last]
+	return g
+}
