@@ -81,6 +81,7 @@ func (c *circuit) serve(ctx context.Context) verdict {
 	}
 	began := time.Now()
 	cfg := c.topic.router.cfg
+	defer c.topic.router.meters.measure(c)()
 	cfg.Observer.circuitOpened(c.network)
 	c.topic.post(circuitOpened{c})
 	c.topic.router.stalls.add(c)

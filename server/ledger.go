@@ -120,6 +120,7 @@ type ledger struct {
 // row is what is counted for one account.
 type row struct {
 	held [numResources]int64
+	full [numResources]bool      // it was refused more, and has given nothing back since
 	used [numFlows]*rate.Limiter // nil before it is used
 }
 
@@ -170,6 +171,9 @@ func (l *ledger) take(p *principal, r resource, n int64) *refusal {
 			held = row.held[r]
 		}
 		if limit := l.limit(p, i, r); limit >= 0 && held+n > limit {
+			if row := l.rows[a]; row != nil {
+				row.full[r] = true
+			}
 			return refuse(q.eachLimit, "%d %s of %v are the most", limit, q.unit, a)
 		}
 		newest = held
@@ -197,6 +201,7 @@ func (l *ledger) give(p *principal, r resource, n int64) {
 	l.total[r] -= n
 	for _, a := range p.accounts {
 		row := l.rows[a]
+		row.full[r] = false
 		if row.held[r] -= n; row.empty() {
 			delete(l.rows, a)
 		}

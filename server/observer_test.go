@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -39,6 +41,10 @@ func (w *witness) observer() *Observer {
 		SessionStarted: func(s SessionInfo) { w.note("started %s %s", s.Transport, s.Agent) },
 		SessionEnded:   func(s SessionInfo, c wtproto.Code) { w.note("ended %s %s %v", s.Transport, s.Agent, c) },
 		SessionRefused: func(c wtproto.Code) { w.note("refused %v", c) },
+		Authorized:     func(took time.Duration, c wtproto.Code) { w.note("authorized %v %v", took, c) },
+		Joined:         func() { w.note("joined") },
+		JoinRefused:    func(c wtproto.Code) { w.note("join refused %v", c) },
+		Left:           func(c wtproto.Code) { w.note("left %v", c) },
 		Refused:        func(l LimitName, c wtproto.Code) { w.note("limit %s %v", l, c) },
 		Dialed: func(network string, took time.Duration, c wtproto.Code) {
 			w.note("dialed %s %v %v", network, took, c)
@@ -64,6 +70,9 @@ func TestObserver(t *testing.T) {
 		c := g.connect()
 		wants("started fake test")
 		c.join(wtproto.JoinLookUp, 0)
+		wants("joined")
+		c.join(wtproto.JoinLookUp, 5)
+		wants()
 		p := g.lan.peer("1")
 		release := p.waits()
 		g.lan.see(p.sighting())
@@ -84,17 +93,55 @@ func TestObserver(t *testing.T) {
 		g.lan.see(refuses.gone())
 		other := g.connect()
 		other.join(wtproto.JoinAnnounce, 0)
-		wants("started fake test", "opened client")
+		wants("started fake test", "joined", "opened client")
 		x, z := c.circuit(), other.circuit()
 		x.CloseWrite()
 		z.CloseWrite()
 		wants("circuit client NONE 0 0 0s")
+		other.leave()
+		other.join(wtproto.JoinAnnounce, 0)
+		wants("left NONE", "joined", "opened client")
 		other.link.end(nil)
-		wants("ended fake test NONE")
+		got := w.since() // the circuit ends by itself
+		slices.Sort(got)
+		if want := []string{"circuit client PEER_GONE 0 0 0s", "ended fake test NONE", "left NONE"}; !slices.Equal(got, want) {
+			t.Errorf("observed %q, want %q", got, want)
+		}
 		c.send(wtproto.Welcome{})
 		c.ends(wtproto.CodeProtocol)
-		wants("ended fake test PROTOCOL")
+		wants("left PROTOCOL", "ended fake test PROTOCOL")
 	})
+}
+
+// An Authorizer may block, and refuse.
+func TestObserverOfAuthorizations(t *testing.T) {
+	w := &witness{}
+	asked := slowAuthorizer{time.Second, wtproto.Errorf(wtproto.CodeUnauthorized, "no")}
+	inBubble(t, Config{Observer: w.observer(), Authorizer: asked}, func(t *testing.T, g *bubble) {
+		c := g.dial()
+		c.hello()
+		c.ends(wtproto.CodeUnauthorized)
+		if got, want := w.since(), []string{"authorized 1s UNAUTHORIZED", "refused UNAUTHORIZED"}; !slices.Equal(got, want) {
+			t.Errorf("observed %q, want %q", got, want)
+		}
+	})
+	inBubble(t, Config{Observer: w.observer(), Authorizer: slowAuthorizer{after: 2 * time.Second}}, func(t *testing.T, g *bubble) {
+		g.connect()
+		if got, want := w.since(), []string{"authorized 2s NONE", "started fake test"}; !slices.Equal(got, want) {
+			t.Errorf("observed %q, want %q", got, want)
+		}
+	})
+}
+
+// slowAuthorizer answers after a time.
+type slowAuthorizer struct {
+	after time.Duration
+	err   error
+}
+
+func (a slowAuthorizer) Authorize(context.Context, auth.Request) (auth.Grant, error) {
+	<-time.After(a.after)
+	return auth.Grant{}, a.err
 }
 
 // Operators are told why nobody is found.

@@ -17,6 +17,7 @@ type router struct {
 	networks []discovery.Network
 	dialer   *dialer
 	stalls   *stallWatch
+	meters   *meters
 	log      *slog.Logger
 	ctx      context.Context // ends all topics
 	cancel   context.CancelCauseFunc
@@ -33,6 +34,7 @@ func newRouter(cfg *Config, ctx context.Context) *router {
 		networks: cfg.Networks,
 		dialer:   newDialer(newDialQueue(cfg.TopicDials, cfg.SessionDials, cfg.Dials)),
 		stalls:   newStallWatch(cfg.Memory / 4),
+		meters:   newMeters(),
 		log:      cfg.Logger,
 		ctx:      ctx,
 		cancel:   cancel,

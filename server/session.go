@@ -168,9 +168,11 @@ func (s *session) authorize(token []byte) error {
 	if a := s.cfg.Authorizer; a != nil {
 		ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.HelloTimeout, wtproto.Errorf(wtproto.CodeBusy, "nobody could say in time whether you may come in"))
 		defer cancel()
+		asked := time.Now()
 		grant, err := a.Authorize(ctx, auth.Request{
 			Token: token, Origin: s.link.origin(), Address: addr, Transport: s.link.transport(), Agent: s.agent,
 		})
+		s.cfg.Observer.authorized(time.Since(asked), codeOf(err))
 		if err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -359,10 +361,11 @@ func (s *session) handle(typ wtproto.Type, payload []byte) error {
 func (s *session) join(m wtproto.Join) {
 	s.mu.Lock()
 	sub := s.joined[m.Topic]
+	known := sub != nil
 	var no *wtproto.Error
 	var refused *refusal
 	switch {
-	case sub != nil:
+	case known:
 	case s.goaway:
 		no = wtproto.Errorf(wtproto.CodeShutdown, "the gateway is going away")
 	case !within(len(s.joined), s.cfg.MaxTopics):
@@ -379,8 +382,12 @@ func (s *session) join(m wtproto.Join) {
 		no = refused.Error
 	}
 	if no != nil {
+		s.cfg.Observer.joinRefused(no.Code)
 		s.send(wtproto.Left{Topic: m.Topic, Code: no.Code, Reason: no.Reason}.Append(nil))
 		return
+	}
+	if !known {
+		s.cfg.Observer.joined()
 	}
 	s.send(wtproto.Joined{Topic: m.Topic}.Append(nil))
 	s.server.router.subscribe(sub, m)
@@ -398,6 +405,7 @@ func (s *session) leave(t wtproto.Topic) {
 	}
 	s.server.router.unsubscribe(sub)
 	s.server.ledger.give(s.principal, resourceTopics, 1)
+	s.cfg.Observer.left(wtproto.CodeNone)
 	s.send(wtproto.Left{Topic: t}.Append(nil))
 }
 
@@ -410,6 +418,7 @@ func (s *session) leaveAll() {
 	for _, sub := range joined {
 		s.server.router.unsubscribe(sub)
 		s.server.ledger.give(s.principal, resourceTopics, 1)
+		s.cfg.Observer.left(codeOf(context.Cause(s.ctx)))
 	}
 }
 

@@ -32,6 +32,9 @@ type Source interface {
 // Copy is one direction of a spliced pair. The zero value is ready; Run is called once, and the other methods by any
 // goroutine at any time.
 type Copy struct {
+	// Total is told of each byte that the destination takes, if it is set before Run. Copies may share it.
+	Total *atomic.Int64
+
 	moved   atomic.Int64
 	writing atomic.Int64 // unix nanoseconds at which the current Write began; 0 outside of one
 }
@@ -118,6 +121,9 @@ func (c *Copy) write(dst io.Writer, b []byte) error {
 	n, err := dst.Write(b)
 	c.writing.Store(0)
 	c.moved.Add(int64(n))
+	if c.Total != nil {
+		c.Total.Add(int64(n))
+	}
 	if err != nil {
 		return &Error{Write: true, Err: err}
 	}
