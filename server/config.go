@@ -155,7 +155,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Idle, time.Minute)
 	orDefault(&c.Grace, 15*time.Second)
 	if c.Memory == 0 {
-		c.Memory = availableMemory()
+		c.Memory = AvailableMemory()
 	}
 	if c.Agent == "" {
 		c.Agent = "swarmgate"

@@ -53,7 +53,7 @@ type options struct {
 	MaxTopics               limit    `group:"Limits" placeholder:"64" default:"64" help:"Topics that a session may have joined at once."`
 	MaxCircuits             limit    `group:"Limits" placeholder:"256" default:"256" help:"Peers that a session may be connected to at once."`
 	DefaultPeers            limit    `group:"Limits" placeholder:"64" default:"64" help:"Peers of a topic that a client gets which did not ask for a number."`
-	Memory                  size     `group:"Limits" placeholder:"SIZE" help:"Memory of the program, such as 512MiB. Stalled circuits may hold a quarter. Without it GOMEMLIMIT, else the limit of the cgroup, else half of the RAM."`
+	Memory                  size     `group:"Limits" placeholder:"SIZE" help:"Memory that the program may use, such as 512MiB. Go keeps to four fifths of it, unless GOMEMLIMIT is set. Without it GOMEMLIMIT, else the limit of the cgroup, else half of the RAM."`
 	Drain                   duration `group:"Limits" placeholder:"30s" default:"30s" help:"How long open circuits may go on after SIGTERM. A second signal ends at once."`
 
 	LogLevel  slog.Level       `group:"Program" placeholder:"info" default:"info" help:"The least that is logged: debug, info, warn or error."`

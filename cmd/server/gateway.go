@@ -238,7 +238,7 @@ func (g *gateway) build(o *options, k keys, networks []discovery.Network) error 
 		MaxTopics:               int(o.MaxTopics),
 		MaxCircuits:             int(o.MaxCircuits),
 		DefaultPeers:            int(o.DefaultPeers),
-		Memory:                  int64(o.Memory),
+		Memory:                  g.limitMemory(o),
 		StatelessResetKey:       &k.reset,
 		TokenKey:                &k.token,
 		Logger:                  g.log,
