@@ -5,11 +5,12 @@ GOFUMPT  := mvdan.cc/gofumpt@v0.12.0
 STATIC   := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VULN     := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 FUZZTIME ?= 20s
+SOAKTIME ?= 10m
 
 # The rooms whose tests run under the race detector; test/ holds real browsers, real peers and the soak.
 ROOMS = $(shell $(GO) list ./... | grep -v '/swarmgate/test$$')
 
-.PHONY: help test deps web web-check unit fuzz real lint bench bench-web demo
+.PHONY: help test deps web web-check unit fuzz real soak lint bench bench-web demo
 
 help:
 	@echo 'make test       install what is missing, then run every test'
@@ -17,6 +18,7 @@ help:
 	@echo 'make unit       the tests of each room, with the race detector'
 	@echo 'make fuzz       each fuzz target for $(FUZZTIME)'
 	@echo 'make real       real peers, real browsers, and 100 sessions for a minute'
+	@echo 'make soak       what moves bytes, for longer: 100 sessions, and short circuits on each network, $(SOAKTIME) each'
 	@echo 'make lint       gofumpt, go vet, staticcheck, go mod tidy, govulncheck'
 	@echo 'make bench      latencies of joining, and throughput'
 	@echo 'make bench-web  the web client in Chromium and Firefox'
@@ -50,6 +52,9 @@ fuzz:
 
 real:
 	$(GO) test -shuffle=on -count=1 -timeout 20m ./test
+
+soak:
+	$(GO) test -count=1 -timeout 0 -v -run '^(TestSoak|TestShortCircuits)$$' -soak $(SOAKTIME) -short-circuits $(SOAKTIME) ./test
 
 lint:
 	unformatted=$$($(GO) run $(GOFUMPT) -l .) && test -z "$$unformatted" || { echo "gofumpt: $$unformatted"; exit 1; }
