@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,7 +63,7 @@ func (c *circuit) Read(p []byte) (int, error) {
 			c.readEnd.Store(true)
 			return 0, io.EOF
 		default:
-			return 0, failure(c.s, err)
+			return 0, failure(err)
 		}
 	}
 }
@@ -124,7 +125,7 @@ func (c *circuit) passLocked(passed bool) error {
 func (c *circuit) Write(p []byte) (int, error) {
 	n, err := c.s.Write(p)
 	if err != nil {
-		err = failure(c.s, err)
+		err = failure(err)
 	}
 	return n, err
 }
@@ -132,7 +133,7 @@ func (c *circuit) Write(p []byte) (int, error) {
 // CloseWrite sends the end.
 func (c *circuit) CloseWrite() error {
 	if err := c.s.CloseWrite(); err != nil {
-		return failure(c.s, err)
+		return failure(err)
 	}
 	c.writeEnd.Store(true)
 	return nil
@@ -163,8 +164,9 @@ func (c *circuit) free() {
 	c.freed()
 }
 
-// failure returns what an error of s, other than the end and a timeout, means.
-func failure(s network.Stream, err error) *wtproto.Error {
+// failure returns what an error of a stream, other than the end and a timeout, means. It looks at nothing but err: what a
+// stream or its connection is a moment later is another question.
+func failure(err error) *wtproto.Error {
 	if e, ok := errors.AsType[*network.StreamError](err); ok {
 		code := wtproto.Code(e.ErrorCode)
 		if e.Remote && code == wtproto.CodeNone {
@@ -175,8 +177,25 @@ func failure(s network.Stream, err error) *wtproto.Error {
 	if e, ok := errors.AsType[*network.ConnError](err); ok && !e.Remote {
 		return &wtproto.Error{Code: wtproto.CodeShutdown, Reason: "this host has closed the connection", Err: err}
 	}
-	if errors.Is(err, network.ErrReset) && !s.Conn().IsClosed() {
+	if isBareReset(err) {
 		return &wtproto.Error{Code: wtproto.CodePeerReset, Remote: true}
 	}
 	return &wtproto.Error{Code: wtproto.CodePeerGone, Reason: "the connection with the host was lost", Err: err}
+}
+
+// isBareReset reports whether err says that the other host reset the stream without a code, as some do. The end of a
+// connection is told by an error that is a yamux.ErrStreamReset too, but wraps more.
+func isBareReset(err error) bool {
+	for err != nil {
+		if err == yamux.ErrStreamReset {
+			return true
+		}
+		several, ok := err.(interface{ Unwrap() []error })
+		if !ok {
+			err = errors.Unwrap(err)
+			continue
+		}
+		return slices.Contains(several.Unwrap(), error(yamux.ErrStreamReset))
+	}
+	return false
 }

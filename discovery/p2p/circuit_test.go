@@ -2,14 +2,20 @@ package p2p
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-yamux/v5"
+
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 const window = 255 << 10 // what a circuit takes that nobody reads; the frames before it take some more
@@ -212,5 +218,31 @@ func TestCloseSendsAll(t *testing.T) {
 		if got, err := io.ReadAll(c); err != nil || !slices.Equal(got, pattern(size)) {
 			t.Fatalf("read %d bytes, %v; want %d and the end", len(got), err, size)
 		}
+	}
+}
+
+// The stream of a host that reset it without a code and then closed the connection counted as lost, so that the pair was connected
+// again: failure asked first for the error and then for the connection, which had ended in between.
+func TestFailure(t *testing.T) {
+	libp2p := func(err error) error { return fmt.Errorf("%w: %w", network.ErrReset, err) }
+	lost := func(err error) error { return fmt.Errorf("%w: connection closed: %w", yamux.ErrStreamReset, err) }
+	for _, tc := range []struct {
+		name   string
+		err    error
+		code   wtproto.Code
+		remote bool
+	}{
+		{"reset with a code", &network.StreamError{ErrorCode: 0x105, Remote: true}, 0x105, true},
+		{"reset with code 0", &network.StreamError{Remote: true}, wtproto.CodePeerReset, true},
+		{"reset without a code", libp2p(yamux.ErrStreamReset), wtproto.CodePeerReset, true},
+		{"reset by us", &network.StreamError{ErrorCode: 0x105}, 0x105, false},
+		{"connection lost", libp2p(lost(syscall.ECONNRESET)), wtproto.CodePeerGone, false},
+		{"connection ended", libp2p(lost(io.EOF)), wtproto.CodePeerGone, false},
+		{"no sign of life", libp2p(lost(yamux.ErrKeepAliveTimeout)), wtproto.CodePeerGone, false},
+		{"connection ended while writing", io.EOF, wtproto.CodePeerGone, false},
+		{"the host said goodbye", &network.ConnError{Remote: true}, wtproto.CodePeerGone, false},
+		{"we closed the connection", &network.ConnError{}, wtproto.CodeShutdown, false},
+	} {
+		wantCode(t, tc.name, failure(tc.err), tc.code, tc.remote)
 	}
 }

@@ -83,8 +83,11 @@ func (g *gater) InterceptAddrDial(id peer.ID, m ma.Multiaddr) bool { return g.ch
 // InterceptAccept allows all that the resource manager allows.
 func (g *gater) InterceptAccept(network.ConnMultiaddrs) bool { return true }
 
-// InterceptSecured asks the policy once more about what was dialed.
+// InterceptSecured asks the policy once more about what was dialed. Whoever dialed us has proven its id.
 func (g *gater) InterceptSecured(d network.Direction, id peer.ID, c network.ConnMultiaddrs) bool {
+	if v, ok := c.(*visitor); ok {
+		v.door.leave(v)
+	}
 	return d == network.DirInbound || g.check(id, c.RemoteMultiaddr()) == nil
 }
 

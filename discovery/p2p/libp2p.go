@@ -9,12 +9,14 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/core/transport"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcpreuse"
 	"github.com/libp2p/go-libp2p/x/rate"
 	ma "github.com/multiformats/go-multiaddr"
 
@@ -51,17 +53,21 @@ func newLibp2p(s settings, g *gater) (host.Host, error) {
 		resources.Close()
 		return nil, fmt.Errorf("p2p: connection manager: %w", err)
 	}
-	transport := []any{tcp.WithConnectionTimeout(s.DialTimeout)}
+	options := []tcp.Option{tcp.WithConnectionTimeout(s.DialTimeout)}
 	if s.Mode != Public {
 		// Dialing from the listen port shows others behind which address we are, which matters on the public DHT only.
 		// Two hosts that dial each other that way at the same moment get one TCP connection of which both are the client.
-		transport = append(transport, tcp.DisableReuseport())
+		options = append(options, tcp.DisableReuseport())
+	}
+	entrance := newDoor(maxUnproven)
+	newTransport := func(u transport.Upgrader, r network.ResourceManager, shared *tcpreuse.ConnMgr) (*tcp.TcpTransport, error) {
+		return tcp.NewTCPTransport(guardedUpgrader{u, entrance}, r, shared, options...)
 	}
 	h, err := libp2p.New(
 		libp2p.Identity(s.key),
 		libp2p.UserAgent("swarmgate"),
 		libp2p.NoListenAddrs,
-		libp2p.Transport(tcp.NewTCPTransport, transport...),
+		libp2p.Transport(newTransport),
 		libp2p.Security(noise.ID, noise.New),
 		libp2p.Muxer(yamux.ID, newMuxer(s.KeepAlive)),
 		libp2p.ConnectionGater(g),

@@ -80,14 +80,14 @@ func (m *meeting) ask() (wtproto.Met, error) {
 	e, more := m.endpoints()
 	meet := wtproto.Meet{Digest: m.t.digest, Proof: h.prove(m.t.key, wtproto.ProofMeet, id), Flags: h.flags(), More: more, Endpoints: e}
 	if err := m.s.write(meet.Append(nil), h.AnswerTimeout); err != nil {
-		return wtproto.Met{}, answerError(m.s, "MEET", err)
+		return wtproto.Met{}, answerError("MEET", err)
 	}
 	if err := m.s.SetReadDeadline(time.Now().Add(h.AnswerTimeout)); err != nil {
-		return wtproto.Met{}, answerError(m.s, "MEET", err)
+		return wtproto.Met{}, answerError("MEET", err)
 	}
 	payload, err := await(m.frames, wtproto.TypeMet)
 	if err != nil {
-		return wtproto.Met{}, answerError(m.s, "MEET", err)
+		return wtproto.Met{}, answerError("MEET", err)
 	}
 	met, err := wtproto.ParseMet(payload)
 	switch {

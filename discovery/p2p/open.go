@@ -60,11 +60,11 @@ func (h *Host) open(ctx context.Context, key wtproto.Topic, id peer.ID, from, to
 func (h *Host) askOpen(s stream, key wtproto.Topic, id peer.ID, from, to wtproto.EndpointID) error {
 	ask := wtproto.Open{Digest: key.Digest(), Proof: h.prove(key, wtproto.ProofOpen, id), From: from, To: to}
 	if err := s.write(ask.Append(nil), h.AnswerTimeout); err != nil {
-		return answerError(s, "OPEN", err)
+		return answerError("OPEN", err)
 	}
 	payload, err := await(wtproto.NewReader(s.rw), wtproto.TypeOpened)
 	if err != nil {
-		return answerError(s, "OPEN", err)
+		return answerError("OPEN", err)
 	}
 	answer, err := wtproto.ParseOpened(payload)
 	switch {
@@ -193,7 +193,7 @@ func (in *inbound) Accept() (discovery.Stream, error) {
 	c := newCircuit(in.s.Stream, in.h.ties, func() { in.h.forget(in) })
 	yes := wtproto.Opened{Proof: in.h.prove(in.key, wtproto.ProofOpened, in.pair.host)}
 	if err := in.s.write(yes.Append(nil), in.h.AnswerTimeout); err != nil {
-		err = answerError(in.s, "OPENED", err)
+		err = answerError("OPENED", err)
 		c.Reset(codeOf(err))
 		return nil, err
 	}

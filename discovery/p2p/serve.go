@@ -71,8 +71,8 @@ func await(r *wtproto.Reader, want wtproto.Type) ([]byte, error) {
 // known reports whether t is a frame of this protocol.
 func known(t wtproto.Type) bool { return t >= wtproto.TypeMeet && t <= wtproto.TypeOpened }
 
-// answerError returns what it means that an answer on s could not be had.
-func answerError(s network.Stream, frame string, err error) error {
+// answerError returns what it means that an answer could not be had.
+func answerError(frame string, err error) error {
 	if e, ok := errors.AsType[*wtproto.Error](err); ok {
 		return fmt.Errorf("p2p: %s: %w", frame, e)
 	}
@@ -82,7 +82,7 @@ func answerError(s network.Stream, frame string, err error) error {
 	if errors.Is(err, yamux.ErrTimeout) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "no answer to " + frame, Err: err}
 	}
-	e := failure(s, err)
+	e := failure(err)
 	switch uint32(e.Code) {
 	case uint32(network.StreamProtocolNegotiationFailed):
 		return notSpoken(frame)
