@@ -1,93 +1,34 @@
 package p2p
 
 import (
-	"container/list"
-	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/transport"
 	manet "github.com/multiformats/go-multiaddr/net"
+
+	"github.com/swarmgate/swarmgate/internal/crowd"
 )
 
-// maxUnproven is how many connections there may be of which the other host has not proven its id yet. It is less than
-// the resource manager takes, which refuses newcomers and keeps whoever was silent first.
-const maxUnproven = 256
+const (
+	// maxUnproven is how many connections there may be of which the other host has not proven its id yet. It is less
+	// than the resource manager takes, which refuses newcomers and keeps whoever was silent first.
+	maxUnproven = 256
+	// maxUnprovenAddress is how many of them may come from one IPv4 address or IPv6 /64.
+	maxUnprovenAddress = 32
+)
 
-// door looks after connections that others made until their handshake is over. Above its limit the oldest one from the
-// busiest address (IPv4 /32, IPv6 /64) is closed, so that whoever says nothing shuts nobody out. How many handshakes an address may begin
+// door has the connections that others made until their handshake is over. Above its limits the oldest one of the busiest
+// address is closed, so that whoever says nothing shuts nobody out. How many connections an address may make
 // a second is the resource manager's: connRate.
-type door struct {
-	limit int
+type door = crowd.Crowd[*visitor]
 
-	mu    sync.Mutex
-	count int                         // guarded by mu
-	from  map[netip.Prefix]*list.List // guarded by mu; of *visitor, the oldest in front, never empty
-}
-
-func newDoor(limit int) *door {
-	return &door{limit: limit, from: make(map[netip.Prefix]*list.List)}
-}
-
-// enter counts v, and returns the one that has to leave for it, if any.
-func (d *door) enter(v *visitor) (out *visitor) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.count >= d.limit {
-		out = d.oldestLocked()
-		d.leaveLocked(out)
-	}
-	of := d.from[v.source]
-	if of == nil {
-		of = list.New()
-		d.from[v.source] = of
-	}
-	v.place = of.PushBack(v)
-	v.since = time.Now()
-	d.count++
-	return out
-}
-
-// leave says that v has proven its id, or is closed. It may be called more than once.
-func (d *door) leave(v *visitor) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.leaveLocked(v)
-}
-
-func (d *door) leaveLocked(v *visitor) {
-	if v.place == nil {
-		return
-	}
-	of := d.from[v.source]
-	of.Remove(v.place)
-	v.place = nil
-	d.count--
-	if of.Len() == 0 {
-		delete(d.from, v.source)
-	}
-}
-
-// oldestLocked returns the oldest of those who are from where most are from; of several such addresses, the oldest of all.
-func (d *door) oldestLocked() (oldest *visitor) {
-	most := 0
-	for _, of := range d.from {
-		front := of.Front().Value.(*visitor)
-		if of.Len() > most || of.Len() == most && front.since.Before(oldest.since) {
-			most, oldest = of.Len(), front
-		}
-	}
-	return oldest
-}
+func newDoor() *door { return crowd.New[*visitor](maxUnproven, maxUnprovenAddress) }
 
 // visitor is a connection that somebody made.
 type visitor struct {
 	tcpConn
-	door   *door
-	source netip.Prefix
-
-	place *list.Element // guarded by door.mu; nil unless it is counted
-	since time.Time     // guarded by door.mu
+	door  *door
+	place *crowd.Place[*visitor] // constant after Accept
 }
 
 // tcpConn is a connection with what libp2p wants to set on it.
@@ -98,24 +39,13 @@ type tcpConn interface {
 	SetKeepAlivePeriod(d time.Duration) error
 }
 
+// proven says that the other host has proven its id.
+func (v *visitor) proven() { v.door.Leave(v.place) }
+
 // Close closes the connection.
 func (v *visitor) Close() error {
-	v.door.leave(v)
+	v.door.Leave(v.place)
 	return v.tcpConn.Close()
-}
-
-// sourceOf returns the address that m counts for.
-func sourceOf(c manet.Conn) (netip.Prefix, bool) {
-	addr, ok := plainTCP(c.RemoteMultiaddr())
-	if !ok {
-		return netip.Prefix{}, false
-	}
-	bits := 32
-	if addr.Addr().Is6() {
-		bits = 64
-	}
-	p, err := addr.Addr().Prefix(bits)
-	return p, err == nil
 }
 
 // guardedUpgrader puts a door before every listener.
@@ -141,13 +71,15 @@ func (l guardedListener) Accept() (manet.Conn, error) {
 		return nil, err
 	}
 	conn, ok := c.(tcpConn)
-	source, known := sourceOf(c)
+	from, known := plainTCP(c.RemoteMultiaddr())
 	if !ok || !known {
 		return c, nil
 	}
-	v := &visitor{tcpConn: conn, door: l.door, source: source}
-	if out := l.door.enter(v); out != nil {
-		_ = out.tcpConn.Close() // which ends its handshake
+	v := &visitor{tcpConn: conn, door: l.door}
+	place, out := l.door.Enter(from.Addr(), v)
+	v.place = place
+	if out != nil {
+		_ = out.Who.tcpConn.Close() // which ends its handshake
 	}
 	return v, nil
 }

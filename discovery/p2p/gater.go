@@ -86,7 +86,7 @@ func (g *gater) InterceptAccept(network.ConnMultiaddrs) bool { return true }
 // InterceptSecured asks the policy once more about what was dialed. Whoever dialed us has proven its id.
 func (g *gater) InterceptSecured(d network.Direction, id peer.ID, c network.ConnMultiaddrs) bool {
 	if v, ok := c.(*visitor); ok {
-		v.door.leave(v)
+		v.proven()
 	}
 	return d == network.DirInbound || g.check(id, c.RemoteMultiaddr()) == nil
 }

@@ -59,7 +59,7 @@ func newLibp2p(s settings, g *gater) (host.Host, error) {
 		// Two hosts that dial each other that way at the same moment get one TCP connection of which both are the client.
 		options = append(options, tcp.DisableReuseport())
 	}
-	entrance := newDoor(maxUnproven)
+	entrance := newDoor()
 	newTransport := func(u transport.Upgrader, r network.ResourceManager, shared *tcpreuse.ConnMgr) (*tcp.TcpTransport, error) {
 		return tcp.NewTCPTransport(guardedUpgrader{u, entrance}, r, shared, options...)
 	}
