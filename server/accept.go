@@ -228,7 +228,7 @@ func (a *acceptor) upgrade(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	close(v.began)
-	l := &webTransportLink{conn: v.conn, session: session, connect: keep.stream, fromOrigin: r.Header.Get("Origin")}
+	l := newWebTransportLink(v.conn, session, keep, r.Header.Get("Origin"))
 	if v.refusal != nil {
 		a.refuse(l, v.refusal)
 		return

@@ -17,6 +17,8 @@ type end interface {
 	io.ReadWriter
 	CloseWrite() error
 	SetReadDeadline(time.Time) error
+	// explain returns err, by which the end has failed, after what it may yet learn of the cause.
+	explain(err error) error
 	// free is called after both directions have ended.
 	free()
 }
@@ -24,7 +26,8 @@ type end interface {
 // peerEnd is a native peer's end.
 type peerEnd struct{ discovery.Stream }
 
-func (e peerEnd) free() { e.Close() }
+func (e peerEnd) explain(err error) error { return err }
+func (e peerEnd) free()                   { e.Close() }
 
 // circuit joins a client with a peer or with another client. Its run is one goroutine, and a second one while bytes can pass.
 type circuit struct {
@@ -40,11 +43,8 @@ type circuit struct {
 	heldToPeer, heldToClient int64 // see stall
 
 	toPeer, toClient splice.Copy
-	resetOnce        sync.Once
 
-	mu     sync.Mutex
-	cause  error // guarded by mu; the first reason to end, nil after a regular end
-	opened bool  // guarded by mu; the ends belong to abort too, not to open alone
+	over *over // set by run
 }
 
 // verdict is how a circuit ended, for the topic's loop.
@@ -58,6 +58,10 @@ const (
 
 // run opens the circuit, moves its bytes, and tells the topic of its end. ctx ends only its opening.
 func (c *circuit) run(ctx context.Context) {
+	c.over = newOver()
+	for _, l := range c.legs() {
+		l.waits.over = c.over
+	}
 	v := c.serve(ctx)
 	c.near.release()
 	if c.far != nil {
@@ -67,7 +71,14 @@ func (c *circuit) run(ctx context.Context) {
 }
 
 func (c *circuit) serve(ctx context.Context) verdict {
-	if err := c.settle(c.open(ctx)); err != nil {
+	rest := c.topic.router.remains
+	rest.enter(remainsOpening)
+	err := c.open(ctx)
+	rest.leave(remainsOpening)
+	if err != nil {
+		c.over.end(err)
+	}
+	if err := c.over.cause(); err != nil {
 		code := codeOf(err)
 		c.reset(code)
 		c.topic.log.Debug("circuit not opened", "network", c.network, "code", code, "error", err)
@@ -85,9 +96,11 @@ func (c *circuit) serve(ctx context.Context) verdict {
 	cfg.Observer.circuitOpened(c.network)
 	c.topic.post(circuitOpened{c})
 	c.topic.router.stalls.add(c)
+	rest.enter(remainsOpen)
 	c.splice()
+	rest.leave(remainsOpen)
 	c.topic.router.stalls.remove(c)
-	cause := c.ended()
+	cause := c.over.cause()
 	cfg.Observer.circuitEnded(CircuitEnd{
 		Network: c.network, Code: codeOf(cause),
 		ToClient: c.toClient.Moved(), ToPeer: c.toPeer.Moved(), Lasted: time.Since(began),
@@ -104,8 +117,16 @@ func peerLost(err error) bool {
 	return ok && e.Code == wtproto.CodePeerGone && !e.Remote
 }
 
-// open brings both ends up. Nothing is shown to a client before the other end is sure.
+// open brings both ends up, unless ctx ends before. Nothing is shown to a client before the other end is sure.
 func (c *circuit) open(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { c.over.end(context.Cause(ctx)) })
+	defer stop()
+	patient := c.over.then(func() {
+		for _, l := range c.legs() {
+			l.waits.expire()
+		}
+	})
+	defer patient()
 	if c.inbound != nil {
 		s, err := c.inbound.Accept()
 		if err != nil {
@@ -115,7 +136,7 @@ func (c *circuit) open(ctx context.Context) error {
 	}
 	for _, step := range []func(*leg) error{
 		(*leg).tryOpen,
-		func(l *leg) error { return l.acquire(ctx) },
+		(*leg).acquire,
 		(*leg).announce,
 	} {
 		for _, l := range c.legs() {
@@ -127,17 +148,6 @@ func (c *circuit) open(ctx context.Context) error {
 	return nil
 }
 
-// settle ends the opening with err, or with what abort was called for meanwhile.
-func (c *circuit) settle(err error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.opened = true
-	if c.cause == nil {
-		c.cause = err
-	}
-	return c.cause
-}
-
 // other returns the end that is not near.
 func (c *circuit) other() end {
 	if c.far != nil {
@@ -146,58 +156,55 @@ func (c *circuit) other() end {
 	return peerEnd{c.peer}
 }
 
-// splice copies both ways until both have ended.
+// splice copies both ways until both have ended. If the circuit is over before, both ends are reset with its code.
 func (c *circuit) splice() {
 	far := c.other()
 	for _, l := range c.legs() {
-		stop := l.onStop(c.abort)
+		stop := l.onStop()
 		defer stop()
 	}
+	wasReset := make(chan struct{})
+	c.over.then(func() {
+		if cause := c.over.cause(); cause != nil {
+			c.reset(codeOf(cause))
+		}
+		close(wasReset)
+	})
 	var wg sync.WaitGroup
 	wg.Go(func() { c.copy(&c.toClient, c.near, far) })
 	c.copy(&c.toPeer, far, c.near)
 	wg.Wait()
-	if cause := c.ended(); cause != nil {
-		c.reset(codeOf(cause)) // waits for abort, since free knows no code
-	}
+	c.over.end(nil)
+	<-wasReset // free knows no code
 	c.near.free()
 	far.free()
 }
 
+// copy copies one way, and ends the circuit if that fails.
 func (c *circuit) copy(cp *splice.Copy, dst, src end) {
 	err := cp.Run(dst, src)
+	failed := src
+	if e, ok := errors.AsType[*splice.Error](err); !ok || e.Write {
+		failed = dst
+	}
 	if err == nil {
 		err = dst.CloseWrite()
 	}
 	if err != nil {
-		c.abort(err)
+		c.over.end(failed.explain(err))
 	}
 }
 
-// abort ends the circuit with err unless it has a cause already: both ends are reset with its code.
-func (c *circuit) abort(err error) {
-	c.mu.Lock()
-	first := c.cause == nil
-	if first {
-		c.cause = err
-	}
-	opened := c.opened
-	c.mu.Unlock()
-	if first && opened {
-		c.reset(codeOf(err))
-	}
-}
-
-// reset ends both ends, once, and returns after it has.
+// reset ends both ends.
 func (c *circuit) reset(code wtproto.Code) {
-	c.resetOnce.Do(func() {
-		for _, l := range c.legs() {
-			l.reset(code)
-		}
-		if c.peer != nil {
-			c.peer.Reset(code)
-		}
-	})
+	c.topic.router.remains.enter(remainsReset)
+	defer c.topic.router.remains.leave(remainsReset)
+	for _, l := range c.legs() {
+		l.reset(code)
+	}
+	if c.peer != nil {
+		c.peer.Reset(code)
+	}
 }
 
 // legs returns the clients' ends.
@@ -206,12 +213,6 @@ func (c *circuit) legs() []*leg {
 		return []*leg{c.near, c.far}
 	}
 	return []*leg{c.near}
-}
-
-func (c *circuit) ended() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cause
 }
 
 // codeOf returns the code that err carries, CodeNone for nil and CodeInternal for an error without one.

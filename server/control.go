@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"encoding/binary"
 	"maps"
 	"slices"
@@ -45,8 +44,6 @@ func (s *session) status(sub *subscription, t wtproto.Topic, frame []byte) {
 // writeLoop sends what is queued, asks a silent client for a sign of life, and ends a dead one. It returns when the
 // session ends.
 func (s *session) writeLoop(str stream) {
-	stop := context.AfterFunc(s.ctx, func() { str.SetWriteDeadline(time.Now()) })
-	defer stop()
 	var (
 		buf    []byte
 		ask    = min(s.cfg.PingAfter, s.cfg.Idle)
@@ -126,7 +123,7 @@ func (s *session) register(l *leg) error {
 	}
 	s.lastID++
 	l.peer.Circuit = s.lastID
-	l.credit = newCredit(nil, s.credit)
+	l.credit = newCredit(nil, s.credit, l.circuit.over)
 	s.legs[s.lastID] = l
 	if l.stream != nil {
 		s.mu.Unlock()
@@ -158,15 +155,24 @@ func (s *session) release(l *leg) {
 	s.places--
 	s.server.ledger.give(s.principal, resourceCircuits, 1)
 	delete(s.legs, l.peer.Circuit)
+	s.clearLocked()
 }
 
-// abortAll ends the circuits of a session that has ended. A circuit may be waiting for its other end alone.
+// clearLocked closes clear when it is time.
+func (s *session) clearLocked() {
+	if s.leaving && len(s.legs) == 0 {
+		s.leaving = false
+		close(s.clear)
+	}
+}
+
+// abortAll ends the circuits of a session that has ended. It does not wait for them.
 func (s *session) abortAll() {
 	s.mu.Lock()
 	legs := slices.Collect(maps.Values(s.legs))
 	s.mu.Unlock()
 	for _, l := range legs {
-		l.circuit.abort(clientGone("the client's session ended", nil))
+		l.circuit.over.end(clientGone("the client's session ended", nil))
 	}
 }
 

@@ -1,45 +1,38 @@
 package server
 
 import (
+	"errors"
 	"io"
 	"sync"
 )
 
 // credit is the client's leave to send on one circuit: Write passes to the stream below no more than the client has granted,
-// and waits for more (docs/PROTOCOL.md, Credit). One goroutine writes; grant and end may be called by any.
+// and waits for more until the circuit is over (docs/PROTOCOL.md, Credit). One goroutine writes; grant may be called by any.
 type credit struct {
-	w io.Writer
+	w    io.Writer
+	over *over
 
 	mu      sync.Mutex
 	granted uint64        // guarded by mu; offset of the first byte that may not be sent
 	sent    uint64        // guarded by mu
-	more    chan struct{} // guarded by mu; closed when granted grows or err is set; nil while nobody waits
-	err     error         // guarded by mu
+	more    chan struct{} // guarded by mu; closed when granted grows; nil while nobody waits
 }
 
-func newCredit(w io.Writer, granted uint64) *credit { return &credit{w: w, granted: granted} }
+func newCredit(w io.Writer, granted uint64, o *over) *credit {
+	return &credit{w: w, granted: granted, over: o}
+}
+
+// errOver is the error of a Write after the end of its circuit.
+var errOver = errors.New("server: the circuit is over")
 
 // grant raises the offset; a lower one than before changes nothing.
 func (c *credit) grant(offset uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if offset > c.granted {
-		c.granted = offset
-		c.wakeLocked()
+	if offset <= c.granted {
+		return
 	}
-}
-
-// end makes a waiting and every later Write fail with err.
-func (c *credit) end(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err == nil {
-		c.err = err
-		c.wakeLocked()
-	}
-}
-
-func (c *credit) wakeLocked() {
+	c.granted = offset
 	if c.more != nil {
 		close(c.more)
 		c.more = nil
@@ -49,11 +42,10 @@ func (c *credit) wakeLocked() {
 // take waits until at least one byte may be sent and takes up to want.
 func (c *credit) take(want int) (int, error) {
 	for {
-		c.mu.Lock()
-		if c.err != nil {
-			c.mu.Unlock()
-			return 0, c.err
+		if c.over.ctx.Err() != nil {
+			return 0, errOver
 		}
+		c.mu.Lock()
 		if room := c.granted - c.sent; room > 0 {
 			n := int(min(room, uint64(want)))
 			c.sent += uint64(n)
@@ -65,7 +57,10 @@ func (c *credit) take(want int) (int, error) {
 		}
 		more := c.more
 		c.mu.Unlock()
-		<-more
+		select {
+		case <-more:
+		case <-c.over.done():
+		}
 	}
 }
 

@@ -47,7 +47,7 @@ func TestCreditPassesWhatIsGranted(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var out bytes.Buffer
-				c := newCredit(&out, test.start)
+				c := newCredit(&out, test.start, newOver())
 				done := write(c, make([]byte, test.write))
 				for _, g := range test.grants {
 					synctest.Wait()
@@ -57,7 +57,7 @@ func TestCreditPassesWhatIsGranted(t *testing.T) {
 				if out.Len() != test.want {
 					t.Errorf("%d bytes passed, want %d", out.Len(), test.want)
 				}
-				c.end(io.ErrClosedPipe)
+				c.over.end(io.ErrClosedPipe)
 				got := <-done
 				if finished := test.want == test.write; got.n != test.want || (got.err == nil) != finished {
 					t.Errorf("Write = %d, %v, want %d, finished %v", got.n, got.err, test.want, finished)
@@ -68,20 +68,18 @@ func TestCreditPassesWhatIsGranted(t *testing.T) {
 }
 
 func TestCreditEnd(t *testing.T) {
-	first, second := errors.New("first"), errors.New("second")
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		c := newCredit(&out, 4)
+		c := newCredit(&out, 4, newOver())
 		done := write(c, []byte("too much"))
 		synctest.Wait()
-		c.end(first)
-		c.end(second)
-		if got := <-done; got.n != 4 || got.err != first {
-			t.Errorf("waiting Write = %d, %v, want 4, %v", got.n, got.err, first)
+		c.over.end(nil)
+		if got := <-done; got.n != 4 || got.err != errOver {
+			t.Errorf("waiting Write = %d, %v, want 4, %v", got.n, got.err, errOver)
 		}
 		c.grant(100)
-		if n, err := c.Write([]byte("more")); n != 0 || err != first {
-			t.Errorf("later Write = %d, %v, want 0, %v", n, err, first)
+		if n, err := c.Write([]byte("more")); n != 0 || err != errOver {
+			t.Errorf("later Write = %d, %v, want 0, %v", n, err, errOver)
 		}
 		if out.String() != "too " {
 			t.Errorf("%q passed, want %q", out.String(), "too ")
@@ -105,7 +103,7 @@ func (w *failAfter) Write(b []byte) (int, error) {
 
 func TestCreditCountsUntilTheWriterFails(t *testing.T) {
 	boom := errors.New("boom")
-	c := newCredit(&failAfter{3, boom}, 100)
+	c := newCredit(&failAfter{3, boom}, 100, newOver())
 	if n, err := c.Write([]byte("ab")); n != 2 || err != nil {
 		t.Errorf("first Write = %d, %v, want 2, nil", n, err)
 	}
@@ -123,7 +121,7 @@ func TestCreditProperty(t *testing.T) {
 			rand.NewChaCha8([32]byte{byte(seed)}).Read(data)
 			granted := uint64(random.IntN(100))
 			var out bytes.Buffer
-			c := newCredit(&out, granted)
+			c := newCredit(&out, granted, newOver())
 			sizes := rand.New(rand.NewPCG(seed, 1))
 			done := make(chan error, 1)
 			go func() {
@@ -157,7 +155,7 @@ func TestCreditProperty(t *testing.T) {
 }
 
 func TestCreditAllocs(t *testing.T) {
-	c := newCredit(io.Discard, 0)
+	c := newCredit(io.Discard, 0, newOver())
 	buf := make([]byte, 32<<10)
 	var offset uint64
 	var err error
@@ -174,7 +172,7 @@ func TestCreditAllocs(t *testing.T) {
 }
 
 func BenchmarkCreditWrite(b *testing.B) {
-	c := newCredit(io.Discard, 1<<62)
+	c := newCredit(io.Discard, 1<<62, newOver())
 	buf := make([]byte, 32<<10)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(buf)))

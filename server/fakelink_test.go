@@ -183,6 +183,13 @@ func (s *fakeStream) failure() error {
 	return s.in.readErr
 }
 
+// stopped returns the error that the other side's STOP_SENDING, or the loss of the connection, makes of a Write to s.
+func (s *fakeStream) stopped() error {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	return s.out.writeErr
+}
+
 // fakePeerStream is a fakeStream as networks hand it out.
 type fakePeerStream struct{ *fakeStream }
 

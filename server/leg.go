@@ -19,6 +19,7 @@ type leg struct {
 	offerOnly bool
 
 	credit *credit // set by acquire
+	waits  waits   // in stream
 
 	stream stream       // owned by acquire's caller
 	opened bool         // the gateway opened the stream, and owes it a PEER; owned by acquire's caller
@@ -28,8 +29,6 @@ type leg struct {
 
 	finished atomic.Bool // CloseWrite was called
 }
-
-var errEnded = errors.New("server: the circuit has ended")
 
 type offeredState int
 
@@ -57,43 +56,50 @@ func (l *leg) tryOpen() error {
 	if err != nil {
 		return err
 	}
-	l.stream, l.opened = s, true
+	l.take(s)
+	l.opened = true
 	return nil
+}
+
+// take gets the leg its stream.
+func (l *leg) take(s stream) {
+	l.stream = s
+	l.waits.in(s)
 }
 
 // acquire gets the leg a circuit id and, where tryOpen did not, a stream: it makes an offer and waits for the client's
 // ACCEPT. It returns an [*wtproto.Error] when there will be none: CodeDeclined (with Remote), CodeWithdrawn after the
-// offer's time, or ctx's cause.
-func (l *leg) acquire(ctx context.Context) error {
+// offer's time, or why the circuit is over.
+func (l *leg) acquire() error {
 	if err := l.session.register(l); err != nil {
 		return err
 	}
 	if l.stream != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, l.session.cfg.OfferTimeout,
-		wtproto.Errorf(wtproto.CodeWithdrawn, "no answer to the offer in %v", l.session.cfg.OfferTimeout))
-	defer cancel()
+	timeout := time.NewTimer(l.session.cfg.OfferTimeout)
+	defer timeout.Stop()
+	var err error
 	select {
 	case a := <-l.answer:
-		return l.take(a)
-	case <-l.session.ctx.Done():
-	case <-ctx.Done():
+		return l.answered(a)
+	case <-l.circuit.over.done():
+		err = l.circuit.over.cause()
+	case <-timeout.C:
+		err = wtproto.Errorf(wtproto.CodeWithdrawn, "no answer to the offer in %v", l.session.cfg.OfferTimeout)
 	}
-	if a, ok := l.session.withdraw(l, codeOf(context.Cause(ctx))); ok {
-		return l.take(a) // the answer came meanwhile
+	if a, ok := l.session.withdraw(l, codeOf(err)); ok {
+		return l.answered(a) // it came meanwhile
 	}
-	if err := context.Cause(l.session.ctx); err != nil {
-		return clientGone("the client's session ended", err)
-	}
-	return context.Cause(ctx)
+	return err
 }
 
-func (l *leg) take(a answer) error {
+func (l *leg) answered(a answer) error {
 	if a.stream == nil {
 		return &wtproto.Error{Code: wtproto.CodeDeclined, Remote: true, Reason: "the client declined with " + a.code.String()}
 	}
-	l.stream, l.told = a.stream, true
+	l.take(a.stream)
+	l.told = true
 	return nil
 }
 
@@ -104,19 +110,38 @@ func (l *leg) announce() error {
 		return nil
 	}
 	l.told = true
-	l.stream.SetWriteDeadline(time.Now().Add(l.session.cfg.FirstFrameTimeout))
+	l.waits.setWrite(time.Now().Add(l.session.cfg.FirstFrameTimeout))
 	_, err := l.stream.Write(l.peer.Append(nil))
-	l.stream.SetWriteDeadline(time.Time{})
+	l.waits.setWrite(time.Time{})
+	return l.explain(err)
+}
+
+// explainWait is how long a client has to say why it has reset a stream without a code.
+const explainWait = time.Second
+
+// explain returns err, the client's end of its stream. A reset of a WebTransport stream overtakes what explains it, and often carries no
+// code: then explain waits for DECLINE or for the end of the session, which end the circuit with their own cause.
+func (l *leg) explain(err error) error {
+	e, ok := errors.AsType[*wtproto.Error](err)
+	if !ok || !e.Remote || e.Code != wtproto.CodePeerReset || !l.session.link.losesCodes() {
+		return err
+	}
+	timeout := time.NewTimer(explainWait)
+	defer timeout.Stop()
+	select {
+	case <-l.circuit.over.done():
+	case <-timeout.C:
+	}
 	return err
 }
 
-// onStop calls abort when the client stops reading for good, which nobody would notice while both directions wait for
+// onStop ends the circuit when the client stops reading for good, which nobody would notice while both directions wait for
 // something else.
-func (l *leg) onStop(abort func(error)) (stop func() bool) {
+func (l *leg) onStop() (stop func() bool) {
 	ctx := l.stream.Context()
 	return context.AfterFunc(ctx, func() {
 		if e, ok := errors.AsType[*wtproto.Error](l.stream.convert(context.Cause(ctx))); ok { // else we ended it
-			abort(e)
+			l.circuit.over.end(l.explain(e))
 		}
 	})
 }
@@ -130,8 +155,8 @@ func (l *leg) Write(b []byte) (int, error) { return l.credit.Write(b) }
 // Read returns what the client sends.
 func (l *leg) Read(b []byte) (int, error) { return l.stream.Read(b) }
 
-// SetReadDeadline is that of the stream.
-func (l *leg) SetReadDeadline(t time.Time) error { return l.stream.SetReadDeadline(t) }
+// SetReadDeadline is that of the stream, until the circuit is over.
+func (l *leg) SetReadDeadline(t time.Time) error { return l.waits.setRead(t) }
 
 // CloseWrite ends what is sent to the client; a later reset does not take it back.
 func (l *leg) CloseWrite() error {
@@ -139,19 +164,11 @@ func (l *leg) CloseWrite() error {
 	return l.stream.CloseWrite()
 }
 
-// reset ends what still runs in either direction.
+// reset ends what still runs in either direction, after the circuit is over. A session that ends has no stream reset, since its end
+// is theirs: Chromium's pages crash where a stream is reset while its session is being closed.
 func (l *leg) reset(code wtproto.Code) {
-	if l.credit != nil {
-		l.credit.end(errEnded)
-	}
-	if l.stream == nil {
-		return
-	}
-	if l.session.ctx.Err() != nil {
-		// The end of the session is the end of its streams. Chromium's pages crash where a stream is reset at the same time.
-		past := time.Unix(1, 0)
-		l.stream.SetReadDeadline(past)
-		l.stream.SetWriteDeadline(past)
+	l.waits.expire()
+	if l.stream == nil || l.session.ctx.Err() != nil {
 		return
 	}
 	if l.told && l.session.link.losesCodes() {
@@ -164,4 +181,8 @@ func (l *leg) reset(code wtproto.Code) {
 }
 
 // free is called after both directions have ended.
-func (l *leg) free() { l.stream.CancelRead(wtproto.CodeNone) }
+func (l *leg) free() {
+	if l.session.ctx.Err() == nil {
+		l.stream.CancelRead(wtproto.CodeNone)
+	}
+}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,7 +78,7 @@ func TestEndingSessionResetsNothing(t *testing.T) {
 		if err := y.failure(); err == nil {
 			t.Error("the session without a wait goes on")
 		}
-		if err := x.failure(); err != nil {
+		if err := errors.Join(x.failure(), x.stopped()); err != nil {
 			t.Errorf("half a second before its session's end a stream failed with %v", err)
 		}
 		pass(time.Second)

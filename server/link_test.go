@@ -23,7 +23,7 @@ func TestStreamErrors(t *testing.T) {
 		name    string
 		convert func(error) error
 	}
-	both := []kind{{"quic", quicStream{}.convert}, {"webtransport", webTransportStream{}.convert}}
+	both := []kind{{"quic", quicStream{}.convert}, {"webtransport", (&webTransportStream{}).convert}}
 	const as = wtproto.Code(1 << 31) // stays what it is
 	for _, test := range []struct {
 		name  string
@@ -46,10 +46,10 @@ func TestStreamErrors(t *testing.T) {
 		{"a stop", both[1:], &quic.StreamError{ErrorCode: 0x52e4a40fa8db + 0x10, Remote: true}, wtproto.CodeDeclined},
 		{"a stop with an application's code", both[1:], &quic.StreamError{ErrorCode: 0x52e5ac983162, Remote: true}, 1<<32 - 1},
 		{"a stop without a code", both[1:], &quic.StreamError{ErrorCode: 0x52e4a40fa8db, Remote: true}, wtproto.CodePeerReset},
-		{"a stop with a code above all", both[1:], &quic.StreamError{ErrorCode: 0x52e5ac983163, Remote: true}, wtproto.CodePeerGone},
-		{"a stop with a reserved code", both[1:], &quic.StreamError{ErrorCode: 0x52e4a40fa8f9, Remote: true}, wtproto.CodePeerGone},
+		{"a stop with a code above all", both[1:], &quic.StreamError{ErrorCode: 0x52e5ac983163, Remote: true}, wtproto.CodePeerReset},
+		{"a stop with a reserved code", both[1:], &quic.StreamError{ErrorCode: 0x52e4a40fa8f9, Remote: true}, wtproto.CodePeerReset},
 		{"our stop", both[1:], &quic.StreamError{ErrorCode: 0x52e4a40fa8db}, as},
-		{"a reset by a page that was reloaded", both[1:], &quic.StreamError{ErrorCode: 0x10c, Remote: true}, wtproto.CodePeerGone},
+		{"a reset by a page that was reloaded", both[1:], &quic.StreamError{ErrorCode: 0x10c, Remote: true}, wtproto.CodePeerReset},
 		{"a closed session", both[1:], &webtransport.SessionError{Remote: true}, wtproto.CodePeerGone},
 		{"an HTTP/3 error", both[1:], &http3.Error{ErrorCode: http3.ErrCodeNoError}, wtproto.CodePeerGone},
 		{"a closed connection", both, &quic.ApplicationError{Remote: true}, wtproto.CodePeerGone},

@@ -18,6 +18,7 @@ type router struct {
 	dialer   *dialer
 	stalls   *stallWatch
 	meters   *meters
+	remains  *remains
 	log      *slog.Logger
 	ctx      context.Context // ends all topics
 	cancel   context.CancelCauseFunc
@@ -27,7 +28,7 @@ type router struct {
 	topics map[wtproto.Topic]*topic // guarded by mu
 }
 
-func newRouter(cfg *Config, ctx context.Context) *router {
+func newRouter(cfg *Config, rest *remains, ctx context.Context) *router {
 	ctx, cancel := context.WithCancelCause(ctx)
 	return &router{
 		cfg:      cfg,
@@ -35,6 +36,7 @@ func newRouter(cfg *Config, ctx context.Context) *router {
 		dialer:   newDialer(newDialQueue(cfg.TopicDials, cfg.SessionDials, cfg.Dials)),
 		stalls:   newStallWatch(cfg.Memory / 4),
 		meters:   newMeters(),
+		remains:  rest,
 		log:      cfg.Logger,
 		ctx:      ctx,
 		cancel:   cancel,

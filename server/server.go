@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -25,12 +23,13 @@ const goodbye = time.Second
 // Server is a gateway. Its methods may be called by several goroutines at once.
 type Server struct {
 	// constant after New
-	cfg    Config
-	log    *slog.Logger
-	router *router
-	ledger *ledger
-	ctx    context.Context // ends with the server
-	cancel context.CancelCauseFunc
+	cfg     Config
+	log     *slog.Logger
+	router  *router
+	ledger  *ledger
+	remains *remains
+	ctx     context.Context // ends with the server
+	cancel  context.CancelCauseFunc
 
 	mu       sync.Mutex
 	sessions map[wtproto.Secret]*session // guarded by mu; the newest with each secret
@@ -40,6 +39,7 @@ type Server struct {
 	serving  bool                        // guarded by mu
 	draining bool                        // guarded by mu; new sessions are refused
 	done     chan struct{}               // closed when Serve returns
+	stuck    error                       // set before done is closed; what Serve could not end
 	started  chan struct{}               // closed when Serve has begun to listen
 }
 
@@ -54,6 +54,7 @@ func New(cfg Config) (*Server, error) {
 		cfg:      cfg,
 		log:      cfg.Logger,
 		ledger:   cfg.ledger(),
+		remains:  newRemains(),
 		ctx:      ctx,
 		cancel:   cancel,
 		sessions: make(map[wtproto.Secret]*session),
@@ -62,13 +63,14 @@ func New(cfg Config) (*Server, error) {
 		done:     make(chan struct{}),
 		started:  make(chan struct{}),
 	}
-	s.router = newRouter(&s.cfg, ctx)
+	s.router = newRouter(&s.cfg, s.remains, ctx)
 	return s, nil
 }
 
 // Serve takes sessions from conn until [Server.Shutdown] or [Server.Close], and returns http.ErrServerClosed then, after
-// everything has ended; another error says that conn failed. It is called once. conn stays the caller's to close; a
-// *net.UDPConn is the fastest.
+// everything has ended. Another error says that conn failed, or what had not ended after 8 s, such as a circuit whose network
+// hangs; its goroutines are left behind then. Serve is called once. conn stays the caller's to close; a *net.UDPConn is the
+// fastest.
 func (s *Server) Serve(conn net.PacketConn) error {
 	s.mu.Lock()
 	if s.serving || s.ctx.Err() != nil {
@@ -88,15 +90,24 @@ func (s *Server) Serve(conn net.PacketConn) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.router.stalls.run(s.ctx) })
 	err = a.run()
+	closing := s.ctx.Err() != nil
 	s.cancel(wtproto.Errorf(wtproto.CodeShutdown, "the gateway is closed"))
-	a.wait()
-	s.router.close()
-	wg.Wait()
+	ended := make(chan struct{})
+	go func() {
+		a.wait()
+		s.router.close()
+		wg.Wait()
+		close(ended)
+	}()
+	s.stuck = s.remains.await(ended)
 	a.close()
-	if errors.Is(err, quic.ErrServerClosed) || errors.Is(err, context.Canceled) || s.closing() {
-		return http.ErrServerClosed
+	switch {
+	case !closing:
+		return errors.Join(fmt.Errorf("server: accept: %w", err), s.stuck)
+	case s.stuck != nil:
+		return s.stuck
 	}
-	return fmt.Errorf("server: accept: %w", err)
+	return http.ErrServerClosed
 }
 
 // Addr returns the address of Serve's socket, or nil before Serve.
@@ -111,7 +122,7 @@ func (s *Server) Started() <-chan struct{} { return s.started }
 
 // Shutdown ends kindly: new sessions are refused and the others are told to go away, each with a time to come back that is
 // spread so that not all come at once. When all have ended or have no circuits, or ctx has ended, it does what Close
-// does. It returns ctx's error if circuits were cut off.
+// does. It returns ctx's error if circuits were cut off, and what Close returns.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining = true
@@ -125,7 +136,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		ses.goAway(time.Second+time.Duration(rand.Float64()*float64(spread)), "the gateway is going away")
 	}
 	err := s.drained(ctx)
-	s.Close()
+	if stuck := s.Close(); stuck != nil {
+		return errors.Join(err, stuck)
+	}
 	return err
 }
 
@@ -159,19 +172,19 @@ func (s *Server) drained(ctx context.Context) error {
 	}
 }
 
-// Close ends all sessions with CodeShutdown, and waits for everything that Serve started. It may be called more than once.
+// Close ends all sessions with CodeShutdown, and waits for everything that Serve started, for 8 s at most: then it returns an error
+// that says what has not ended. It may be called more than once.
 func (s *Server) Close() error {
 	s.cancel(wtproto.Errorf(wtproto.CodeShutdown, "the gateway is closed"))
 	s.mu.Lock()
 	serving := s.serving
 	s.mu.Unlock()
-	if serving {
-		<-s.done
+	if !serving {
+		return nil
 	}
-	return nil
+	<-s.done
+	return s.stuck
 }
-
-func (s *Server) closing() bool { return s.ctx.Err() != nil }
 
 // Sessions returns how many sessions there are.
 func (s *Server) Sessions() int {
@@ -180,19 +193,34 @@ func (s *Server) Sessions() int {
 	return len(s.live)
 }
 
-// register makes ses known by its secret once its HELLO was taken. An older session with the same secret ends.
+// replaceWait is how long a session waits for the circuits of an older one that it replaces. They end at once, unless their network
+// hangs.
+const replaceWait = 2 * time.Second
+
+// register makes ses known by its secret once its HELLO was taken. An older session with the same secret ends, and register returns
+// after its circuits have: others are never connected with both.
 func (s *Server) register(ses *session) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.draining {
+		s.mu.Unlock()
 		return wtproto.Errorf(wtproto.CodeShutdown, "the gateway is going away")
 	}
-	if old := s.sessions[ses.secret]; old != nil {
-		old.cancel(wtproto.Errorf(wtproto.CodeReplaced, "a newer session has the same secret"))
-	}
+	old := s.sessions[ses.secret]
 	s.sessions[ses.secret] = ses
 	s.live[ses] = struct{}{}
-	return nil
+	s.mu.Unlock()
+	if old == nil {
+		return nil
+	}
+	old.cancel(wtproto.Errorf(wtproto.CodeReplaced, "a newer session has the same secret"))
+	timeout := time.NewTimer(replaceWait)
+	defer timeout.Stop()
+	select {
+	case <-old.clear:
+	case <-timeout.C:
+	case <-ses.ctx.Done():
+	}
+	return context.Cause(ses.ctx)
 }
 
 // forget is called for every session that has ended.

@@ -2,7 +2,10 @@ package server
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,4 +153,46 @@ func TestServeAfterClose(t *testing.T) {
 	if err := s.Serve(nil); err != http.ErrServerClosed {
 		t.Errorf("Serve after Close = %v, want %v", err, http.ErrServerClosed)
 	}
+}
+
+// A socket that fails under Serve is what Serve returns: it once took that for the end that somebody had asked for, and the program
+// ended well.
+func TestServeReturnsWhyTheSocketFailed(t *testing.T) {
+	s := quietServer(t, Config{})
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(conn) }()
+	<-s.Started()
+	conn.Close()
+	if err := <-done; err == nil || errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("Serve = %v, want why the socket failed", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("Close = %v", err)
+	}
+}
+
+// What does not end is said after 8 s.
+func TestRemains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRemains()
+		r.enter("topic")
+		r.enter("circuit")
+		r.enter("topic")
+		r.enter("session")
+		r.leave("session")
+		began := time.Now()
+		err := r.await(make(chan struct{}))
+		if took := time.Since(began); err == nil || !strings.HasSuffix(err.Error(), "(circuit: 1, topic: 2)") || took != 8*time.Second {
+			t.Errorf("await = %v after %v, want after 8s what remains", err, took)
+		}
+		ended := make(chan struct{})
+		close(ended)
+		if err := r.await(ended); err != nil {
+			t.Errorf("await = %v after the end", err)
+		}
+	})
 }

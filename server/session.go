@@ -31,6 +31,7 @@ type session struct {
 	wake   chan struct{} // takes one; there is something in out
 	hello  chan hello    // takes one; the control stream
 	admit  func()        // gives back the place of a connection without a session; may be called again
+	clear  chan struct{} // closed when the session has ended, and its circuits have
 
 	// constant after the HELLO
 	secret   wtproto.Secret
@@ -50,6 +51,7 @@ type session struct {
 	joined  map[wtproto.Topic]*subscription // guarded by mu
 	legs    map[wtproto.CircuitID]*leg      // guarded by mu
 	places  int                             // guarded by mu; legs reserved
+	leaving bool                            // guarded by mu; the session has left its topics for good, and clear is open
 	lastID  wtproto.CircuitID               // guarded by mu
 	goaway  bool                            // guarded by mu; nothing new is given
 	heard   time.Time                       // guarded by mu; when the last control frame came
@@ -68,6 +70,7 @@ func newSession(s *Server, l link, admit func()) *session {
 		server: s, cfg: &s.cfg, link: l, admit: admit, ctx: ctx, cancel: cancel,
 		wake:    make(chan struct{}, 1),
 		hello:   make(chan hello, 1),
+		clear:   make(chan struct{}),
 		limiter: rate.NewLimiter(controlRate(&s.cfg)),
 		out:     outbox{limit: s.cfg.MaxControlBytes},
 		joined:  make(map[wtproto.Topic]*subscription),
@@ -85,18 +88,23 @@ func controlRate(c *Config) (rate.Limit, int) {
 	return rate.Limit(c.ControlRate), max(c.ControlBurst, 1)
 }
 
-// run serves the session until it ends, tells the client why, and returns the cause.
+// run serves the session until it ends, tells the client why, and returns the cause. The others come first: their ends of its circuits
+// are reset before the client is told, which may take seconds.
 func (s *session) run() *wtproto.Error {
 	var wg sync.WaitGroup
+	s.server.remains.enter(remainsSession)
+	defer s.server.remains.leave(remainsSession)
 	wg.Go(func() { s.acceptLoop(&wg) })
 	started, err := s.serve(&wg)
 	s.cancel(err)
 	cause := asError(context.Cause(s.ctx))
-	s.link.close(cause.Code, clip(cause.Reason, wtproto.MaxReason))
-	wg.Wait()
 	s.abortAll()
-	s.server.forget(s)
 	s.leaveAll()
+	s.server.remains.enter(remainsFarewell)
+	s.link.close(cause.Code, clip(cause.Reason, wtproto.MaxReason))
+	s.server.remains.leave(remainsFarewell)
+	wg.Wait()
+	s.server.forget(s)
 	if s.principal != nil {
 		s.server.ledger.give(s.principal, resourceSessions, 1)
 	}
@@ -121,8 +129,15 @@ func (s *session) serve(wg *sync.WaitGroup) (started bool, err error) {
 	}
 	s.cfg.Observer.sessionStarted(s.info())
 	s.log.Info("session started", "endpoint", s.endpoint, "agent", s.agent)
-	wg.Go(func() { s.cancel(s.readLoop(h.stream)) })
+	stop := context.AfterFunc(s.ctx, func() {
+		h.stream.SetReadDeadline(past)
+		h.stream.SetWriteDeadline(past)
+	})
+	defer stop()
+	var reader sync.WaitGroup
+	reader.Go(func() { s.cancel(s.readLoop(h.stream)) })
 	s.writeLoop(h.stream)
+	reader.Wait() // it joins topics
 	return true, context.Cause(s.ctx)
 }
 
@@ -146,7 +161,7 @@ func (s *session) greet() (hello, error) {
 		return h, err
 	}
 	welcome := wtproto.Welcome{
-		Version:     wtproto.Version,
+		Version:     min(h.msg.Version, wtproto.Version),
 		Session:     s.id,
 		MaxTopics:   advertised(s.cfg.MaxTopics),
 		MaxCircuits: advertised(s.cfg.MaxCircuits),
@@ -280,7 +295,7 @@ func (s *session) givenLocked(id wtproto.CircuitID) (*leg, error) {
 // readLoop reads the control stream.
 func (s *session) readLoop(str stream) error {
 	r := wtproto.NewReader(bufio.NewReader(str))
-	for s.ctx.Err() == nil { // telling the client takes a while
+	for s.ctx.Err() == nil {
 		typ, payload, err := r.Next()
 		if err != nil {
 			return controlError(err)
@@ -414,6 +429,8 @@ func (s *session) leaveAll() {
 	s.mu.Lock()
 	joined := s.joined
 	s.joined = nil
+	s.leaving = true
+	s.clearLocked()
 	s.mu.Unlock()
 	for _, sub := range joined {
 		s.server.router.unsubscribe(sub)
@@ -433,7 +450,7 @@ func (s *session) declined(m wtproto.Decline) error {
 	}
 	s.mu.Unlock()
 	if l != nil && !waits {
-		l.circuit.abort(remoteReset(m.Code, nil))
+		l.circuit.over.end(remoteReset(m.Code, nil))
 	}
 	return err
 }

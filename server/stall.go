@@ -72,7 +72,7 @@ func (w *stallWatch) run(ctx context.Context) {
 			return
 		case now := <-tick.C:
 			for _, s := range overBudget(w.stalled(now.Add(-every)), w.budget) {
-				s.circuit.abort(wtproto.Errorf(wtproto.CodeStalled, "not read since %v", now.Sub(s.since).Round(time.Second)))
+				s.circuit.over.end(wtproto.Errorf(wtproto.CodeStalled, "not read since %v", now.Sub(s.since).Round(time.Second)))
 			}
 		}
 	}

@@ -114,6 +114,7 @@ func (e endless) Read(b []byte) (int, error) {
 func (e endless) Write(b []byte) (int, error)     { e.took <- struct{}{}; return len(b), nil }
 func (e endless) CloseWrite() error               { return nil }
 func (e endless) SetReadDeadline(time.Time) error { return nil }
+func (e endless) explain(err error) error         { return err }
 func (e endless) free()                           {}
 
 // Bytes are counted while they move, and that takes no memory.

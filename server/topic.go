@@ -102,7 +102,12 @@ func (t *topic) post(e event) {
 // run is the loop. It starts a goroutine for each network, and waits for them in the end.
 func (t *topic) run() {
 	var networks sync.WaitGroup
+	rest := t.router.remains
+	rest.enter(remainsTopic)
+	defer rest.leave(remainsNetworks)
 	defer networks.Wait()
+	defer rest.leave(remainsTopic)
+	defer rest.enter(remainsNetworks)
 	defer close(t.gone)
 	defer t.cancel()
 	for _, n := range t.router.networks {

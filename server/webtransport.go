@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -21,15 +23,29 @@ type webTransportLink struct {
 	conn       *quic.Conn
 	session    *webtransport.Session
 	connect    *http3.Stream // the CONNECT request's
+	controlled bool          // the client uses WebTransport's flow control, so the library writes to connect
 	fromOrigin string
 }
+
+// newWebTransportLink returns the link of a session whose CONNECT request was answered by means of keep.
+func newWebTransportLink(conn *quic.Conn, session *webtransport.Session, keep *keepStream, origin string) *webTransportLink {
+	l := &webTransportLink{conn: conn, session: session, connect: keep.stream, fromOrigin: origin}
+	for _, id := range flowControlSettings {
+		l.controlled = l.controlled || keep.Settings().Other[id] > 0
+	}
+	return l
+}
+
+// flowControlSettings are the HTTP/3 settings by which a client says that it uses WebTransport's flow control, if one is above 0:
+// SETTINGS_WT_INITIAL_MAX_DATA, _STREAMS_UNI and _STREAMS_BIDI.
+var flowControlSettings = []uint64{0x2b61, 0x2b64, 0x2b65}
 
 func (l *webTransportLink) accept(ctx context.Context) (stream, error) {
 	s, err := l.session.AcceptStream(ctx)
 	if err != nil {
 		return nil, lostSession(err)
 	}
-	return webTransportStream{s}, nil
+	return newWebTransportStream(s), nil
 }
 
 func (l *webTransportLink) open() (stream, error) {
@@ -43,7 +59,7 @@ func (l *webTransportLink) open() (stream, error) {
 		}
 		return nil, lostSession(err)
 	}
-	return webTransportStream{s}, nil
+	return newWebTransportStream(s), nil
 }
 
 // capsuleCloseSession is CLOSE_WEBTRANSPORT_SESSION.
@@ -52,9 +68,21 @@ const capsuleCloseSession = 0x2843
 // closeWait is how long a client has to take note of the end of its session.
 const closeWait = 5 * time.Second
 
-// close writes the capsule itself and waits for the client: the library resets the streams in the same breath, and
-// browsers then report a lost connection instead of the code.
+// close tells the client. The CONNECT stream has one writer: the library, if it writes there for flow control, else close itself. A
+// capsule of the library's between two parts of ours, or after our end of the stream, would cost the code.
 func (l *webTransportLink) close(code wtproto.Code, reason string) {
+	if !l.controlled {
+		l.tell(code, reason)
+	}
+	l.session.CloseWithError(webtransport.SessionErrorCode(code), reason)
+	// The client closes the connection itself. An end of ours that arrives with the capsule can hide it.
+	l.await(l.conn.Context(), closeWait/5)
+	l.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
+}
+
+// tell writes the capsule and waits for the client: the library resets the streams in the same breath, and browsers, which have no flow
+// control of WebTransport's, then report a lost connection instead of the code.
+func (l *webTransportLink) tell(code wtproto.Code, reason string) {
 	b := quicvarint.Append(nil, capsuleCloseSession)
 	b = quicvarint.Append(b, uint64(4+len(reason)))
 	b = append(b, byte(code>>24), byte(code>>16), byte(code>>8), byte(code))
@@ -63,11 +91,7 @@ func (l *webTransportLink) close(code wtproto.Code, reason string) {
 	if _, err := l.connect.Write(b); err == nil {
 		l.connect.Close()
 		l.await(l.session.Context(), closeWait)
-		// The client closes the connection itself. An end of ours that arrives with the capsule can hide it.
-		l.await(l.conn.Context(), closeWait/5)
 	}
-	l.session.CloseWithError(webtransport.SessionErrorCode(code), reason)
-	l.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 }
 
 // await waits for ctx or the end of the connection, for at most d.
@@ -87,29 +111,83 @@ func (l *webTransportLink) transport() string     { return "webtransport" }
 func (l *webTransportLink) losesCodes() bool      { return true } // browsers: one byte of it, or none
 func (l *webTransportLink) origin() string        { return l.fromOrigin }
 
-type webTransportStream struct{ *webtransport.Stream }
+// webTransportStream is a stream of a webTransportLink.
+type webTransportStream struct {
+	*webtransport.Stream
 
-func (s webTransportStream) Read(b []byte) (int, error) {
-	n, err := s.Stream.Read(b)
-	return n, s.convert(err)
+	mu     sync.Mutex // of what is set as the stream's deadline
+	readBy time.Time  // guarded by mu; the deadline that was asked for
 }
 
-func (s webTransportStream) Write(b []byte) (int, error) {
+func newWebTransportStream(s *webtransport.Stream) *webTransportStream {
+	w := &webTransportStream{Stream: s}
+	w.look()
+	return w
+}
+
+// lookEvery is how often a Read that waits looks whether its stream is still one. The library's Read of a stream that was reset with
+// WT_SESSION_GONE waits for the end of the session, or for a deadline, and a client that lives may let it wait for ever.
+const lookEvery = 10 * time.Second
+
+func (s *webTransportStream) Read(b []byte) (int, error) {
+	for {
+		n, err := s.Stream.Read(b)
+		switch {
+		case err == os.ErrDeadlineExceeded: // in person: after WT_SESSION_GONE. Other deadlines wrap it
+			return n, remoteReset(wtproto.CodeNone, err)
+		case errors.Is(err, os.ErrDeadlineExceeded) && s.look():
+			if n == 0 {
+				continue
+			}
+			err = nil
+		}
+		return n, s.convert(err)
+	}
+}
+
+// look reports whether the deadline that was asked for is not over yet, and sets the next one.
+func (s *webTransportStream) look() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if !s.readBy.IsZero() && !now.Before(s.readBy) {
+		return false
+	}
+	s.setReadLocked(now)
+	return true
+}
+
+func (s *webTransportStream) SetReadDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readBy = t
+	return s.setReadLocked(time.Now())
+}
+
+func (s *webTransportStream) setReadLocked(now time.Time) error {
+	t := now.Add(lookEvery)
+	if !s.readBy.IsZero() && s.readBy.Before(t) {
+		t = s.readBy
+	}
+	return s.Stream.SetReadDeadline(t)
+}
+
+func (s *webTransportStream) Write(b []byte) (int, error) {
 	n, err := s.Stream.Write(b)
 	return n, s.convert(err)
 }
 
-func (s webTransportStream) CloseWrite() error { return s.Stream.Close() }
+func (s *webTransportStream) CloseWrite() error { return s.Stream.Close() }
 
-func (s webTransportStream) CancelRead(code wtproto.Code) {
+func (s *webTransportStream) CancelRead(code wtproto.Code) {
 	s.Stream.CancelRead(webtransport.StreamErrorCode(code))
 }
 
-func (s webTransportStream) CancelWrite(code wtproto.Code) {
+func (s *webTransportStream) CancelWrite(code wtproto.Code) {
 	s.Stream.CancelWrite(webtransport.StreamErrorCode(code))
 }
 
-func (s webTransportStream) convert(err error) error {
+func (s *webTransportStream) convert(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -123,9 +201,11 @@ func (s webTransportStream) convert(err error) error {
 		if !e.Remote {
 			return err
 		}
-		if code, ok := webTransportCode(e.ErrorCode); ok {
-			return remoteReset(code, err)
-		}
+		code, _ := webTransportCode(e.ErrorCode)
+		return remoteReset(code, err)
+	}
+	if err != nil && strings.Contains(err.Error(), unknownCode) {
+		return remoteReset(wtproto.CodeNone, err)
 	}
 	return lostSession(err)
 }
@@ -141,17 +221,16 @@ func webTransportCode(h quic.StreamErrorCode) (wtproto.Code, bool) {
 	return wtproto.Code(n - n/step), true
 }
 
-// unknownCode is in the text of the library's error for a stream reset with a code that is none of WebTransport's. The
-// error has no type.
+// unknownCode is in the text of the library's error for a stream that was reset with a code outside WebTransport's range, as by a page
+// that is reloaded. The error has no type.
 const unknownCode = "failed to convert stream error"
 
-// lostSession marks the end of a session. A page that is reloaded resets its streams with a code that is none of
-// WebTransport's; that is the same.
+// lostSession marks the end of a session.
 func lostSession(err error) error {
 	_, session := errors.AsType[*webtransport.SessionError](err)
 	_, reset := errors.AsType[*quic.StreamError](err)
 	_, h3 := errors.AsType[*http3.Error](err)
-	if session || reset || h3 || err != nil && strings.Contains(err.Error(), unknownCode) {
+	if session || reset || h3 {
 		return clientGone("", err)
 	}
 	return lost(err)
