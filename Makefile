@@ -10,7 +10,7 @@ SOAKTIME ?= 10m
 # The rooms whose tests run under the race detector; test/ holds real browsers, real peers and the soak.
 ROOMS = $(shell $(GO) list ./... | grep -v '/swarmgate/test$$')
 
-.PHONY: help test deps web web-check unit fuzz real soak lint bench bench-web demo
+.PHONY: help test deps web web-check unit fuzz real soak lint bench bench-web attack demo
 
 help:
 	@echo 'make test       install what is missing, then run every test'
@@ -22,6 +22,7 @@ help:
 	@echo 'make lint       gofumpt, go vet, staticcheck, go mod tidy, govulncheck'
 	@echo 'make bench      latencies of joining, and throughput'
 	@echo 'make bench-web  the web client in Chromium and Firefox'
+	@echo 'make attack     a gateway under attack, and what honest clients feel of it: a table'
 	@echo 'make demo       a gateway with a peer to talk to'
 
 test: deps
@@ -39,6 +40,9 @@ web:
 web-check:
 	web/build.sh check
 	npm test --prefix web --silent
+
+attack:
+	$(GO) test -tags attack -run TestAttack -count=1 -v -timeout 60m ./test
 
 bench-web:
 	$(GO) test -tags benchweb -run BenchWeb -count=1 -v -timeout 60m ./test

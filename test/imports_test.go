@@ -36,12 +36,12 @@ var rooms = map[string][]string{
 
 // libraries says which rooms may import a library whose path begins so.
 var libraries = map[string][]string{
-	"github.com/libp2p/":                    {"discovery/p2p"},
-	"github.com/multiformats/":              {"discovery/p2p"},
+	"github.com/libp2p/":                    {"discovery/p2p", "test/attack"},
+	"github.com/multiformats/":              {"discovery/p2p", "test/attack"},
 	"github.com/grandcat/zeroconf":          {"discovery/mdns"},
 	"github.com/quic-go/quic-go/quicvarint": {"wtproto", "server", "client"},
-	"github.com/quic-go/quic-go":            {"server", "client"},
-	"github.com/quic-go/webtransport-go":    {"server"},
+	"github.com/quic-go/quic-go":            {"server", "client", "test/attack"},
+	"github.com/quic-go/webtransport-go":    {"server", "test/attack"},
 	"github.com/alecthomas/kong":            {"cmd/server", "cmd/swarm"},
 	"github.com/prometheus/":                {"cmd/server"},
 	"go.yaml.in/yaml":                       {"cmd/server"},

@@ -43,7 +43,10 @@ type program struct {
 	QUIC        string // host:port
 	Info        string // URL of the info document
 	Certificate struct{ Hashes []string }
+	Admin       string // URL of the operators' listener
+	P2P         struct{ Addrs []string }
 
+	pid  int
 	out  *bufio.Reader // what follows the ready line
 	kill func()        // it may be called more than once
 }
@@ -64,7 +67,7 @@ func startServer(t *testing.T, args ...string) *program {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := &program{out: bufio.NewReader(out)}
+	p := &program{pid: cmd.Process.Pid, out: bufio.NewReader(out)}
 	p.kill = sync.OnceFunc(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
