@@ -92,13 +92,35 @@ func (s *session) writeLoop(str stream) {
 	}
 }
 
-// reserve takes a place for a circuit, and returns nil if there is none left or the session ends. peer is what the client
-// will be told.
-func (s *session) reserve(peer wtproto.Peer, offerOnly bool) *leg {
+// reserve takes a place for a circuit, or says with which code to refuse it: there is no place left, or the session ends. peer is
+// what the client will be told.
+func (s *session) reserve(peer wtproto.Peer, offerOnly bool) (*leg, wtproto.Code) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.goaway || s.ctx.Err() != nil {
-		return nil
+	if code := s.takePlaceLocked(); code != wtproto.CodeNone {
+		return nil, code
+	}
+	return &leg{session: s, peer: peer, offerOnly: offerOnly, answer: make(chan answer, 1)}, wtproto.CodeNone
+}
+
+// full reports whether reserve would refuse now.
+func (s *session) full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.takePlaceLocked() != wtproto.CodeNone {
+		return true
+	}
+	s.givePlaceLocked()
+	return false
+}
+
+// takePlaceLocked counts a circuit, or says why not.
+func (s *session) takePlaceLocked() wtproto.Code {
+	switch {
+	case s.goaway:
+		return wtproto.CodeShutdown
+	case s.ctx.Err() != nil:
+		return wtproto.CodePeerGone
 	}
 	var refused *refusal
 	if !within(s.places, s.cfg.MaxCircuits) {
@@ -108,10 +130,16 @@ func (s *session) reserve(peer wtproto.Peer, offerOnly bool) *leg {
 	}
 	if refused != nil {
 		s.cfg.Observer.refused(refused)
-		return nil
+		return refused.Code
 	}
 	s.places++
-	return &leg{session: s, peer: peer, offerOnly: offerOnly, answer: make(chan answer, 1)}
+	return wtproto.CodeNone
+}
+
+// givePlaceLocked takes back what takePlaceLocked did.
+func (s *session) givePlaceLocked() {
+	s.places--
+	s.server.ledger.give(s.principal, resourceCircuits, 1)
 }
 
 // register gives l the next circuit id, and offers it to the client unless it has a stream.
@@ -152,8 +180,7 @@ func (s *session) withdraw(l *leg, code wtproto.Code) (answer, bool) {
 func (s *session) release(l *leg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.places--
-	s.server.ledger.give(s.principal, resourceCircuits, 1)
+	s.givePlaceLocked()
 	delete(s.legs, l.peer.Circuit)
 	s.clearLocked()
 }

@@ -165,19 +165,19 @@ func TestRefusedIsToldAndLoggedOnce(t *testing.T) {
 	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		c := g.joiners(3)[0]
 		p := g.lan.peer("1")
-		p.refuses(wtproto.CodeForbidden)
+		p.refuses(wtproto.CodeBusy)
 		g.lan.see(p.sighting())
 		pass(10 * time.Minute)
 		s := c.status()
-		if n := s.Networks[0]; n.Found != 1 || n.Refused != 1 || n.LastCode != wtproto.CodeForbidden {
-			t.Errorf("STATUS %+v, want 1 found, 1 refused with FORBIDDEN", n)
+		if n := s.Networks[0]; n.Found != 1 || n.Refused != 1 || n.LastCode != wtproto.CodeBusy {
+			t.Errorf("STATUS %+v, want 1 found, 1 refused with BUSY", n)
 		}
 		if n := g.log.count("peer refused"); n != 1 || len(p.dialed()) < 5 {
 			t.Errorf("logged %d times over %d dials, want once", n, len(p.dialed()))
 		}
 		topics := g.Topics()
-		if r := topics[0].Peers[0]; !r.Refused || r.Answered || r.Code != wtproto.CodeForbidden || r.Dialed != len(p.dialed()) || r.RetryAt == nil {
-			t.Errorf("reported %+v, want refused with FORBIDDEN after %d dials", r, len(p.dialed()))
+		if r := topics[0].Peers[0]; !r.Refused || r.Answered || r.Code != wtproto.CodeBusy || r.Dialed != len(p.dialed()) || r.RetryAt == nil {
+			t.Errorf("reported %+v, want refused with BUSY after %d dials", r, len(p.dialed()))
 		}
 		// It answers, and is not refused any longer.
 		p.answers(nil)
@@ -191,25 +191,54 @@ func TestRefusedIsToldAndLoggedOnce(t *testing.T) {
 	})
 }
 
-// A peer that does not answer holds none of the places that another could fill.
+// A peer that declines, or says that it is not on the topic, is not asked again for the same client until one of them joins anew.
+// It was, after a back-off, for ever.
+func TestDeclinedIsFinal(t *testing.T) {
+	for _, code := range []wtproto.Code{wtproto.CodeDeclined, wtproto.CodeForbidden} {
+		inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
+			c := g.joiners(1)[0]
+			p := g.lan.peer("1")
+			p.refuses(code)
+			g.lan.see(p.sighting())
+			pass(10 * time.Minute)
+			g.lan.see(p.sighting())
+			if n := len(p.dialed()); n != 1 {
+				t.Errorf("%v: dialed %d times, want once", code, n)
+			}
+			c.leave()
+			c.join(wtproto.JoinLookUp, 0)
+			if n := len(p.dialed()); n != 2 {
+				t.Errorf("%v: dialed %d times after the client joined anew, want twice", code, n)
+			}
+			p.answers(nil)
+			pass(5 * time.Minute) // its back-off is over
+			g.lan.see(p.gone(), p.sighting())
+			if n := c.streams(); n != 1 {
+				t.Errorf("%v: %d circuits after the peer joined anew, want 1", code, n)
+			}
+		})
+	}
+}
+
+// A peer that does not answer holds none of the places that another could fill: the next one is dialed beside it after a second.
 func TestDeadPeerTakesNoPlace(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c := g.connect()
 		c.join(announceAndLookUp, 1)
 		dead, live := g.lan.peer("dead"), g.lan.peer("live")
-		dead.refuses(wtproto.CodePeerUnreachable)
-		release := dead.waits()
+		dead.waits()
 		g.lan.see(dead.sighting(), live.sighting())
 		if n := len(live.dialed()); n != 0 {
 			t.Fatalf("%d dials beyond max peers", n)
 		}
-		dead.refuses(wtproto.CodePeerUnreachable)
 		start := time.Now()
-		pass(10 * time.Second) // the dial in progress ends
-		if d := live.dialed(); len(d) != 1 || d[0].at.Sub(start) != 10*time.Second {
-			t.Errorf("the live peer was dialed %v after %v, want once as soon as the dead one had failed", d, start)
+		pass(time.Second)
+		if d := live.dialed(); len(d) != 1 || d[0].at.Sub(start) != time.Second {
+			t.Errorf("the live peer was dialed %v after %v, want once after a second", d, start)
 		}
-		release()
+		if n, streams := c.session.circuits(), c.streams(); n != 1 || streams != 1 {
+			t.Errorf("%d places taken and %d circuits, want one", n, streams)
+		}
 	})
 }
 
@@ -380,7 +409,7 @@ func TestEndedIsNotMadeAgain(t *testing.T) {
 	}
 }
 
-// Dials at once are limited a topic, a session and in all.
+// Dials at once are limited a topic, a session, a subscription and in all.
 func TestDialsAtOnce(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -388,9 +417,9 @@ func TestDialsAtOnce(t *testing.T) {
 		want int // of 3 clients that want 100 peers
 	}{
 		{"a topic", Config{}, 8},
-		{"a session", Config{TopicDials: -1}, 3 * 16},
-		{"in all", Config{TopicDials: -1, SessionDials: -1, Dials: 50}, 50},
-		{"no limit", Config{TopicDials: -1, SessionDials: -1, Dials: -1}, 100},
+		{"a session", Config{TopicDials: -1, SessionDials: 3}, 3 * 3},
+		{"in all", Config{TopicDials: -1, SessionDials: -1, Dials: 10}, 10},
+		{"a subscription", Config{TopicDials: -1, SessionDials: -1, Dials: -1}, 3 * 4},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, test.cfg, func(t *testing.T, g *bubble) {
@@ -412,7 +441,7 @@ func TestDialsAtOnce(t *testing.T) {
 					t.Errorf("%d dials at once, want %d", n, test.want)
 				}
 				pass(10 * time.Second) // their time is over
-				if n := dials(); n <= test.want && n < len(peers) {
+				if n := dials(); n <= test.want {
 					t.Errorf("%d dials after 10s, want that those which waited have begun", n)
 				}
 			})

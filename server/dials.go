@@ -6,21 +6,36 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// dialQueue decides which dial starts next: round robin over the sessions that want one, and over each session's topics, within
-// a limit for each topic, each session and in all. Pure accounting.
+// slowDials is how many times the limits of a topic and of a session its slow dials may have.
+const slowDials = 4
+
+// dialQueue decides whose turn it is to dial: round robin over the sessions that want to, and over each session's topics, within
+// a limit for each topic, each session and in all. A dial that has been called slow makes room for another one of its topic
+// and session, so that peers that do not answer delay those that do by little. Pure accounting.
 type dialQueue struct {
 	perTopic, perSession, total int // negative means no limit
 
 	sessions []*sessionDials // those with anything waiting, next first
 	bySess   map[wtproto.SessionID]*sessionDials
-	topics   map[wtproto.Topic]int // running
-	running  int
+	topics   map[wtproto.Topic]*dialCount
+	running  int // slow ones included
+}
+
+// dialCount is how many dials run.
+type dialCount struct{ quick, slow int }
+
+// of returns the count that d belongs to.
+func (c *dialCount) of(d *dial) *int {
+	if d.slow {
+		return &c.slow
+	}
+	return &c.quick
 }
 
 type sessionDials struct {
-	id      wtproto.SessionID
-	running int
-	topics  []*topicDials // those with anything waiting, next first
+	id wtproto.SessionID
+	dialCount
+	topics []*topicDials // those with anything waiting, next first
 }
 
 type topicDials struct {
@@ -28,18 +43,20 @@ type topicDials struct {
 	waiting []*dial
 }
 
-// dial is one wish to dial a peer.
+// dial is the wish of a session to dial a peer of a topic, whichever is the best when it is its turn.
 type dial struct {
 	session wtproto.SessionID
 	topic   wtproto.Topic
 	run     func() // called in a goroutine of its own once it is its turn
+	slow    bool   // owned by the queue
+	done    bool   // guarded by dialer.mu; run has returned
 }
 
 func newDialQueue(perTopic, perSession, total int) *dialQueue {
 	return &dialQueue{
 		perTopic: perTopic, perSession: perSession, total: total,
 		bySess: make(map[wtproto.SessionID]*sessionDials),
-		topics: make(map[wtproto.Topic]int),
+		topics: make(map[wtproto.Topic]*dialCount),
 	}
 }
 
@@ -68,19 +85,24 @@ func (q *dialQueue) next() *dial {
 		return nil
 	}
 	for si, s := range q.sessions {
-		if !within(s.running, q.perSession) {
+		if !within(s.quick, q.perSession) {
 			continue
 		}
 		for ti, t := range s.topics {
-			if !within(q.topics[t.topic], q.perTopic) {
+			count := q.topics[t.topic]
+			if count == nil {
+				count = &dialCount{}
+			}
+			if !within(count.quick, q.perTopic) {
 				continue
 			}
 			d := t.waiting[0]
 			t.waiting = t.waiting[1:]
 			s.topics = rotate(s.topics, ti, len(t.waiting) > 0)
 			q.sessions = rotate(q.sessions, si, len(s.topics) > 0)
-			s.running++
-			q.topics[t.topic]++
+			s.quick++
+			count.quick++
+			q.topics[t.topic] = count
 			q.running++
 			return d
 		}
@@ -101,12 +123,27 @@ func rotate[T any](s []T, i int, stay bool) []T {
 // done gives back what d took from the limits.
 func (q *dialQueue) done(d *dial) {
 	q.running--
-	if q.topics[d.topic]--; q.topics[d.topic] == 0 {
+	count, s := q.topics[d.topic], q.bySess[d.session]
+	*count.of(d)--
+	if *count == (dialCount{}) {
 		delete(q.topics, d.topic)
 	}
-	s := q.bySess[d.session]
-	s.running--
+	*s.of(d)--
 	q.forgetIdle(s)
+}
+
+// slow makes room for another dial beside d, which runs, and reports whether it may: if not, too many are slow.
+func (q *dialQueue) slow(d *dial) bool {
+	count, s := q.topics[d.topic], q.bySess[d.session]
+	if d.slow || !within(count.slow, slowDials*q.perTopic) || !within(s.slow, slowDials*q.perSession) {
+		return false
+	}
+	*count.of(d)--
+	*s.of(d)--
+	d.slow = true
+	*count.of(d)++
+	*s.of(d)++
+	return true
 }
 
 // drop takes d out where it still waits, and reports whether it did.
@@ -142,7 +179,7 @@ func (q *dialQueue) drop(d *dial) bool {
 }
 
 func (q *dialQueue) forgetIdle(s *sessionDials) {
-	if s.running == 0 && len(s.topics) == 0 {
+	if s.dialCount == (dialCount{}) && len(s.topics) == 0 {
 		delete(q.bySess, s.id)
 	}
 }
@@ -172,12 +209,22 @@ func (r *dialer) cancel(d *dial) bool {
 	return r.queue.drop(d)
 }
 
+// slow makes room for another dial beside d, which runs, and reports whether it did. It may be called after d has ended.
+func (r *dialer) slow(d *dial) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ok := !d.done && r.queue.slow(d)
+	r.startLocked()
+	return ok
+}
+
 func (r *dialer) startLocked() {
 	for d := r.queue.next(); d != nil; d = r.queue.next() {
 		r.wg.Go(func() {
 			d.run()
 			r.mu.Lock()
 			r.queue.done(d)
+			d.done = true
 			r.startLocked()
 			r.mu.Unlock()
 		})

@@ -142,8 +142,21 @@ func TestDialQueueProperty(t *testing.T) {
 		check := func(what string) {
 			topics, sessions := make(map[byte]int), make(map[byte]int)
 			for _, name := range running {
+				if q.dials[name].slow {
+					continue
+				}
 				topics[name[1]]++
 				sessions[name[0]]++
+			}
+			for topic, c := range q.topics {
+				if q.perTopic >= 0 && c.slow > slowDials*q.perTopic {
+					t.Fatalf("seed %d, %s: %d of topic %v are slow, at most %d", seed, what, c.slow, topic, slowDials*q.perTopic)
+				}
+			}
+			for _, s := range q.bySess {
+				if q.perSession >= 0 && s.slow > slowDials*q.perSession {
+					t.Fatalf("seed %d, %s: %d of session %v are slow, at most %d", seed, what, s.slow, s.id, slowDials*q.perSession)
+				}
 			}
 			for _, n := range topics {
 				if q.perTopic >= 0 && n > q.perTopic {
@@ -173,7 +186,11 @@ func TestDialQueueProperty(t *testing.T) {
 			for _, name := range waiting {
 				d := q.dials[name]
 				s := q.bySess[d.session]
-				if within(q.running, q.total) && within(q.topics[d.topic], q.perTopic) && within(s.running, q.perSession) {
+				quick := 0
+				if c := q.topics[d.topic]; c != nil {
+					quick = c.quick
+				}
+				if within(q.running, q.total) && within(quick, q.perTopic) && within(s.quick, q.perSession) {
 					t.Fatalf("seed %d: %s waits, and nothing speaks against it", seed, name)
 				}
 			}
@@ -190,6 +207,13 @@ func TestDialQueueProperty(t *testing.T) {
 					t.Fatalf("seed %d: %s waits and was not dropped", seed, waiting[i])
 				}
 				waiting = slices.Delete(waiting, i, i+1)
+			case op < 6 && len(running) > 0:
+				name := running[random.IntN(len(running))]
+				was := q.dials[name].slow
+				if q.slow(q.dials[name]) && was {
+					t.Fatalf("seed %d: %s became slow twice", seed, name)
+				}
+				check("slow " + name)
 			case len(running) > 0:
 				i := random.IntN(len(running))
 				if q.drop(q.dials[running[i]]) {

@@ -1,149 +1,157 @@
 package server
 
 import (
-	"context"
-	"math/rand/v2"
-	"strings"
-	"time"
-
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // This file decides who is connected to whom: which pairs of a topic are made when there is room.
 
-// shuffled returns the subscriptions in random order.
-func (t *topic) shuffled() []*subscription {
-	subs := make([]*subscription, len(t.subs))
-	for i, j := range rand.Perm(len(t.subs)) {
-		subs[i] = t.subs[j]
-	}
-	return subs
-}
-
-// connect fills the places of s with peers and clients, in random order.
+// connect fills the places of s: with clients at once, and with peers when it is its turn to dial them.
 func (t *topic) connect(s *subscription) {
-	now := time.Now()
-	if s.gone() || !within(s.taken, s.maxPeers) {
+	if s.place == 0 || s.gone() {
 		return
 	}
-	if now.Before(s.blockedUntil) {
-		t.at(s.blockedUntil)
-		return
-	}
-	candidates := make([]func(), 0, len(t.peers)+len(t.subs))
-	for _, p := range t.peers {
-		candidates = append(candidates, func() { t.considerPeer(s, p) })
-	}
-	for _, o := range t.subs {
-		candidates = append(candidates, func() { t.considerClient(s, o) })
-	}
-	for _, i := range rand.Perm(len(candidates)) {
-		if !s.room(now) {
+	t.want(s)
+	for s.room() {
+		o := t.mate(s)
+		switch {
+		case o == nil:
 			return
+		case s.mayChoose():
+			t.introduce(s, o)
+		default:
+			t.introduce(o, s)
 		}
-		candidates[i]()
 	}
 }
 
-// refill is for a subscription that is new, or has a place again: first it chooses, then others may choose it.
-func (t *topic) refill(s *subscription) {
-	t.connect(s)
-	for _, o := range t.shuffled() {
-		if s.gone() || !s.room(time.Now()) {
-			return
+// The pools of topic.clients: subscriptions that have room, by what they may be found for, by which of their places are free,
+// and by whether they may choose. Those without mates are in two of them.
+const (
+	onlyAnnounces = iota
+	onlyLooksUp
+	doesBoth
+	numRoles
+
+	openPlace = 0 // for everybody
+	lastPlace = 1 // for who has no mate
+	noMates   = 2 // it has none itself
+	numPlaces = 3
+
+	clientPools = numRoles * numPlaces * 2
+)
+
+func clientPool(role, place int, mayChoose bool) int {
+	i := (role*numPlaces + place) * 2
+	if mayChoose {
+		i++
+	}
+	return i
+}
+
+// index puts s into the pools that it belongs to now. It is called after each change of s that may matter for it.
+func (t *topic) index(s *subscription) {
+	var pools [len(s.listed)]int // counted from 1
+	if role, ok := s.role(); ok && !s.left && s.room() && !t.router.cfg.IsolateClients {
+		place := openPlace
+		if s.mates > 0 && !s.spare() {
+			place = lastPlace
 		}
-		t.considerClient(o, s)
+		pools[0] = clientPool(role, place, s.mayChoose()) + 1
+		if s.mates == 0 {
+			pools[1] = clientPool(role, noMates, s.mayChoose()) + 1
+		}
+	}
+	for i := range s.listed {
+		if s.listed[i].pool != pools[i] {
+			t.listClient(s, i, pools[i])
+		}
+	}
+	if s.wants() {
+		t.hungry.add(s)
+	} else {
+		t.hungry.remove(s)
 	}
 }
 
-// due reports whether the pair of s with c may be made now, as far as its past goes.
-func (t *topic) due(s *subscription, c counterpart, now time.Time) bool {
-	p := s.pairs[c]
-	if p == nil {
-		return true
+// reindex makes everybody look at s again.
+func (t *topic) reindex(s *subscription) {
+	for i, l := range s.listed {
+		t.listClient(s, i, l.pool)
 	}
-	if p.state != pairWaiting {
+}
+
+func (t *topic) listClient(s *subscription, i, pool int) {
+	l := &s.listed[i]
+	if l.pool > 0 {
+		t.clients[l.pool-1].remove(l.number)
+	}
+	if l.pool = pool; pool > 0 {
+		l.number = t.clients[pool-1].add(s)
+	}
+}
+
+// role returns what s may be found for, if it may be.
+func (s *subscription) role() (role int, ok bool) {
+	switch {
+	case s.announces() && s.looksUp():
+		return doesBoth, true
+	case s.announces():
+		return onlyAnnounces, true
+	case s.looksUp():
+		return onlyLooksUp, true
+	}
+	return 0, false
+}
+
+// mate returns a client that s may be connected with now, or nil.
+func (t *topic) mate(s *subscription) *subscription {
+	if t.router.cfg.IsolateClients {
+		return nil
+	}
+	o, _ := choose(t.clients[:], s.seenClients[:], s.mayMeet, func(o *subscription) fit { return t.fitClient(s, o) })
+	return o
+}
+
+// mayMeet reports whether s may be connected with the clients of a pool.
+func (s *subscription) mayMeet(pool int) bool {
+	role, place, mayChoose := pool/2/numPlaces, pool/2%numPlaces, pool%2 == 1
+	if !(s.announces() && role != onlyAnnounces) && !(s.looksUp() && role != onlyLooksUp) {
 		return false
 	}
-	if now.Before(p.retryAt) {
-		t.at(p.retryAt)
+	if !mayChoose && !s.mayChoose() {
 		return false
 	}
-	return true
-}
-
-// considerAll dials p for those who may have it, unless it was forgotten meanwhile.
-func (t *topic) considerAll(p *peer) {
-	if t.peers[p.ID] != p {
-		return
-	}
-	for _, s := range t.shuffled() {
-		t.considerPeer(s, p)
-	}
-}
-
-// considerPeer dials p for s if the two belong together, there is room, and nothing speaks against it.
-func (t *topic) considerPeer(s *subscription, p *peer) {
-	now := time.Now()
 	switch {
-	case s.gone() || p.dial == nil || !s.room(now):
-		return
-	case !(p.weFound && s.looksUp()) && !(p.foundUs && s.announces()):
-		return
-	case p.Client && (!s.mayChoose() || s.mates > 0 && !s.spare() || p.is(s.session.endpoint)):
-		return
-	case p.dialing > 0 && !p.answered: // one dial until it has answered once
-		return
-	case !t.due(s, peerKey(p.ID), now):
-		return
-	case now.Before(p.retryAt):
-		t.at(p.retryAt)
-		return
+	case s.mates == 0:
+		return place != noMates // they are in the others too
+	case s.spare():
+		return place == openPlace
+	default:
+		return place == noMates
 	}
-	pr := &pair{sub: s, peer: p, state: pairDialing}
-	if pr.near = t.reserve(s, t.tell(p, true), now); pr.near == nil {
-		return
-	}
-	t.take(pr)
-	t.dials++
-	p.dialing++
-	t.changed = true
-	call, endpoint, ctx := p.dial, s.session.endpoint, pr.ctx
-	pr.dial = &dial{session: s.session.id, topic: t.key, run: func() {
-		t.post(dialPeer(ctx, pr, call, endpoint, t.router.cfg.DialTimeout))
-	}}
-	t.router.dialer.request(pr.dial)
 }
 
-// is reports whether p is the client with an endpoint, which its id ends with.
-func (p *peer) is(e wtproto.EndpointID) bool {
-	return p.Client && strings.HasSuffix(p.ID, string(e[:]))
-}
-
-// considerClient connects s with o, by s's choice.
-func (t *topic) considerClient(s, o *subscription) {
-	now := time.Now()
+// fitClient is what speaks against a circuit of s with o besides o's pool.
+func (t *topic) fitClient(s, o *subscription) fit {
+	t.looks++
 	switch {
-	case t.router.cfg.IsolateClients || s == o || s.gone() || o.gone():
-		return
-	case s.session.endpoint == o.session.endpoint:
-		return
-	case !(s.announces() && o.looksUp()) && !(o.announces() && s.looksUp()):
-		return
-	case !s.mayChoose() || !s.room(now) || !o.room(now):
-		return
-	case s.mates > 0 && o.mates > 0 && !(s.spare() && o.spare()):
-		return
-	case !t.due(s, o.session, now):
-		return
+	case o.gone():
+		return unfitNow
+	case s == o, s.session.endpoint == o.session.endpoint, !t.mayPair(s, o.session):
+		return unfit
 	}
+	return fits
+}
+
+// introduce connects s with o, by s's choice.
+func (t *topic) introduce(s, o *subscription) {
 	pr := &pair{sub: s, other: o}
-	pr.near = t.reserve(s, t.tellClient(o, true), now)
-	if pr.near == nil {
+	if pr.near, _ = t.reserve(s, t.tellClient(o, true)); pr.near == nil {
 		return
 	}
-	if pr.far = t.reserve(o, t.tellClient(s, false), now); pr.far == nil {
+	if pr.far, _ = t.reserve(o, t.tellClient(s, false)); pr.far == nil {
 		pr.near.release()
 		return
 	}
@@ -153,44 +161,55 @@ func (t *topic) considerClient(s, o *subscription) {
 
 // inbound answers a peer that opened a circuit to one of our clients.
 func (t *topic) inbound(s discovery.Sighting) {
-	now := time.Now()
 	to := s.Inbound.To()
-	for _, sub := range t.subs {
-		if sub.session.endpoint != to || sub.gone() || !sub.announces() && !sub.looksUp() {
-			continue
-		}
-		p := t.peers[s.Peer.ID]
-		if p == nil {
-			p = &peer{Peer: s.Peer}
-		}
-		switch {
-		case p.is(to): // what is left of the same client at another gateway
-			s.Inbound.Refuse(wtproto.CodeDeclined)
-			return
-		case !sub.room(now):
-			s.Inbound.Refuse(wtproto.CodeBusy)
-			return
-		}
-		pr := &pair{sub: sub, peer: p, inbound: true}
-		if pr.near = t.reserve(sub, t.tell(p, false), now); pr.near == nil {
-			s.Inbound.Refuse(wtproto.CodeCircuitLimit)
-			return
-		}
-		t.take(pr)
-		t.start(pr, nil, s.Inbound)
+	sub := t.endpoints[to]
+	if sub == nil || sub.gone() || !sub.announces() && !sub.looksUp() {
+		s.Inbound.Refuse(wtproto.CodeDeclined)
 		return
 	}
-	s.Inbound.Refuse(wtproto.CodeDeclined)
+	p := t.peers[s.Peer.ID]
+	if p == nil {
+		p = t.newPeer(s.Peer)
+	}
+	switch {
+	case p.is(to): // what is left of the same client at another gateway
+		s.Inbound.Refuse(wtproto.CodeDeclined)
+		return
+	case !sub.room():
+		s.Inbound.Refuse(wtproto.CodeBusy)
+		return
+	}
+	pr := &pair{sub: sub, peer: p, inbound: true}
+	var code wtproto.Code
+	if pr.near, code = t.reserve(sub, t.tell(p, false)); pr.near == nil {
+		s.Inbound.Refuse(code)
+		return
+	}
+	t.take(pr)
+	t.start(pr, nil, s.Inbound)
 }
 
-// reserve takes a place in the session of s. Where there is none, s waits for a second before it tries again.
-func (t *topic) reserve(s *subscription, tell wtproto.Peer, now time.Time) *leg {
-	l := s.session.reserve(tell, s.offerOnly())
+// reserve takes a place in the session of s, or says with which code to refuse. Then s waits for a second before it tries
+// again.
+func (t *topic) reserve(s *subscription, tell wtproto.Peer) (*leg, wtproto.Code) {
+	l, code := s.session.reserve(tell, s.offerOnly())
 	if l == nil {
-		s.blockedUntil = now.Add(retryMin)
-		t.at(s.blockedUntil)
+		t.block(s)
 	}
-	return l
+	return l, code
+}
+
+// block keeps s from new circuits for a second, as its session has no place for one.
+func (t *topic) block(s *subscription) {
+	s.blocked = true
+	t.agenda.set(&s.unblock, t.now.Add(retryMin))
+	t.index(s)
+}
+
+func (t *topic) unblocked(s *subscription) {
+	s.blocked = false
+	t.index(s)
+	t.connect(s)
 }
 
 // tell returns what a client is told of p.
@@ -213,21 +232,4 @@ func (t *topic) tellClient(o *subscription, initiator bool) wtproto.Peer {
 		m.Flags = wtproto.PeerInitiator
 	}
 	return m
-}
-
-// dialPeer dials with a time limit.
-func dialPeer(
-	ctx context.Context, p *pair,
-	dial func(context.Context, wtproto.EndpointID) (discovery.Stream, error),
-	from wtproto.EndpointID, timeout time.Duration,
-) dialed {
-	began := time.Now()
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout,
-		wtproto.Errorf(wtproto.CodePeerUnreachable, "no answer in %v", timeout))
-	defer cancel()
-	s, err := dial(ctx, from)
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	return dialed{pair: p, stream: s, took: time.Since(began), err: err}
 }

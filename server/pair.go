@@ -15,23 +15,38 @@ type subscription struct {
 	topic   *topic // guarded by router.mu until the topic's loop knows the subscription, constant from then on
 
 	// owned by the topic's loop
-	flags        wtproto.JoinFlags
-	maxPeers     int
-	pairs        map[counterpart]*pair
-	taken        int       // pairs that are dialed, opening or open
-	mates        int       // those of them with clients
-	chosen       int       // those of these by this side's choice
-	connected    int       // open circuits
-	blockedUntil time.Time // the session had no place for a circuit
-	lastStatus   []byte
-	left         bool
+	place      int // in topic.subs, counted from 1
+	flags      wtproto.JoinFlags
+	maxPeers   int
+	pairs      map[counterpart]*pair
+	taken      int   // pairs that are opening or open
+	mates      int   // those of them with clients
+	locals     int   // those of these with clients of this gateway
+	chosen     int   // those mates that this side chose
+	connected  int   // open circuits
+	wish       *dial // for a turn to dial, or nil
+	dialing    int   // dials that run, without slow ones
+	slow       int   // dials that have taken longer than patience
+	blocked    bool  // the session had no place for a circuit, until unblock
+	unblock    deadline
+	lastStatus []byte
+	touched    bool // it is in topic.touched
+	left       bool
+
+	hungryAt    int                 // in topic.hungry, counted from 1
+	listed      [2]listing          // in topic.clients
+	seenClients [clientPools]uint64 // what nobody is left of for it in topic.clients
+	seenPeers   [peerPools]uint64   // the same in topic.ready
+}
+
+// listing is a place in a pool.
+type listing struct {
+	pool   int // counted from 1; 0 for none
+	number uint64
 }
 
 // counterpart is what a subscription is paired with: a peerKey or the *session of another subscription.
 type counterpart any
-
-// peerKey is the id of a [discovery.Peer].
-type peerKey string
 
 // pair is a subscription with a peer or with another subscription: being dialed, connected, or kept in mind because it is not to be
 // made again (yet). All of it is owned by the topic's loop.
@@ -46,6 +61,8 @@ type pair struct {
 	near    *leg
 	far     *leg
 	dial    *dial
+	slow    bool            // the dial takes long
+	due     deadline        // the dial is slow, or the pair may be made again
 	ctx     context.Context // of the dial and of the circuit's opening
 	cancel  context.CancelCauseFunc
 	retry   backoff.Backoff
@@ -79,9 +96,7 @@ func (s *subscription) offerOnly() bool { return s.flags&wtproto.JoinOfferOnly !
 func (s *subscription) gone() bool { return s.left || s.session.ctx.Err() != nil }
 
 // room reports whether s can take one more circuit now.
-func (s *subscription) room(now time.Time) bool {
-	return within(s.taken, s.maxPeers) && !now.Before(s.blockedUntil)
-}
+func (s *subscription) room() bool { return within(s.taken, s.maxPeers) && !s.blocked }
 
 // mayChoose reports whether s may choose one more client. Only half of its places are for its own choice, and the others are
 // for those that choose it, so that a large topic stays one connected mesh.
@@ -89,9 +104,16 @@ func (s *subscription) mayChoose() bool {
 	return s.maxPeers < 0 || s.chosen < (s.maxPeers+1)/2
 }
 
-// spare reports whether s has a place besides its last one, which it keeps for a client that is connected to no other: so a
-// newcomer finds a place in a mesh that is full, and brings a new one.
-func (s *subscription) spare() bool { return within(s.taken+1, s.maxPeers) }
+// spare reports whether s has a place for a client besides its last one, which it keeps for a client that is connected to no
+// other, and besides the quarter that it keeps for peers while it has some dialed: clients are here at once, and would take
+// all places before the first peer has answered.
+func (s *subscription) spare() bool {
+	kept := 0
+	if s.wish != nil || s.dialing > 0 {
+		kept = max(s.maxPeers/4-(s.taken-s.locals), 0)
+	}
+	return within(s.taken+kept+1, s.maxPeers)
+}
 
 // key returns what p is called among the pairs of s, which is one of its sides.
 func (p *pair) key(s *subscription) counterpart {
@@ -119,7 +141,7 @@ func (p *pair) past() bool { return p.state == pairWaiting || p.state == pairEnd
 // client reports whether p joins two clients, here or behind another gateway.
 func (p *pair) client() bool { return p.other != nil || p.peer.Client }
 
-// take counts p on its sides, with the legs that it got, and puts it among their pairs.
+// take puts p among the pairs of its sides.
 func (t *topic) take(p *pair) {
 	p.ctx, p.cancel = context.WithCancelCause(t.ctx)
 	p.retry = backoff.New(retryMin, retryMax)
@@ -127,8 +149,10 @@ func (t *topic) take(p *pair) {
 		p.retry = before.retry
 	}
 	for _, s := range p.sides() {
+		if before := s.pairs[p.key(s)]; before != nil {
+			t.agenda.clear(&before.due)
+		}
 		s.pairs[p.key(s)] = p
-		p.count(s, 1)
 	}
 }
 
@@ -141,31 +165,74 @@ func (p *pair) count(s *subscription, n int) {
 	if p.client() {
 		s.mates += n
 	}
+	if p.other != nil {
+		s.locals += n
+	}
 	if p.client() && !p.inbound && s == p.sub {
 		s.chosen += n
 	}
 }
 
-// settle ends p's time as a pair that takes a place, and keeps it in mind as state, unless drop says not to or nobody would
-// look for it.
+// settle ends p's time as a pair that is dialed or connected, and keeps it in mind as state, unless drop says not to or
+// nobody would look for it.
 func (t *topic) settle(p *pair, state pairState, drop bool) {
 	p.cancel(nil)
+	t.agenda.clear(&p.due)
+	took := p.state == pairOpen
 	p.state = state
-	drop = drop || p.peer != nil && t.peers[p.peer.ID] == nil
+	if p.peer != nil {
+		if now := t.peers[p.peer.ID]; now != nil {
+			p.peer = now // it may have left and come back
+		} else {
+			drop = true
+		}
+	}
 	for _, s := range p.sides() {
 		drop = drop || s.left
 	}
 	for _, s := range p.sides() {
-		p.count(s, -1)
-		if drop && s.pairs[p.key(s)] == p { // a newer one may have taken its place
+		if took {
+			p.count(s, -1)
+			t.touch(s)
+		}
+		switch {
+		case s.pairs[p.key(s)] != p: // a newer one has taken its place
+		case drop:
 			delete(s.pairs, p.key(s))
+		case p.peer != nil:
+			p.peer.keep(s)
 		}
 		if s.taken == 0 && t.away[s.session] == s {
 			delete(t.away, s.session)
 		}
+		t.index(s)
+	}
+	if state == pairWaiting && !drop {
+		p.due.do = func() { t.remake(p) }
+		t.agenda.set(&p.due, p.retryAt)
 	}
 	p.opened, p.near, p.far, p.dial = false, nil, nil, nil
-	t.changed = true
+}
+
+// keep says that s keeps a pair with p in mind.
+func (p *peer) keep(s *subscription) {
+	if p.past == nil {
+		p.past = make(map[*subscription]struct{})
+	}
+	p.past[s] = struct{}{}
+}
+
+// remake lets a pair that waited be made again.
+func (t *topic) remake(p *pair) {
+	if p.peer != nil {
+		t.relist(p.peer)
+	}
+	for _, s := range p.sides() {
+		t.reindex(s)
+	}
+	for _, s := range p.sides() {
+		t.connect(s)
+	}
 }
 
 // adopt gives s the circuits that its session has kept from the join before.
@@ -175,7 +242,7 @@ func (t *topic) adopt(s *subscription) {
 		return
 	}
 	for key, p := range old.pairs {
-		if p.past() {
+		if p.state != pairOpen {
 			continue
 		}
 		p.count(old, -1)
@@ -191,76 +258,41 @@ func (t *topic) adopt(s *subscription) {
 	delete(t.away, s.session)
 }
 
-// abandon stops what has not become a circuit yet among the pairs of s, which has left.
+// abandon stops what has not become a circuit yet of s, which has left, and forgets what was kept in mind of it.
 func (t *topic) abandon(s *subscription) {
-	for _, p := range s.pairs { // first those that wait, since a dial that ends lets the next one start
-		if p.state != pairDialing || !t.router.dialer.cancel(p.dial) {
-			continue
-		}
+	if s.wish != nil && t.router.dialer.cancel(s.wish) { // else it is granted, and not used
+		s.wish = nil
 		t.dials--
-		p.peer.dialing--
-		p.near.release()
-		t.settle(p, pairEnded, true)
-		t.considerAll(p.peer) // others may have waited for this dial
 	}
-	for _, p := range s.pairs {
-		if !p.past() {
+	for key, p := range s.pairs {
+		switch {
+		case !p.past():
 			p.cancel(wtproto.Errorf(wtproto.CodeLeft, "the topic was left"))
+			continue
+		case p.peer != nil:
+			delete(p.peer.past, s)
+		default:
+			for _, o := range p.sides() {
+				if o != s && o.pairs[s.session] == p {
+					delete(o.pairs, s.session)
+				}
+			}
 		}
+		t.agenda.clear(&p.due)
+		delete(s.pairs, key)
 	}
+	t.handOn()
 }
 
-// dialed says that a dial has ended.
-type dialed struct {
-	pair   *pair
-	stream discovery.Stream
-	took   time.Duration
-	err    error
-}
-
-func (e dialed) apply(t *topic) {
-	p, peer := e.pair, e.pair.peer
-	t.dials--
-	peer.dialing--
-	wanted := p.ctx.Err() == nil
-	switch {
-	case e.err == nil:
-		peer.answered, peer.refused, peer.code = true, false, wtproto.CodeNone
-		peer.dialed++
-		t.router.cfg.Observer.dialed(peer.Network, e.took, wtproto.CodeNone)
-		if wanted {
-			t.start(p, e.stream, nil)
-			break
-		}
-		e.stream.Reset(wtproto.CodeLeft)
-		p.near.release()
-		t.settle(p, pairEnded, true)
-	case !wanted:
-		p.near.release()
-		t.settle(p, pairEnded, true)
-	default:
-		code := codeOf(e.err)
-		if !peer.refused {
-			t.log.Info("peer refused", "network", peer.Network, "address", peer.Address, "code", code, "error", e.err)
-		}
-		peer.refused, peer.code = true, code
-		peer.dialed++
-		peer.network.code = code
-		t.router.cfg.Observer.dialed(peer.Network, e.took, code)
-		peer.backOff(t)
-		p.near.release()
-		t.settle(p, pairWaiting, true)
-	}
-	t.considerAll(peer)
-	t.refill(p.sub)
-}
-
-// start runs the circuit of p, whose far end is stream, inbound, or p's other leg.
+// start runs the circuit of p, whose far end is stream, inbound, or p's other leg. Its legs are taken.
 func (t *topic) start(p *pair, stream discovery.Stream, inbound discovery.Inbound) {
 	p.state = pairOpen
-	p.began = time.Now()
+	p.began = t.now
+	for _, s := range p.sides() {
+		p.count(s, 1)
+		t.index(s)
+	}
 	t.circuits++
-	t.changed = true
 	c := &circuit{
 		topic: t, pair: p, network: wtproto.NetworkClient,
 		near: p.near, far: p.far, peer: stream, inbound: inbound,
@@ -286,8 +318,8 @@ func (e circuitOpened) apply(t *topic) {
 	p.opened = true
 	for _, s := range p.sides() {
 		s.connected++
+		t.touch(s)
 	}
-	t.changed = true
 }
 
 // circuitEnded says how a circuit ended. Its legs have been released.
@@ -299,7 +331,7 @@ type circuitEnded struct {
 func (e circuitEnded) apply(t *topic) {
 	p := e.circuit.pair
 	t.circuits--
-	lived := p.opened && time.Since(p.began) >= settled
+	lived := p.opened && t.now.Sub(p.began) >= settled
 	switch {
 	case e.verdict == ended:
 		t.settle(p, pairEnded, false)
@@ -307,14 +339,14 @@ func (e circuitEnded) apply(t *topic) {
 		if lived {
 			p.peer.retry.Reset()
 		}
-		p.peer.backOff(t)
+		p.peer.backOff(t.now)
 		t.settle(p, pairWaiting, true)
+		t.classify(p.peer)
 	default:
-		p.retryAt = time.Now().Add(p.retry.Next())
-		t.at(p.retryAt)
+		p.retryAt = t.now.Add(p.retry.Next())
 		t.settle(p, pairWaiting, false)
 	}
 	for _, s := range p.sides() {
-		t.refill(s)
+		t.connect(s)
 	}
 }

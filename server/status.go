@@ -12,56 +12,56 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
+// touch says that the STATUS of s may have changed.
+func (t *topic) touch(s *subscription) {
+	if !s.touched {
+		s.touched = true
+		t.touched = append(t.touched, s)
+	}
+}
+
 // publish sends STATUS to the subscribers for whom it changed, at most once a second.
 func (t *topic) publish() {
-	if !t.changed {
+	if !t.changed && len(t.touched) == 0 {
 		return
 	}
-	now := time.Now()
-	if next := t.sentAt.Add(statusEvery); now.Before(next) {
-		t.at(next)
+	if next := t.sentAt.Add(statusEvery); t.now.Before(next) {
+		t.agenda.set(&t.publishing, next)
 		return
 	}
-	t.changed, t.sentAt = false, now
-	status := wtproto.Status{Topic: t.key, More: t.more(), Networks: t.networkStatuses()}
-	for _, s := range t.subs {
-		status.Known = uint64(len(t.peers) + len(t.subs) - 1)
+	status := wtproto.Status{
+		Topic: t.key, Known: uint64(len(t.peers) + max(len(t.subs)-1, 0)), More: t.more(), Networks: t.networkStatuses(),
+	}
+	to := t.touched
+	if shared := status.Append(nil); t.changed && !bytes.Equal(shared, t.shared) {
+		t.shared, to = shared, t.subs
+	}
+	for _, s := range to {
+		if s.left {
+			continue
+		}
 		status.Connected = uint64(s.connected)
 		if frame := status.Append(nil); !bytes.Equal(frame, s.lastStatus) {
 			s.lastStatus = frame
 			s.session.status(s, t.key, frame)
 		}
 	}
+	for _, s := range t.touched {
+		s.touched = false
+	}
+	clear(t.touched)
+	t.touched, t.changed, t.sentAt = t.touched[:0], false, t.now
 }
 
 // more reports whether there are more endpoints than the topic knows.
-func (t *topic) more() bool {
-	if !within(len(t.peers), t.router.cfg.MaxPeers) {
-		return true
-	}
-	for _, p := range t.peers {
-		if p.more {
-			return true
-		}
-	}
-	return false
-}
+func (t *topic) more() bool { return t.withMore > 0 || !within(len(t.peers), t.router.cfg.MaxPeers) }
 
 func (t *topic) networkStatuses() []wtproto.NetworkStatus {
 	out := make([]wtproto.NetworkStatus, len(t.networks))
 	for i, v := range t.networks {
-		out[i] = wtproto.NetworkStatus{Name: v.name, State: v.state, LastCode: v.code}
-		for _, p := range t.peers {
-			if p.network != v {
-				continue
-			}
-			out[i].Found++
-			if p.dialing > 0 {
-				out[i].Connecting++
-			}
-			if p.refused {
-				out[i].Refused++
-			}
+		out[i] = wtproto.NetworkStatus{
+			Name: v.name, State: v.state, LastCode: v.code,
+			Found: uint64(v.found), Connecting: uint64(v.connecting), Refused: uint64(v.refused),
 		}
 	}
 	return out
@@ -115,7 +115,6 @@ type PeerReport struct {
 type snapshot struct{ reply chan<- TopicStatus } // takes one
 
 func (e snapshot) apply(t *topic) {
-	now := time.Now()
 	s := TopicStatus{Topic: t.key, Subscribers: len(t.subs), Circuits: t.circuits}
 	for i, n := range t.networkStatuses() {
 		s.Networks = append(s.Networks, NetworkReport{
@@ -123,18 +122,22 @@ func (e snapshot) apply(t *topic) {
 			Found: n.Found, Connecting: n.Connecting, Refused: n.Refused, LastCode: n.LastCode,
 		})
 	}
+	circuits := make(map[counterpart]int)
+	for _, sub := range t.subs {
+		for key, p := range sub.pairs {
+			if p.peer != nil && p.state == pairOpen {
+				circuits[key]++
+			}
+		}
+	}
 	for _, p := range t.peers {
 		r := PeerReport{
 			ID: hex.EncodeToString([]byte(p.ID)), Network: p.Network, Address: p.Address, Client: p.Client,
 			Dialed: p.dialed, Answered: p.answered, Refused: p.refused, Code: p.code,
+			Circuits: circuits[p.key],
 		}
-		if p.retryAt.After(now) {
+		if p.retryAt.After(t.now) {
 			r.RetryAt = &p.retryAt
-		}
-		for _, sub := range t.subs {
-			if pr := sub.pairs[peerKey(p.ID)]; pr != nil && pr.state == pairOpen {
-				r.Circuits++
-			}
 		}
 		s.Peers = append(s.Peers, r)
 	}

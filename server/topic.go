@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/swarmgate/swarmgate/discovery"
-	"github.com/swarmgate/swarmgate/internal/backoff"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -15,6 +14,8 @@ import (
 const (
 	retryMin = time.Second
 	retryMax = 2 * time.Minute
+	// patience is how long a dial may take before another one is made beside it.
+	patience = time.Second
 	// settled is how long a circuit must have lived for its loss to be a new story.
 	settled = time.Minute
 	// statusEvery is the least time between two STATUS of a topic.
@@ -37,16 +38,30 @@ type topic struct {
 	subscribers int // guarded by router.mu
 
 	// owned by run
-	networks []*networkView
-	subs     []*subscription            // in order of arrival
-	away     map[*session]*subscription // those that have left and kept circuits
-	peers    map[string]*peer
-	circuits int       // goroutines
-	dials    int       // asked for, waiting or running
-	wakeAt   time.Time // when something is due; zero for never
-	idleFrom time.Time // when the last subscriber and circuit went; zero while there is one
-	changed  bool      // since the last STATUS
-	sentAt   time.Time // the last STATUS
+	now        time.Time // of the event that is being dealt with
+	networks   []*networkView
+	subs       []*subscription                      // in no order
+	endpoints  map[wtproto.EndpointID]*subscription // the newest of each
+	away       map[*session]*subscription           // those that have left and kept circuits
+	peers      map[string]*peer
+	withMore   int // peers whose host has more of them
+	circuits   int // goroutines
+	dials      int // asked for, waiting or running
+	agenda     agenda
+	idling     deadline        // the grace time is over
+	idleFrom   time.Time       // when the last subscriber and circuit went; zero while there is one
+	publishing deadline        // STATUS may be sent again
+	changed    bool            // since the last STATUS, for all
+	touched    []*subscription // for whom alone something has changed since
+	shared     []byte          // the part of the last STATUS that is the same for all
+	sentAt     time.Time       // the last STATUS
+
+	clients    [clientPools]pool[*subscription] // those that have room, see subscription.kind
+	hungry     ring[*subscription]              // those that may ask for a dial now
+	ready      [peerPools]pool[*peer]           // those that may be dialed, see peer.kind
+	unanswered int                              // of these, those that have never answered
+	failing    [2]pool[*peer]                   // those whose last dial failed: never answered, and others
+	looks      int                              // at candidates
 }
 
 // networkView is what a topic knows of one network.
@@ -55,24 +70,8 @@ type networkView struct {
 	state wtproto.NetworkState
 	code  wtproto.Code // why the last attempt or dial failed
 	err   string
-}
 
-// peer is a native peer, or a client behind another gateway, that a network saw on the topic.
-type peer struct {
-	discovery.Peer
-	network  *networkView
-	dial     func(context.Context, wtproto.EndpointID) (discovery.Stream, error) // nil where only the peer opens
-	foundUs  bool
-	weFound  bool
-	more     bool
-	expires  time.Time // zero for never
-	dialing  int
-	answered bool // once, since it was seen first
-	refused  bool // the last dial failed
-	dialed   int  // dials that ended
-	code     wtproto.Code
-	retry    backoff.Backoff
-	retryAt  time.Time
+	found, connecting, refused int // peers
 }
 
 // event is something that happened, posted to a topic's loop.
@@ -80,15 +79,20 @@ type event interface{ apply(*topic) }
 
 func newTopic(r *router, key wtproto.Topic) *topic {
 	ctx, cancel := context.WithCancel(r.ctx)
-	return &topic{
+	t := &topic{
 		key: key, router: r, ctx: ctx, cancel: cancel,
-		presence: discovery.NewPresence(discovery.State{}),
-		inbox:    make(chan event, 64),
-		away:     make(map[*session]*subscription),
-		gone:     make(chan struct{}),
-		peers:    make(map[string]*peer),
-		log:      r.log.With("topic", key),
+		presence:  discovery.NewPresence(discovery.State{}),
+		inbox:     make(chan event, 64),
+		endpoints: make(map[wtproto.EndpointID]*subscription),
+		away:      make(map[*session]*subscription),
+		gone:      make(chan struct{}),
+		peers:     make(map[string]*peer),
+		log:       r.log.With("topic", key),
+		now:       time.Now(),
 	}
+	t.hungry.place = func(s *subscription) *int { return &s.hungryAt }
+	t.idling.do, t.publishing.do = func() {}, func() {} // run looks after each event
+	return t
 }
 
 // post hands e to the loop. It waits while the loop is behind, and drops e once the loop has ended.
@@ -115,14 +119,17 @@ func (t *topic) run() {
 		t.networks = append(t.networks, v)
 		networks.Go(func() { t.join(n, v) })
 	}
-	timer := time.NewTimer(t.router.cfg.Grace) // set anew after each event
+	timer := time.NewTimer(t.router.cfg.Grace)
+	timer.Stop()
 	defer timer.Stop()
+	var armed time.Time // what timer is set to; zero if it is not
 	done := t.ctx.Done()
 	for {
 		select {
 		case e := <-t.inbox:
-			e.apply(t)
+			t.handle(e)
 		case <-timer.C:
+			armed = time.Time{}
 			t.wake()
 		case <-done:
 			done = nil // the circuits end with their sessions, the dials with ctx
@@ -134,11 +141,27 @@ func (t *topic) run() {
 			return
 		}
 		t.publish()
-		if t.wakeAt.IsZero() {
-			timer.Stop()
-		} else {
-			timer.Reset(time.Until(t.wakeAt))
+		if next := t.agenda.next(); !next.Equal(armed) {
+			if armed = next; next.IsZero() {
+				timer.Stop()
+			} else {
+				timer.Reset(time.Until(next))
+			}
 		}
+	}
+}
+
+// handle deals with e.
+func (t *topic) handle(e event) {
+	t.now = time.Now()
+	e.apply(t)
+}
+
+// wake does what is due.
+func (t *topic) wake() {
+	t.now = time.Now()
+	for d := t.agenda.pop(t.now); d != nil; d = t.agenda.pop(t.now) {
+		d.do()
 	}
 }
 
@@ -150,46 +173,18 @@ func (t *topic) join(n discovery.Network, v *networkView) {
 	t.post(networkEnded{v})
 }
 
-// at asks for wake to be called at a time.
-func (t *topic) at(when time.Time) {
-	if t.wakeAt.IsZero() || when.Before(t.wakeAt) {
-		t.wakeAt = when
-	}
-}
-
-// wake does what is due: peers are forgotten, those to be tried again are, STATUS goes out.
-func (t *topic) wake() {
-	now := time.Now()
-	t.wakeAt = time.Time{}
-	for _, p := range t.peers {
-		if !p.expires.IsZero() {
-			if !p.expires.After(now) {
-				t.forget(p)
-				continue
-			}
-			t.at(p.expires)
-		}
-	}
-	for _, s := range t.subs {
-		t.connect(s)
-	}
-	if !t.idleFrom.IsZero() {
-		t.at(t.idleFrom.Add(t.router.cfg.Grace))
-	}
-}
-
 // expired reports whether the topic has had nobody for the grace time.
 func (t *topic) expired() bool {
 	if len(t.subs) > 0 || t.circuits > 0 || t.dials > 0 {
 		t.idleFrom = time.Time{}
+		t.agenda.clear(&t.idling)
 		return false
 	}
-	now := time.Now()
 	if t.idleFrom.IsZero() {
-		t.idleFrom = now
-		t.at(now.Add(t.router.cfg.Grace))
+		t.idleFrom = t.now
+		t.agenda.set(&t.idling, t.now.Add(t.router.cfg.Grace))
 	}
-	return now.Sub(t.idleFrom) >= t.router.cfg.Grace
+	return t.now.Sub(t.idleFrom) >= t.router.cfg.Grace
 }
 
 // announce tells the networks what this gateway is on the topic now. In the grace time it stays what it was, without endpoints.
@@ -217,39 +212,46 @@ func (e subscribed) apply(t *topic) {
 	s := e.sub
 	if s.pairs == nil { // new
 		s.pairs = make(map[counterpart]*pair)
+		s.unblock.do = func() { t.unblocked(s) }
 		t.subs = append(t.subs, s)
+		s.place = len(t.subs)
+		if !s.gone() {
+			t.endpoints[s.session.endpoint] = s
+		}
 		t.adopt(s)
 	}
 	s.setOptions(e.join, t.router.cfg)
+	t.index(s)
 	t.announce()
 	t.changed = true
-	t.refill(s)
+	t.touch(s)
+	t.connect(s)
 }
 
 // unsubscribed says that a session left. Its circuits stay, its dials end.
 type unsubscribed struct{ sub *subscription }
 
 func (e unsubscribed) apply(t *topic) {
-	for i, s := range t.subs {
-		if s != e.sub {
-			continue
-		}
-		t.subs = append(t.subs[:i], t.subs[i+1:]...)
-		s.left = true
-		t.router.left(t)
-		t.abandon(s)
-		for _, o := range t.subs {
-			if p := o.pairs[s.session]; p != nil && p.past() {
-				delete(o.pairs, s.session)
-			}
-		}
-		if s.taken > 0 {
-			t.away[s.session] = s
-		}
-		t.announce()
-		t.changed = true
+	s := e.sub
+	if s.place == 0 {
 		return
 	}
+	last := t.subs[len(t.subs)-1]
+	t.subs[s.place-1], last.place = last, s.place
+	t.subs = t.subs[:len(t.subs)-1]
+	s.place, s.left = 0, true
+	if t.endpoints[s.session.endpoint] == s {
+		delete(t.endpoints, s.session.endpoint)
+	}
+	t.router.left(t)
+	t.agenda.clear(&s.unblock)
+	t.index(s)
+	t.abandon(s)
+	if s.taken > 0 {
+		t.away[s.session] = s
+	}
+	t.announce()
+	t.changed = true
 }
 
 // sighted is news from a network.
@@ -284,7 +286,7 @@ func (e sighted) apply(t *topic) {
 		}
 	case s.Holds != 0:
 		if p = t.remember(p, e.network, s); p != nil {
-			t.considerAll(p)
+			t.classify(p)
 		}
 	}
 	if s.Inbound != nil {
@@ -298,45 +300,4 @@ type networkEnded struct{ network *networkView }
 func (e networkEnded) apply(t *topic) {
 	e.network.state = wtproto.NetworkEnded
 	t.changed = true
-}
-
-// remember notes what a sighting says of a peer, and returns it, or nil if there is no room for one more.
-func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
-	if p == nil {
-		if !within(len(t.peers), t.router.cfg.MaxPeers) {
-			return nil
-		}
-		p = &peer{retry: backoff.New(retryMin, retryMax)}
-		t.peers[s.Peer.ID] = p
-		t.log.Debug("peer found", "network", s.Peer.Network, "address", s.Peer.Address, "found_us", s.FoundUs)
-	}
-	p.Peer, p.dial, p.more, p.network = s.Peer, s.Dial, s.More, t.view(s.Peer.Network, n)
-	p.foundUs = p.foundUs || s.FoundUs
-	p.weFound = p.weFound || !s.FoundUs
-	p.expires = time.Time{}
-	if s.Holds > 0 {
-		p.expires = time.Now().Add(s.Holds)
-		t.at(p.expires)
-	}
-	return p
-}
-
-// backOff puts off the next dial of p. What fails while it is put off already is the same story: all its circuits are lost at
-// once.
-func (p *peer) backOff(t *topic) {
-	if now := time.Now(); !now.Before(p.retryAt) {
-		p.retryAt = now.Add(p.retry.Next())
-	}
-	t.at(p.retryAt)
-}
-
-// forget drops a peer that left or was not seen for too long. Circuits with it stay.
-func (t *topic) forget(p *peer) {
-	delete(t.peers, p.ID)
-	t.changed = true
-	for _, s := range t.subs {
-		if pr := s.pairs[peerKey(p.ID)]; pr != nil && pr.past() {
-			delete(s.pairs, peerKey(p.ID))
-		}
-	}
 }

@@ -1,0 +1,295 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// This file is how a subscription comes to circuits with peers. It asks for a turn to dial, and chooses whom when it has it; so
+// nobody waits for a peer that was chosen long ago. It takes a place in its session when the peer has answered.
+
+const (
+	// maxDialing is how many dials a subscription has at once, as far as it has places for them. More are made beside
+	// those that are slow, of which it has at most maxSlow.
+	maxDialing = 4
+	maxSlow    = 28
+	// oldShare is one in how many dials goes to a peer that failed before, if there are others.
+	oldShare = 4
+)
+
+// wants reports whether s may ask for a turn to dial now.
+func (s *subscription) wants() bool {
+	return !s.left && s.wish == nil && s.place > 0 && s.room() && s.mayDialMore()
+}
+
+func (s *subscription) mayDialMore() bool {
+	return s.dialing < maxDialing && (s.maxPeers < 0 || s.taken+s.dialing < s.maxPeers)
+}
+
+// want asks for a turn to dial if s can use one, and a peer is there for it. It reports whether s waits for its turn now.
+func (t *topic) want(s *subscription) bool {
+	if s.wants() && !s.gone() && t.candidate(s) != nil {
+		t.ask(s)
+	}
+	return s.wish != nil
+}
+
+// ask asks for a turn to dial.
+func (t *topic) ask(s *subscription) {
+	if s.session.full() {
+		t.block(s)
+		return
+	}
+	wish := &dial{session: s.session.id, topic: t.key}
+	wish.run = func() { t.takeTurn(s, wish) }
+	s.wish = wish
+	t.dials++
+	t.index(s)
+	t.router.dialer.request(wish)
+}
+
+// offer has p dialed by those who may want it: by one of them until it has answered, else by all.
+func (t *topic) offer(p *peer) {
+	t.eachHungry(!p.answered, func(s *subscription) bool {
+		if t.suits(s, p) {
+			t.ask(s)
+		}
+		return s.wish != nil && !p.answered
+	})
+}
+
+// handOn gives a turn that somebody did not use to another one, if there are peers that wait for one.
+func (t *topic) handOn() {
+	if t.unanswered > 0 {
+		t.eachHungry(true, t.want)
+	}
+}
+
+// eachHungry calls f for all who may ask for a turn, which may take the one it is called for out, until f returns true. If that
+// is expected, it tries some at random first.
+func (t *topic) eachHungry(one bool, f func(*subscription) bool) {
+	for range probes {
+		n := len(t.hungry.items)
+		if n == 0 || one && f(t.hungry.items[rand.IntN(n)]) {
+			return
+		}
+	}
+	for i := len(t.hungry.items) - 1; i >= 0; i-- { // taking one out moves the last of them, which was there
+		if f(t.hungry.items[i]) {
+			return
+		}
+	}
+}
+
+// candidate returns a peer that s may dial now, or nil: most times one that has not failed, if there is one.
+func (t *topic) candidate(s *subscription) *peer {
+	tiers := [...]int{0, peerKinds}
+	if rand.IntN(oldShare) == 0 {
+		tiers = [...]int{peerKinds, 0}
+	}
+	for _, tier := range tiers {
+		p, ok := choose(t.ready[tier:tier+peerKinds], s.seenPeers[tier:tier+peerKinds], s.mayDial, func(p *peer) fit {
+			return t.fitPeer(s, p)
+		})
+		if ok {
+			return p
+		}
+	}
+	return nil
+}
+
+// suits reports whether s may dial p, which is ready, now.
+func (t *topic) suits(s *subscription, p *peer) bool {
+	return s.mayDial(p.kind()) && t.fitPeer(s, p) == fits
+}
+
+// fitPeer is what speaks against s dialing p besides p's kind.
+func (t *topic) fitPeer(s *subscription, p *peer) fit {
+	t.looks++
+	switch {
+	case s.gone():
+		return unfitNow
+	case p.is(s.session.endpoint), !t.mayPair(s, p.key):
+		return unfit
+	}
+	return fits
+}
+
+// mayPair reports whether the pair of s with c may be made now, as far as its past goes.
+func (t *topic) mayPair(s *subscription, c counterpart) bool {
+	p := s.pairs[c]
+	return p == nil || p.state == pairWaiting && !t.now.Before(p.retryAt)
+}
+
+// takeTurn dials for s, whose turn it is.
+func (t *topic) takeTurn(s *subscription, wish *dial) {
+	reply := make(chan *attempt, 1)
+	t.post(granted{s, wish, reply})
+	select {
+	case a := <-reply:
+		if a != nil {
+			t.post(a.run())
+		}
+	case <-t.gone:
+	}
+}
+
+// granted says that it is a subscription's turn to dial.
+type granted struct {
+	sub   *subscription
+	wish  *dial
+	reply chan<- *attempt // takes one; nil if there is nobody to dial
+}
+
+func (e granted) apply(t *topic) {
+	s := e.sub
+	s.wish = nil
+	t.index(s)
+	var p *peer
+	if t.ctx.Err() == nil && s.wants() && !s.gone() {
+		p = t.candidate(s)
+	}
+	if p == nil {
+		t.dials--
+		e.reply <- nil
+		t.handOn()
+		return
+	}
+	pr := &pair{sub: s, peer: p, state: pairDialing, dial: e.wish}
+	t.take(pr)
+	pr.due.do = func() { t.slow(pr) }
+	t.agenda.set(&pr.due, t.now.Add(patience))
+	t.tally(p, -1)
+	p.dialing++
+	t.tally(p, 1)
+	s.dialing++
+	t.classify(p)
+	t.index(s)
+	e.reply <- &attempt{pair: pr, ctx: pr.ctx, dial: p.dial, from: s.session.endpoint, timeout: t.router.cfg.DialTimeout}
+	if !t.want(s) {
+		t.handOn()
+	}
+}
+
+// slow makes room for other dials beside that of p, which takes long.
+func (t *topic) slow(p *pair) {
+	s := p.sub
+	if s.slow >= maxSlow || !t.router.dialer.slow(p.dial) {
+		t.agenda.set(&p.due, t.now.Add(patience))
+		return
+	}
+	p.slow = true
+	s.dialing--
+	s.slow++
+	t.index(s)
+	t.connect(s)
+	t.handOn()
+}
+
+// attempt is one dial of a peer.
+type attempt struct {
+	pair    *pair
+	ctx     context.Context
+	dial    func(context.Context, wtproto.EndpointID) (discovery.Stream, error)
+	from    wtproto.EndpointID
+	timeout time.Duration
+}
+
+// run dials.
+func (a *attempt) run() dialed {
+	began := time.Now()
+	ctx, cancel := context.WithTimeoutCause(a.ctx, a.timeout,
+		wtproto.Errorf(wtproto.CodePeerUnreachable, "no answer in %v", a.timeout))
+	defer cancel()
+	s, err := a.dial(ctx, a.from)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return dialed{pair: a.pair, stream: s, took: time.Since(began), err: err}
+}
+
+// dialed says that a dial has ended.
+type dialed struct {
+	pair   *pair
+	stream discovery.Stream
+	took   time.Duration
+	err    error
+}
+
+func (e dialed) apply(t *topic) {
+	p, peer, s := e.pair, e.pair.peer, e.pair.sub
+	t.dials--
+	t.agenda.clear(&p.due)
+	if p.slow {
+		s.slow--
+	} else {
+		s.dialing--
+	}
+	wanted := p.ctx.Err() == nil
+	t.tally(peer, -1)
+	peer.dialing--
+	switch {
+	case e.err == nil:
+		peer.answered, peer.refused, peer.code = true, false, wtproto.CodeNone
+	case wanted:
+		t.failed(peer, e)
+	}
+	t.tally(peer, 1)
+	if e.err == nil || wanted {
+		peer.dialed++
+		t.router.cfg.Observer.dialed(peer.Network, e.took, codeOf(e.err))
+	}
+	switch {
+	case e.err == nil:
+		t.answered(p, e.stream, wanted)
+	case wanted && final(e.err):
+		t.settle(p, pairEnded, false)
+	case wanted:
+		t.settle(p, pairWaiting, true)
+	default:
+		t.settle(p, pairEnded, true)
+	}
+	t.index(s)
+	t.classify(peer)
+	t.connect(s)
+}
+
+// final reports whether err is a peer's no that holds until one of the two joins anew.
+func final(err error) bool {
+	e, ok := errors.AsType[*wtproto.Error](err)
+	return ok && e.Remote && (e.Code == wtproto.CodeDeclined || e.Code == wtproto.CodeForbidden)
+}
+
+// failed notes that a dial of p failed.
+func (t *topic) failed(p *peer, e dialed) {
+	code := codeOf(e.err)
+	if !p.refused {
+		t.log.Info("peer refused", "network", p.Network, "address", p.Address, "code", code, "error", e.err)
+	}
+	p.refused, p.code = true, code
+	p.network.code = code
+	p.backOff(t.now)
+}
+
+// answered makes a circuit with a peer that has answered, if it is still wanted and there is a place.
+func (t *topic) answered(p *pair, stream discovery.Stream, wanted bool) {
+	code := wtproto.CodeLeft
+	if s := p.sub; wanted {
+		code = wtproto.CodeBusy
+		if s.room() && s.pairs[p.key(s)] == p {
+			p.near, code = t.reserve(s, t.tell(p.peer, true))
+		}
+	}
+	if p.near != nil {
+		t.start(p, stream, nil)
+		return
+	}
+	stream.Reset(code)
+	t.settle(p, pairEnded, true)
+	t.relist(p.peer)
+}

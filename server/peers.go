@@ -1,0 +1,234 @@
+package server
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/backoff"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// peer is a native peer, or a client behind another gateway, that a network saw on the topic. The topic's loop owns it.
+type peer struct {
+	discovery.Peer
+	key      counterpart // what it is called among pairs
+	known    bool        // it is among the topic's peers
+	network  *networkView
+	dial     func(context.Context, wtproto.EndpointID) (discovery.Stream, error) // nil if only the peer opens
+	foundUs  bool
+	weFound  bool
+	more     bool
+	dialing  int
+	answered bool // once, since it was seen first
+	refused  bool // the last dial failed
+	dialed   int  // dials that ended
+	code     wtproto.Code
+	retry    backoff.Backoff
+	retryAt  time.Time
+	past     map[*subscription]struct{} // who keeps a pair with it in mind
+
+	expiry  deadline // it is forgotten
+	again   deadline // it may be dialed again
+	class   int      // the pool of topic.ready that it is in, counted from 1; 0 for none
+	number  uint64   // in that pool
+	failing int      // the pool of topic.failing that it is in, counted from 1; 0 for none
+	failed  uint64   // its number there
+}
+
+// peerKey is the id of a [discovery.Peer].
+type peerKey string
+
+// The pools of topic.ready: peers that may be dialed now, by whether their last dial failed, who found whom, and
+// whether they are clients.
+const (
+	weFoundIt = iota
+	itFoundUs
+	bothFound
+	numFound
+
+	peerKinds = numFound * 2
+	peerPools = peerKinds * 2 // first those whose last dial did not fail
+)
+
+// kind returns which of topic.ready's pools p belongs to.
+func (p *peer) kind() int {
+	kind := weFoundIt
+	switch {
+	case p.foundUs && p.weFound:
+		kind = bothFound
+	case p.foundUs:
+		kind = itFoundUs
+	}
+	if p.Client {
+		kind += numFound
+	}
+	if p.refused {
+		kind += peerKinds
+	}
+	return kind
+}
+
+// mayDial reports whether s may dial peers of a kind.
+func (s *subscription) mayDial(kind int) bool {
+	found := kind % numFound
+	if !(found != itFoundUs && s.looksUp()) && !(found != weFoundIt && s.announces()) {
+		return false
+	}
+	client := kind%peerKinds >= numFound
+	return !client || s.mayChoose() && (s.mates == 0 || within(s.taken+1, s.maxPeers))
+}
+
+// is reports whether p is the client with an endpoint, which its id ends with.
+func (p *peer) is(e wtproto.EndpointID) bool {
+	return p.Client && strings.HasSuffix(p.ID, string(e[:]))
+}
+
+// newPeer returns a peer that the topic does not know yet.
+func (t *topic) newPeer(d discovery.Peer) *peer {
+	p := &peer{Peer: d, key: peerKey(d.ID), retry: backoff.New(retryMin, retryMax)}
+	p.expiry.do = func() { t.forget(p) }
+	p.again.do = func() { t.classify(p) }
+	return p
+}
+
+// remember notes what a sighting says of a peer, and returns it, or nil if there is no room for one more.
+func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
+	if p == nil {
+		if !within(len(t.peers), t.router.cfg.MaxPeers) && !t.evict() {
+			return nil
+		}
+		p = t.newPeer(s.Peer)
+		t.peers[s.Peer.ID] = p
+		t.log.Debug("peer found", "network", s.Peer.Network, "address", s.Peer.Address, "found_us", s.FoundUs)
+	}
+	t.tally(p, -1)
+	p.Peer, p.dial, p.more, p.network, p.known = s.Peer, s.Dial, s.More, t.view(s.Peer.Network, n), true
+	p.foundUs = p.foundUs || s.FoundUs
+	p.weFound = p.weFound || !s.FoundUs
+	t.tally(p, 1)
+	if s.Holds > 0 {
+		t.agenda.set(&p.expiry, t.now.Add(s.Holds))
+	} else {
+		t.agenda.clear(&p.expiry)
+	}
+	return p
+}
+
+// evict forgets the peer that has failed for the longest time, first of those that never answered, and reports whether there is
+// one.
+func (t *topic) evict() bool {
+	for i := range t.failing {
+		if p, ok := t.failing[i].first(); ok {
+			t.forget(p)
+			return true
+		}
+	}
+	return false
+}
+
+// forget drops a peer that left, was not seen for too long, or makes room. Circuits with it stay.
+func (t *topic) forget(p *peer) {
+	t.tally(p, -1)
+	delete(t.peers, p.ID)
+	p.known = false
+	t.agenda.clear(&p.expiry)
+	t.classify(p)
+	for s := range p.past {
+		if pr := s.pairs[p.key]; pr != nil && pr.past() {
+			delete(s.pairs, p.key)
+		}
+	}
+	p.past = nil
+}
+
+// tally adds n times p to what is counted of its network.
+func (t *topic) tally(p *peer, n int) {
+	if !p.known {
+		return
+	}
+	t.changed = true
+	p.network.found += n
+	if p.dialing > 0 {
+		p.network.connecting += n
+	}
+	if p.refused {
+		p.network.refused += n
+	}
+	if p.more {
+		t.withMore += n
+	}
+}
+
+// backOff puts off the next dial of p. Failures while it is put off already are ignored: losing a peer fails all its circuits
+// at once.
+func (p *peer) backOff(now time.Time) {
+	if !now.Before(p.retryAt) {
+		p.retryAt = now.Add(p.retry.Next())
+	}
+}
+
+// classify puts p into the pools that it belongs to now. If it may be dialed from now on, it is offered to who may want it.
+func (t *topic) classify(p *peer) {
+	class := 0
+	switch {
+	case !p.known || p.dial == nil:
+	case p.dialing > 0 && !p.answered: // one dial until it has answered once
+	case t.now.Before(p.retryAt):
+		t.agenda.set(&p.again, p.retryAt)
+	default:
+		class = p.kind() + 1
+	}
+	failing := 0
+	if p.known && p.refused {
+		failing = 1
+		if p.answered {
+			failing = 2
+		}
+	}
+	if failing != p.failing {
+		if p.failing > 0 {
+			t.failing[p.failing-1].remove(p.failed)
+		}
+		if p.failing = failing; failing > 0 {
+			p.failed = t.failing[failing-1].add(p)
+		}
+	}
+	if class == p.class {
+		return
+	}
+	t.unlist(p)
+	if class == 0 {
+		return
+	}
+	t.list(p, class)
+	t.offer(p)
+}
+
+// list makes p a candidate for everybody, whoever has looked at it before.
+func (t *topic) list(p *peer, class int) {
+	p.class, p.number = class, t.ready[class-1].add(p)
+	if !p.answered {
+		t.unanswered++
+	}
+}
+
+func (t *topic) unlist(p *peer) {
+	if p.class == 0 {
+		return
+	}
+	t.ready[p.class-1].remove(p.number)
+	p.class = 0
+	if !p.answered {
+		t.unanswered--
+	}
+}
+
+// relist makes everybody look at p again.
+func (t *topic) relist(p *peer) {
+	if class := p.class; class > 0 {
+		t.unlist(p)
+		t.list(p, class)
+	}
+}
