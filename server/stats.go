@@ -15,12 +15,12 @@ type Stats struct {
 	Visits int
 	// Topics are those that somebody is on, TopicsInGrace those that everybody has left and that still run.
 	Topics, TopicsInGrace int
-	// Places are the circuits that sessions have places for: open, opening, offered and being dialed. A circuit between two
+	// Places are the circuits that sessions have places for: open, opening and offered. A circuit between two
 	// clients has two.
 	Places int
 	// Networks has what happens with the peers of each network that has had a circuit, and of [wtproto.NetworkClient].
 	Networks map[string]NetworkStats
-	// Dials are running, DialsWaiting are asked for and wait for their turn.
+	// Dials are running, DialsWaiting are turns to dial that subscriptions wait for, one each.
 	Dials, DialsWaiting int
 	// Principals are the names of grants and the IPv4 addresses and IPv6 /64s that are known, those that hold nothing any more
 	// too until they are forgotten. PrincipalsAtLimit are those of them, and of the groups around the /64s, that were
