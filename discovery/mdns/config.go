@@ -52,6 +52,8 @@ type Config struct {
 	Hold time.Duration
 	// MaxEntries is how many instances of each service type are remembered; further ones are not taken. Zero means 1,024.
 	MaxEntries int
+	// Observer is told of each browse. Nil means nobody.
+	Observer *discovery.Observer
 	// Logger takes the log. Nil is silent.
 	Logger *slog.Logger
 }

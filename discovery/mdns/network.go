@@ -99,10 +99,11 @@ func (n *Network) Run(ctx context.Context) error {
 	retry := backoff.New(min(retryMin, n.cfg.Cycle), n.cfg.Cycle)
 	for {
 		begin := time.Now()
-		err := n.cycle(ctx, &pub)
+		found, err := n.cycle(ctx, &pub)
 		if ctx.Err() != nil {
 			return nil
 		}
+		n.cfg.Observer.NoteLookUp(name, found, begin, err)
 		n.setHealth(err)
 		pause := n.cfg.Cycle - time.Since(begin)
 		if err != nil {
@@ -118,11 +119,11 @@ func (n *Network) Run(ctx context.Context) error {
 	}
 }
 
-// cycle publishes where that changed, browses once, and forgets what is not there any more.
-func (n *Network) cycle(ctx context.Context, pub *publisher) error {
+// cycle publishes where that changed, browses once, and forgets what is not there any more. It returns how many answers came.
+func (n *Network) cycle(ctx context.Context, pub *publisher) (answers int, _ error) {
 	ifaces, err := n.interfaces()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	services := []*service{topicService}
 	if n.cfg.Hosts != nil {
@@ -143,6 +144,7 @@ func (n *Network) cycle(ctx context.Context, pub *publisher) error {
 		close(found)
 	}()
 	for r := range found {
+		answers++
 		n.see(r, ifaces)
 	}
 	now := time.Now()
@@ -150,7 +152,7 @@ func (n *Network) cycle(ctx context.Context, pub *publisher) error {
 	n.mu.Lock()
 	n.peers.forget(now)
 	n.mu.Unlock()
-	return errors.Join(errs...)
+	return answers, errors.Join(errs...)
 }
 
 // interfaces returns those to use now.

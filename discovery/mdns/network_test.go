@@ -393,3 +393,30 @@ func TestEnd(t *testing.T) {
 		}
 	})
 }
+
+// Each browse is seen from outside, with how many answers came.
+func TestObserver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []string
+		cfg := Config{Observer: &discovery.Observer{LookedUp: func(network string, found int, took time.Duration, err error) {
+			seen = append(seen, fmt.Sprint(network, " ", found, " ", took, " ", err))
+		}}}
+		n := scripted(t, cfg, func(k int) ([]record, error) {
+			if k == 1 {
+				return nil, errors.New("no route")
+			}
+			return []record{service4("x", topicA, "192.168.1.2"), service4("y", topicB, "192.168.1.3")}, nil
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- n.Run(ctx) }()
+		<-time.After(defaultCycle + defaultWindow)
+		cancel()
+		<-done
+		n.Close()
+		want := []string{"lan 2 4s <nil>", "lan 0 0s no route"}
+		if !slices.Equal(seen, want) {
+			t.Errorf("told %q, want %q", seen, want)
+		}
+	})
+}

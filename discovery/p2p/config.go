@@ -93,6 +93,8 @@ type Config struct {
 	// to come. Zero means 10s.
 	KeepAlive time.Duration
 
+	// Observer is told of look-ups and announcements in the DHT. Nil means nobody.
+	Observer *discovery.Observer
 	// Logger takes the log. Nil is silent.
 	Logger *slog.Logger
 }

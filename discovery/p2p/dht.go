@@ -51,6 +51,7 @@ type table struct {
 	lan      *lan
 	connect  func(context.Context, target) error
 	log      *slog.Logger
+	observer *discovery.Observer
 	seedMin  time.Duration
 	seedMax  time.Duration
 	provides chan struct{} // one element for each announcement that runs
@@ -96,7 +97,7 @@ func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Co
 		return nil, fmt.Errorf("p2p: DHT: %w", err)
 	}
 	t := &table{
-		dht: d, seeds: s.seeds, private: s.Mode == Private, lan: l, connect: connect, log: s.Logger,
+		dht: d, seeds: s.seeds, private: s.Mode == Private, lan: l, connect: connect, log: s.Logger, observer: s.Observer,
 		seedMin: s.SeedMin, seedMax: s.SeedMax,
 		provides: make(chan struct{}, maxProvides), lookUps: make(chan struct{}, maxLookUps),
 		status: newStatus(), moved: make(chan struct{}, 1), hint: make(chan struct{}, 1),
@@ -232,9 +233,14 @@ func (t *table) provide(ctx context.Context, digest [32]byte) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	ctx, cancel := context.WithTimeout(ctx, provideLimit)
+	began := time.Now()
+	limited, cancel := context.WithTimeout(ctx, provideLimit)
 	defer cancel()
-	return t.dht.Provide(ctx, recordKey(digest), !t.empty())
+	err := t.dht.Provide(limited, recordKey(digest), !t.empty())
+	if ctx.Err() == nil {
+		t.observer.NoteAnnouncement(networkDHT, began, err)
+	}
+	return err
 }
 
 // find yields the hosts that have announced the topic with digest, as they are found, until the look-up is complete or
@@ -247,13 +253,18 @@ func (t *table) find(ctx context.Context, digest [32]byte) iter.Seq[target] {
 		case <-ctx.Done():
 			return
 		}
-		ctx, cancel := context.WithTimeout(ctx, roundTimeout)
+		began, n := time.Now(), 0
+		limited, cancel := context.WithTimeout(ctx, roundTimeout)
 		defer cancel()
-		found := t.dht.FindProvidersAsync(ctx, recordKey(digest), maxProviders)
+		found := t.dht.FindProvidersAsync(limited, recordKey(digest), maxProviders)
 		for info := range found {
+			n++
 			if !yield(target{id: info.ID, addrs: info.Addrs, network: networkDHT}) {
 				break
 			}
+		}
+		if ctx.Err() == nil {
+			t.observer.NoteLookUp(networkDHT, n, began, limited.Err())
 		}
 		cancel()
 		for range found { // until the queries are gone, which end with ctx

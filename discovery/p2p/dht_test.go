@@ -1,9 +1,12 @@
 package p2p
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -190,4 +193,35 @@ func TestKilled(t *testing.T) {
 	eventually(t, "Write fails", func() bool { _, err = c.Write(got); return err != nil })
 	wantCode(t, "Write", err, wtproto.CodePeerGone, false)
 	m.await("its departure", func(i item) bool { return i.sighting.Gone && i.sighting.Peer.ID == string(id) })
+}
+
+// What the DHT is asked and told is seen from outside, with what came of it.
+func TestObserver(t *testing.T) {
+	var lookUps, found, announcements atomic.Int64
+	watched := func(c *Config) {
+		c.Observer = &discovery.Observer{
+			LookedUp: func(network string, n int, took time.Duration, err error) {
+				if network != networkDHT || took < 0 || err != nil && !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("looked up %s: %d in %v, %v", network, n, took, err)
+				}
+				lookUps.Add(1)
+				found.Add(int64(n))
+			},
+			Announced: func(network string, took time.Duration, err error) {
+				if network != networkDHT || took < 0 {
+					t.Errorf("announced %s in %v", network, took)
+				}
+				if err == nil {
+					announcements.Add(1)
+				}
+			},
+		}
+	}
+	hosts := swarmOf(t, native, all(gateway, watched), native)
+	g := join(t, hosts[1], presence(true, true, endpoint(1)), nil)
+	join(t, hosts[2], discovery.Native(), echo)
+	g.await("the native peer", isPeer(hosts[2], nobody))
+	eventually(t, "look-ups and announcements are told", func() bool {
+		return lookUps.Load() > 0 && found.Load() > 0 && announcements.Load() > 0
+	})
 }
