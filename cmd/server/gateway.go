@@ -30,6 +30,7 @@ const (
 // gateway is the program's parts. It is not serving yet, or not any more.
 type gateway struct {
 	log     *slog.Logger
+	metrics *metrics
 	server  *server.Server
 	sockets sockets
 	sites   []*site
@@ -56,7 +57,7 @@ type keys struct {
 
 // open makes the parts and opens what they listen on. Its error holds everything that could not be had.
 func open(o *options, log *slog.Logger) (_ *gateway, err error) {
-	g := &gateway{log: log}
+	g := &gateway{log: log, metrics: newMetrics()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.close())
@@ -178,7 +179,9 @@ func (g *gateway) openNetworks(o *options, k keys) ([]discovery.Network, error) 
 	var errs []error
 	if listens := o.hostListens(); len(listens) > 0 {
 		host, err := first(listens, func(listen []string) (*p2p.Host, error) {
-			return p2p.Listen(o.host(listen, k.host, g.policy, g.log))
+			cfg := o.host(listen, k.host, g.policy, g.log)
+			cfg.Observer = g.metrics.networkObserver()
+			return p2p.Listen(cfg)
 		})
 		if err != nil {
 			return nil, err
@@ -188,7 +191,7 @@ func (g *gateway) openNetworks(o *options, k keys) ([]discovery.Network, error) 
 		networks = append(networks, host)
 	}
 	if g.wantsLAN(o) {
-		cfg := mdns.Config{Interfaces: o.LANInterface, Policy: g.policy, Hosts: g.host, Logger: g.log}
+		cfg := mdns.Config{Interfaces: o.LANInterface, Policy: g.policy, Hosts: g.host, Observer: g.metrics.networkObserver(), Logger: g.log}
 		if !o.onLoopback() {
 			cfg.Self = &mdns.Self{ID: g.host.ID(), Port: g.host.Port()}
 		}
@@ -241,6 +244,7 @@ func (g *gateway) build(o *options, k keys, networks []discovery.Network) error 
 		Memory:                  g.limitMemory(o),
 		StatelessResetKey:       &k.reset,
 		TokenKey:                &k.token,
+		Observer:                g.metrics.observer(),
 		Logger:                  g.log,
 	}
 	if g.source.Kind() == wtproto.CertificatePinned {
@@ -250,6 +254,7 @@ func (g *gateway) build(o *options, k keys, networks []discovery.Network) error 
 	if g.server, err = server.New(cfg); err != nil {
 		return err
 	}
+	g.metrics.registry.MustRegister(newGauges(g))
 	addPublic(public, g.server.InfoHandler())
 
 	g.sites = append(g.sites, newSite(siteHTTPS, g.sockets.https, g.source.TLSConfig(), public, g.log))
@@ -257,7 +262,7 @@ func (g *gateway) build(o *options, k keys, networks []discovery.Network) error 
 		g.sites = append(g.sites, newSite(siteDev, l, nil, checkHost(o.names(), public), g.log))
 	}
 	if l := g.sockets.admin; l != nil {
-		admin := adminHandler(g.ready.Load, g.server.TopicsHandler())
+		admin := adminHandler(g.ready.Load, g.server.TopicsHandler(), g.metrics.handler())
 		g.sites = append(g.sites, newSite(siteAdmin, l, nil, checkHost(o.names(), admin), g.log))
 	}
 	return nil

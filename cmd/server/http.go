@@ -21,9 +21,10 @@ const maxHTTPConns = 1024
 
 // Paths for operators.
 const (
-	healthPath = "/healthz"
-	readyPath  = "/readyz"
-	topicsPath = "/api/topics"
+	healthPath  = "/healthz"
+	readyPath   = "/readyz"
+	topicsPath  = "/api/topics"
+	metricsPath = "/metrics"
 )
 
 // addPublic adds what everybody may ask for to mux: the info document, the console and the client module.
@@ -33,7 +34,7 @@ func addPublic(mux *http.ServeMux, info http.Handler) {
 }
 
 // adminHandler answers operators. isReady says whether sessions are taken.
-func adminHandler(isReady func() bool, topics http.Handler) http.Handler {
+func adminHandler(isReady func() bool, topics, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, _ *http.Request) {
 		writeText(w, http.StatusOK, "ok")
@@ -46,6 +47,7 @@ func adminHandler(isReady func() bool, topics http.Handler) http.Handler {
 		writeText(w, http.StatusOK, "ready")
 	})
 	mux.Handle("GET "+topicsPath, topics)
+	mux.Handle("GET "+metricsPath, metrics)
 	return mux
 }
 

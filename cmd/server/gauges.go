@@ -1,0 +1,91 @@
+package main
+
+import (
+	"crypto/tls"
+	"maps"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// gauges collect what there is in a gateway when Prometheus asks.
+type gauges struct {
+	gateway *gateway
+
+	ready, sessions, visits, topics, circuits, places, bytes *prometheus.Desc
+	dialsRunning, dialsWaiting, principals, atLimit, outbox  *prometheus.Desc
+	dhtHosts, certificate                                    *prometheus.Desc
+}
+
+func newGauges(g *gateway) *gauges {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(metricPrefix+name, help, labels, nil)
+	}
+	return &gauges{
+		gateway:      g,
+		ready:        desc("ready", "Whether new sessions are taken: 1, or 0 while the gateway starts or ends."),
+		sessions:     desc("sessions", "Sessions that have been welcomed.", "transport"),
+		visits:       desc("visits", "Connections without a session: those that have said nothing yet, and HTTP/3 requests."),
+		topics:       desc("topics", "Topics that run: joined, or in the grace time after everybody has left.", "state"),
+		circuits:     desc("circuits", "Circuits over which bytes can pass.", "network"),
+		places:       desc("circuit_places", "Places for circuits that sessions hold: open, opening, offered and being dialed. A circuit between two clients has two."),
+		bytes:        desc("circuit_bytes_total", "Bytes that circuits have moved, while they move.", "network", "direction"),
+		dialsRunning: desc("dials_running", "Dials of peers that run."),
+		dialsWaiting: desc("dials_waiting", "Dials of peers that wait for their turn."),
+		principals:   desc("principals", "Names of grants and addresses that are known."),
+		atLimit:      desc("principals_at_limit", "Principals that were refused something at a limit of their own, and have given nothing of it back since."),
+		outbox:       desc("outbox_bytes", "Control frames that wait to be sent."),
+		dhtHosts:     desc("dht_hosts", "Hosts of the DHT that the gateway knows. With none it finds nobody there."),
+		certificate:  desc("certificate_expiry_timestamp_seconds", "When the certificate that clients get expires."),
+	}
+}
+
+// Describe sends all descriptions.
+func (c *gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		c.ready, c.sessions, c.visits, c.topics, c.circuits, c.places, c.bytes, c.dialsRunning, c.dialsWaiting,
+		c.principals, c.atLimit, c.outbox, c.dhtHosts, c.certificate,
+	} {
+		ch <- d
+	}
+}
+
+// Collect sends what there is now.
+func (c *gauges) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	moved := func(v int64, network, direction string) {
+		ch <- prometheus.MustNewConstMetric(c.bytes, prometheus.CounterValue, float64(v), network, direction)
+	}
+	s := c.gateway.server.Stats()
+	ready := 0.
+	if c.gateway.ready.Load() {
+		ready = 1
+	}
+	gauge(c.ready, ready)
+	sessions := map[string]int{"quic": 0, "webtransport": 0}
+	maps.Copy(sessions, s.Sessions)
+	for transport, n := range sessions {
+		gauge(c.sessions, float64(n), transport)
+	}
+	gauge(c.visits, float64(s.Visits))
+	gauge(c.topics, float64(s.Topics), "joined")
+	gauge(c.topics, float64(s.TopicsInGrace), "grace")
+	for network, n := range s.Networks {
+		gauge(c.circuits, float64(n.Circuits), network)
+		moved(n.ToClient, network, "to_client")
+		moved(n.ToPeer, network, "to_peer")
+	}
+	gauge(c.places, float64(s.Places))
+	gauge(c.dialsRunning, float64(s.Dials))
+	gauge(c.dialsWaiting, float64(s.DialsWaiting))
+	gauge(c.principals, float64(s.Principals))
+	gauge(c.atLimit, float64(s.PrincipalsAtLimit))
+	gauge(c.outbox, float64(s.Outbox))
+	if c.gateway.host != nil {
+		gauge(c.dhtHosts, float64(c.gateway.host.Known()))
+	}
+	if cert, err := c.gateway.source.TLSConfig().GetCertificate(&tls.ClientHelloInfo{}); err == nil && cert.Leaf != nil {
+		gauge(c.certificate, float64(cert.Leaf.NotAfter.Unix()))
+	}
+}
