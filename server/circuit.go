@@ -40,8 +40,6 @@ type circuit struct {
 	peer    discovery.Stream  // the peer's end, or nil
 	inbound discovery.Inbound // to be accepted for peer, or nil
 
-	heldToPeer, heldToClient int64 // see stall
-
 	toPeer, toClient splice.Copy
 
 	over *over // set by run
@@ -95,11 +93,11 @@ func (c *circuit) serve(ctx context.Context) verdict {
 	defer c.topic.router.meters.measure(c)()
 	cfg.Observer.circuitOpened(c.network)
 	c.topic.post(circuitOpened{c})
-	c.topic.router.stalls.add(c)
+	c.topic.router.memory.add(c)
 	rest.enter(remainsOpen)
 	c.splice()
 	rest.leave(remainsOpen)
-	c.topic.router.stalls.remove(c)
+	c.topic.router.memory.remove(c)
 	cause := c.over.cause()
 	cfg.Observer.circuitEnded(CircuitEnd{
 		Network: c.network, Code: codeOf(cause),
@@ -193,6 +191,36 @@ func (c *circuit) copy(cp *splice.Copy, dst, src end) {
 	if err != nil {
 		c.over.end(failed.explain(err))
 	}
+}
+
+// waiting appends to all what each direction holds if its destination has taken nothing since before.
+func (c *circuit) waiting(all []holding, before time.Time) []holding {
+	toPeer := holding{circuit: c, who: c.near.session.principal, since: c.toPeer.Stalled()}
+	toPeer.held = c.toPeer.Held() + window(initialStreamWindow, streamWindow, c.toPeer.Moved()+c.toPeer.Held())
+	toClient := holding{circuit: c, who: toPeer.who, since: later(c.toClient.Stalled(), c.near.credit)}
+	toClient.held = c.toClient.Held()
+	if c.far != nil {
+		toPeer.since = later(toPeer.since, c.far.credit)
+		toClient.who = c.far.session.principal
+		toClient.held += window(initialStreamWindow, streamWindow, c.toClient.Moved()+c.toClient.Held())
+	} else if w, ok := c.peer.(discovery.Windowed); ok {
+		initial, most := w.ReadWindow()
+		toClient.held += window(initial, most, c.toClient.Moved()+c.toClient.Held())
+	}
+	for _, h := range []holding{toPeer, toClient} {
+		if !h.since.IsZero() && h.since.Before(before) {
+			all = append(all, h)
+		}
+	}
+	return all
+}
+
+// later returns stalled, the beginning of a Write that has not ended, or when it last got some credit.
+func later(stalled time.Time, c *credit) time.Time {
+	if p := c.progress(); !stalled.IsZero() && p.After(stalled) {
+		return p
+	}
+	return stalled
 }
 
 // reset ends both ends.

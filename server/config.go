@@ -77,8 +77,9 @@ type Config struct {
 	// TopicDials, SessionDials and Dials are how many peers are dialed at once for a topic, for a session and in all. Zero
 	// means 8, 16 and 256.
 	TopicDials, SessionDials, Dials int
-	// Memory is what the program may use, in bytes; stalled circuits together may hold a quarter of it. Zero means
-	// GOMEMLIMIT, else the cgroup's limit, else half of the RAM.
+	// Memory is what the program may use, in bytes. At three fifths nothing new begins, and at seven tenths circuits end of
+	// which the far end takes nothing. It can do no more than that: for the garbage, set Go's own limit to four fifths,
+	// with [debug.SetMemoryLimit]. Zero means [AvailableMemory].
 	Memory int64
 
 	// HelloTimeout is how long a connection may take until WELCOME. Zero means 5s.
@@ -114,13 +115,16 @@ type Authorizer interface {
 	Authorize(ctx context.Context, r auth.Request) (auth.Grant, error)
 }
 
-// Flow control of one session. A stream that is not read must leave room for the others, so the connection's window
-// is as large as the windows of all circuits together.
+// Flow control of one session, in bytes. A stream that is not read must leave room for the others, so the connection's window
+// is as large as the windows of all circuits together. What is held is bounded by the windows of streams: they
+// are small until much was read of them, and fast.
 const (
 	streamWindow        = 512 << 10
-	initialStreamWindow = 128 << 10
+	initialStreamWindow = 32 << 10
 	unlimitedCircuits   = 2048
 	spareStreams        = 32 // streams of a session that are no circuits
+	// maxCircuits is the most that windows can be made for: QUIC's numbers have 62 bits.
+	maxCircuits = 1<<62/streamWindow - 1 - spareStreams
 )
 
 func orDefault[T int | int64 | float64 | time.Duration](v *T, def T) {
@@ -197,6 +201,12 @@ func (c Config) validate() error {
 		if err := validOrigin(o); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if int64(c.MaxCircuits) > maxCircuits {
+		errs = append(errs, fmt.Errorf("MaxCircuits is %d, at most %d", c.MaxCircuits, int64(maxCircuits)))
+	}
+	if c.MaxTopics > math.MaxInt/2 {
+		errs = append(errs, fmt.Errorf("MaxTopics is %d, at most %d", c.MaxTopics, math.MaxInt/2))
 	}
 	if c.Memory < 0 {
 		errs = append(errs, errors.New("negative Memory"))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"iter"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,26 @@ func (n named) Close() error { return nil }
 
 func (n named) Join(ctx context.Context, _ wtproto.Topic, _ *discovery.Presence) iter.Seq2[discovery.Sighting, error] {
 	return func(func(discovery.Sighting, error) bool) { <-ctx.Done() }
+}
+
+// Windows for so many circuits once had more than the 62 bits of QUIC's numbers, and then fewer than none.
+func TestConfigOverflow(t *testing.T) {
+	for _, cfg := range []Config{
+		{MaxCircuits: maxCircuits + 1},
+		{MaxCircuits: math.MaxInt},
+		{MaxTopics: math.MaxInt/2 + 1},
+		{MaxTopics: math.MaxInt},
+	} {
+		cfg.TLS = &tls.Config{}
+		if _, err := New(cfg); err == nil {
+			t.Errorf("MaxCircuits %d, MaxTopics %d: no error", cfg.MaxCircuits, cfg.MaxTopics)
+		}
+	}
+	if s, err := New(Config{TLS: &tls.Config{}, MaxCircuits: maxCircuits, MaxTopics: math.MaxInt / 2}); err != nil {
+		t.Errorf("the largest numbers: %v", err)
+	} else {
+		s.Close()
+	}
 }
 
 func TestConfigMistakes(t *testing.T) {

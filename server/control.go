@@ -122,10 +122,12 @@ func (s *session) takePlaceLocked() wtproto.Code {
 	case s.ctx.Err() != nil:
 		return wtproto.CodePeerGone
 	}
-	var refused *refusal
-	if !within(s.places, s.cfg.MaxCircuits) {
+	refused := s.server.router.memory.refuse()
+	switch {
+	case refused != nil:
+	case !within(s.places, s.cfg.MaxCircuits):
 		refused = refuse(LimitCircuitsSession, "%d circuits of a session are the most", s.cfg.MaxCircuits)
-	} else {
+	default:
 		refused = s.server.ledger.take(s.principal, resourceCircuits, 1)
 	}
 	if refused != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 )
 
 // credit is the client's leave to send on one circuit: Write passes to the stream below no more than the client has granted,
@@ -16,6 +17,7 @@ type credit struct {
 	granted uint64        // guarded by mu; offset of the first byte that may not be sent
 	sent    uint64        // guarded by mu
 	more    chan struct{} // guarded by mu; closed when granted grows; nil while nobody waits
+	gotMore time.Time     // guarded by mu; when a Write that had waited could send again
 }
 
 func newCredit(w io.Writer, granted uint64, o *over) *credit {
@@ -39,9 +41,16 @@ func (c *credit) grant(offset uint64) {
 	}
 }
 
+// progress returns when a Write that had waited for credit last got some, or the zero time.
+func (c *credit) progress() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gotMore
+}
+
 // take waits until at least one byte may be sent and takes up to want.
 func (c *credit) take(want int) (int, error) {
-	for {
+	for waited := false; ; waited = true {
 		if c.over.ctx.Err() != nil {
 			return 0, errOver
 		}
@@ -49,6 +58,9 @@ func (c *credit) take(want int) (int, error) {
 		if room := c.granted - c.sent; room > 0 {
 			n := int(min(room, uint64(want)))
 			c.sent += uint64(n)
+			if waited {
+				c.gotMore = time.Now()
+			}
 			c.mu.Unlock()
 			return n, nil
 		}

@@ -8,5 +8,5 @@
 // The rooms inside, from the outside in: accept.go takes connections, link.go hides whether they are raw QUIC or
 // WebTransport, session.go speaks the protocol with one client, router.go finds the loop of a topic, topic.go is that
 // loop, mesh.go and dials.go decide who is connected to whom and who is dialed next, circuit.go moves the bytes, and
-// stall.go gives up circuits when those that do not move hold too much memory.
+// memory.go ends circuits that wait when memory is short.
 package server

@@ -213,6 +213,7 @@ var errClosed = &wtproto.Error{Code: wtproto.CodeNone, Remote: true, Reason: "fa
 
 // fakeLink is a client's connection in memory.
 type fakeLink struct {
+	from       net.IP
 	fromOrigin string
 	loses      bool
 	closeTakes time.Duration
@@ -231,6 +232,7 @@ var _ link = (*fakeLink)(nil)
 
 func newFakeLink() *fakeLink {
 	return &fakeLink{
+		from:       net.IPv4(192, 0, 2, 1),
 		fromClient: make(chan *fakeStream, 4096),
 		toClient:   make(chan *fakeStream, 4096),
 		ended:      make(chan struct{}),
@@ -289,7 +291,7 @@ func (l *fakeLink) end(told *wtproto.Error) {
 }
 
 func (l *fakeLink) done() <-chan struct{} { return l.ended }
-func (l *fakeLink) remoteAddr() net.Addr  { return &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9} }
+func (l *fakeLink) remoteAddr() net.Addr  { return &net.UDPAddr{IP: l.from, Port: 9} }
 func (l *fakeLink) transport() string     { return "fake" }
 func (l *fakeLink) losesCodes() bool      { return l.loses }
 func (l *fakeLink) origin() string        { return l.fromOrigin }

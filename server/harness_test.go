@@ -24,7 +24,8 @@ type bubble struct {
 	t       *testing.T
 	lan     *fakeNetwork // its only network, unless the Config has others
 	log     *logRecord
-	wg      sync.WaitGroup // of sessions and the stall watch
+	heap    *fakeHeap
+	wg      sync.WaitGroup // of sessions and of memory.run
 	clients uint16         // that have come, for their secrets
 }
 
@@ -54,7 +55,9 @@ func newBubble(t *testing.T, cfg Config) *bubble {
 		t.Fatal(err)
 	}
 	g.Server = s
-	g.wg.Go(func() { s.router.stalls.run(s.ctx) })
+	g.heap = &fakeHeap{}
+	s.router.memory.gauge = g.heap
+	g.wg.Go(func() { s.router.memory.run(s.ctx) })
 	t.Cleanup(g.stop)
 	return g
 }
@@ -99,13 +102,19 @@ type fakeClient struct {
 }
 
 // dial connects a client that has said nothing yet.
-func (g *bubble) dial() *fakeClient { return g.dialFrom("") }
+func (g *bubble) dial() *fakeClient { return g.dialOver(newFakeLink()) }
 
 // dialFrom is dial with an Origin header.
 func (g *bubble) dialFrom(origin string) *fakeClient {
+	l := newFakeLink()
+	l.fromOrigin = origin
+	return g.dialOver(l)
+}
+
+// dialOver is dial over a link that nobody has used.
+func (g *bubble) dialOver(l *fakeLink) *fakeClient {
 	g.clients++
-	c := &fakeClient{t: g.t, link: newFakeLink(), secret: wtproto.Secret{byte(g.clients), byte(g.clients >> 8)}, returned: make(chan *wtproto.Error, 1)}
-	c.link.fromOrigin = origin
+	c := &fakeClient{t: g.t, link: l, secret: wtproto.Secret{byte(g.clients), byte(g.clients >> 8)}, returned: make(chan *wtproto.Error, 1)}
 	c.session = newSession(g.Server, c.link, func() {})
 	g.wg.Go(func() { c.returned <- c.session.run() })
 	return c

@@ -24,6 +24,8 @@ const (
 	LimitCircuitsSession   LimitName = "circuits_session"
 	LimitFrames            LimitName = "frames"
 	LimitControlUnread     LimitName = "control_unread"
+	LimitMemory            LimitName = "memory"
+	LimitUnread            LimitName = "unread"
 )
 
 // Limit describes one limit of a gateway.
@@ -56,4 +58,6 @@ var limits = []Limit{
 	{LimitCircuits, wtproto.CodeBusy, "MaxCircuitsTotal", "100,000", "circuits of the gateway; a tenth is kept for principals that have none", "goroutines and memory of the gateway"},
 	{LimitFrames, wtproto.CodeRateLimited, "ControlRate", "100 a second", "JOIN, LEAVE, DECLINE and PING of a session", "work for the gateway's loops"},
 	{LimitControlUnread, wtproto.CodeBusy, "MaxControlBytes", "64 KiB", "control frames that a client leaves unread", "memory of the gateway"},
+	{LimitMemory, wtproto.CodeBusy, "Memory", "three fifths of the memory that there is", "memory in use for further sessions and circuits", "those that there are keep what they need"},
+	{LimitUnread, wtproto.CodeStalled, "Memory", "seven tenths of the memory that there is", "memory in use while circuits wait for a reader", "the principal that holds most gives back first, what has waited longest"},
 }

@@ -296,12 +296,9 @@ func (t *topic) start(p *pair, stream discovery.Stream, inbound discovery.Inboun
 	c := &circuit{
 		topic: t, pair: p, network: wtproto.NetworkClient,
 		near: p.near, far: p.far, peer: stream, inbound: inbound,
-		heldToPeer: heldFromClient, heldToClient: heldFromPeer,
 	}
 	if p.peer != nil {
 		c.network = p.peer.Network
-	} else {
-		c.heldToClient = heldFromClient
 	}
 	for _, l := range c.legs() {
 		l.circuit = c

@@ -16,7 +16,7 @@ type router struct {
 	cfg      *Config
 	networks []discovery.Network
 	dialer   *dialer
-	stalls   *stallWatch
+	memory   *memory
 	meters   *meters
 	remains  *remains
 	log      *slog.Logger
@@ -34,7 +34,7 @@ func newRouter(cfg *Config, rest *remains, ctx context.Context) *router {
 		cfg:      cfg,
 		networks: cfg.Networks,
 		dialer:   newDialer(newDialQueue(cfg.TopicDials, cfg.SessionDials, cfg.Dials)),
-		stalls:   newStallWatch(cfg.Memory / 4),
+		memory:   newMemory(cfg),
 		meters:   newMeters(),
 		remains:  rest,
 		log:      cfg.Logger,

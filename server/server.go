@@ -88,7 +88,7 @@ func (s *Server) Serve(conn net.PacketConn) error {
 	}
 	close(s.started)
 	var wg sync.WaitGroup
-	wg.Go(func() { s.router.stalls.run(s.ctx) })
+	wg.Go(func() { s.router.memory.run(s.ctx) })
 	err = a.run()
 	closing := s.ctx.Err() != nil
 	s.cancel(wtproto.Errorf(wtproto.CodeShutdown, "the gateway is closed"))

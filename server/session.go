@@ -197,7 +197,11 @@ func (s *session) authorize(token []byte) error {
 		s.grant = grant
 	}
 	p := newPrincipal(&s.grant, addr)
-	if r := s.server.ledger.take(p, resourceSessions, 1); r != nil {
+	r := s.server.router.memory.refuse()
+	if r == nil {
+		r = s.server.ledger.take(p, resourceSessions, 1)
+	}
+	if r != nil {
 		s.cfg.Observer.refused(r)
 		return r.Error
 	}

@@ -34,7 +34,10 @@ type circuit struct {
 	timer    *time.Timer // guarded by mu; calls pass, nil before the first deadline
 }
 
-var _ discovery.Stream = (*circuit)(nil)
+var (
+	_ discovery.Stream   = (*circuit)(nil)
+	_ discovery.Windowed = (*circuit)(nil)
+)
 
 // newCircuit makes a circuit of s, whose deadlines must be unset. It counts as one with the other host until it is freed.
 func newCircuit(s network.Stream, t *ties, freed func()) *circuit {
@@ -45,6 +48,9 @@ func newCircuit(s network.Stream, t *ties, freed func()) *circuit {
 		freed()
 	}}
 }
+
+// ReadWindow makes the circuit a [discovery.Windowed].
+func (c *circuit) ReadWindow() (initial, most int64) { return StreamWindow / 4, StreamWindow }
 
 // Read reads what there is, and waits if there is nothing.
 func (c *circuit) Read(p []byte) (int, error) {

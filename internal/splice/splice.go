@@ -18,6 +18,10 @@ const (
 	parkSize = 512
 	// linger is how long a copy keeps its pooled buffer after the last byte, within a factor of two.
 	linger = time.Second
+	// slow is how long a Write must have taken for the next ones to be of stepSize bytes, so that Stalled sees what a
+	// destination takes that takes little at a time.
+	slow     = 250 * time.Millisecond
+	stepSize = 2 << 10
 )
 
 var pool = sync.Pool{New: func() any { return new([BufferSize]byte) }}
@@ -37,6 +41,8 @@ type Copy struct {
 
 	moved   atomic.Int64
 	writing atomic.Int64 // unix nanoseconds at which the current Write began; 0 outside of one
+	pooled  atomic.Bool  // a buffer of the pool is in use
+	isSlow  bool         // the last Write took long; owned by Run
 }
 
 // Error is the end of a copy other than the end of its source.
@@ -53,6 +59,14 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Moved returns how many bytes the destination has taken.
 func (c *Copy) Moved() int64 { return c.moved.Load() }
+
+// Held returns how many bytes the copy has room for at the moment, and so may hold.
+func (c *Copy) Held() int64 {
+	if c.pooled.Load() {
+		return BufferSize
+	}
+	return parkSize
+}
 
 // Stalled returns since when the destination has been taking nothing, or the zero time.
 func (c *Copy) Stalled() time.Time {
@@ -90,7 +104,11 @@ func (c *Copy) Run(dst io.Writer, src Source) error {
 // bulk copies with a pooled buffer for as long as bytes come, and returns nil once they do not.
 func (c *Copy) bulk(dst io.Writer, src Source) error {
 	buf := pool.Get().(*[BufferSize]byte)
-	defer pool.Put(buf)
+	c.pooled.Store(true)
+	defer func() {
+		c.pooled.Store(false)
+		pool.Put(buf)
+	}()
 	var armed time.Time // when the deadline was set
 	for {
 		// One deadline serves many reads: setting it is what costs.
@@ -114,18 +132,24 @@ func (c *Copy) bulk(dst io.Writer, src Source) error {
 }
 
 func (c *Copy) write(dst io.Writer, b []byte) error {
-	if len(b) == 0 {
-		return nil
-	}
-	c.writing.Store(time.Now().UnixNano())
-	n, err := dst.Write(b)
-	c.writing.Store(0)
-	c.moved.Add(int64(n))
-	if c.Total != nil {
-		c.Total.Add(int64(n))
-	}
-	if err != nil {
-		return &Error{Write: true, Err: err}
+	for len(b) > 0 {
+		step := b
+		if c.isSlow {
+			step = b[:min(stepSize, len(b))]
+		}
+		began := time.Now()
+		c.writing.Store(began.UnixNano())
+		n, err := dst.Write(step)
+		c.writing.Store(0)
+		c.moved.Add(int64(n))
+		if c.Total != nil {
+			c.Total.Add(int64(n))
+		}
+		if err != nil {
+			return &Error{Write: true, Err: err}
+		}
+		b = b[len(step):]
+		c.isSlow = time.Since(began) > slow
 	}
 	return nil
 }

@@ -189,6 +189,50 @@ func TestCopyStalled(t *testing.T) {
 	})
 }
 
+// stepwise is a destination of which each Write takes a second.
+type stepwise struct {
+	taken chan int // takes the length of each Write
+}
+
+func (s *stepwise) Write(b []byte) (int, error) {
+	time.Sleep(time.Second)
+	s.taken <- len(b)
+	return len(b), nil
+}
+
+// A destination that takes little at a time is slow, and not stalled: once the first Write has taken long, the next ones are
+// short, and each of them counts. It once looked stalled for as long as 32 KiB took.
+func TestCopySlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size = parkSize + 3*BufferSize
+		s := &scripted{reads: [][]byte{make([]byte, size)}, closed: make(chan struct{})}
+		w := &stepwise{taken: make(chan int)}
+		var c Copy
+		done := make(chan error, 1)
+		go func() { done <- c.Run(w, s) }()
+		for total := 0; total < size; {
+			n := <-w.taken
+			if total += n; n > stepSize {
+				t.Errorf("a Write of %d bytes, want %d at most", n, stepSize)
+			}
+			if s := c.Stalled(); !s.IsZero() && time.Since(s) > time.Second {
+				t.Errorf("stalled for %v, after a byte was taken", time.Since(s))
+			}
+		}
+		if h := c.Held(); h != BufferSize {
+			t.Errorf("holds %d bytes while it copies, want %d", h, BufferSize)
+		}
+		time.Sleep(3 * linger)
+		if h := c.Held(); h != parkSize {
+			t.Errorf("holds %d bytes while it waits, want %d", h, parkSize)
+		}
+		close(s.closed)
+		if err := <-done; err != nil || c.Moved() != size {
+			t.Errorf("Run = %v after %d bytes, want nil after %d", err, c.Moved(), size)
+		}
+	})
+}
+
 func BenchmarkCopy(b *testing.B) {
 	in, src := tcpPair(b)
 	dst, out := tcpPair(b)

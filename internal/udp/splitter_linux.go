@@ -19,7 +19,7 @@ type splitter struct {
 	packets batchReader // constant
 
 	mu      sync.Mutex
-	buffers []ipv4.Message   // guarded by mu; nil before the first read
+	buffers []ipv4.Message   // guarded by mu; nil before the first read and after one that failed
 	trains  [maxTrains]train // guarded by mu; what buffers hold
 	waiting []train          // guarded by mu; those of trains that have packets, in order of arrival
 }
@@ -65,6 +65,8 @@ func (s *splitter) receiveLocked(flags int) error {
 	}
 	n, err := s.packets.ReadBatch(s.buffers, flags)
 	if err != nil {
+		// It may have been the last read. quic-go keeps a transport, with its socket, until its closed connections are forgotten.
+		s.buffers, s.trains, s.waiting = nil, [maxTrains]train{}, nil
 		return err
 	}
 	for i := range n {

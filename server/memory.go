@@ -1,0 +1,185 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// memoryEvery is how often the memory in use is looked at.
+	memoryEvery = 100 * time.Millisecond
+	// waitsAfter is how long the far end of a circuit must have taken nothing for the circuit to be one that waits.
+	waitsAfter = 100 * time.Millisecond
+	// memoryLogEvery is the least time between two lines of log about memory.
+	memoryLogEvery = time.Minute
+)
+
+// memory keeps the program within its budget: while memory is full nothing new begins, and when there is too little of it,
+// circuits that wait are ended.
+type memory struct {
+	budget   budget
+	gauge    gauge
+	observer *Observer
+	log      *slog.Logger
+
+	isFull atomic.Bool
+
+	// owned by run
+	collectAt time.Time // not before then
+	relieved  uint64    // the number of collections when circuits were ended last
+	logAt     time.Time // not before then
+
+	mu       sync.Mutex
+	circuits map[*circuit]struct{} // guarded by mu; those that move bytes
+}
+
+func newMemory(cfg *Config) *memory {
+	limit := debug.SetMemoryLimit(-1)
+	if limit == math.MaxInt64 {
+		limit = cfg.Memory
+	}
+	return &memory{
+		budget: newBudget(cfg.Memory, limit), gauge: newGoHeap(),
+		observer: cfg.Observer, log: cfg.Logger,
+		circuits: make(map[*circuit]struct{}),
+	}
+}
+
+func (m *memory) add(c *circuit) {
+	m.mu.Lock()
+	m.circuits[c] = struct{}{}
+	m.mu.Unlock()
+}
+
+func (m *memory) remove(c *circuit) {
+	m.mu.Lock()
+	delete(m.circuits, c)
+	m.mu.Unlock()
+}
+
+// refuse returns why nothing new may begin, or nil.
+func (m *memory) refuse() *refusal {
+	if !m.isFull.Load() {
+		return nil
+	}
+	return refuse(LimitMemory, "memory is short")
+}
+
+// run looks after the memory until ctx ends.
+func (m *memory) run(ctx context.Context) {
+	tick := time.NewTicker(memoryEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			m.look(time.Now())
+		}
+	}
+}
+
+// look measures, and ends circuits if it has to. Between two collections of garbage nobody knows how much of what is in use is
+// still needed, so it collects if it must know, but spends at most a fifth of the time on that.
+func (m *memory) look(now time.Time) {
+	u := m.gauge.read()
+	if u.now >= m.budget.full && (u.live < m.budget.over || u.collections == m.relieved) && !now.Before(m.collectAt) {
+		m.gauge.collect()
+		m.collectAt = time.Now().Add(4 * time.Since(now))
+		u = m.gauge.read()
+	}
+	switch {
+	case u.now < m.budget.full:
+		m.isFull.Store(false)
+	case u.live >= m.budget.full:
+		m.isFull.Store(true)
+	}
+	if u.live < m.budget.over || u.collections == m.relieved {
+		return
+	}
+	m.relieved = u.collections
+	ended := relief(m.waiting(now), u.live-m.budget.full)
+	var held int64
+	for _, h := range ended {
+		held += h.held
+		r := refuse(LimitUnread, "not read for %v while memory was short", now.Sub(h.since).Round(time.Millisecond))
+		m.observer.refused(r)
+		h.circuit.over.end(r.Error)
+	}
+	if !now.Before(m.logAt) {
+		m.logAt = now.Add(memoryLogEvery)
+		m.log.Warn("memory is short", "in_use", u.live, "ended_circuits", len(ended), "holding", held)
+	}
+}
+
+// waiting returns what is held for far ends that take nothing at the moment.
+func (m *memory) waiting(now time.Time) []holding {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []holding
+	for c := range m.circuits {
+		all = c.waiting(all, now.Add(-waitsAfter))
+	}
+	return all
+}
+
+// usage is memory in use, in bytes: the heap, stacks, and what the runtime needs for itself.
+type usage struct {
+	live        int64 // what was found to be needed at the last collection
+	now         int64 // that, and everything allocated since, whether it is needed or not
+	collections uint64
+}
+
+// gauge measures the memory of the program.
+type gauge interface {
+	read() usage
+	// collect collects the garbage, and returns after that.
+	collect()
+}
+
+// goHeap is the gauge of Go's runtime. One goroutine uses it.
+type goHeap struct{ samples []metrics.Sample }
+
+// Indices of goHeap's samples.
+const (
+	sampleLive = iota
+	sampleObjects
+	sampleTotal
+	sampleUnused
+	sampleFree
+	sampleReleased
+	sampleCycles
+)
+
+func newGoHeap() *goHeap {
+	return &goHeap{[]metrics.Sample{
+		sampleLive:     {Name: "/gc/heap/live:bytes"},
+		sampleObjects:  {Name: "/memory/classes/heap/objects:bytes"},
+		sampleTotal:    {Name: "/memory/classes/total:bytes"},
+		sampleUnused:   {Name: "/memory/classes/heap/unused:bytes"},
+		sampleFree:     {Name: "/memory/classes/heap/free:bytes"},
+		sampleReleased: {Name: "/memory/classes/heap/released:bytes"},
+		sampleCycles:   {Name: "/gc/cycles/total:gc-cycles"},
+	}}
+}
+
+func (h *goHeap) read() usage {
+	metrics.Read(h.samples)
+	value := func(i int) int64 { return int64(h.samples[i].Value.Uint64()) }
+	// Unused parts of spans count for nothing, because they are there for what comes next.
+	rest := value(sampleTotal) - value(sampleObjects) - value(sampleUnused) - value(sampleFree) - value(sampleReleased)
+	return usage{
+		live:        value(sampleLive) + rest,
+		now:         value(sampleObjects) + rest,
+		collections: uint64(value(sampleCycles)),
+	}
+}
+
+func (h *goHeap) collect() { runtime.GC() }
