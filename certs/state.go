@@ -21,17 +21,19 @@ var errInUse = errors.New("in use by another gateway")
 // StateDir is a directory with the files that make a restarted gateway the same gateway. One process has it at a time. Any
 // number of goroutines may use it.
 type StateDir struct {
-	path string   // constant; empty in memory
-	lock *os.File // constant; nil in memory
+	path   string   // constant; empty in memory
+	lock   *os.File // constant; nil in memory
+	shared bool     // constant; its group may write
 
 	mu     sync.Mutex
 	closed bool              // guarded by mu
 	memory map[string][]byte // guarded by mu; nil in a directory
 }
 
-// OpenStateDir opens the directory path until [StateDir.Close]. It makes it where it is missing and takes all
-// access from other users; it refuses a directory that everybody may write to, such as /tmp, and one that another
-// StateDir has open. With an empty path the files are in memory only.
+// OpenStateDir opens the directory path until [StateDir.Close]. If there is none it makes it, for its user alone. The mode of one that
+// is there is its owner's business and stays (others may well read names, the files are for their user alone), but one that
+// everybody may write to, such as /tmp, is refused: anybody could put keys there. So is one that another StateDir has open. With an
+// empty path the files are in memory only.
 func OpenStateDir(path string) (*StateDir, error) {
 	if path == "" {
 		return &StateDir{memory: make(map[string][]byte)}, nil
@@ -51,13 +53,9 @@ func openStateDir(path string) (*StateDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Mode()&fs.ModeSticky != 0 {
-		return nil, errors.New("is shared by all users; name one of its own")
-	}
-	if info.Mode().Perm() != 0o700 {
-		if err := os.Chmod(path, 0o700); err != nil {
-			return nil, err
-		}
+	group, everybody := writers(info.Mode())
+	if everybody {
+		return nil, errors.New("everybody may write to it; name one of its own")
 	}
 	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -67,8 +65,12 @@ func openStateDir(path string) (*StateDir, error) {
 		lock.Close()
 		return nil, err
 	}
-	return &StateDir{path: path, lock: lock}, nil
+	return &StateDir{path: path, lock: lock, shared: group}, nil
 }
+
+// Shared reports whether the group of the directory may write to it, as to a volume of Kubernetes with fsGroup. Its members can replace
+// the keys.
+func (d *StateDir) Shared() bool { return d.shared }
 
 // Key returns size random bytes, the same ones for the same name as long as the directory lives. A file of another size is
 // an error.

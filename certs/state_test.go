@@ -132,6 +132,7 @@ func TestStateLock(t *testing.T) {
 	openState(t, "")
 }
 
+// What is made is for its user alone. A directory that was there keeps its mode: --state-dir /etc once took /etc from everybody.
 func TestStateModes(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		return // which has no such modes
@@ -144,7 +145,7 @@ func TestStateModes(t *testing.T) {
 		}
 		return info.Mode().Perm()
 	}
-	for _, existing := range []fs.FileMode{0, 0o755, 0o770} {
+	for _, existing := range []fs.FileMode{0, 0o700, 0o755, 0o770, 0o775 | fs.ModeSetgid} {
 		dir := filepath.Join(t.TempDir(), "state")
 		if existing != 0 {
 			if err := errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, existing)); err != nil {
@@ -152,8 +153,12 @@ func TestStateModes(t *testing.T) {
 			}
 		}
 		d := openState(t, dir)
-		if got := mode(dir); got != 0o700 {
-			t.Errorf("directory that was %v is %v, want 0700", existing, got)
+		want := existing.Perm()
+		if existing == 0 {
+			want = 0o700
+		}
+		if got := mode(dir); got != want || d.Shared() != (want&0o020 != 0) {
+			t.Errorf("directory that was %v is %v, shared %v; want %v", existing, got, d.Shared(), want)
 		}
 		if _, err := d.Key("key", 8); err != nil {
 			t.Fatal(err)
@@ -181,17 +186,30 @@ func TestStateRefusesOthersDirectories(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	shared := filepath.Join(dir, "shared")
-	if err := errors.Join(os.Mkdir(shared, 0o700), os.Chmod(shared, 0o777|fs.ModeSticky)); err != nil {
-		t.Fatal(err)
+	paths := []string{file}
+	shared := []fs.FileMode{0o777 | fs.ModeSticky, 0o777, 0o703}
+	for _, mode := range shared {
+		if runtime.GOOS == "windows" {
+			break // which has no such modes
+		}
+		path := filepath.Join(dir, mode.String())
+		if err := errors.Join(os.Mkdir(path, 0o700), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, path)
 	}
-	for _, path := range []string{file, shared} {
+	for _, path := range paths {
 		if d, err := OpenStateDir(path); d != nil || err == nil {
 			t.Errorf("OpenStateDir(%s) = %v, %v; want an error", path, d, err)
 		}
 	}
-	if info, err := os.Stat(shared); err != nil || info.Mode().Perm() != 0o777 {
-		t.Errorf("the shared directory is now %v, %v", info.Mode(), err)
+	for i, path := range paths[1:] {
+		if info, err := os.Stat(path); err != nil || info.Mode() != shared[i]|fs.ModeDir {
+			t.Errorf("%s is now %v, %v", path, info.Mode(), err)
+		}
+		if entries, err := os.ReadDir(path); err != nil || len(entries) != 0 {
+			t.Errorf("%s has %v, %v; want nothing", path, entries, err)
+		}
 	}
 }
 

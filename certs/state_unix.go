@@ -4,6 +4,7 @@ package certs
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,9 @@ func lockFile(f *os.File) error {
 	}
 	return os.NewSyscallError("flock", err)
 }
+
+// writers says who may write to a directory besides its owner.
+func writers(mode fs.FileMode) (group, everybody bool) { return mode&0o020 != 0, mode&0o002 != 0 }
 
 // syncDir makes a rename in dir outlive a crash of the machine.
 func syncDir(dir string) error {

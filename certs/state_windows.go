@@ -2,6 +2,7 @@ package certs
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/windows"
@@ -16,6 +17,9 @@ func lockFile(f *os.File) error {
 	}
 	return os.NewSyscallError("LockFileEx", err)
 }
+
+// writers knows nothing: the modes of directories say nothing here.
+func writers(fs.FileMode) (group, everybody bool) { return false, false }
 
 // syncDir does nothing: a directory cannot be flushed here.
 func syncDir(string) error { return nil }

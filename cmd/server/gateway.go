@@ -40,7 +40,7 @@ type gateway struct {
 	lan     *mdns.Network // nil without
 	ready   atomic.Bool   // sessions are taken
 
-	closers []func() error // in the order in which the parts were opened
+	closers []step // in the order in which the parts were opened
 }
 
 // sockets are where the gateway listens. Those that are not wanted are nil.
@@ -78,18 +78,16 @@ func open(o *options, log *slog.Logger) (_ *gateway, err error) {
 	return g, nil
 }
 
-// close ends the parts, the newest first.
+// close ends the parts, the newest first. It gives up on one that hangs.
 func (g *gateway) close() error {
-	var errs []error
-	for _, c := range slices.Backward(g.closers) {
-		errs = append(errs, c())
-	}
+	slices.Reverse(g.closers)
+	err := end(closeWithin, g.closers)
 	g.closers = nil
-	return errors.Join(errs...)
+	return err
 }
 
 // onClose makes c a part of close.
-func (g *gateway) onClose(c func() error) { g.closers = append(g.closers, c) }
+func (g *gateway) onClose(name string, c func() error) { g.closers = append(g.closers, step{name, c}) }
 
 // openState opens the state directory and the certificate.
 func (g *gateway) openState(o *options) (k keys, err error) {
@@ -97,7 +95,10 @@ func (g *gateway) openState(o *options) (k keys, err error) {
 	if err != nil {
 		return k, err
 	}
-	g.onClose(dir.Close)
+	g.onClose("state directory", dir.Close)
+	if dir.Shared() {
+		g.log.Warn("the group of the state directory can replace its keys", "path", o.StateDir)
+	}
 	var errs []error
 	key := func(name string, size int) []byte {
 		b, err := dir.Key(name, size)
@@ -126,7 +127,7 @@ func (g *gateway) listen(o *options) error {
 		err = fmt.Errorf("--listen: %w", err)
 	} else {
 		g.sockets.quic, g.sockets.https = both.udp, both.tcp
-		g.onClose(both.udp.Close)
+		g.onClose("UDP socket", both.udp.Close)
 		g.own(both.tcp)
 	}
 	listen := func(flag string, addrs []hostPort) net.Listener {
@@ -151,7 +152,7 @@ func (g *gateway) listen(o *options) error {
 // own takes l over.
 func (g *gateway) own(l net.Listener) {
 	g.policy.AddOwn(ipPort(l.Addr()))
-	g.onClose(func() error {
+	g.onClose("listener", func() error {
 		l.Close() // its site has done so already, where it was serving
 		return nil
 	})
@@ -187,7 +188,7 @@ func (g *gateway) openNetworks(o *options, k keys) ([]discovery.Network, error) 
 			return nil, err
 		}
 		g.host = host
-		g.onClose(host.Close)
+		g.onClose("libp2p host", host.Close)
 		networks = append(networks, host)
 	}
 	if g.wantsLAN(o) {
@@ -198,7 +199,7 @@ func (g *gateway) openNetworks(o *options, k keys) ([]discovery.Network, error) 
 		lan, err := mdns.New(cfg)
 		if err == nil {
 			g.lan = lan
-			g.onClose(lan.Close)
+			g.onClose("LAN", lan.Close)
 			networks = append(networks, lan)
 		}
 		errs = append(errs, err)
@@ -206,7 +207,7 @@ func (g *gateway) openNetworks(o *options, k keys) ([]discovery.Network, error) 
 	if services := o.staticServices(); len(services) > 0 {
 		n, err := static.New(static.Config{Peers: services, Policy: g.policy})
 		if err == nil {
-			g.onClose(n.Close)
+			g.onClose("static peers", n.Close)
 			networks = append(networks, n)
 		}
 		errs = append(errs, err)

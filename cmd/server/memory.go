@@ -19,7 +19,7 @@ func (g *gateway) limitMemory(o *options) int64 {
 		return memory
 	}
 	before := debug.SetMemoryLimit(memory / 5 * 4)
-	g.onClose(func() error {
+	g.onClose("memory limit", func() error {
 		debug.SetMemoryLimit(before)
 		return nil
 	})

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -57,8 +58,14 @@ func newLogger(o *options, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, opts))
 }
 
+// How long the end of the program may take after its drain, whatever hangs. The server gives up by itself after 8 s.
+const (
+	serveEndsWithin = 10 * time.Second
+	closeWithin     = 5 * time.Second
+)
+
 // serve runs the gateway until ctx ends, or until a part of it fails, and then ends sessions before sites before the LAN. It
-// waits for all goroutines but those of the networks, which close ends.
+// waits for all goroutines but those of the networks, which close ends; what does not end in time is its error.
 func (g *gateway) serve(ctx context.Context, o *options, stdout io.Writer) error {
 	life, fail := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
@@ -76,16 +83,46 @@ func (g *gateway) serve(ctx context.Context, o *options, stdout io.Writer) error
 	if err == nil {
 		g.drain(time.Duration(o.Drain))
 	}
-	g.server.Close()
+	steps := []step{{"the server", g.server.Close}}
 	for _, s := range g.sites {
-		s.close()
+		steps = append(steps, step{s.name, func() error { s.close(); return nil }})
 	}
 	if g.lan != nil {
-		g.lan.Close()
+		steps = append(steps, step{"the LAN", func() error { g.lan.Close(); return nil }})
 	}
-	wg.Wait()
+	steps = append(steps, step{"goroutines", func() error { wg.Wait(); return nil }})
+	err = errors.Join(err, end(serveEndsWithin, steps))
 	fail(nil)
 	return err
+}
+
+// step is a part of the program's end.
+type step struct {
+	name string
+	run  func() error
+}
+
+// end takes steps one after the other and returns their errors, or after atMost that one of them has not ended.
+func end(atMost time.Duration, steps []step) error {
+	var at atomic.Pointer[string]
+	at.Store(new(string))
+	ended := make(chan error, 1)
+	go func() {
+		var errs []error
+		for _, s := range steps {
+			at.Store(&s.name)
+			errs = append(errs, s.run())
+		}
+		ended <- errors.Join(errs...)
+	}()
+	timeout := time.NewTimer(atMost)
+	defer timeout.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-timeout.C:
+		return fmt.Errorf("not ended in %v: %s", atMost, *at.Load())
+	}
 }
 
 // attend says that the gateway is ready once it is, and returns when it is to end.
@@ -112,7 +149,7 @@ func (g *gateway) drain(atMost time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), atMost)
 	defer cancel()
 	g.log.Info("draining", "sessions", g.server.Sessions(), "at_most", atMost)
-	if err := g.server.Shutdown(ctx); err != nil {
+	if err := g.server.Shutdown(ctx); errors.Is(err, context.DeadlineExceeded) {
 		g.log.Warn("circuits were cut off", "after", atMost)
 	}
 }
