@@ -45,11 +45,9 @@ func (s *session) status(sub *subscription, t wtproto.Topic, frame []byte) {
 // session ends.
 func (s *session) writeLoop(str stream) {
 	var (
-		buf    []byte
-		ask    = min(s.cfg.PingAfter, s.cfg.Idle)
-		timer  = time.NewTimer(ask)
-		pinged time.Time // the silence that the last PING asked about began then
-		count  uint64
+		buf   []byte
+		ask   = min(s.cfg.PingAfter, s.cfg.Idle)
+		timer = time.NewTimer(ask)
 	)
 	defer timer.Stop()
 	for {
@@ -70,13 +68,7 @@ func (s *session) writeLoop(str stream) {
 				timer.Reset(ask - silent)
 			default:
 				timer.Reset(min(ask, s.cfg.Idle-silent)) // the answer may begin another silence
-				if heard != pinged {
-					pinged = heard
-					count++
-					var p wtproto.Ping
-					binary.BigEndian.PutUint64(p.Data[:], count)
-					s.send(p.Append(nil))
-				}
+				s.ask(now)
 			}
 		}
 		s.mu.Lock()
@@ -90,6 +82,42 @@ func (s *session) writeLoop(str stream) {
 			return
 		}
 	}
+}
+
+// ask sends PING, unless one is not answered yet.
+func (s *session) ask(now time.Time) {
+	s.mu.Lock()
+	if !s.asked.IsZero() {
+		s.mu.Unlock()
+		return
+	}
+	s.asked = now
+	s.pings++
+	var p wtproto.Ping
+	binary.BigEndian.PutUint64(p.Data[:], s.pings)
+	s.mu.Unlock()
+	s.send(p.Append(nil))
+}
+
+// A client that is to get a circuit is asked for a sign of life if it has been silent for askedAfter, and gets none while the
+// answer takes longer than answerWithin.
+const (
+	askedAfter   = 2 * time.Second
+	answerWithin = 3 * time.Second
+)
+
+// suspect reports whether the client may have vanished, so that nobody should be connected with it now. It never blocks.
+func (s *session) suspect(now time.Time) bool {
+	s.mu.Lock()
+	silent, asked := now.Sub(s.heard), s.asked
+	s.mu.Unlock()
+	if !asked.IsZero() {
+		return now.Sub(asked) >= answerWithin
+	}
+	if silent >= askedAfter {
+		s.ask(now)
+	}
+	return false
 }
 
 // reserve takes a place for a circuit, or says with which code to refuse it: there is no place left, or the session ends. peer is

@@ -394,6 +394,7 @@ func TestEndedIsNotMadeAgain(t *testing.T) {
 					t.Errorf("%d streams after the end, want none", n)
 				}
 				for _, c := range []*fakeClient{a, b} {
+					awake(a, b)
 					c.leave()
 					c.join(announceAndLookUp, 0)
 					x, y := a.circuit(), b.circuit()

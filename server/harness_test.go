@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -220,10 +221,14 @@ func expect[M message](c *fakeClient) M {
 // pending returns the control frames that wait to be read, without STATUS and PING.
 func (c *fakeClient) pending() (frames []message) {
 	c.t.Helper()
+	return slices.DeleteFunc(c.allPending(), chatter)
+}
+
+// allPending returns all control frames that wait to be read.
+func (c *fakeClient) allPending() (frames []message) {
+	c.t.Helper()
 	for synctest.Wait(); c.control.unread() > 0; {
-		if m := c.next(); !chatter(m) {
-			frames = append(frames, m)
-		}
+		frames = append(frames, c.next())
 	}
 	return frames
 }
@@ -297,6 +302,14 @@ func (c *fakeClient) lives() {
 	if pong := expect[wtproto.Pong](c); pong.Data != ping.Data {
 		c.t.Fatalf("PING %x was answered with PONG %x", ping.Data, pong.Data)
 	}
+}
+
+// awake gives signs of life of clients, which do not answer PING by themselves.
+func awake(clients ...*fakeClient) {
+	for _, c := range clients {
+		c.send(wtproto.Pong{})
+	}
+	synctest.Wait()
 }
 
 // fakeCircuit is a client's side of a circuit, with what the client was told.

@@ -111,6 +111,7 @@ func TestJoinAgainKeepsCircuits(t *testing.T) {
 		if s := c.status(); s.Connected != 0 {
 			t.Errorf("STATUS says %d connected, want 0", s.Connected)
 		}
+		awake(c, other)
 		c.leave()
 		c.join(wtproto.JoinLookUp, 0)
 		for range 2 {
@@ -208,6 +209,7 @@ func TestPairsAreForgotten(t *testing.T) {
 				reset(in.far, wtproto.CodeApplication)
 			},
 		} {
+			awake(stays)
 			meet()
 			pass(time.Minute)
 			loop := g.router.all()[0]

@@ -18,6 +18,10 @@ func (t *topic) connect(s *subscription) {
 		switch {
 		case o == nil:
 			return
+		case o.session.suspect(t.now):
+			t.block(o)
+		case s.session.suspect(t.now):
+			t.block(s)
 		case s.mayChoose():
 			t.introduce(s, o)
 		default:

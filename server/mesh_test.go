@@ -274,6 +274,7 @@ func TestClientsAtCircuitLimit(t *testing.T) {
 				if n := full.streams() + other.streams(); n != 0 {
 					t.Errorf("%d streams beyond the limit", n)
 				}
+				awake(full, other)
 				reset(x, wtproto.CodeApplication)
 				pass(time.Second) // a session that was full is asked again each second
 				pairUp(t, full, other)

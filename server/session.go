@@ -55,6 +55,8 @@ type session struct {
 	lastID  wtproto.CircuitID               // guarded by mu
 	goaway  bool                            // guarded by mu; nothing new is given
 	heard   time.Time                       // guarded by mu; when the last control frame came
+	asked   time.Time                       // guarded by mu; when PING was sent, if nothing has come since
+	pings   uint64                          // guarded by mu; how many were sent
 	greeted bool                            // guarded by mu; a HELLO came
 }
 
@@ -305,7 +307,7 @@ func (s *session) readLoop(str stream) error {
 			return controlError(err)
 		}
 		s.mu.Lock()
-		s.heard = time.Now()
+		s.heard, s.asked = time.Now(), time.Time{}
 		s.mu.Unlock()
 		if err := s.handle(typ, payload); err != nil {
 			return err
