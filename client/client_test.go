@@ -148,6 +148,8 @@ func TestBadControlFrames(t *testing.T) {
 		{"ACCEPT", true, frame(wtproto.Accept{Circuit: 1}), wtproto.CodeProtocol},
 		{"DECLINE", true, frame(wtproto.Decline{Circuit: 1}), wtproto.CodeProtocol},
 		{"CREDIT", true, frame(wtproto.Credit{Circuit: 1}), wtproto.CodeProtocol},
+		{"MEET of hosts", true, frame(wtproto.Meet{}), wtproto.CodeProtocol},
+		{"OPENED of hosts", true, frame(wtproto.Opened{}), wtproto.CodeProtocol},
 		{"JOINED too short", true, []byte{byte(wtproto.TypeJoined), 3, 1, 2, 3}, wtproto.CodeProtocol},
 		{"LEFT too short", true, []byte{byte(wtproto.TypeLeft), 0}, wtproto.CodeProtocol},
 		{"STATUS too short", true, []byte{byte(wtproto.TypeStatus), 1, 0}, wtproto.CodeProtocol},

@@ -138,7 +138,7 @@ func (s *session) readLoop() error {
 
 // handle acts on one control frame. An error ends the session.
 func (s *session) handle(typ wtproto.Type, payload []byte) error {
-	if !s.greeted && typ != wtproto.TypeWelcome && typ <= wtproto.TypePong {
+	if !s.greeted && typ != wtproto.TypeWelcome && typ.Known() {
 		return wtproto.Errorf(wtproto.CodeProtocol, "%v before WELCOME", typ)
 	}
 	switch typ {
@@ -160,8 +160,9 @@ func (s *session) handle(typ wtproto.Type, payload []byte) error {
 		return receive(payload, wtproto.ParsePing, s.pinged)
 	case wtproto.TypePong:
 		return receive(payload, wtproto.ParsePong, func(wtproto.Pong) {}) // that it came is all
-	case wtproto.TypeHello, wtproto.TypeJoin, wtproto.TypeLeave, wtproto.TypeAccept, wtproto.TypeDecline, wtproto.TypeCredit:
-		return wtproto.Errorf(wtproto.CodeProtocol, "%v comes from clients only", typ)
+	}
+	if typ.Known() {
+		return wtproto.Errorf(wtproto.CodeProtocol, "%v does not come from gateways", typ)
 	}
 	return nil // of a later version
 }

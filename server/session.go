@@ -372,8 +372,10 @@ func (s *session) handle(typ wtproto.Type, payload []byte) error {
 		return wtproto.Errorf(wtproto.CodeProtocol, "a second HELLO")
 	case wtproto.TypeAccept:
 		return wtproto.Errorf(wtproto.CodeProtocol, "ACCEPT on the control stream")
-	case wtproto.TypeWelcome, wtproto.TypeJoined, wtproto.TypeLeft, wtproto.TypeStatus, wtproto.TypePeer, wtproto.TypeWithdraw, wtproto.TypeGoaway:
-		return wtproto.Errorf(wtproto.CodeProtocol, "frame 0x%x comes from gateways only", uint64(typ))
+	default:
+		if typ.Known() {
+			return wtproto.Errorf(wtproto.CodeProtocol, "%v does not come from clients", typ)
+		}
 	}
 	return nil
 }

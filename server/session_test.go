@@ -181,6 +181,8 @@ func TestControlFrameEndsSession(t *testing.T) {
 		{"PEER", wtproto.Peer{Circuit: 1}, wtproto.CodeProtocol},
 		{"WITHDRAW", wtproto.Withdraw{Circuit: 1}, wtproto.CodeProtocol},
 		{"GOAWAY", wtproto.Goaway{}, wtproto.CodeProtocol},
+		{"MEET of hosts", wtproto.Meet{}, wtproto.CodeProtocol},
+		{"OPENED of hosts", wtproto.Opened{}, wtproto.CodeProtocol},
 		{"JOIN with a short topic", raw{wtproto.TypeJoin, strings.Repeat("t", 31)}, wtproto.CodeProtocol},
 		{"JOIN without max peers", raw{wtproto.TypeJoin, strings.Repeat("t", 32) + "\x03"}, wtproto.CodeProtocol},
 		{"LEAVE with a short topic", raw{wtproto.TypeLeave, "t"}, wtproto.CodeProtocol},
@@ -210,7 +212,6 @@ func TestControlFrameIsSkipped(t *testing.T) {
 		"unknown":                 raw{unknownType, "anything"},
 		"unknown and empty":       raw{unknownType, ""},
 		"unknown and the longest": raw{unknownType, strings.Repeat("x", wtproto.MaxPayload)},
-		"between hosts":           wtproto.Meet{},
 		"JOIN with more at its end": raw{
 			wtproto.TypeJoin, string(wowcool[:]) + "\x00\x00" + "later fields",
 		},

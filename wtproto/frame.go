@@ -86,6 +86,12 @@ var typeNames = map[Type]string{
 	TypeOpened:    "OPENED",
 }
 
+// Known reports whether t is a frame of this version. One that stands where it does not belong is CodeProtocol; others are skipped.
+func (t Type) Known() bool {
+	_, ok := typeNames[t]
+	return ok
+}
+
 // String returns the name of t in docs/PROTOCOL.md, or its number in hex.
 func (t Type) String() string {
 	if name, ok := typeNames[t]; ok {

@@ -146,8 +146,8 @@ func (m *meeting) listen() error {
 				return err
 			}
 			m.t.told(m, e)
-		case known(typ):
-			return wtproto.Errorf(wtproto.CodeProtocol, "frame 0x%x in a meeting", typ)
+		case typ.Known():
+			return wtproto.Errorf(wtproto.CodeProtocol, "%v in a meeting", typ)
 		}
 	}
 }

@@ -321,6 +321,7 @@ func TestBadFrames(t *testing.T) {
 		{"silent", meet[:1], false, false, wtproto.CodeIdle},
 		{"cut and silent", meet[:20], false, false, wtproto.CodeIdle},
 		{"MEET twice on a stream", meet, false, true, wtproto.CodeProtocol},
+		{"a frame of a session in a meeting", []byte{0x0e, 8, 1, 2, 3, 4, 5, 6, 7, 8}, false, true, wtproto.CodeProtocol},
 		{"short ENDPOINTS", []byte{0x22, 1, 0}, false, true, wtproto.CodeProtocol},
 		{"too many ENDPOINTS", flood, false, true, wtproto.CodeRateLimited},
 	} {
@@ -387,6 +388,7 @@ func TestMeetAnswers(t *testing.T) {
 		{"nothing", func(network.Stream) {}, wtproto.CodePeerUnreachable},
 		{"a wrong proof", send(wtproto.Met{Proof: s.prove(wtproto.ProofMeet, h.id)}.Append(nil)), wtproto.CodeForbidden},
 		{"another frame", send(wtproto.Opened{}.Append(nil)), wtproto.CodeProtocol},
+		{"a frame of a session", send(wtproto.Ping{}.Append(nil)), wtproto.CodeProtocol},
 		{"a long frame", send([]byte{byte(wtproto.TypeMet), 0x80, 1, 0, 0}), wtproto.CodeTooLarge},
 		{"a short frame", send([]byte{byte(wtproto.TypeMet), 1, 0}), wtproto.CodeProtocol},
 	} {

@@ -90,10 +90,10 @@ func (h *Host) serveOpen(s stream, o wtproto.Open) {
 	state, _ := t.presence.State()
 	switch gateway := o.From != (wtproto.EndpointID{}); {
 	case opens(h.Gateway, h.id, gateway, id):
-		h.refuseOpen(s, wtproto.CodeForbidden)
+		h.refuseOpen(s, wtproto.CodeProtocol)
 		return
 	case !slices.Contains(state.Endpoints, o.To):
-		h.refuseOpen(s, wtproto.CodeDeclined)
+		h.refuseOpen(s, wtproto.CodePeerUnreachable)
 		return
 	}
 	in := &inbound{h: h, s: s, key: t.key, pair: pair{o.Digest, id, o.From, o.To}, answered: make(chan struct{})}

@@ -301,7 +301,7 @@ func TestOpenRefused(t *testing.T) {
 		{"wrong proof", with(func(o *wtproto.Open) { o.Proof[31] ^= 1 }), wtproto.CodeForbidden},
 		{"proof of another frame", with(func(o *wtproto.Open) { o.Proof = s.prove(wtproto.ProofMeet, h.id) }), wtproto.CodeForbidden},
 		{"proof for another host", with(func(o *wtproto.Open) { o.Proof = s.prove(wtproto.ProofOpen, s.ID()) }), wtproto.CodeForbidden},
-		{"wrong endpoint", with(func(o *wtproto.Open) { o.To = endpoint(2) }), wtproto.CodeDeclined},
+		{"wrong endpoint", with(func(o *wtproto.Open) { o.To = endpoint(2) }), wtproto.CodePeerUnreachable},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			st := s.open(h)
@@ -320,8 +320,8 @@ func TestOpenRefused(t *testing.T) {
 		st := s.open(g)
 		o := with(func(o *wtproto.Open) { o.From, o.To, o.Proof = nobody, endpoint(9), s.prove(wtproto.ProofOpen, g.id) })
 		write(t, st, o.Append(nil))
-		if got, err := wtproto.ParseOpened(read(t, st, wtproto.TypeOpened)); err != nil || got.Code != wtproto.CodeForbidden {
-			t.Errorf("OPENED = %+v, %v, want %v", got, err, wtproto.CodeForbidden)
+		if got, err := wtproto.ParseOpened(read(t, st, wtproto.TypeOpened)); err != nil || got.Code != wtproto.CodeProtocol {
+			t.Errorf("OPENED = %+v, %v, want %v", got, err, wtproto.CodeProtocol)
 		}
 	})
 	// The good one, after all of these on the same connection.

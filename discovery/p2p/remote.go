@@ -161,7 +161,7 @@ func (t *topic) welcome(s stream, frames *wtproto.Reader) (*meeting, wtproto.Cod
 	refuse := wtproto.CodeNone
 	switch {
 	case !r.asks.Allow():
-		refuse = wtproto.CodeBusy
+		refuse = wtproto.CodeRateLimited
 	case r.sent != nil && t.h.id < id: // both of us sent MEET, and ours stays
 		refuse = wtproto.CodeReplaced
 		if !r.foundUs {

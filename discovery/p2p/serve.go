@@ -62,14 +62,11 @@ func await(r *wtproto.Reader, want wtproto.Type) ([]byte, error) {
 			return nil, err
 		case typ == want:
 			return payload, nil
-		case known(typ):
-			return nil, wtproto.Errorf(wtproto.CodeProtocol, "frame 0x%x where 0x%x was due", typ, want)
+		case typ.Known():
+			return nil, wtproto.Errorf(wtproto.CodeProtocol, "%v where %v was due", typ, want)
 		}
 	}
 }
-
-// known reports whether t is a frame of this protocol.
-func known(t wtproto.Type) bool { return t >= wtproto.TypeMeet && t <= wtproto.TypeOpened }
 
 // answerError returns what it means that an answer could not be had.
 func answerError(frame string, err error) error {
@@ -161,7 +158,7 @@ func (h *Host) first(s stream) (serve func(), err error) {
 			h.serveOpen(s, o)
 		}, err
 	}
-	return nil, wtproto.Errorf(wtproto.CodeProtocol, "frame 0x%x begins a stream", typ)
+	return nil, wtproto.Errorf(wtproto.CodeProtocol, "%v begins a stream", typ)
 }
 
 // proven returns the topic with digest, if we are on it and proof shows that id is. It works as much where we are not.

@@ -25,8 +25,8 @@ Promise.withResolvers ??= function () { // Node 20 lacks it
 }
 
 const PROTOCOL = '/swarmgate/peer/1'
-const MEET = 0x20, MET = 0x21, ENDPOINTS = 0x22, OPEN = 0x23, OPENED = 0x24
-const NONE = 0x00, FORBIDDEN = 0x06, DECLINED = 0x10, REPLACED = 0x15
+const PONG = 0x0f, MEET = 0x20, MET = 0x21, ENDPOINTS = 0x22, OPEN = 0x23, OPENED = 0x24
+const NONE = 0x00, BAD = 0x02, FORBIDDEN = 0x06, PEER_UNREACHABLE = 0x0e, REPLACED = 0x15 // BAD is PROTOCOL
 const PATIENCE = 10_000 // ms, for a first frame and for an answer
 const NOBODY = Buffer.alloc(16) // the endpoint of a native peer
 const ZEROS = Buffer.alloc(32)
@@ -85,7 +85,7 @@ async function readAnswer (bytes, type, options) {
   for (;;) {
     const f = await readFrame(bytes, options)
     if (f.type === type) return new Fields(f.payload)
-    if (f.type >= MEET && f.type <= OPENED) throw new Error(`PROTOCOL: frame 0x${f.type.toString(16)}`)
+    if ((f.type > 0 && f.type <= PONG) || (f.type >= MEET && f.type <= OPENED)) throw new Error(`PROTOCOL: frame 0x${f.type.toString(16)}`)
   }
 }
 
@@ -211,8 +211,9 @@ async function openServed (stream, bytes, peer, f) {
   const d = f.fixed(32), p = f.fixed(32), from = f.fixed(16), to = f.fixed(16)
   const gateway = !from.equals(NOBODY)
   let code = NONE
-  if (!known(d, p, 'open', peer) || (!gateway && smaller(node.peerId, peer))) code = FORBIDDEN
-  else if (!to.equals(NOBODY)) code = DECLINED
+  if (!known(d, p, 'open', peer)) code = FORBIDDEN
+  else if (!gateway && smaller(node.peerId, peer)) code = BAD
+  else if (!to.equals(NOBODY)) code = PEER_UNREACHABLE
   if (code !== NONE) {
     await bytes.write(frame(OPENED, varint(code), ZEROS))
     return stream.close()

@@ -7,7 +7,7 @@ import { deferred, ignore } from './deferred.js'
 import { SwarmError } from './errors.js'
 import type { Num } from './fields.js'
 import {
-  Accept, Decline, Goaway, Hello, Join, Joined, Leave, Left, Peer, Ping, Pong, Status, VERSION, Welcome, Withdraw, readFrame
+  Accept, Decline, Goaway, Hello, Join, Joined, Leave, Left, Peer, Ping, Pong, Status, VERSION, Welcome, Withdraw, known, readFrame
 } from './frames.js'
 import type { Frame, Of, Reader } from './frames.js'
 import type { Gateway } from './gateway.js'
@@ -299,7 +299,7 @@ export class Session {
 
   #handle ({ type, payload }: Frame): void {
     const refuse = () => { // unless it is of a later version
-      if (type > 0 && type <= Pong.type) throw new SwarmError(Code.PROTOCOL, `frame ${type} is out of order`)
+      if (known(type)) throw new SwarmError(Code.PROTOCOL, `frame ${type} is out of order`)
     }
     if (this.#greeted === (type === Welcome.type)) refuse()
     switch (type) {

@@ -82,10 +82,19 @@ describe('a session', () => {
 
   test('skips frames that it does not know', async () => {
     const { net, swarm, control } = await connected()
-    control.send(Uint8Array.of(0, 1, 0x55), Uint8Array.of(0x1f, 1, 0), Uint8Array.of(0x20, 0), Uint8Array.of(0xff, 255, 255, 255, 255, 255, 255, 255, 0))
+    control.send(Uint8Array.of(0, 1, 0x55), Uint8Array.of(0x1f, 1, 0), Uint8Array.of(0xff, 255, 255, 255, 255, 255, 255, 255, 0))
     control.send(frames.Ping.encode({ data: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8) }))
     assert.deepEqual(await control.expect(frames.Pong), { data: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8) })
     await bye(swarm, net)
+  })
+
+  test('is over with a frame that is not one of sessions', async () => {
+    for (const type of [0x01, 0x20, 0x24]) {
+      const { swarm, transport, control } = await connected()
+      control.send(Uint8Array.of(type, 0))
+      assert.equal((await failure(swarm.closed)).code, Code.PROTOCOL)
+      assert.equal(transport.left?.closeCode, Code.PROTOCOL)
+    }
   })
 
   test('answers the newest of several PINGs', async () => {
