@@ -14,16 +14,24 @@ import (
 	"github.com/quic-go/webtransport-go"
 	"golang.org/x/time/rate"
 
+	"github.com/swarmgate/swarmgate/internal/crowd"
 	"github.com/swarmgate/swarmgate/internal/udp"
-	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // requestsOnly is how long an HTTP/3 connection may live without a session.
 const requestsOnly = 30 * time.Second
 
-// handshakesUnproven is how many handshakes a second are taken from addresses that have not shown that they are theirs.
-const handshakesUnproven = 200
+// unproven is how many handshakes a second are taken in all from those who have not shown that the
+// address is theirs, and unprovenEach which share of an address's handshakes: one in so many.
+const (
+	unproven     = 200
+	unprovenEach = 5
+)
+
+// acceptors is how many goroutines accept connections. quic-go keeps 32 that wait for one of them
+// and refuses all others, so a single goroutine that has to wait for its turn loses connections.
+const acceptors = 128
 
 // acceptor takes connections from the socket: raw QUIC and HTTP/3 on the same port, told apart by ALPN. It owns a
 // goroutine for each connection.
@@ -32,23 +40,12 @@ type acceptor struct {
 	transport *quic.Transport
 	listener  *quic.EarlyListener
 	h3        *webtransport.Server
+	farewells chan struct{} // holds one for each visit that is being told why it has to go
 	wg        sync.WaitGroup
 }
 
-// visit is what a connection's context carries from the accept to the session. An HTTP/3 connection may carry one session, or
-// requests alone.
-type visit struct {
-	conn    *quic.Conn // set before the first request
-	refusal *refusal   // set before the first request
-	leave   func()     // gives its place back; set before the first request, and may be called again
-	once    sync.Once
-	began   chan struct{} // closed by once, when a session begins
-}
-
-type visitKey struct{}
-
 func newAcceptor(s *Server, conn net.PacketConn) (*acceptor, error) {
-	a := &acceptor{server: s}
+	a := &acceptor{server: s, farewells: make(chan struct{}, farewells)}
 	if c, ok := conn.(*net.UDPConn); ok {
 		wrapped, err := udp.Wrap(c)
 		if err != nil {
@@ -56,11 +53,22 @@ func newAcceptor(s *Server, conn net.PacketConn) (*acceptor, error) {
 		}
 		conn = wrapped
 	}
-	limit := rate.NewLimiter(handshakesUnproven, handshakesUnproven)
+	all := rate.NewLimiter(unproven, unproven)
+	perSecond := s.cfg.HandshakesPerAddress
+	each := crowd.NewRates(float64(perSecond)/unprovenEach, max(2*perSecond/unprovenEach, 1))
+	handshakes := crowd.NewRates(float64(perSecond), 2*perSecond)
 	a.transport = &quic.Transport{
-		Conn:                conn,
-		VerifySourceAddress: func(net.Addr) bool { return !limit.Allow() },
-		ConnContext: func(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
+		Conn: conn,
+		VerifySourceAddress: func(addr net.Addr) bool {
+			// The limit of all comes last, so that one address does not use it up.
+			return !each.Allow(addrOf(addr), time.Now()) || !all.Allow()
+		},
+		ConnContext: func(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
+			if !handshakes.Allow(addrOf(client.RemoteAddr), time.Now()) {
+				r := refuse(LimitHandshakes, "more than %d connections a second from one address", perSecond)
+				s.cfg.Observer.refused(r)
+				return nil, r.Error
+			}
 			return context.WithValue(ctx, visitKey{}, &visit{began: make(chan struct{})}), nil
 		},
 	}
@@ -111,8 +119,21 @@ func newAcceptor(s *Server, conn net.PacketConn) (*acceptor, error) {
 	return a, nil
 }
 
-// run accepts until the server closes or the socket fails. It never waits for a connection.
-func (a *acceptor) run() error {
+// accept takes connections until the server closes or the socket fails, which is the error. It
+// never waits for a connection.
+func (a *acceptor) accept() error {
+	ended := make(chan error, acceptors)
+	for range acceptors {
+		go func() { ended <- a.acceptLoop() }()
+	}
+	err := <-ended
+	for range acceptors - 1 {
+		<-ended // what ends one of them ends all
+	}
+	return err
+}
+
+func (a *acceptor) acceptLoop() error {
 	for {
 		conn, err := a.listener.Accept(a.server.ctx)
 		if err != nil {
@@ -134,6 +155,10 @@ func (a *acceptor) close() {
 
 // serve serves one connection until it ends.
 func (a *acceptor) serve(conn *quic.Conn) {
+	v := conn.Context().Value(visitKey{}).(*visit)
+	v.conn = conn
+	a.enter(v)
+	defer a.leave(v)
 	select {
 	case <-conn.HandshakeComplete():
 	case <-conn.Context().Done():
@@ -142,40 +167,14 @@ func (a *acceptor) serve(conn *quic.Conn) {
 		conn.CloseWithError(quic.ApplicationErrorCode(wtproto.CodeShutdown), "")
 		return
 	}
-	v := conn.Context().Value(visitKey{}).(*visit)
-	v.conn = conn
-	v.refusal, v.leave = a.visit(addrOf(conn.RemoteAddr()))
-	defer v.leave()
 	if conn.ConnectionState().TLS.NegotiatedProtocol == wtproto.ALPN {
-		if v.refusal != nil {
-			a.refuse(quicLink{conn}, v.refusal)
-			return
-		}
-		newSession(a.server, quicLink{conn}, v.leave).run()
+		a.run(v, quicLink{conn})
 		return
 	}
 	a.serveHTTP3(v)
 }
 
-// visit takes a place for a connection that has no session yet. What it returns to give the place back may be called more than
-// once.
-func (a *acceptor) visit(addr netip.Addr) (*refusal, func()) {
-	p := newPrincipal(&auth.Grant{}, addr)
-	if r := a.server.ledger.take(p, resourceVisits, 1); r != nil {
-		return r, func() {}
-	}
-	return nil, sync.OnceFunc(func() { a.server.ledger.give(p, resourceVisits, 1) })
-}
-
-// refuse ends a connection that may not have a session, with the code.
-func (a *acceptor) refuse(l link, r *refusal) {
-	a.server.cfg.Observer.refused(r)
-	a.server.cfg.Observer.sessionRefused(r.Code)
-	l.close(r.Code, r.Reason)
-}
-
-// serveHTTP3 serves requests and one session. A connection that is over a limit is told so in its session, because a page cannot
-// tell a refused request from a dead server.
+// serveHTTP3 serves requests and one session.
 func (a *acceptor) serveHTTP3(v *visit) {
 	conn := v.conn
 	closeUnlessSession := func() {
@@ -228,12 +227,7 @@ func (a *acceptor) upgrade(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	close(v.began)
-	l := newWebTransportLink(v.conn, session, keep, r.Header.Get("Origin"))
-	if v.refusal != nil {
-		a.refuse(l, v.refusal)
-		return
-	}
-	newSession(a.server, l, v.leave).run()
+	a.run(v, newWebTransportLink(v.conn, session, keep, r.Header.Get("Origin")))
 }
 
 // addrOf returns the IP address of a.

@@ -49,8 +49,12 @@ type Config struct {
 	MaxSessions int
 	// MaxSessionsPerPrincipal is how many of them one principal may have. A principal is the name that the Authorizer gave
 	// a session, else the IPv4 address or the IPv6 /64 that it comes from; the /56 around it may have four times as many,
-	// and the /48 sixteen times. Zero means 64.
+	// and the /48 sixteen times. Zero means 256.
 	MaxSessionsPerPrincipal int
+	// HandshakesPerAddress is how many connections a second may begin from one IPv4 address or IPv6 /64, and twice as many at
+	// once; four times as many from a /56, and sixteen times from a /48. More are refused, and above a fifth of it, clients
+	// have to prove their address first, which takes a round trip. Zero means 100.
+	HandshakesPerAddress int
 	// MaxTopics is how many topics a session may have joined at once. Zero means 64.
 	MaxTopics int
 	// MaxTopicsPerPrincipal and MaxTopicsTotal are how many topics a principal and the gateway may have, those in their grace
@@ -135,7 +139,8 @@ func orDefault[T int | int64 | float64 | time.Duration](v *T, def T) {
 
 func (c Config) withDefaults() Config {
 	orDefault(&c.MaxSessions, 10_000)
-	orDefault(&c.MaxSessionsPerPrincipal, 64)
+	orDefault(&c.MaxSessionsPerPrincipal, 256)
+	orDefault(&c.HandshakesPerAddress, 100)
 	orDefault(&c.MaxTopics, 64)
 	orDefault(&c.MaxTopicsPerPrincipal, 8*c.MaxTopics)
 	orDefault(&c.MaxTopicsTotal, 20_000)
@@ -268,19 +273,22 @@ func within(n, limit int) bool { return limit < 0 || n < limit }
 // advertised returns a limit as it stands on the wire, where 0 is none.
 func advertised(limit int) uint64 { return uint64(max(limit, 0)) }
 
+// maxVisits returns how many connections without a session there may be.
+func (c *Config) maxVisits() int {
+	if c.MaxSessions < 0 {
+		return -1
+	}
+	return max(c.MaxSessions/4, 256)
+}
+
 // ledger returns an empty ledger with the limits of c.
 func (c *Config) ledger() *ledger {
-	visits := int64(c.MaxSessions)
-	if visits > 0 {
-		visits = max(visits/4, 1)
-	}
 	burst := max(c.MaxTopicsPerPrincipal, c.NewTopics, 1)
 	if c.MaxTopicsPerPrincipal < 0 {
 		burst = math.MaxInt32
 	}
 	return newLedger(
 		[numResources]quota{
-			resourceVisits:   {visits, int64(c.MaxSessionsPerPrincipal), LimitVisits, LimitVisitsAddress, "connections without a session"},
 			resourceSessions: {int64(c.MaxSessions), int64(c.MaxSessionsPerPrincipal), LimitSessions, LimitSessionsPrincipal, "sessions"},
 			resourceTopics:   {int64(c.MaxTopicsTotal), int64(c.MaxTopicsPerPrincipal), LimitTopics, LimitTopicsPrincipal, "topics"},
 			resourceCircuits: {int64(c.MaxCircuitsTotal), int64(c.MaxCircuitsPerPrincipal), LimitCircuits, LimitCircuitsPrincipal, "circuits"},

@@ -127,7 +127,7 @@ func TestConfigDefaults(t *testing.T) {
 		got, want any
 	}{
 		{"MaxSessions", c.MaxSessions, 10_000},
-		{"MaxSessionsPerPrincipal", c.MaxSessionsPerPrincipal, 64},
+		{"MaxSessionsPerPrincipal", c.MaxSessionsPerPrincipal, 256},
 		{"MaxTopics", c.MaxTopics, 64},
 		{"MaxCircuits", c.MaxCircuits, 256},
 		{"DefaultPeers", c.DefaultPeers, 64},

@@ -16,10 +16,9 @@ import (
 type resource int
 
 const (
-	resourceVisits   resource = iota // connections without a session
-	resourceSessions                 //
-	resourceTopics                   // those in their grace time too
-	resourceCircuits                 // offers included
+	resourceSessions resource = iota
+	resourceTopics            // those in their grace time too
+	resourceCircuits          // offers included
 	numResources
 )
 
@@ -45,10 +44,11 @@ func (a account) String() string {
 	return a.addresses.String()
 }
 
-// principal is who is charged for what a session uses. Constant, so it may be shared.
+// principal is who is charged for what one session uses.
 type principal struct {
-	accounts []account // narrowest first; each is charged
+	accounts []account // narrowest first; each is charged; constant
 	limits   auth.Limits
+	held     [numResources]int64 // by this session; guarded by the ledger's mu
 }
 
 // newPrincipal returns the principal of a session: the grant's name, else the address that the session comes from, and with it
@@ -77,7 +77,9 @@ func addressAccounts(addr netip.Addr) []account {
 // widen is how many times the limit of an account the next wider one has.
 const widen = 4
 
-// reserved is the share of what the gateway has that is kept for principals that have none: one in so many.
+// reserved is the share of what the gateway has that is kept for principals that have none: one in
+// so many. The same share of what a group of addresses may have is kept for its sessions that have
+// none, because strangers share an address; whoever has a name is one.
 const reserved = 10
 
 // quota bounds a resource. Negative means no limit.
@@ -170,7 +172,12 @@ func (l *ledger) take(p *principal, r resource, n int64) *refusal {
 		if row := l.rows[a]; row != nil {
 			held = row.held[r]
 		}
-		if limit := l.limit(p, i, r); limit >= 0 && held+n > limit {
+		limit := l.limit(p, i, r)
+		room := limit
+		if a.name == "" && p.held[r] > 0 {
+			room -= limit / reserved
+		}
+		if limit >= 0 && held+n > room {
 			if row := l.rows[a]; row != nil {
 				row.full[r] = true
 			}
@@ -188,6 +195,7 @@ func (l *ledger) take(p *principal, r resource, n int64) *refusal {
 		}
 	}
 	l.total[r] += n
+	p.held[r] += n
 	for _, a := range p.accounts {
 		l.rowLocked(a).held[r] += n
 	}
@@ -199,6 +207,7 @@ func (l *ledger) give(p *principal, r resource, n int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.total[r] -= n
+	p.held[r] -= n
 	for _, a := range p.accounts {
 		row := l.rows[a]
 		row.full[r] = false

@@ -206,3 +206,40 @@ func TestLimitsAreDescribed(t *testing.T) {
 		}
 	}
 }
+
+// One page in a hundred tabs once took all circuits of its address, and its neighbours behind one NAT
+// got none.
+func TestLedgerKeepsSomeForNeighbours(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		tab, other *principal
+		takes      int  // of one session, which asks on and on
+		neighbour  bool // gets one then
+	}{
+		{"strangers behind one address", from("192.0.2.1"), from("192.0.2.1"), 18, true},
+		{"strangers in one /64", from("2001:db8::1"), from("2001:db8::2"), 18, true},
+		{"strangers behind another address", from("192.0.2.1"), from("192.0.2.2"), 18, true},
+		{"two sessions of one name", byName("alice", auth.Limits{}), byName("alice", auth.Limits{}), 20, false},
+	} {
+		c := Config{MaxCircuitsPerPrincipal: 20, MaxCircuitsTotal: -1}
+		l := c.ledger()
+		takes := 0
+		for l.take(test.tab, resourceCircuits, 1) == nil {
+			takes++
+		}
+		if takes != test.takes {
+			t.Errorf("%s: one session has %d of 20, want %d", test.name, takes, test.takes)
+		}
+		refused := l.take(test.other, resourceCircuits, 1)
+		if (refused == nil) != test.neighbour {
+			t.Errorf("%s: the neighbour: %v, want one: %v", test.name, refused, test.neighbour)
+		}
+		if refused == nil {
+			l.give(test.other, resourceCircuits, 1)
+		}
+		l.give(test.tab, resourceCircuits, int64(takes))
+		if len(l.rows) != 0 {
+			t.Errorf("%s: %d rows are left", test.name, len(l.rows))
+		}
+	}
+}

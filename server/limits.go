@@ -11,6 +11,7 @@ type LimitName string
 
 // The limits. [Limits] says what each of them is.
 const (
+	LimitHandshakes        LimitName = "handshakes"
 	LimitVisits            LimitName = "visits"
 	LimitVisitsAddress     LimitName = "visits_address"
 	LimitSessions          LimitName = "sessions"
@@ -45,10 +46,11 @@ type Limit struct {
 func Limits() []Limit { return slices.Clone(limits) }
 
 var limits = []Limit{
-	{LimitVisits, wtproto.CodeBusy, "MaxSessions", "a quarter of the sessions", "connections without a session", "requests and half-made sessions leave room for sessions"},
-	{LimitVisitsAddress, wtproto.CodeRateLimited, "MaxSessionsPerPrincipal", "64", "connections without a session, of an address", "one address cannot take all of them"},
+	{LimitHandshakes, wtproto.CodeNone, "HandshakesPerAddress", "100 a second, 200 at once", "connections that begin from an address; above a fifth of it an address is proved first (Retry)", "time for cryptography"},
+	{LimitVisits, wtproto.CodeBusy, "MaxSessions", "a quarter of the sessions, 256 at least", "connections without a session; the oldest of the busiest address goes", "requests and half-made sessions leave room for sessions"},
+	{LimitVisitsAddress, wtproto.CodeRateLimited, "MaxSessionsPerPrincipal", "256", "connections without a session, of an address; its oldest goes", "one address cannot take all of them"},
 	{LimitSessions, wtproto.CodeBusy, "MaxSessions", "10,000", "sessions; a tenth is kept for principals that have none", "memory and goroutines of the gateway"},
-	{LimitSessionsPrincipal, wtproto.CodeRateLimited, "MaxSessionsPerPrincipal", "64", "sessions of a principal", "one principal cannot fill the gateway"},
+	{LimitSessionsPrincipal, wtproto.CodeRateLimited, "MaxSessionsPerPrincipal", "256", "sessions of a principal", "one principal cannot fill the gateway"},
 	{LimitTopicsSession, wtproto.CodeTopicLimit, "MaxTopics", "64", "topics of a session", "what one session asks of the networks"},
 	{LimitTopicsPrincipal, wtproto.CodeTopicLimit, "MaxTopicsPerPrincipal", "512", "topics of a principal, those in their grace time too", "JOIN and LEAVE in turn cannot pile up topics"},
 	{LimitTopics, wtproto.CodeBusy, "MaxTopicsTotal", "20,000", "topics of the gateway; a tenth is kept for principals that have none", "goroutines, look-ups and announcements"},

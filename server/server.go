@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/swarmgate/swarmgate/internal/crowd"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -27,6 +28,7 @@ type Server struct {
 	log     *slog.Logger
 	router  *router
 	ledger  *ledger
+	visits  *crowd.Crowd[*visit]
 	remains *remains
 	ctx     context.Context // ends with the server
 	cancel  context.CancelCauseFunc
@@ -55,6 +57,7 @@ func New(cfg Config) (*Server, error) {
 		log:      cfg.Logger,
 		ledger:   cfg.ledger(),
 		remains:  newRemains(),
+		visits:   crowd.New[*visit](cfg.maxVisits(), cfg.MaxSessionsPerPrincipal),
 		ctx:      ctx,
 		cancel:   cancel,
 		sessions: make(map[wtproto.Secret]*session),
@@ -89,7 +92,7 @@ func (s *Server) Serve(conn net.PacketConn) error {
 	close(s.started)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.router.memory.run(s.ctx) })
-	err = a.run()
+	err = a.accept()
 	closing := s.ctx.Err() != nil
 	s.cancel(wtproto.Errorf(wtproto.CodeShutdown, "the gateway is closed"))
 	ended := make(chan struct{})

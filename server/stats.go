@@ -53,7 +53,7 @@ func (s *Server) Stats() Stats {
 	st.Networks = s.router.meters.stats()
 	st.Dials, st.DialsWaiting = s.router.dialer.counts()
 	c := s.ledger.census()
-	st.Visits, st.Places = int(c.total[resourceVisits]), int(c.total[resourceCircuits])
+	st.Visits, st.Places = s.visits.Len(), int(c.total[resourceCircuits])
 	st.Principals, st.PrincipalsAtLimit = c.principals, c.full
 	return st
 }

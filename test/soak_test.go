@@ -35,6 +35,7 @@ func TestSoak(t *testing.T) {
 	g := gateway.Start(t, server.Config{
 		IsolateClients:          true,
 		MaxSessionsPerPrincipal: -1,
+		HandshakesPerAddress:    -1,
 		Networks:                []discovery.Network{gateway.Static(t, topic, addrs...)},
 		Logger:                  slog.New(slog.DiscardHandler),
 	})

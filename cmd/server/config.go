@@ -49,9 +49,15 @@ type options struct {
 	AllowPrivate bool         `group:"Networks" help:"Dial peers at all private and loopback addresses: for tests and development."`
 
 	MaxSessions             limit    `group:"Limits" placeholder:"10000" default:"10000" help:"Sessions at once. A negative limit is none, here and below."`
-	MaxSessionsPerPrincipal limit    `group:"Limits" placeholder:"64" default:"64" help:"Sessions at once from one IPv4 address or IPv6 /64."`
+	MaxSessionsPerPrincipal limit    `group:"Limits" placeholder:"256" default:"256" help:"Sessions at once from one IPv4 address or IPv6 /64; four times as many from a /56, sixteen times from a /48."`
+	HandshakesPerAddress    limit    `group:"Limits" placeholder:"100" default:"100" help:"Connections a second from one IPv4 address or IPv6 /64, to the UDP port and to each HTTP listener; twice as many at once."`
 	MaxTopics               limit    `group:"Limits" placeholder:"64" default:"64" help:"Topics that a session may have joined at once."`
+	MaxTopicsPerPrincipal   limit    `group:"Limits" placeholder:"512" help:"Topics at once of all sessions of one name or address, those that they have left in the last seconds too. Unless given, eight times --max-topics."`
+	MaxTopicsTotal          limit    `group:"Limits" placeholder:"20000" default:"20000" help:"Topics at once of the gateway."`
+	NewTopics               limit    `group:"Limits" placeholder:"300" default:"300" help:"Topics a minute that nobody is on yet, which one name or address may join."`
 	MaxCircuits             limit    `group:"Limits" placeholder:"256" default:"256" help:"Peers that a session may be connected to at once."`
+	MaxCircuitsPerPrincipal limit    `group:"Limits" placeholder:"4096" help:"The same of all sessions of one name or address. Unless given, sixteen times --max-circuits."`
+	MaxCircuitsTotal        limit    `group:"Limits" placeholder:"100000" default:"100000" help:"The same of all sessions of the gateway."`
 	DefaultPeers            limit    `group:"Limits" placeholder:"64" default:"64" help:"Peers of a topic that a client gets which did not ask for a number."`
 	Memory                  size     `group:"Limits" placeholder:"SIZE" help:"Memory that the program may use, such as 512MiB. Go keeps to four fifths of it, unless GOMEMLIMIT is set. Without it GOMEMLIMIT, else the limit of the cgroup, else half of the RAM."`
 	Drain                   duration `group:"Limits" placeholder:"30s" default:"30s" help:"How long open circuits may go on after SIGTERM. A second signal ends at once."`
