@@ -62,6 +62,7 @@ type Policy struct {
 	allow   []netip.Prefix // constant after NewPolicy
 	private bool           // constant after NewPolicy
 	lan     interfaces
+	targets targets
 
 	mu       sync.RWMutex
 	own      map[netip.AddrPort]struct{} // guarded by mu; unmapped, without zone
@@ -227,7 +228,7 @@ func (p *Policy) LAN() ([]Interface, error) {
 }
 
 // Dialer returns a dialer for addresses learned from src. It asks [Policy.Check] for every address that a name resolves
-// to, right before it connects; a refusal is the error of the dial.
+// to, right before it connects, and [Policy.Spend]; a refusal is the error of the dial.
 func (p *Policy) Dialer(src Source) *net.Dialer {
 	return &net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{
@@ -238,7 +239,10 @@ func (p *Policy) Dialer(src Source) *net.Dialer {
 			if err != nil {
 				return &wtproto.Error{Code: wtproto.CodeForbidden, Reason: "no IP address to check", Err: err}
 			}
-			return p.Check(src, addr)
+			if err := p.Check(src, addr); err != nil {
+				return err
+			}
+			return p.Spend(src, addr)
 		},
 	}
 }

@@ -19,17 +19,19 @@ import (
 // regular end. So each system call notes what it was told before the next one may draw a conclusion: what Read returns
 // at the end is what the kernel said, and is guessed from nothing.
 type tcpStream struct {
-	conn  *net.TCPConn
-	calls calls
-	ended func()    // called once conn is closed
-	end   sync.Once // of conn
+	conn   *net.TCPConn
+	calls  calls
+	ended  func()      // called once conn is closed
+	useful func()      // called when the peer has sent something; may be called again
+	heard  atomic.Bool // it was
+	end    sync.Once   // of conn
 
 	sawEOF  atomic.Bool // Read has returned io.EOF
 	sentEOF atomic.Bool // CloseWrite was called
 }
 
 func newTCPStream(conn *net.TCPConn) (*tcpStream, error) {
-	s := &tcpStream{conn: conn, ended: func() {}}
+	s := &tcpStream{conn: conn, ended: func() {}, useful: func() {}}
 	return s, s.calls.init(conn)
 }
 
@@ -38,6 +40,9 @@ func (s *tcpStream) Read(b []byte) (int, error) {
 		return 0, nil
 	}
 	n, err := s.calls.read(b)
+	if n > 0 && !s.heard.Load() && !s.heard.Swap(true) {
+		s.useful()
+	}
 	switch {
 	case err == nil:
 		return n, nil

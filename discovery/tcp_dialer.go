@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -37,7 +38,7 @@ func (d *TCPDialer) Done() <-chan struct{} { return d.life.Done() }
 
 // Dial connects to the first of addrs ("host:port") that answers, one after the other, each with its share of the time
 // that ctx leaves. Names are resolved now, and the policy is asked about what they resolve to. The error, that of the
-// last try, holds an [*wtproto.Error]: CodeForbidden where the policy refused, CodeShutdown after [TCPDialer.Close], else
+// last try, holds an [*wtproto.Error]: CodeForbidden or CodeRateLimited if the policy refused, CodeShutdown after [TCPDialer.Close], else
 // CodePeerUnreachable.
 func (d *TCPDialer) Dial(ctx context.Context, addrs ...string) (Stream, error) {
 	d.mu.Lock()
@@ -65,7 +66,10 @@ func (d *TCPDialer) Dial(ctx context.Context, addrs ...string) (Stream, error) {
 		conn.Close()
 		return nil, dialError(err)
 	}
+	s.useful = sync.OnceFunc(func() { d.policy.Refund(d.src, addrPort(conn.RemoteAddr())) })
+	stayed := time.AfterFunc(stays, s.useful)
 	s.ended = func() {
+		stayed.Stop()
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		delete(d.open, s)
@@ -74,6 +78,17 @@ func (d *TCPDialer) Dial(ctx context.Context, addrs ...string) (Stream, error) {
 	d.open[s] = struct{}{} // Close waits for this dial, so it sees s
 	d.mu.Unlock()
 	return s, nil
+}
+
+// stays is how long a connection must last to have been of use, if the peer sends nothing.
+const stays = time.Second
+
+// addrPort returns the address of one end of a TCP connection.
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.AddrPort()
+	}
+	return netip.AddrPort{}
 }
 
 // Close ends dials and circuits, and waits for both.

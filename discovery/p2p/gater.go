@@ -49,25 +49,39 @@ func (g *gater) check(id peer.ID, m ma.Multiaddr) error {
 	if !ok {
 		return wtproto.Errorf(wtproto.CodeForbidden, "%s is not an IP address with TCP", m)
 	}
+	_, err := g.source(id, addr)
+	return err
+}
+
+// source returns as learned from where addr may be dialed for host id, or why it may not.
+func (g *gater) source(id peer.ID, addr netip.AddrPort) (discovery.Source, error) {
 	g.mu.Lock()
 	named := slices.Contains(g.named[id], addr)
 	g.mu.Unlock()
 	if named {
-		return g.policy.Check(discovery.SourceConfigured, addr)
+		return discovery.SourceConfigured, g.policy.Check(discovery.SourceConfigured, addr)
 	}
 	err := g.policy.Check(discovery.SourcePublic, addr)
 	if err != nil && g.lan.has(id, addr) {
-		return g.policy.Check(discovery.SourceLAN, addr)
+		return discovery.SourceLAN, g.policy.Check(discovery.SourceLAN, addr)
 	}
-	return err
+	return discovery.SourcePublic, err
 }
 
-// dialable returns those of addrs that may be dialed for host id, at most maxAddrs, and why the others may not.
+// dialable returns those of addrs that may be dialed for host id, at most maxAddrs and at most maxSameIP of one IP address, and why the
+// others may not.
 func (g *gater) dialable(id peer.ID, addrs []ma.Multiaddr) (good []ma.Multiaddr, refused error) {
+	ips := make(map[netip.Addr]int)
 	for _, m := range addrs {
 		if err := g.check(id, m); err != nil {
 			refused = err
-		} else if good = append(good, m); len(good) == maxAddrs {
+			continue
+		}
+		addr, _ := plainTCP(m)
+		if ips[addr.Addr()]++; ips[addr.Addr()] > maxSameIP {
+			continue
+		}
+		if good = append(good, m); len(good) == maxAddrs {
 			break
 		}
 	}

@@ -1,13 +1,16 @@
 package p2p
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/core/transport"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
@@ -60,8 +63,9 @@ func newLibp2p(s settings, g *gater) (host.Host, error) {
 		options = append(options, tcp.DisableReuseport())
 	}
 	entrance := newDoor()
-	newTransport := func(u transport.Upgrader, r network.ResourceManager, shared *tcpreuse.ConnMgr) (*tcp.TcpTransport, error) {
-		return tcp.NewTCPTransport(guardedUpgrader{u, entrance}, r, shared, options...)
+	newTransport := func(u transport.Upgrader, r network.ResourceManager, shared *tcpreuse.ConnMgr) (*limitedTransport, error) {
+		t, err := tcp.NewTCPTransport(guardedUpgrader{u, entrance}, r, shared, options...)
+		return &limitedTransport{t, g}, err
 	}
 	h, err := libp2p.New(
 		libp2p.Identity(s.key),
@@ -131,8 +135,47 @@ func connRate() *rate.Limiter {
 	}
 }
 
-// rankDials orders the addresses of one host, which have passed the gater, and cuts what is more than maxAddrs.
+// rankDials orders the addresses of one host, which have passed the gater, and cuts what is more than maxAddrs, and more than
+// maxSameIP of one IP address.
 func rankDials(addrs []ma.Multiaddr) []network.AddrDelay {
-	ranked := swarm.DefaultDialRanker(addrs)
+	ips := make(map[netip.Addr]int)
+	ranked := slices.DeleteFunc(swarm.DefaultDialRanker(addrs), func(d network.AddrDelay) bool {
+		a, _ := plainTCP(d.Addr)
+		ips[a.Addr()]++
+		return ips[a.Addr()] > maxSameIP
+	})
 	return ranked[:min(len(ranked), maxAddrs)]
+}
+
+// limitedTransport is TCP that asks the policy before each connection. One that proves the id of the host was not in vain.
+type limitedTransport struct {
+	*tcp.TcpTransport
+	gater *gater
+}
+
+// Dial connects to a host.
+func (t *limitedTransport) Dial(ctx context.Context, m ma.Multiaddr, id peer.ID) (transport.CapableConn, error) {
+	return t.DialWithUpdates(ctx, m, id, nil)
+}
+
+// DialWithUpdates connects to a host, and says how far it is.
+func (t *limitedTransport) DialWithUpdates(
+	ctx context.Context, m ma.Multiaddr, id peer.ID, updates chan<- transport.DialUpdate,
+) (transport.CapableConn, error) {
+	addr, ok := plainTCP(m)
+	if !ok {
+		return nil, wtproto.Errorf(wtproto.CodeForbidden, "%s is not an IP address with TCP", m)
+	}
+	src, err := t.gater.source(id, addr)
+	if err == nil {
+		err = t.gater.policy.Spend(src, addr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := t.TcpTransport.DialWithUpdates(ctx, m, id, updates)
+	if err == nil {
+		t.gater.policy.Refund(src, addr)
+	}
+	return c, err
 }

@@ -1,0 +1,131 @@
+package discovery
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// Dials in vain that one target gets, a /32 or an IPv6 /64: some at once, and then slowly more. A target that the operator allows, or
+// on the LAN, gets some times as many. All targets together get many.
+const (
+	targetBurst  = 32
+	targetEvery  = 5 * time.Second
+	targetTrust  = 16
+	targetsBurst = 2048
+	targetsEvery = 10 * time.Millisecond
+	// targetsSwept is the least number of targets at which those that say nothing any more are looked for.
+	targetsSwept = 1024
+)
+
+// targets counts dials in vain, so that nobody who writes addresses into a DHT or on a LAN can have this process attack a third
+// party. Pure accounting; the zero value is ready. Any number of goroutines may use it.
+type targets struct {
+	mu      sync.Mutex
+	all     vain                   // guarded by mu
+	each    map[netip.Prefix]*vain // guarded by mu
+	sweepAt int                    // guarded by mu
+}
+
+// vain counts dials in vain, of which one is forgotten at each step of time.
+type vain struct {
+	n  int
+	at time.Time // up to when steps were counted
+}
+
+// settle forgets what is over at now.
+func (v *vain) settle(every time.Duration, now time.Time) {
+	steps := int(min(now.Sub(v.at)/every, time.Duration(v.n)))
+	if v.n -= steps; v.n == 0 {
+		v.at = now
+	} else {
+		v.at = v.at.Add(time.Duration(steps) * every)
+	}
+}
+
+// target returns what of ip one party is taken to own.
+func target(ip netip.Addr) netip.Prefix {
+	ip = ip.Unmap().WithZone("")
+	bits := 32
+	if ip.Is6() {
+		bits = 64
+	}
+	p, _ := ip.Prefix(bits) // bits fit the family
+	return p
+}
+
+// take counts a dial of ip, as one in vain until it is given back, or returns an error if ip, or all, had too many.
+func (t *targets) take(ip netip.Addr, trusted bool, now time.Time) error {
+	burst, every := targetBurst, targetEvery
+	if trusted {
+		burst, every = burst*targetTrust, every/targetTrust
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sweepLocked(now)
+	key := target(ip)
+	v := t.each[key]
+	if v == nil {
+		v = &vain{at: now}
+	}
+	v.settle(every, now)
+	t.all.settle(targetsEvery, now)
+	switch {
+	case v.n >= burst:
+		return wtproto.Errorf(wtproto.CodeRateLimited, "%s was dialed in vain too often", key)
+	case t.all.n >= targetsBurst:
+		return wtproto.Errorf(wtproto.CodeRateLimited, "too many dials are in vain")
+	}
+	if t.each == nil {
+		t.each = make(map[netip.Prefix]*vain)
+	}
+	t.each[key] = v
+	v.n++
+	t.all.n++
+	return nil
+}
+
+// give says that a dial of ip was not in vain.
+func (t *targets) give(ip netip.Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if v := t.each[target(ip)]; v != nil && v.n > 0 {
+		v.n--
+	}
+	if t.all.n > 0 {
+		t.all.n--
+	}
+}
+
+// sweepLocked forgets the targets without dials in vain, once there are many.
+func (t *targets) sweepLocked(now time.Time) {
+	if len(t.each) < max(t.sweepAt, targetsSwept) {
+		return
+	}
+	for key, v := range t.each {
+		if v.settle(targetEvery, now); v.n == 0 {
+			delete(t.each, key)
+		}
+	}
+	t.sweepAt = 2 * len(t.each)
+}
+
+// Spend counts a dial of addr, learned from src, that is about to be made, as one in vain until [Policy.Refund]. It returns an
+// [*wtproto.Error] with CodeRateLimited if addr's IPv4 address or IPv6 /64, or all addresses together, had too many of
+// these. Addresses of [SourceConfigured] are not counted.
+func (p *Policy) Spend(src Source, addr netip.AddrPort) error {
+	if src == SourceConfigured {
+		return nil
+	}
+	ip := addr.Addr().Unmap()
+	return p.targets.take(ip, src == SourceLAN || p.isAllowed(ip), time.Now())
+}
+
+// Refund says that a dial of addr, learned from src, was not in vain: the peer was there and stayed.
+func (p *Policy) Refund(src Source, addr netip.AddrPort) {
+	if src != SourceConfigured {
+		p.targets.give(addr.Addr())
+	}
+}

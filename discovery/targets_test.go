@@ -1,0 +1,177 @@
+package discovery
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+func TestTargets(t *testing.T) {
+	const a, sameNet, other = "198.51.100.7", "198.51.100.8", "203.0.113.1"
+	for _, test := range []struct {
+		name    string
+		ips     []string
+		trusted bool
+		dials   int
+		later   time.Duration // after which as many are tried again
+		want    []int         // dials that were made, then
+	}{
+		{"one target", []string{a}, false, 100, 50 * time.Second, []int{32, 10}},
+		{"two targets", []string{a, sameNet}, false, 100, 0, []int{64, 0}},
+		{"one IPv6 /64", []string{"2001:db8::1", "2001:db8::2"}, false, 100, 5 * time.Second, []int{32, 1}},
+		{"IPv4 in IPv6", []string{a, "::ffff:" + a}, false, 100, 0, []int{32, 0}},
+		{"zones", []string{"fe80::1%a", "fe80::2%b"}, false, 100, 0, []int{32, 0}},
+		{"trusted", []string{a}, true, 1000, 10 * time.Second, []int{512, 32}},
+		{"all over again", []string{a, other}, false, 1000, time.Hour, []int{64, 64}},
+	} {
+		var l targets
+		now := time.Unix(1e9, 0)
+		for _, want := range test.want {
+			made := 0
+			for i := range test.dials {
+				if l.take(netip.MustParseAddr(test.ips[i%len(test.ips)]), test.trusted, now) == nil {
+					made++
+				}
+			}
+			if made != want {
+				t.Errorf("%s: %d dials of %d, want %d", test.name, made, test.dials, want)
+			}
+			now = now.Add(test.later)
+		}
+	}
+}
+
+// Dials that are not in vain are not counted, however many there are.
+func TestTargetsUseful(t *testing.T) {
+	var l targets
+	ip, now := netip.MustParseAddr("198.51.100.7"), time.Unix(1e9, 0)
+	for i := range 10_000 {
+		if err := l.take(ip, false, now); err != nil {
+			t.Fatalf("dial %d: %v", i, err)
+		}
+		l.give(ip)
+	}
+	l.give(ip) // once too often
+	for i := range targetBurst {
+		if err := l.take(ip, false, now); err != nil {
+			t.Fatalf("dial %d in vain: %v", i, err)
+		}
+	}
+	wantCode(t, "one more", l.take(ip, false, now), wtproto.CodeRateLimited, false)
+}
+
+// All targets together have a limit, and those without dials in vain are forgotten.
+func TestTargetsInAll(t *testing.T) {
+	var l targets
+	now := time.Unix(1e9, 0)
+	ip := netip.MustParseAddr("11.0.0.1")
+	made := 0
+	for range 10_000 {
+		if l.take(ip, false, now) == nil {
+			made++
+		}
+		ip = ip.Next()
+	}
+	if made != targetsBurst {
+		t.Errorf("%d dials of as many targets, want %d", made, targetsBurst)
+	}
+	for range 100_000 {
+		now = now.Add(targetsEvery)
+		if err := l.take(ip, false, now); err != nil {
+			t.Fatal(err)
+		}
+		ip = ip.Next()
+	}
+	if n := len(l.each); n > 4*targetsSwept {
+		t.Errorf("%d targets are remembered", n)
+	}
+}
+
+// thirdParty is a TCP service that hangs up at once, or sends greeting first, and counts.
+func thirdParty(t *testing.T, greeting string) (addr string, accepted *atomic.Int64) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted = new(atomic.Int64)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			accepted.Add(1)
+			fmt.Fprint(c, greeting)
+			c.Close()
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		wg.Wait()
+	})
+	return ln.Addr().String(), accepted
+}
+
+// One host of the DHT and 64 topics had the gateway open 26,136 connections to a third party in 13 s.
+func TestThirdPartyIsSpared(t *testing.T) {
+	d := NewTCPDialer(testPolicy(t, PolicyConfig{Private: true}), SourcePublic)
+	defer d.Close()
+	addr, accepted := thirdParty(t, "")
+	start := time.Now()
+	var limited atomic.Int64
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 100 {
+				s, err := d.Dial(t.Context(), addr)
+				if e, ok := errors.AsType[*wtproto.Error](err); ok && e.Code == wtproto.CodeRateLimited {
+					limited.Add(1)
+				}
+				if err == nil {
+					s.Reset(wtproto.CodeNone)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	most := int64(targetBurst*targetTrust) + int64(time.Since(start)/(targetEvery/targetTrust)) + 1
+	if n := accepted.Load(); n > most || limited.Load() == 0 {
+		t.Errorf("the third party got %d connections, want %d at most; %d dials were refused", n, most, limited.Load())
+	}
+	// The operator's own target is dialed as often as it takes.
+	own := NewTCPDialer(testPolicy(t, PolicyConfig{}), SourceConfigured)
+	defer own.Close()
+	for i := range 2 * targetBurst * targetTrust {
+		s, err := own.Dial(t.Context(), addr)
+		if err != nil {
+			t.Fatalf("dial %d of the operator's target: %v", i, err)
+		}
+		s.Reset(wtproto.CodeNone)
+	}
+}
+
+// A peer that says something is dialed as often as clients want, though each circuit is short.
+func TestUsefulPeerIsNotLimited(t *testing.T) {
+	d := NewTCPDialer(testPolicy(t, PolicyConfig{Private: true}), SourcePublic)
+	defer d.Close()
+	addr, _ := thirdParty(t, "hello")
+	for i := range 2 * targetBurst * targetTrust {
+		s, err := d.Dial(t.Context(), addr)
+		if err != nil {
+			t.Fatalf("dial %d: %v", i, err)
+		}
+		if n, err := s.Read(make([]byte, 8)); n == 0 {
+			t.Fatalf("dial %d: read nothing, %v", i, err)
+		}
+		s.Close()
+	}
+}
