@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/swarmgate/swarmgate/discovery"
@@ -43,6 +44,9 @@ type circuit struct {
 	toPeer, toClient splice.Copy
 
 	over *over // set by run
+
+	peerFirst atomic.Bool // the peer's end was the first of the two to end
+	ending    atomic.Bool // one of them has
 }
 
 // verdict is how a circuit ended, for the topic's loop.
@@ -52,7 +56,11 @@ const (
 	ended   verdict = iota // by one of its ends: not to be made again
 	broken                 // the connection with the peer was lost
 	refused                // it never opened, and not by the client's will
+	hungUp                 // the peer ended it at once, without a byte: not to be made again, and as good as a failed dial
 )
+
+// atOnce is how soon a peer ends a circuit that it did not want.
+const atOnce = time.Second
 
 // run opens the circuit, moves its bytes, and tells the topic of its end. ctx ends only its opening.
 func (c *circuit) run(ctx context.Context) {
@@ -103,8 +111,11 @@ func (c *circuit) serve(ctx context.Context) verdict {
 		Network: c.network, Code: codeOf(cause),
 		ToClient: c.toClient.Moved(), ToPeer: c.toPeer.Moved(), Lasted: time.Since(began),
 	})
-	if peerLost(cause) {
+	switch {
+	case peerLost(cause):
 		return broken
+	case c.peerFirst.Load() && c.toClient.Moved() == 0 && time.Since(began) < atOnce:
+		return hungUp
 	}
 	return ended
 }
@@ -186,6 +197,11 @@ func (c *circuit) copy(cp *splice.Copy, dst, src end) {
 		failed = dst
 	}
 	if err == nil {
+		c.note(src)
+	} else {
+		c.note(failed)
+	}
+	if err == nil {
 		err = dst.CloseWrite()
 	}
 	if err != nil {
@@ -221,6 +237,19 @@ func later(stalled time.Time, c *credit) time.Time {
 		return p
 	}
 	return stalled
+}
+
+// note notes that an end has ended its direction, or both, unless we have ended it.
+func (c *circuit) note(e end) {
+	select {
+	case <-c.over.done():
+		return
+	default:
+	}
+	if !c.ending.Swap(true) {
+		_, peer := e.(peerEnd)
+		c.peerFirst.Store(peer)
+	}
 }
 
 // reset ends both ends.

@@ -81,6 +81,9 @@ type Config struct {
 	// TopicDials, SessionDials and Dials are how many peers are dialed at once for a topic, for a session and in all. Zero
 	// means 8, 16 and 256.
 	TopicDials, SessionDials, Dials int
+	// FailedDials is how many dials of a principal may fail a minute, or end with a circuit that the peer ended at once; then its
+	// sessions wait before they dial again. Zero means 1,200.
+	FailedDials int
 	// Memory is what the program may use, in bytes. At three fifths nothing new begins, and at seven tenths circuits end of
 	// which the far end takes nothing. It can do no more than that: for the garbage, set Go's own limit to four fifths,
 	// with [debug.SetMemoryLimit]. Zero means [AvailableMemory].
@@ -156,6 +159,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.TopicDials, 8)
 	orDefault(&c.SessionDials, 16)
 	orDefault(&c.Dials, 256)
+	orDefault(&c.FailedDials, 1200)
 	orDefault(&c.HelloTimeout, 5*time.Second)
 	orDefault(&c.FirstFrameTimeout, 5*time.Second)
 	orDefault(&c.OfferTimeout, 10*time.Second)
@@ -294,7 +298,8 @@ func (c *Config) ledger() *ledger {
 			resourceCircuits: {int64(c.MaxCircuitsTotal), int64(c.MaxCircuitsPerPrincipal), LimitCircuits, LimitCircuitsPrincipal, "circuits"},
 		},
 		[numFlows]pace{
-			flowNewTopics: {rate.Limit(c.NewTopics) / 60, burst, LimitNewTopics, "new topics"},
+			flowNewTopics:   {rate.Limit(c.NewTopics) / 60, burst, LimitNewTopics, "new topics"},
+			flowFailedDials: {rate.Limit(c.FailedDials) / 60, max(c.FailedDials, 1), LimitFailedDials, "failed dials"},
 		},
 	)
 }

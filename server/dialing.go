@@ -22,9 +22,41 @@ const (
 	oldShare = 4
 )
 
+// charge counts a dial of s that failed, or whose circuit the peer ended at once.
+func (t *topic) charge(s *subscription) {
+	t.failures.AllowN(t.now, 1)
+	t.router.ledger.spend(s.session.principal, flowFailedDials, 1, t.now)
+}
+
+// overdrawn reports whether too many dials for the topic, or for the principal of s, have failed lately, if those that run fail too.
+func (t *topic) overdrawn(s *subscription) bool {
+	var refused *refusal
+	if t.failures.TokensAt(t.now) < float64(1+t.attempts) {
+		refused = refuse(LimitFailedDialsTopic, "too many dials of the topic fail")
+	} else {
+		refused = t.router.ledger.left(s.session.principal, flowFailedDials, 1+s.dialing+s.slow, t.now)
+	}
+	if refused != nil {
+		t.router.cfg.Observer.refused(refused)
+	}
+	return refused != nil
+}
+
+// rest keeps s from dialing for a second.
+func (t *topic) rest(s *subscription) {
+	s.resting = true
+	s.rested.do = func() {
+		s.resting = false
+		t.index(s)
+		t.want(s)
+	}
+	t.agenda.set(&s.rested, t.now.Add(retryMin))
+	t.index(s)
+}
+
 // wants reports whether s may ask for a turn to dial now.
 func (s *subscription) wants() bool {
-	return !s.left && s.wish == nil && s.place > 0 && s.room() && s.mayDialMore()
+	return !s.left && s.wish == nil && !s.resting && s.place > 0 && s.room() && s.mayDialMore()
 }
 
 func (s *subscription) mayDialMore() bool {
@@ -45,7 +77,11 @@ func (t *topic) ask(s *subscription) {
 		t.block(s)
 		return
 	}
-	wish := &dial{session: s.session.id, topic: t.key}
+	if t.overdrawn(s) {
+		t.rest(s)
+		return
+	}
+	wish := &dial{account: s.session.principal.accounts[0], session: s.session.id, topic: t.key}
 	wish.run = func() { t.takeTurn(s, wish) }
 	s.wish = wish
 	t.dials++
@@ -168,6 +204,7 @@ func (e granted) apply(t *topic) {
 	p.dialing++
 	t.tally(p, 1)
 	s.dialing++
+	t.attempts++
 	t.classify(p)
 	t.index(s)
 	e.reply <- &attempt{pair: pr, ctx: pr.ctx, dial: p.dial, from: s.session.endpoint, timeout: t.router.cfg.DialTimeout}
@@ -224,6 +261,7 @@ type dialed struct {
 func (e dialed) apply(t *topic) {
 	p, peer, s := e.pair, e.pair.peer, e.pair.sub
 	t.dials--
+	t.attempts--
 	t.agenda.clear(&p.due)
 	if p.slow {
 		s.slow--
@@ -274,6 +312,7 @@ func (t *topic) failed(p *peer, e dialed) {
 	p.refused, p.code = true, code
 	p.network.code = code
 	p.backOff(t.now)
+	t.charge(e.pair.sub)
 }
 
 // answered makes a circuit with a peer that has answered, if it is still wanted and there is a place.

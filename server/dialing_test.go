@@ -419,7 +419,7 @@ func TestDialsAtOnce(t *testing.T) {
 	}{
 		{"a topic", Config{}, 8},
 		{"a session", Config{TopicDials: -1, SessionDials: 3}, 3 * 3},
-		{"in all", Config{TopicDials: -1, SessionDials: -1, Dials: 10}, 10},
+		{"in all, one in ten kept for other principals", Config{TopicDials: -1, SessionDials: -1, Dials: 10}, 9},
 		{"a subscription", Config{TopicDials: -1, SessionDials: -1, Dials: -1}, 3 * 4},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -26,7 +26,8 @@ const (
 type flow int
 
 const (
-	flowNewTopics flow = iota // topics that nobody is on
+	flowNewTopics   flow = iota // topics that nobody is on
+	flowFailedDials             // dials that failed, or whose circuit the peer ended at once
 	numFlows
 )
 
@@ -219,6 +220,15 @@ func (l *ledger) give(p *principal, r resource, n int64) {
 
 // spend uses n of f up for p, or says which limit is in the way; then nothing is used.
 func (l *ledger) spend(p *principal, f flow, n int, now time.Time) *refusal {
+	return l.use(p, f, n, now, true)
+}
+
+// left says what spend would, and uses nothing.
+func (l *ledger) left(p *principal, f flow, n int, now time.Time) *refusal {
+	return l.use(p, f, n, now, false)
+}
+
+func (l *ledger) use(p *principal, f flow, n int, now time.Time, spend bool) *refusal {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	pace := &l.paces[f]
@@ -240,10 +250,22 @@ func (l *ledger) spend(p *principal, f flow, n int, now time.Time) *refusal {
 		}
 		perSecond, burst = perSecond*widen, burst*widen
 	}
-	for _, a := range p.accounts {
-		l.rows[a].used[f].AllowN(now, n)
+	if spend {
+		for _, a := range p.accounts {
+			l.rows[a].used[f].AllowN(now, n)
+		}
 	}
 	return nil
+}
+
+// used returns how much of f the narrowest account of p has used up lately: what has not come back at its rate yet.
+func (l *ledger) used(p *principal, f flow, now time.Time) float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if row := l.rows[p.accounts[0]]; row != nil && row.used[f] != nil {
+		return float64(row.used[f].Burst()) - row.used[f].TokensAt(now)
+	}
+	return 0
 }
 
 // rowLocked returns the row of a.

@@ -23,6 +23,8 @@ const (
 	LimitCircuits          LimitName = "circuits"
 	LimitCircuitsPrincipal LimitName = "circuits_principal"
 	LimitCircuitsSession   LimitName = "circuits_session"
+	LimitFailedDials       LimitName = "failed_dials"
+	LimitFailedDialsTopic  LimitName = "failed_dials_topic"
 	LimitFrames            LimitName = "frames"
 	LimitControlUnread     LimitName = "control_unread"
 	LimitMemory            LimitName = "memory"
@@ -58,6 +60,8 @@ var limits = []Limit{
 	{LimitCircuitsSession, wtproto.CodeCircuitLimit, "MaxCircuits", "256", "circuits of a session, offers included", "streams and windows of one session"},
 	{LimitCircuitsPrincipal, wtproto.CodeCircuitLimit, "MaxCircuitsPerPrincipal", "4,096", "circuits of a principal", "goroutines and memory of the gateway"},
 	{LimitCircuits, wtproto.CodeBusy, "MaxCircuitsTotal", "100,000", "circuits of the gateway; a tenth is kept for principals that have none", "goroutines and memory of the gateway"},
+	{LimitFailedDials, wtproto.CodeNone, "FailedDials", "1,200 a minute, 1,200 at once", "dials of a principal that fail, or whose circuit the peer ends at once", "nobody can have the gateway attack a third party"},
+	{LimitFailedDialsTopic, wtproto.CodeNone, "", "10 a second, 512 at once", "the same of a topic", "one topic full of dead peers leaves the others their turns"},
 	{LimitFrames, wtproto.CodeRateLimited, "ControlRate", "100 a second", "JOIN, LEAVE, DECLINE and PING of a session", "work for the gateway's loops"},
 	{LimitControlUnread, wtproto.CodeBusy, "MaxControlBytes", "64 KiB", "control frames that a client leaves unread", "memory of the gateway"},
 	{LimitMemory, wtproto.CodeBusy, "Memory", "three fifths of the memory that there is", "memory in use for further sessions and circuits", "those that there are keep what they need"},

@@ -29,6 +29,8 @@ type subscription struct {
 	slow       int   // dials that have taken longer than patience
 	blocked    bool  // the session had no place for a circuit, until unblock
 	unblock    deadline
+	resting    bool // too many dials have failed, until rested
+	rested     deadline
 	lastStatus []byte
 	touched    bool // it is in topic.touched
 	left       bool
@@ -332,6 +334,11 @@ func (e circuitEnded) apply(t *topic) {
 	switch {
 	case e.verdict == ended:
 		t.settle(p, pairEnded, false)
+	case e.verdict == hungUp:
+		p.peer.backOff(t.now)
+		t.settle(p, pairEnded, false)
+		t.classify(p.peer)
+		t.charge(p.sub)
 	case e.verdict == broken && p.peer != nil:
 		if lived {
 			p.peer.retry.Reset()

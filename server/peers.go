@@ -100,6 +100,9 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 			return nil
 		}
 		p = t.newPeer(s.Peer)
+		if f, ok := t.router.failures.take(t.key, p.ID, t.now); ok {
+			p.retry, p.retryAt, p.refused, p.code = f.retry, f.retryAt, f.refused, f.code
+		}
 		t.peers[s.Peer.ID] = p
 		t.log.Debug("peer found", "network", s.Peer.Network, "address", s.Peer.Address, "found_us", s.FoundUs)
 	}
@@ -131,6 +134,7 @@ func (t *topic) evict() bool {
 // forget drops a peer that left, was not seen for too long, or makes room. Circuits with it stay.
 func (t *topic) forget(p *peer) {
 	t.tally(p, -1)
+	t.keepFailure(p)
 	delete(t.peers, p.ID)
 	p.known = false
 	t.agenda.clear(&p.expiry)
@@ -141,6 +145,11 @@ func (t *topic) forget(p *peer) {
 		}
 	}
 	p.past = nil
+}
+
+// keepFailure has the back-off of p remembered beyond the topic.
+func (t *topic) keepFailure(p *peer) {
+	t.router.failures.keep(t.key, p.ID, failure{p.retry, p.retryAt, p.refused, p.code}, t.now)
 }
 
 // tally adds n times p to what is counted of its network.

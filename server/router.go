@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -17,6 +19,7 @@ type router struct {
 	networks []discovery.Network
 	dialer   *dialer
 	memory   *memory
+	ledger   *ledger
 	meters   *meters
 	remains  *remains
 	log      *slog.Logger
@@ -24,15 +27,23 @@ type router struct {
 	cancel   context.CancelCauseFunc
 	wg       sync.WaitGroup // of topics and circuits
 
+	failures failures
+
 	mu     sync.Mutex
 	topics map[wtproto.Topic]*topic // guarded by mu
+	graces []*topic                 // guarded by mu; those in their grace time that somebody is charged for, the oldest first
 }
 
-func newRouter(cfg *Config, rest *remains, ctx context.Context) *router {
+// fewTopics is how many topics a principal may make in short time that ask the networks at once. Others wait for a second,
+// and if everybody has left them before, the networks never hear of them.
+const fewTopics = 64
+
+func newRouter(cfg *Config, l *ledger, rest *remains, ctx context.Context) *router {
 	ctx, cancel := context.WithCancelCause(ctx)
 	return &router{
 		cfg:      cfg,
 		networks: cfg.Networks,
+		ledger:   l,
 		dialer:   newDialer(newDialQueue(cfg.TopicDials, cfg.SessionDials, cfg.Dials)),
 		memory:   newMemory(cfg),
 		meters:   newMeters(),
@@ -44,35 +55,81 @@ func newRouter(cfg *Config, rest *remains, ctx context.Context) *router {
 	}
 }
 
-// subscribe puts sub on its topic, or changes its options. It may be called again for the same sub, by its session only.
-func (r *router) subscribe(sub *subscription, join wtproto.Join) {
-	r.mu.Lock()
-	t := sub.topic
-	if t == nil {
-		if t = r.topics[join.Topic]; t == nil {
-			t = newTopic(r, join.Topic)
-			r.topics[join.Topic] = t
-			r.wg.Go(t.run)
-		}
-		sub.topic = t
-		t.subscribers++
+// enter takes note that sub is on a topic from now on, charges its principal for it, and starts the topic if nobody is on it. It
+// says which limit is in the way, if one is. It is called by sub's session, once, before subscribe.
+func (r *router) enter(sub *subscription, key wtproto.Topic) *refusal {
+	who := sub.session.principal
+	refused := r.ledger.take(who, resourceTopics, 1)
+	for refused != nil && r.cutGrace(who) {
+		refused = r.ledger.take(who, resourceTopics, 1)
 	}
-	r.mu.Unlock()
-	t.post(subscribed{sub, join})
+	if refused != nil {
+		return refused
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.topics[key]
+	if t == nil {
+		now := time.Now()
+		few := r.ledger.used(who, flowNewTopics, now) < fewTopics
+		if refused = r.ledger.spend(who, flowNewTopics, 1, now); refused != nil {
+			r.ledger.give(who, resourceTopics, 1)
+			return refused
+		}
+		t = newTopic(r, key)
+		t.askAtOnce = few
+		r.topics[key] = t
+		r.wg.Go(t.run)
+	}
+	r.freeLocked(t)
+	t.subscribers++
+	sub.topic = t
+	return nil
+}
+
+// subscribe says what sub, which has entered its topic, wants there. It may be called again, by its session only.
+func (r *router) subscribe(sub *subscription, join wtproto.Join) {
+	sub.topic.post(subscribed{sub, join})
 }
 
 // unsubscribe takes sub off its topic.
-func (r *router) unsubscribe(sub *subscription) {
-	if sub.topic != nil {
-		sub.topic.post(unsubscribed{sub})
+func (r *router) unsubscribe(sub *subscription) { sub.topic.post(unsubscribed{sub}) }
+
+// left is called by a topic's loop for each subscriber that it took off. The last one stays charged for the topic in its grace time.
+func (r *router) left(t *topic, sub *subscription) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t.subscribers--; t.subscribers > 0 {
+		r.ledger.give(sub.session.principal, resourceTopics, 1)
+		return
+	}
+	t.charged = sub.session.principal
+	r.graces = append(r.graces, t)
+}
+
+// freeLocked takes the charge for a topic in its grace time back, if there is one.
+func (r *router) freeLocked(t *topic) {
+	if t.charged != nil {
+		r.ledger.give(t.charged, resourceTopics, 1)
+		t.charged = nil
+		r.graces = slices.DeleteFunc(r.graces, func(o *topic) bool { return o == t })
 	}
 }
 
-// left is called by a topic's loop for each subscriber that it took off.
-func (r *router) left(t *topic) {
+// cutGrace ends the grace time of the topic that p left first, and reports whether there is one. So a limit of topics is not in
+// the way of who leaves one for another.
+func (r *router) cutGrace(p *principal) bool {
 	r.mu.Lock()
-	t.subscribers--
+	i := slices.IndexFunc(r.graces, func(t *topic) bool { return t.charged.accounts[0] == p.accounts[0] })
+	if i < 0 {
+		r.mu.Unlock()
+		return false
+	}
+	t := r.graces[i]
+	r.freeLocked(t)
 	r.mu.Unlock()
+	t.post(graceCut{})
+	return true
 }
 
 // retire ends t unless somebody has subscribed meanwhile, and reports whether it did.
@@ -82,6 +139,7 @@ func (r *router) retire(t *topic) bool {
 	if t.subscribers > 0 {
 		return false
 	}
+	r.freeLocked(t)
 	delete(r.topics, t.key)
 	return true
 }

@@ -66,7 +66,7 @@ func New(cfg Config) (*Server, error) {
 		done:     make(chan struct{}),
 		started:  make(chan struct{}),
 	}
-	s.router = newRouter(&s.cfg, s.remains, ctx)
+	s.router = newRouter(&s.cfg, s.ledger, s.remains, ctx)
 	return s, nil
 }
 

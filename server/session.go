@@ -393,13 +393,12 @@ func (s *session) join(m wtproto.Join) {
 		no = wtproto.Errorf(wtproto.CodeShutdown, "the gateway is going away")
 	case !within(len(s.joined), s.cfg.MaxTopics):
 		refused = refuse(LimitTopicsSession, "%d topics of a session are the most", s.cfg.MaxTopics)
-	default:
-		if refused = s.server.ledger.take(s.principal, resourceTopics, 1); refused == nil {
-			sub = newSubscription(s)
-			s.joined[m.Topic] = sub
-		}
 	}
 	s.mu.Unlock()
+	if !known && no == nil && refused == nil {
+		sub = newSubscription(s)
+		refused = s.server.router.enter(sub, m.Topic)
+	}
 	if refused != nil {
 		s.cfg.Observer.refused(refused)
 		no = refused.Error
@@ -410,6 +409,9 @@ func (s *session) join(m wtproto.Join) {
 		return
 	}
 	if !known {
+		s.mu.Lock()
+		s.joined[m.Topic] = sub // only the control reader, which calls this, joins and leaves
+		s.mu.Unlock()
 		s.cfg.Observer.joined()
 	}
 	s.send(wtproto.Joined{Topic: m.Topic}.Append(nil))
@@ -427,7 +429,6 @@ func (s *session) leave(t wtproto.Topic) {
 		return
 	}
 	s.server.router.unsubscribe(sub)
-	s.server.ledger.give(s.principal, resourceTopics, 1)
 	s.cfg.Observer.left(wtproto.CodeNone)
 	s.send(wtproto.Left{Topic: t}.Append(nil))
 }
@@ -442,7 +443,6 @@ func (s *session) leaveAll() {
 	s.mu.Unlock()
 	for _, sub := range joined {
 		s.server.router.unsubscribe(sub)
-		s.server.ledger.give(s.principal, resourceTopics, 1)
 		s.cfg.Observer.left(codeOf(context.Cause(s.ctx)))
 	}
 }

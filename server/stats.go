@@ -81,10 +81,8 @@ func (r *router) counts() (joined, inGrace int) {
 func (r *dialer) counts() (running, waiting int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range r.queue.sessions {
-		for _, t := range s.topics {
-			waiting += len(t.waiting)
-		}
+	for _, c := range r.queue.topics {
+		waiting += c.waiting
 	}
 	return r.queue.running, waiting
 }

@@ -48,7 +48,8 @@ func TestStats(t *testing.T) {
 		})
 		pass(g.cfg.Grace)
 		other.link.end(nil)
-		wants("in the end", Stats{Sessions: map[string]int{}, Networks: map[string]NetworkStats{"lan": {ToPeer: 5, ToClient: 8}}})
+		wants("in the end", Stats{Sessions: map[string]int{}, Networks: map[string]NetworkStats{"lan": {ToPeer: 5, ToClient: 8}}, Principals: 1})
+		// It is known until what it used up has come back.
 	})
 }
 
@@ -123,7 +124,7 @@ func TestMovingBytesTakesNoMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &circuit{topic: &topic{router: s.router}, network: "lan"}
+	c := &circuit{topic: &topic{router: s.router}, network: "lan", over: newOver()}
 	end := s.router.meters.measure(c)
 	e := endless{give: make(chan struct{}), took: make(chan struct{})}
 	done := make(chan struct{})

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -16,6 +18,10 @@ const (
 	retryMax = 2 * time.Minute
 	// patience is how long a dial may take before another one is made beside it.
 	patience = time.Second
+	// askAfter is how old a topic is before networks are asked, if its principal has made many.
+	askAfter = time.Second
+	// topicFailures is how many dials of a topic may fail a second, topicFailuresBurst how many at once.
+	topicFailures, topicFailuresBurst = 10, 512
 	// settled is how long a circuit must have lived for its loss to be a new story.
 	settled = time.Minute
 	// statusEvery is the least time between two STATUS of a topic.
@@ -35,7 +41,10 @@ type topic struct {
 	cancel   context.CancelFunc
 	log      *slog.Logger
 
-	subscribers int // guarded by router.mu
+	askAtOnce bool // the networks, not after a second; constant once run has started
+
+	subscribers int        // guarded by router.mu
+	charged     *principal // guarded by router.mu; who is charged for the grace time
 
 	// owned by run
 	now        time.Time // of the event that is being dealt with
@@ -48,6 +57,9 @@ type topic struct {
 	circuits   int // goroutines
 	dials      int // asked for, waiting or running
 	agenda     agenda
+	asking     deadline        // the networks are asked
+	asked      bool            // they have been
+	hurried    bool            // the grace time is over early
 	idling     deadline        // the grace time is over
 	idleFrom   time.Time       // when the last subscriber and circuit went; zero while there is one
 	publishing deadline        // STATUS may be sent again
@@ -62,6 +74,8 @@ type topic struct {
 	unanswered int                              // of these, those that have never answered
 	failing    [2]pool[*peer]                   // those whose last dial failed: never answered, and others
 	looks      int                              // at candidates
+	attempts   int                              // dials that run
+	failures   *rate.Limiter                    // dials that may fail
 }
 
 // networkView is what a topic knows of one network.
@@ -89,6 +103,7 @@ func newTopic(r *router, key wtproto.Topic) *topic {
 		peers:     make(map[string]*peer),
 		log:       r.log.With("topic", key),
 		now:       time.Now(),
+		failures:  rate.NewLimiter(topicFailures, topicFailuresBurst),
 	}
 	t.hungry.place = func(s *subscription) *int { return &s.hungryAt }
 	t.idling.do, t.publishing.do = func() {}, func() {} // run looks after each event
@@ -113,11 +128,25 @@ func (t *topic) run() {
 	defer rest.leave(remainsTopic)
 	defer rest.enter(remainsNetworks)
 	defer close(t.gone)
+	defer func() {
+		for _, p := range t.peers {
+			t.keepFailure(p)
+		}
+	}()
 	defer t.cancel()
 	for _, n := range t.router.networks {
-		v := &networkView{name: n.Name()}
-		t.networks = append(t.networks, v)
-		networks.Go(func() { t.join(n, v) })
+		t.networks = append(t.networks, &networkView{name: n.Name()})
+	}
+	t.asking.do = func() {
+		t.asked = true
+		for i, n := range t.router.networks {
+			networks.Go(func() { t.join(n, t.networks[i]) })
+		}
+	}
+	if t.askAtOnce {
+		t.asking.do()
+	} else {
+		t.agenda.set(&t.asking, t.now.Add(askAfter))
 	}
 	timer := time.NewTimer(t.router.cfg.Grace)
 	timer.Stop()
@@ -173,10 +202,10 @@ func (t *topic) join(n discovery.Network, v *networkView) {
 	t.post(networkEnded{v})
 }
 
-// expired reports whether the topic has had nobody for the grace time.
+// expired reports whether the topic has had nobody for the grace time, which topics do not have that no network knows of.
 func (t *topic) expired() bool {
 	if len(t.subs) > 0 || t.circuits > 0 || t.dials > 0 {
-		t.idleFrom = time.Time{}
+		t.idleFrom, t.hurried = time.Time{}, t.hurried && len(t.subs) == 0
 		t.agenda.clear(&t.idling)
 		return false
 	}
@@ -184,8 +213,13 @@ func (t *topic) expired() bool {
 		t.idleFrom = t.now
 		t.agenda.set(&t.idling, t.now.Add(t.router.cfg.Grace))
 	}
-	return t.now.Sub(t.idleFrom) >= t.router.cfg.Grace
+	return t.now.Sub(t.idleFrom) >= t.router.cfg.Grace || t.hurried || !t.asked
 }
+
+// graceCut says that nobody is charged for the grace time any more.
+type graceCut struct{}
+
+func (graceCut) apply(t *topic) { t.hurried = true }
 
 // announce tells the networks what this gateway is on the topic now. In the grace time it stays what it was, without endpoints.
 func (t *topic) announce() {
@@ -243,8 +277,9 @@ func (e unsubscribed) apply(t *topic) {
 	if t.endpoints[s.session.endpoint] == s {
 		delete(t.endpoints, s.session.endpoint)
 	}
-	t.router.left(t)
+	t.router.left(t, s)
 	t.agenda.clear(&s.unblock)
+	t.agenda.clear(&s.rested)
 	t.index(s)
 	t.abandon(s)
 	if s.taken > 0 {
