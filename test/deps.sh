@@ -3,6 +3,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+sudo=
+[ "$(id -u)" = 0 ] || sudo=sudo
 missing=
 need() { # need COMMAND PACKAGE
 	PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
@@ -19,11 +21,20 @@ need node nodejs
 need npm npm
 need gcc gcc
 if [ -n "$missing" ]; then
-	sudo=
-	[ "$(id -u)" = 0 ] || sudo=sudo
 	$sudo apt-get update -qq
 	# shellcheck disable=SC2086 # a list of packages
 	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing
+fi
+
+# Of the package prometheus only promtool is wanted, not its service.
+if ! command -v promtool >/dev/null 2>&1; then
+	dir=$(mktemp -d)
+	cd "$dir"
+	apt-get download -qq prometheus 2>/dev/null || { $sudo apt-get update -qq && apt-get download -qq prometheus; }
+	dpkg-deb -x prometheus_*.deb .
+	$sudo install -m 755 usr/bin/promtool /usr/local/bin/
+	cd - >/dev/null
+	rm -r "$dir"
 fi
 
 for dir in test/js-libp2p test/browser; do

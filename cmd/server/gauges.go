@@ -27,7 +27,7 @@ func newGauges(g *gateway) *gauges {
 		visits:       desc("visits", "Connections without a session: those that have said nothing yet, and HTTP/3 requests."),
 		topics:       desc("topics", "Topics that run: joined, or in the grace time after everybody has left.", "state"),
 		circuits:     desc("circuits", "Circuits over which bytes can pass.", "network"),
-		places:       desc("circuit_places", "Places for circuits that sessions hold: open, opening, offered and being dialed. A circuit between two clients has two."),
+		places:       desc("circuit_places", "Places for circuits that sessions hold: open, opening and offered. A circuit between two clients has two."),
 		bytes:        desc("circuit_bytes_total", "Bytes that circuits have moved, while they move.", "network", "direction"),
 		dialsRunning: desc("dials_running", "Dials of peers that run."),
 		dialsWaiting: desc("dials_waiting", "Dials of peers that wait for their turn."),

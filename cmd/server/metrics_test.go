@@ -50,16 +50,6 @@ func (i *instance) scrape(t *testing.T) string {
 	return text
 }
 
-// samples returns the lines of text that begin with name, which may have labels.
-func samples(text, name string) (lines []string) {
-	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, name+" ") || strings.HasPrefix(line, name+"{") {
-			lines = append(lines, strings.TrimSpace(line))
-		}
-	}
-	return lines
-}
-
 // labelValues are all that a label may say.
 var labelValues = map[string]*regexp.Regexp{
 	"transport": regexp.MustCompile(`^(quic|webtransport)$`),
