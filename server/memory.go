@@ -30,6 +30,7 @@ type memory struct {
 	log      *slog.Logger
 
 	isFull atomic.Bool
+	inUse  atomic.Int64 // when it was looked at last
 
 	// owned by run
 	collectAt time.Time // not before then
@@ -95,6 +96,7 @@ func (m *memory) look(now time.Time) {
 		m.collectAt = time.Now().Add(4 * time.Since(now))
 		u = m.gauge.read()
 	}
+	m.inUse.Store(u.live)
 	switch {
 	case u.now < m.budget.full:
 		m.isFull.Store(false)

@@ -28,6 +28,10 @@ type Stats struct {
 	Principals, PrincipalsAtLimit int
 	// Outbox is how many bytes of control frames wait to be sent.
 	Outbox int64
+	// Memory is how many bytes of memory Go needed when it collected garbage last, as seen a tenth of a second ago or less; 0
+	// before Serve. From MemoryFull on there are no further sessions and circuits, from MemoryOver on circuits that wait are
+	// ended.
+	Memory, MemoryFull, MemoryOver int64
 }
 
 // NetworkStats is the part of [Stats] about one network.
@@ -53,6 +57,8 @@ func (s *Server) Stats() Stats {
 	st.Networks = s.router.meters.stats()
 	st.Dials, st.DialsWaiting = s.router.dialer.counts()
 	c := s.ledger.census()
+	m := s.router.memory
+	st.Memory, st.MemoryFull, st.MemoryOver = m.inUse.Load(), m.budget.full, m.budget.over
 	st.Visits, st.Places = s.visits.Len(), int(c.total[resourceCircuits])
 	st.Principals, st.PrincipalsAtLimit = c.principals, c.full
 	return st

@@ -13,6 +13,7 @@ type gauges struct {
 
 	ready, sessions, visits, topics, circuits, places, bytes *prometheus.Desc
 	dialsRunning, dialsWaiting, principals, atLimit, outbox  *prometheus.Desc
+	memory, memoryFull, memoryOver                           *prometheus.Desc
 	dhtHosts, certificate                                    *prometheus.Desc
 }
 
@@ -34,6 +35,9 @@ func newGauges(g *gateway) *gauges {
 		principals:   desc("principals", "Names of grants and addresses that are known."),
 		atLimit:      desc("principals_at_limit", "Principals that were refused something at a limit of their own, and have given nothing of it back since."),
 		outbox:       desc("outbox_bytes", "Control frames that wait to be sent."),
+		memory:       desc("memory_in_use_bytes", "Memory that Go needed when it collected garbage last."),
+		memoryFull:   desc("memory_full_bytes", "Memory in use from which on there are no further sessions and circuits."),
+		memoryOver:   desc("memory_over_bytes", "Memory in use from which on circuits that wait are ended."),
 		dhtHosts:     desc("dht_hosts", "Hosts of the DHT that the gateway knows. With none it finds nobody there."),
 		certificate:  desc("certificate_expiry_timestamp_seconds", "When the certificate that clients get expires."),
 	}
@@ -43,7 +47,7 @@ func newGauges(g *gateway) *gauges {
 func (c *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.ready, c.sessions, c.visits, c.topics, c.circuits, c.places, c.bytes, c.dialsRunning, c.dialsWaiting,
-		c.principals, c.atLimit, c.outbox, c.dhtHosts, c.certificate,
+		c.principals, c.atLimit, c.outbox, c.memory, c.memoryFull, c.memoryOver, c.dhtHosts, c.certificate,
 	} {
 		ch <- d
 	}
@@ -82,6 +86,9 @@ func (c *gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.principals, float64(s.Principals))
 	gauge(c.atLimit, float64(s.PrincipalsAtLimit))
 	gauge(c.outbox, float64(s.Outbox))
+	gauge(c.memory, float64(s.Memory))
+	gauge(c.memoryFull, float64(s.MemoryFull))
+	gauge(c.memoryOver, float64(s.MemoryOver))
 	if c.gateway.host != nil {
 		gauge(c.dhtHosts, float64(c.gateway.host.Known()))
 	}
