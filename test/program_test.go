@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -54,11 +56,21 @@ type program struct {
 // startServer runs cmd/server until the test ends or it is killed.
 func startServer(t *testing.T, args ...string) *program {
 	t.Helper()
+	return startServerIn(t, "", args...)
+}
+
+// startServerIn is startServer in a cgroup, which is a directory, or "" for that of the test.
+func startServerIn(t *testing.T, cgroup string, args ...string) *program {
+	t.Helper()
 	binary, err := buildServer()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(binary, args...)
+	if cgroup != "" {
+		enter := []string{"-c", `echo $$ >"$0" && exec "$@"`, filepath.Join(cgroup, "cgroup.procs"), binary}
+		cmd = exec.Command("sh", append(enter, args...)...)
+	}
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -99,4 +111,24 @@ func (p *program) awaitLine(t *testing.T, pattern *regexp.Regexp) string {
 			return m[1]
 		}
 	}
+}
+
+// peak returns how much memory p has had at most.
+func (p *program) peak(t *testing.T) int64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmHWM:" {
+			n, err := strconv.ParseInt(f[1], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n << 10
+		}
+	}
+	t.Fatal("no VmHWM")
+	return 0
 }
