@@ -1,5 +1,3 @@
-// Package auth says what a client may do: a [Request] is what a gateway knows of a client that wants a session, and a [Grant]
-// is the answer. What decides between the two is an authorizer of this package or of one's own.
 package auth
 
 import (
@@ -11,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -49,17 +49,17 @@ type Grant struct {
 // Limits bound what a principal uses. A zero field means the gateway's default, a negative one no limit.
 type Limits struct {
 	// Sessions is how many sessions it may have at once.
-	Sessions int
+	Sessions int `json:"sessions,omitempty"`
 	// Topics is how many topics its sessions may have joined at once, in all.
-	Topics int
+	Topics int `json:"topics,omitempty"`
 	// NewTopics is how many topics a minute it may join that nobody is on.
-	NewTopics int
+	NewTopics int `json:"new_topics,omitempty"`
 	// Circuits is how many circuits its sessions may have at once, in all.
-	Circuits int
+	Circuits int `json:"circuits,omitempty"`
 	// BytesPerSecond bounds the bytes of all its circuits, both ways together.
-	BytesPerSecond int64
+	BytesPerSecond int64 `json:"bytes_per_second,omitempty"`
 	// Bytes is how many bytes its circuits may carry in all, both ways together, while the gateway runs.
-	Bytes int64
+	Bytes int64 `json:"bytes,omitempty"`
 }
 
 // TopicPrefix is the first bytes of a topic, at most 32: all topics that begin so. 32 bytes are one topic.
@@ -101,9 +101,15 @@ func (g *Grant) AllowsNetwork(name string) bool {
 // Expired reports whether the grant is over at now.
 func (g *Grant) Expired(now time.Time) bool { return !g.Expires.IsZero() && !now.Before(g.Expires) }
 
+// Most bytes of a name.
+const maxName = 128
+
 // Validate returns every mistake in g.
 func (g *Grant) Validate() error {
 	var errs []error
+	if len(g.Name) > maxName || !utf8.ValidString(g.Name) || strings.ContainsFunc(g.Name, unicode.IsControl) {
+		errs = append(errs, fmt.Errorf("auth: name %.200q: want at most %d bytes of UTF-8 without control characters", g.Name, maxName))
+	}
 	for _, p := range g.Topics {
 		if len(p) > len(wtproto.Topic{}) {
 			errs = append(errs, fmt.Errorf("auth: topic prefix of %d bytes, at most %d", len(p), len(wtproto.Topic{})))

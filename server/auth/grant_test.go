@@ -75,8 +75,8 @@ func TestGrantValidate(t *testing.T) {
 	if err := good.Validate(); err != nil {
 		t.Errorf("Validate = %v", err)
 	}
-	bad := Grant{Topics: []TopicPrefix{make([]byte, 33)}, Networks: []string{""}}
-	if err := bad.Validate(); err == nil || strings.Count(err.Error(), "\n") != 1 {
-		t.Errorf("Validate = %v, want both mistakes", err)
+	bad := Grant{Name: "a\nb", Topics: []TopicPrefix{make([]byte, 33)}, Networks: []string{""}}
+	if err := bad.Validate(); err == nil || strings.Count(err.Error(), "\n") != 2 {
+		t.Errorf("Validate = %v, want all three mistakes", err)
 	}
 }
