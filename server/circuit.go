@@ -180,8 +180,8 @@ func (c *circuit) splice() {
 		close(wasReset)
 	})
 	var wg sync.WaitGroup
-	wg.Go(func() { c.copy(&c.toClient, c.near, far) })
-	c.copy(&c.toPeer, far, c.near)
+	wg.Go(func() { c.copy(&c.toClient, c.near, c.metered(far)) })
+	c.copy(&c.toPeer, far, c.metered(c.near))
 	wg.Wait()
 	c.over.end(nil)
 	<-wasReset // free knows no code

@@ -153,8 +153,8 @@ func (s *session) takePlaceLocked() wtproto.Code {
 	refused := s.server.router.memory.refuse()
 	switch {
 	case refused != nil:
-	case !within(s.places, s.cfg.MaxCircuits):
-		refused = refuse(LimitCircuitsSession, "%d circuits of a session are the most", s.cfg.MaxCircuits)
+	case !within(s.places, s.maxCircuits):
+		refused = refuse(LimitCircuitsSession, "%d circuits of a session are the most", s.maxCircuits)
 	default:
 		refused = s.server.ledger.take(s.principal, resourceCircuits, 1)
 	}

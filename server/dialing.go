@@ -150,7 +150,7 @@ func (t *topic) fitPeer(s *subscription, p *peer) fit {
 	switch {
 	case s.gone():
 		return unfitNow
-	case p.is(s.session.endpoint), !t.mayPair(s, p.key):
+	case p.is(s.session.endpoint), !s.meets(p.Network), !t.mayPair(s, p.key):
 		return unfit
 	}
 	return fits

@@ -125,6 +125,8 @@ type row struct {
 	held [numResources]int64
 	full [numResources]bool      // it was refused more, and has given nothing back since
 	used [numFlows]*rate.Limiter // nil before it is used
+
+	allowance *allowance // nil before a grant limits bytes
 }
 
 // sweepMin is the least number of rows at which idle ones are looked for.
@@ -268,6 +270,22 @@ func (l *ledger) used(p *principal, f flow, now time.Time) float64 {
 	return 0
 }
 
+// allowance returns what bounds the bytes of p, or nil if its grant does not. What the newest grant of a name says holds for all its
+// sessions. p holds a session.
+func (l *ledger) allowance(p *principal, now time.Time) *allowance {
+	if p.limits.BytesPerSecond <= 0 && p.limits.Bytes <= 0 {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.rowLocked(p.accounts[0])
+	if r.allowance == nil {
+		r.allowance = newAllowance()
+	}
+	r.allowance.set(p.limits, now)
+	return r.allowance
+}
+
 // rowLocked returns the row of a.
 func (l *ledger) rowLocked(a account) *row {
 	r := l.rows[a]
@@ -293,12 +311,12 @@ func (l *ledger) sweepLocked(now time.Time) {
 
 // empty reports whether r was never used for more than what has been given back.
 func (r *row) empty() bool {
-	return r.held == [numResources]int64{} && r.used == [numFlows]*rate.Limiter{}
+	return r.held == [numResources]int64{} && r.used == [numFlows]*rate.Limiter{} && r.allowance == nil
 }
 
 // idle reports whether a new row would say the same at now.
 func (r *row) idle(now time.Time) bool {
-	if r.held != ([numResources]int64{}) {
+	if r.held != ([numResources]int64{}) || r.allowance != nil && !r.allowance.idle(now) {
 		return false
 	}
 	for _, u := range r.used {

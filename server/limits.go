@@ -29,6 +29,8 @@ const (
 	LimitControlUnread     LimitName = "control_unread"
 	LimitMemory            LimitName = "memory"
 	LimitUnread            LimitName = "unread"
+	LimitByteRate          LimitName = "byte_rate"
+	LimitBytes             LimitName = "bytes"
 )
 
 // Limit describes one limit of a gateway.
@@ -63,6 +65,8 @@ var limits = []Limit{
 	{LimitFailedDials, wtproto.CodeNone, "FailedDials", "1,200 a minute, 1,200 at once", "dials of a principal that fail, or whose circuit the peer ends at once", "nobody can have the gateway attack a third party"},
 	{LimitFailedDialsTopic, wtproto.CodeNone, "", "10 a second, 512 at once", "the same of a topic", "one topic full of dead peers leaves the others their turns"},
 	{LimitFrames, wtproto.CodeRateLimited, "ControlRate", "100 a second", "JOIN, LEAVE, DECLINE and PING of a session", "work for the gateway's loops"},
+	{LimitByteRate, wtproto.CodeNone, "", "none", "bytes a second of a principal, both ways, if its grant says so; more of them wait", "what a token pays for"},
+	{LimitBytes, wtproto.CodeForbidden, "", "none", "bytes of a principal, both ways, while the gateway runs, if its grant says so", "what a token pays for"},
 	{LimitControlUnread, wtproto.CodeBusy, "MaxControlBytes", "64 KiB", "control frames that a client leaves unread", "memory of the gateway"},
 	{LimitMemory, wtproto.CodeBusy, "Memory", "three fifths of the memory that there is", "memory in use for further sessions and circuits", "those that there are keep what they need"},
 	{LimitUnread, wtproto.CodeStalled, "Memory", "seven tenths of the memory that there is", "memory in use while circuits wait for a reader", "the principal that holds most gives back first, what has waited longest"},

@@ -57,7 +57,7 @@ func clientPool(role, place int, mayChoose bool) int {
 // index puts s into the pools that it belongs to now. It is called after each change of s that may matter for it.
 func (t *topic) index(s *subscription) {
 	var pools [len(s.listed)]int // counted from 1
-	if role, ok := s.role(); ok && !s.left && s.room() && !t.router.cfg.IsolateClients {
+	if role, ok := s.role(); ok && !s.left && s.room() && !t.router.cfg.IsolateClients && s.meets(wtproto.NetworkClient) {
 		place := openPlace
 		if s.mates > 0 && !s.spare() {
 			place = lastPlace
@@ -111,7 +111,7 @@ func (s *subscription) role() (role int, ok bool) {
 
 // mate returns a client that s may be connected with now, or nil.
 func (t *topic) mate(s *subscription) *subscription {
-	if t.router.cfg.IsolateClients {
+	if t.router.cfg.IsolateClients || !s.meets(wtproto.NetworkClient) {
 		return nil
 	}
 	o, _ := choose(t.clients[:], s.seenClients[:], s.mayMeet, func(o *subscription) fit { return t.fitClient(s, o) })
@@ -167,7 +167,7 @@ func (t *topic) introduce(s, o *subscription) {
 func (t *topic) inbound(s discovery.Sighting) {
 	to := s.Inbound.To()
 	sub := t.endpoints[to]
-	if sub == nil || sub.gone() || !sub.announces() && !sub.looksUp() {
+	if sub == nil || sub.gone() || !sub.announces() && !sub.looksUp() || !sub.meets(s.Peer.Network) {
 		s.Inbound.Refuse(wtproto.CodeDeclined)
 		return
 	}

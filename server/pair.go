@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/swarmgate/swarmgate/discovery"
@@ -93,6 +94,16 @@ func (s *subscription) setOptions(j wtproto.Join, cfg *Config) {
 func (s *subscription) announces() bool { return s.flags&wtproto.JoinAnnounce != 0 }
 func (s *subscription) looksUp() bool   { return s.flags&wtproto.JoinLookUp != 0 }
 func (s *subscription) offerOnly() bool { return s.flags&wtproto.JoinOfferOnly != 0 }
+
+// meets reports whether s may be connected with peers of a network.
+func (s *subscription) meets(network string) bool { return s.session.grant.AllowsNetwork(network) }
+
+// meetsNative reports whether s may be connected with peers of some network. Networks share what we are on a topic, since one libp2p host
+// finds peers of several, so this cannot be said for each.
+func (s *subscription) meetsNative() bool {
+	n := s.session.grant.Networks
+	return n == nil || slices.ContainsFunc(n, func(name string) bool { return name != wtproto.NetworkClient })
+}
 
 // gone reports whether s has left the topic, or its session has ended and will.
 func (s *subscription) gone() bool { return s.left || s.session.ctx.Err() != nil }

@@ -106,6 +106,7 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 		t.peers[s.Peer.ID] = p
 		t.log.Debug("peer found", "network", s.Peer.Network, "address", s.Peer.Address, "found_us", s.FoundUs)
 	}
+	moved := p.Network != s.Peer.Network
 	t.tally(p, -1)
 	p.Peer, p.dial, p.more, p.network, p.known = s.Peer, s.Dial, s.More, t.view(s.Peer.Network, n), true
 	p.foundUs = p.foundUs || s.FoundUs
@@ -115,6 +116,9 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 		t.agenda.set(&p.expiry, t.now.Add(s.Holds))
 	} else {
 		t.agenda.clear(&p.expiry)
+	}
+	if moved { // others may dial it there
+		t.relist(p)
 	}
 	return p
 }

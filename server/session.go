@@ -40,8 +40,10 @@ type session struct {
 	agent    string
 
 	// constant after the Authorizer's answer
-	grant     auth.Grant
-	principal *principal // nil before it holds a session
+	grant                  auth.Grant
+	principal              *principal // nil before it holds a session
+	allowance              *allowance // nil if its bytes are not limited
+	maxTopics, maxCircuits int        // at once; negative for no limit
 
 	// owned by the control reader
 	limiter *rate.Limiter
@@ -130,7 +132,7 @@ func (s *session) serve(wg *sync.WaitGroup) (started bool, err error) {
 		return false, err
 	}
 	s.cfg.Observer.sessionStarted(s.info())
-	s.log.Info("session started", "endpoint", s.endpoint, "agent", s.agent)
+	s.log.Info("session started", "endpoint", s.endpoint, "agent", s.agent, "name", s.grant.Name)
 	stop := context.AfterFunc(s.ctx, func() {
 		h.stream.SetReadDeadline(past)
 		h.stream.SetWriteDeadline(past)
@@ -165,8 +167,8 @@ func (s *session) greet() (hello, error) {
 	welcome := wtproto.Welcome{
 		Version:     min(h.msg.Version, wtproto.Version),
 		Session:     s.id,
-		MaxTopics:   advertised(s.cfg.MaxTopics),
-		MaxCircuits: advertised(s.cfg.MaxCircuits),
+		MaxTopics:   advertised(s.maxTopics),
+		MaxCircuits: advertised(s.maxCircuits),
 		Agent:       s.cfg.Agent,
 	}
 	if s.cfg.Hashes != nil {
@@ -177,39 +179,6 @@ func (s *session) greet() (hello, error) {
 	s.mu.Unlock()
 	s.send(welcome.Append(nil))
 	return h, s.server.register(s)
-}
-
-// authorize asks what the client may do, and charges its principal for the session.
-func (s *session) authorize(token []byte) error {
-	addr := addrOf(s.link.remoteAddr())
-	if a := s.cfg.Authorizer; a != nil {
-		ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.HelloTimeout, wtproto.Errorf(wtproto.CodeBusy, "nobody could say in time whether you may come in"))
-		defer cancel()
-		asked := time.Now()
-		grant, err := a.Authorize(ctx, auth.Request{
-			Token: token, Origin: s.link.origin(), Address: addr, Transport: s.link.transport(), Agent: s.agent,
-		})
-		s.cfg.Observer.authorized(time.Since(asked), codeOf(err))
-		if err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			return asError(err)
-		}
-		s.grant = grant
-	}
-	p := newPrincipal(&s.grant, addr)
-	r := s.server.router.memory.refuse()
-	if r == nil {
-		r = s.server.ledger.take(p, resourceSessions, 1)
-	}
-	if r != nil {
-		s.cfg.Observer.refused(r)
-		return r.Error
-	}
-	s.principal = p
-	s.admit()
-	return nil
 }
 
 // acceptLoop takes the client's streams. Each says in its first frame what it is.
@@ -382,6 +351,14 @@ func (s *session) handle(typ wtproto.Type, payload []byte) error {
 
 // join subscribes to a topic or changes the options of a subscription.
 func (s *session) join(m wtproto.Join) {
+	if no := permit(&s.grant, &m); no != nil {
+		s.cfg.Observer.joinRefused(no.Code)
+		left := wtproto.Left{Topic: m.Topic, Code: no.Code, Reason: no.Reason}
+		if !s.leaveWith(left) {
+			s.send(left.Append(nil))
+		}
+		return
+	}
 	s.mu.Lock()
 	sub := s.joined[m.Topic]
 	known := sub != nil
@@ -391,8 +368,8 @@ func (s *session) join(m wtproto.Join) {
 	case known:
 	case s.goaway:
 		no = wtproto.Errorf(wtproto.CodeShutdown, "the gateway is going away")
-	case !within(len(s.joined), s.cfg.MaxTopics):
-		refused = refuse(LimitTopicsSession, "%d topics of a session are the most", s.cfg.MaxTopics)
+	case !within(len(s.joined), s.maxTopics):
+		refused = refuse(LimitTopicsSession, "%d topics of a session are the most", s.maxTopics)
 	}
 	s.mu.Unlock()
 	if !known && no == nil && refused == nil {
@@ -419,18 +396,22 @@ func (s *session) join(m wtproto.Join) {
 }
 
 // leave answers LEAVE.
-func (s *session) leave(t wtproto.Topic) {
+func (s *session) leave(t wtproto.Topic) { s.leaveWith(wtproto.Left{Topic: t}) }
+
+// leaveWith ends a subscription with that frame, and reports whether there was one.
+func (s *session) leaveWith(m wtproto.Left) bool {
 	s.mu.Lock()
-	sub := s.joined[t]
-	delete(s.joined, t)
-	s.out.dropStatus(t)
+	sub := s.joined[m.Topic]
+	delete(s.joined, m.Topic)
+	s.out.dropStatus(m.Topic)
 	s.mu.Unlock()
 	if sub == nil {
-		return
+		return false
 	}
 	s.server.router.unsubscribe(sub)
-	s.cfg.Observer.left(wtproto.CodeNone)
-	s.send(wtproto.Left{Topic: t}.Append(nil))
+	s.cfg.Observer.left(m.Code)
+	s.send(m.Append(nil))
+	return true
 }
 
 // leaveAll ends all subscriptions of a session that has ended.

@@ -41,7 +41,11 @@ func (t *topic) publish() {
 			continue
 		}
 		status.Connected = uint64(s.connected)
-		if frame := status.Append(nil); !bytes.Equal(frame, s.lastStatus) {
+		told := status
+		if s.session.grant.Networks != nil {
+			told.Networks, told.Known = t.visible(s, status.Networks)
+		}
+		if frame := told.Append(nil); !bytes.Equal(frame, s.lastStatus) {
 			s.lastStatus = frame
 			s.session.status(s, t.key, frame)
 		}
@@ -51,6 +55,20 @@ func (t *topic) publish() {
 	}
 	clear(t.touched)
 	t.touched, t.changed, t.sentAt = t.touched[:0], false, t.now
+}
+
+// visible returns of all networks those that the grant of s allows, and how many endpoints it knows on them.
+func (t *topic) visible(s *subscription, all []wtproto.NetworkStatus) (networks []wtproto.NetworkStatus, known uint64) {
+	for _, n := range all {
+		if s.meets(n.Name) {
+			networks = append(networks, n)
+			known += n.Found
+		}
+	}
+	if s.meets(wtproto.NetworkClient) {
+		known += uint64(max(len(t.subs)-1, 0))
+	}
+	return networks, known
 }
 
 // more reports whether there are more endpoints than the topic knows.

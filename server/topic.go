@@ -229,6 +229,9 @@ func (t *topic) announce() {
 		state.Announce, state.LookUp = false, false
 	}
 	for _, s := range t.subs {
+		if !s.meetsNative() {
+			continue
+		}
 		state.Announce = state.Announce || s.announces()
 		state.LookUp = state.LookUp || s.looksUp()
 		state.Endpoints = append(state.Endpoints, s.session.endpoint)
