@@ -72,13 +72,14 @@ func newSession(s *Server, l link, admit func()) *session {
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	ses := &session{
 		server: s, cfg: &s.cfg, link: l, admit: admit, ctx: ctx, cancel: cancel,
-		wake:    make(chan struct{}, 1),
-		hello:   make(chan hello, 1),
-		clear:   make(chan struct{}),
-		limiter: rate.NewLimiter(controlRate(&s.cfg)),
-		out:     outbox{limit: s.cfg.MaxControlBytes},
-		joined:  make(map[wtproto.Topic]*subscription),
-		legs:    make(map[wtproto.CircuitID]*leg),
+		wake:      make(chan struct{}, 1),
+		hello:     make(chan hello, 1),
+		clear:     make(chan struct{}),
+		limiter:   rate.NewLimiter(controlRate(&s.cfg)),
+		out:       outbox{limit: s.cfg.MaxControlBytes},
+		joined:    make(map[wtproto.Topic]*subscription),
+		maxTopics: s.cfg.MaxTopics, maxCircuits: s.cfg.MaxCircuits,
+		legs: make(map[wtproto.CircuitID]*leg),
 	}
 	rand.Read(ses.id[:])
 	ses.log = s.cfg.Logger.With("session", ses.id, "transport", l.transport())
