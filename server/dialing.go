@@ -309,6 +309,9 @@ func (t *topic) failed(p *peer, e dialed) {
 	if !p.refused {
 		t.log.Info("peer refused", "network", p.Network, "address", p.Address, "code", code, "error", e.err)
 	}
+	if own, ok := errors.AsType[*wtproto.Error](e.err); ok && !own.Remote && code == wtproto.CodeRateLimited {
+		t.router.cfg.Observer.refused(&refusal{LimitDialsTarget, own}) // by discovery.Policy
+	}
 	p.refused, p.code = true, code
 	p.network.code = code
 	p.backOff(t.now)

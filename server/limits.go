@@ -25,6 +25,7 @@ const (
 	LimitCircuitsSession   LimitName = "circuits_session"
 	LimitFailedDials       LimitName = "failed_dials"
 	LimitFailedDialsTopic  LimitName = "failed_dials_topic"
+	LimitDialsTarget       LimitName = "dials_target"
 	LimitFrames            LimitName = "frames"
 	LimitControlUnread     LimitName = "control_unread"
 	LimitMemory            LimitName = "memory"
@@ -64,6 +65,7 @@ var limits = []Limit{
 	{LimitCircuits, wtproto.CodeBusy, "MaxCircuitsTotal", "100,000", "circuits of the gateway; a tenth is kept for principals that have none", "goroutines and memory of the gateway"},
 	{LimitFailedDials, wtproto.CodeNone, "FailedDials", "1,200 a minute, 1,200 at once", "dials of a principal that fail, or whose circuit the peer ends at once", "nobody can have the gateway attack a third party"},
 	{LimitFailedDialsTopic, wtproto.CodeNone, "", "10 a second, 512 at once", "the same of a topic", "one topic full of dead peers leaves the others their turns"},
+	{LimitDialsTarget, wtproto.CodeRateLimited, "", "12 a minute, 32 at once; 16 times as many on the LAN and in ranges that you allow", "dials in vain of an IPv4 address or IPv6 /64, and 100 a second, 2,048 at once, of all; not of your own static peers and seeds", "nobody can have the gateway attack a third party"},
 	{LimitFrames, wtproto.CodeRateLimited, "ControlRate", "100 a second", "JOIN, LEAVE, DECLINE and PING of a session", "work for the gateway's loops"},
 	{LimitByteRate, wtproto.CodeNone, "", "none", "bytes a second of a principal, both ways, if its grant says so; more of them wait", "what a token pays for"},
 	{LimitBytes, wtproto.CodeForbidden, "", "none", "bytes of a principal, both ways, while the gateway runs, if its grant says so", "what a token pays for"},
