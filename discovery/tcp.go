@@ -21,6 +21,7 @@ import (
 type tcpStream struct {
 	conn   *net.TCPConn
 	calls  calls
+	watch  watch       // copied by OnLost
 	ended  func()      // called once conn is closed
 	useful func()      // called when the peer has sent something; may be called again
 	heard  atomic.Bool // it was
@@ -31,7 +32,7 @@ type tcpStream struct {
 }
 
 func newTCPStream(conn *net.TCPConn) (*tcpStream, error) {
-	s := &tcpStream{conn: conn, ended: func() {}, useful: func() {}}
+	s := &tcpStream{conn: conn, watch: newWatch(), ended: func() {}, useful: func() {}}
 	return s, s.calls.init(conn)
 }
 

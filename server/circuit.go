@@ -172,6 +172,10 @@ func (c *circuit) splice() {
 		stop := l.onStop()
 		defer stop()
 	}
+	if w, ok := c.peer.(discovery.Watched); ok {
+		stop := w.OnLost(c.over.end)
+		defer stop()
+	}
 	wasReset := make(chan struct{})
 	c.over.then(func() {
 		if cause := c.over.cause(); cause != nil {

@@ -162,6 +162,19 @@ func (c *circuit) Close() error {
 	return err
 }
 
+// OnLost looks after the connection once the other side's end was read, which is when no Read tells of its loss.
+func (c *circuit) OnLost(f func(error)) (stop func()) {
+	var before bool // whoever just read the end gets the time to pass it on
+	return discovery.Watch(discovery.WatchEvery, func() error {
+		lost := c.readEnd.Load() && c.s.Conn().IsClosed() && !c.writeEnd.Load()
+		if !lost || !before {
+			before = lost
+			return nil
+		}
+		return &wtproto.Error{Code: wtproto.CodePeerGone, Reason: "the connection with the host was lost"}
+	}, f)
+}
+
 func (c *circuit) free() {
 	if c.ended.Swap(true) {
 		return

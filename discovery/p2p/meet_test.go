@@ -1,14 +1,20 @@
 package p2p
 
 import (
+	"bytes"
+	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -410,4 +416,31 @@ func TestSpeaksSomethingElse(t *testing.T) {
 	}))
 	m := join(t, h, discovery.Native(), nil)
 	m.await("the reason", isError(wtproto.CodeProtocol))
+}
+
+// Each host that a stranger made up had its line in the log, with the topic in full.
+func TestStrangersFailuresAreLoggedOnce(t *testing.T) {
+	var text bytes.Buffer
+	h := listen(t, all(gateway, func(c *Config) { c.Mode, c.Logger = Off, slog.New(slog.NewTextHandler(&text, nil)) }))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	tp, err := h.enter(ctx, testTopic, presence(false, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.leave(tp)
+	tp.mu.Lock()
+	for i := range 100 {
+		r := newRemote(peer.ID(fmt.Sprintf("stranger %d", i)), h)
+		r.guess = false
+		tp.failedLocked(r, wtproto.Errorf(wtproto.CodeForbidden, "MET: the proof is wrong"))
+	}
+	tp.mu.Unlock()
+	got := text.String()
+	if n := strings.Count(got, "could not be met"); n != 1 {
+		t.Errorf("%d lines, want one:\n%s", n, got)
+	}
+	if !strings.Contains(got, "topic="+testTopic.Short()) || strings.Contains(got, testTopic.String()) {
+		t.Errorf("%s\nwant the topic by its digest", got)
+	}
 }

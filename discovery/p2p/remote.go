@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -142,7 +143,11 @@ func (t *topic) failedLocked(r *remote, err error) {
 		t.log.Debug("host is not on the topic", "peer", r.id.String(), "error", err)
 	default:
 		if text(err) != text(r.failed) {
-			t.log.Info("host could not be met", "peer", r.id.String(), "network", r.network, "error", err)
+			level := slog.LevelDebug
+			if now := time.Now(); now.Sub(t.complained) >= complainEvery {
+				level, t.complained = slog.LevelInfo, now
+			}
+			t.log.Log(t.ctx, level, "host could not be met", "peer", r.id.String(), "network", r.network, "error", err)
 		}
 		r.failed, r.failedAt = err, time.Now()
 		t.reportLocked()

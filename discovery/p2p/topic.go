@@ -23,6 +23,8 @@ const (
 	settled = 10 * time.Second
 	// stale is how long a host is tried again that is found no more.
 	stale = 30 * time.Minute
+	// complainEvery is how often the log has, above debug, a host of a topic that could not be met. Anybody can make up hosts.
+	complainEvery = time.Minute
 )
 
 // topic is what a host does and knows on one topic, from Join to its end.
@@ -46,6 +48,8 @@ type topic struct {
 	meets    int                 // guarded by mu; goroutines that try to
 	reported bool                // guarded by mu; Join has yielded whether all is well
 	trouble  error               // guarded by mu; what it yielded last, nil when all was well
+
+	complained time.Time // guarded by mu; when a host that could not be met was logged last
 }
 
 // Join is on topic until ctx ends or the caller breaks. At most one Join of a topic runs: another one waits for the end
