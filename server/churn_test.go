@@ -175,6 +175,29 @@ func TestTopicIsChargedForOnce(t *testing.T) {
 	})
 }
 
+// The control reader may be at a JOIN while its session leaves all topics, since that does not wait for it. It wrote to a map that was gone,
+// and the gateway ended.
+func TestJoinOfEndedSession(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		c, other := g.connect(), g.connect()
+		other.join(wtproto.JoinLookUp, 0)
+		c.link.end(nil)
+		synctest.Wait()
+		for _, topic := range []wtproto.Topic{wowcool, numbered(1)} { // somebody is on the one, and nobody on the other
+			c.session.join(wtproto.Join{Topic: topic, Flags: announceAndLookUp})
+		}
+		synctest.Wait()
+		if n, held := len(g.router.all()), g.ledger.census().total[resourceTopics]; n != 1 || held != 1 {
+			t.Errorf("%d topics, %d held, want those of the other session", n, held)
+		}
+		other.leave()
+		pass(15 * time.Second)
+		if n, held := len(g.router.all()), g.ledger.census().total[resourceTopics]; n != 0 || held != 0 {
+			t.Errorf("%d topics, %d held, want none", n, held)
+		}
+	})
+}
+
 // A peer that ends each circuit at once and says nothing is as good as one that cannot be reached. Joining again had it dialed 37 times
 // a second for each session.
 func TestHangUpIsAFailure(t *testing.T) {

@@ -87,6 +87,12 @@ func (r *router) enter(sub *subscription, key wtproto.Topic) *refusal {
 	return nil
 }
 
+// withdraw takes back that sub has entered its topic, instead of subscribe.
+func (r *router) withdraw(sub *subscription) {
+	r.left(sub.topic, sub)
+	sub.topic.post(graceCut{}) // nobody else tells the loop, if nobody is there
+}
+
 // subscribe says what sub, which has entered its topic, wants there. It may be called again, by its session only.
 func (r *router) subscribe(sub *subscription, join wtproto.Join) {
 	sub.topic.post(subscribed{sub, join})

@@ -388,8 +388,15 @@ func (s *session) join(m wtproto.Join) {
 	}
 	if !known {
 		s.mu.Lock()
-		s.joined[m.Topic] = sub // only the control reader, which calls this, joins and leaves
+		ended := s.joined == nil // and left all its topics meanwhile
+		if !ended {
+			s.joined[m.Topic] = sub
+		}
 		s.mu.Unlock()
+		if ended {
+			s.server.router.withdraw(sub)
+			return
+		}
 		s.cfg.Observer.joined()
 	}
 	s.send(wtproto.Joined{Topic: m.Topic}.Append(nil))
