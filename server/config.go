@@ -71,7 +71,8 @@ type Config struct {
 	// DefaultPeers is how many circuits a topic may give a session that did not ask for a number. Zero means 64.
 	DefaultPeers int
 	// ControlRate is how many JOIN, LEAVE, DECLINE and PING frames a second a session may send, ControlBurst how many at once. Zero
-	// means 100, and 200 or twice MaxTopics if that is more: who comes back joins all topics in one go.
+	// means 100, and 200 or twice the topics that it can have if that is more: who comes back joins all topics in one go. Of all
+	// frames it may send ten times ControlRate, and of CREDIT also one for each KiB that it was sent.
 	ControlRate  float64
 	ControlBurst int
 	// MaxControlBytes is how much may wait to be sent on a session's control stream. Zero means 64 KiB.
@@ -153,7 +154,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.MaxCircuitsTotal, 100_000)
 	orDefault(&c.DefaultPeers, 64)
 	orDefault(&c.ControlRate, 100)
-	orDefault(&c.ControlBurst, max(200, 2*c.MaxTopics))
+	orDefault(&c.ControlBurst, max(200, 2*c.topicsAtOnce()))
 	orDefault(&c.MaxControlBytes, 64<<10)
 	orDefault(&c.MaxPeers, 1024)
 	orDefault(&c.TopicDials, 8)
@@ -276,6 +277,16 @@ func within(n, limit int) bool { return limit < 0 || n < limit }
 
 // advertised returns a limit as it stands on the wire, where 0 is none.
 func advertised(limit int) uint64 { return uint64(max(limit, 0)) }
+
+// topicsAtOnce returns how many topics a session can have.
+func (c *Config) topicsAtOnce() int {
+	for _, limit := range []int{c.MaxTopics, c.MaxTopicsPerPrincipal, c.MaxTopicsTotal} {
+		if limit >= 0 {
+			return limit
+		}
+	}
+	return math.MaxInt32
+}
 
 // maxVisits returns how many connections without a session there may be.
 func (c *Config) maxVisits() int {

@@ -206,11 +206,17 @@ func (s *session) withdraw(l *leg, code wtproto.Code) (answer, bool) {
 	return answer{}, false
 }
 
+// maxLate is how many CREDITs a session may have under way for circuits that have ended.
+const maxLate = 4096
+
 // release gives l's place back.
 func (s *session) release(l *leg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.givePlaceLocked()
+	if l.credit != nil {
+		s.late = min(s.late+l.credit.left(), maxLate)
+	}
 	delete(s.legs, l.peer.Circuit)
 	s.clearLocked()
 }

@@ -222,20 +222,6 @@ func (c *fakeClient) expectNewestPong(p wtproto.Ping) {
 	}
 }
 
-// CREDIT costs the gateway nothing, and a fast circuit needs many.
-func TestCreditDoesNotCount(t *testing.T) {
-	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
-		a, b := g.connect(), g.connect()
-		a.join(announceAndLookUp, 0)
-		b.join(announceAndLookUp, 0)
-		id := a.circuit().Circuit
-		for n := range uint64(5000) {
-			a.send(wtproto.Credit{Circuit: id, Offset: 1 << 20 * n})
-		}
-		a.lives()
-	})
-}
-
 // A client that sends PINGs and reads nothing costs one PONG, whatever their rate.
 func TestPingFloodUnread(t *testing.T) {
 	for name, rate := range map[string]float64{"limited": 0, "not limited": -1} {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // credit is the client's leave to send on one circuit: Write passes to the stream below no more than the client has granted,
@@ -16,6 +18,8 @@ type credit struct {
 	mu      sync.Mutex
 	granted uint64        // guarded by mu; offset of the first byte that may not be sent
 	sent    uint64        // guarded by mu
+	counted uint64        // guarded by mu; how much of sent is in due
+	due     uint64        // guarded by mu; CREDITs that may be answers to what was sent
 	more    chan struct{} // guarded by mu; closed when granted grows; nil while nobody waits
 	gotMore time.Time     // guarded by mu; when a Write that had waited could send again
 }
@@ -27,18 +31,46 @@ func newCredit(w io.Writer, granted uint64, o *over) *credit {
 // errOver is the error of a Write after the end of its circuit.
 var errOver = errors.New("server: the circuit is over")
 
-// grant raises the offset; a lower one than before changes nothing.
-func (c *credit) grant(offset uint64) {
+// A client sends CREDIT after reading a quarter of a window, which is minCredit at least, so its
+// CREDITs are no more than one for each creditEvery bytes sent; and no more than creditAhead are left
+// for what has been sent and not been read, which fits into a window.
+const (
+	creditEvery = wtproto.MinCredit / 4
+	creditAhead = 16
+)
+
+// dueLocked returns how many CREDITs may be answers to what was sent, and were not yet.
+func (c *credit) dueLocked() uint64 {
+	n := (c.sent - c.counted) / creditEvery
+	c.counted += n * creditEvery
+	c.due = min(c.due+n, creditAhead)
+	return c.due
+}
+
+// left returns how many CREDITs a client may still send that have crossed the end of the circuit.
+func (c *credit) left() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return int(c.dueLocked())
+}
+
+// grant raises the offset; a lower one than before changes nothing. It reports whether the CREDIT can
+// be the answer to what was sent.
+func (c *credit) grant(offset uint64) (due bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if due = c.dueLocked() > 0; due {
+		c.due--
+	}
 	if offset <= c.granted {
-		return
+		return due
 	}
 	c.granted = offset
 	if c.more != nil {
 		close(c.more)
 		c.more = nil
 	}
+	return due
 }
 
 // progress returns when a Write that had waited for credit last got some, or the zero time.

@@ -27,6 +27,7 @@ const (
 	LimitFailedDialsTopic  LimitName = "failed_dials_topic"
 	LimitDialsTarget       LimitName = "dials_target"
 	LimitFrames            LimitName = "frames"
+	LimitAllFrames         LimitName = "all_frames"
 	LimitControlUnread     LimitName = "control_unread"
 	LimitMemory            LimitName = "memory"
 	LimitUnread            LimitName = "unread"
@@ -66,7 +67,8 @@ var limits = []Limit{
 	{LimitFailedDials, wtproto.CodeNone, "FailedDials", "1,200 a minute, 1,200 at once", "dials of a principal that fail, or whose circuit the peer ends at once", "nobody can have the gateway attack a third party"},
 	{LimitFailedDialsTopic, wtproto.CodeNone, "", "10 a second, 512 at once", "the same of a topic", "one topic full of dead peers leaves the others their turns"},
 	{LimitDialsTarget, wtproto.CodeRateLimited, "", "12 a minute, 32 at once; 16 times as many on the LAN and in ranges that you allow", "dials in vain of an IPv4 address or IPv6 /64, and 100 a second, 2,048 at once, of all; not of your own static peers and seeds", "nobody can have the gateway attack a third party"},
-	{LimitFrames, wtproto.CodeRateLimited, "ControlRate", "100 a second", "JOIN, LEAVE, DECLINE and PING of a session", "work for the gateway's loops"},
+	{LimitFrames, wtproto.CodeRateLimited, "ControlRate", "100 a second, 200 at once", "JOIN, LEAVE, DECLINE and PING of a session", "work for the gateway's loops"},
+	{LimitAllFrames, wtproto.CodeRateLimited, "ControlRate", "1,000 a second, 2,200 at once", "all control frames of a session, long ones more than once, and streams that come to nothing; CREDIT only above one for each KiB sent", "time of the processor"},
 	{LimitByteRate, wtproto.CodeNone, "", "none", "bytes a second of a principal, both ways, if its grant says so; more of them wait", "what a token pays for"},
 	{LimitBytes, wtproto.CodeForbidden, "", "none", "bytes of a principal, both ways, while the gateway runs, if its grant says so", "what a token pays for"},
 	{LimitControlUnread, wtproto.CodeBusy, "MaxControlBytes", "64 KiB", "control frames that a client leaves unread", "memory of the gateway"},

@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -31,6 +29,7 @@ type session struct {
 	wake   chan struct{} // takes one; there is something in out
 	hello  chan hello    // takes one; the control stream
 	admit  func()        // gives back the place of a connection without a session; may be called again
+	rates  *frameRates
 	clear  chan struct{} // closed when the session has ended, and its circuits have
 
 	// constant after the HELLO
@@ -45,13 +44,11 @@ type session struct {
 	allowance              *allowance // nil if its bytes are not limited
 	maxTopics, maxCircuits int        // at once; negative for no limit
 
-	// owned by the control reader
-	limiter *rate.Limiter
-
 	mu      sync.Mutex
 	out     outbox                          // guarded by mu
 	joined  map[wtproto.Topic]*subscription // guarded by mu
 	legs    map[wtproto.CircuitID]*leg      // guarded by mu
+	late    int                             // guarded by mu; CREDITs that may still come for circuits that have ended
 	places  int                             // guarded by mu; legs reserved
 	leaving bool                            // guarded by mu; the session has left its topics for good, and clear is open
 	lastID  wtproto.CircuitID               // guarded by mu
@@ -75,7 +72,7 @@ func newSession(s *Server, l link, admit func()) *session {
 		wake:      make(chan struct{}, 1),
 		hello:     make(chan hello, 1),
 		clear:     make(chan struct{}),
-		limiter:   rate.NewLimiter(controlRate(&s.cfg)),
+		rates:     newFrameRates(&s.cfg),
 		out:       outbox{limit: s.cfg.MaxControlBytes},
 		joined:    make(map[wtproto.Topic]*subscription),
 		maxTopics: s.cfg.MaxTopics, maxCircuits: s.cfg.MaxCircuits,
@@ -84,13 +81,6 @@ func newSession(s *Server, l link, admit func()) *session {
 	rand.Read(ses.id[:])
 	ses.log = s.cfg.Logger.With("session", ses.id, "transport", l.transport())
 	return ses
-}
-
-func controlRate(c *Config) (rate.Limit, int) {
-	if c.ControlRate < 0 {
-		return rate.Inf, 0
-	}
-	return rate.Limit(c.ControlRate), max(c.ControlBurst, 1)
 }
 
 // run serves the session until it ends, tells the client why, and returns the cause. The others come first: their ends of its circuits
@@ -204,14 +194,21 @@ func (s *session) firstFrame(str stream) {
 		case wtproto.TypeHello:
 			err = s.hallo(str, payload)
 		case wtproto.TypeAccept:
-			err = s.accepted(str, payload)
+			if err = s.accepted(str, payload); err == nil {
+				return
+			}
 		default:
 			err = wtproto.Errorf(wtproto.CodeProtocol, "frame 0x%x cannot be the first of a stream", uint64(typ))
 		}
 	}
+	if e := s.rates.count(len(payload)); e != nil {
+		s.cancel(e)
+	}
 	e, decided := errors.AsType[*wtproto.Error](err)
 	switch {
 	case err == nil:
+	case errors.Is(err, errWithdrawn):
+		reset(str, wtproto.CodeWithdrawn)
 	case decided && !e.Remote && e.Code != wtproto.CodePeerGone:
 		s.cancel(e)
 	case errors.Is(err, io.ErrUnexpectedEOF):
@@ -240,6 +237,10 @@ func (s *session) hallo(str stream, payload []byte) error {
 	return nil
 }
 
+// errWithdrawn is the error of an ACCEPT for an offer that is gone.
+var errWithdrawn = errors.New("server: the offer is gone")
+
+// accepted gives a stream to the circuit that it is for.
 func (s *session) accepted(str stream, payload []byte) error {
 	msg, err := wtproto.ParseAccept(payload)
 	if err != nil {
@@ -252,8 +253,7 @@ func (s *session) accepted(str stream, payload []byte) error {
 		return err
 	}
 	if l == nil || l.state != offered {
-		reset(str, wtproto.CodeWithdrawn)
-		return nil
+		return errWithdrawn
 	}
 	l.state = answered
 	l.answer <- answer{stream: str}
@@ -298,10 +298,14 @@ func controlError(err error) error {
 
 // handle acts on one control frame.
 func (s *session) handle(typ wtproto.Type, payload []byte) error {
-	switch typ {
-	case wtproto.TypeJoin, wtproto.TypeLeave, wtproto.TypeDecline, wtproto.TypePing:
-		if !s.limiter.Allow() {
-			return wtproto.Errorf(wtproto.CodeRateLimited, "more than %v control frames a second", s.cfg.ControlRate)
+	if typ != wtproto.TypeCredit { // which counts if it was not due
+		if err := s.rates.count(len(payload)); err != nil {
+			return err
+		}
+	}
+	if asks(typ) {
+		if err := s.rates.ask(); err != nil {
+			return err
 		}
 	}
 	switch typ {
@@ -328,7 +332,7 @@ func (s *session) handle(typ wtproto.Type, payload []byte) error {
 		if err != nil {
 			return err
 		}
-		return s.credited(m)
+		return s.credited(m, len(payload))
 	case wtproto.TypePing:
 		m, err := wtproto.ParsePing(payload)
 		if err != nil {
@@ -452,12 +456,21 @@ func (s *session) declined(m wtproto.Decline) error {
 	return err
 }
 
-func (s *session) credited(m wtproto.Credit) error {
+// credited raises the credit of a circuit. A CREDIT counts as a frame only if nothing was sent that it
+// can be the answer to.
+func (s *session) credited(m wtproto.Credit, size int) error {
 	s.mu.Lock()
 	l, err := s.givenLocked(m.Circuit)
+	due := l == nil && s.late > 0
+	if due {
+		s.late--
+	}
 	s.mu.Unlock()
 	if l != nil {
-		l.credit.grant(m.Offset)
+		due = l.credit.grant(m.Offset)
+	}
+	if err == nil && !(due && size < bytesOfFrame) {
+		err = s.rates.count(size)
 	}
 	return err
 }

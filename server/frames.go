@@ -1,0 +1,67 @@
+package server
+
+import (
+	"golang.org/x/time/rate"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// Shares of what a session may send: for each frame that asks for something it may send so many
+// others, and a long one counts once more for each so many bytes.
+const (
+	framesOfEachAsk = 10
+	bytesOfFrame    = 256
+)
+
+// frameRates bounds the frames of one session, and its streams that come to nothing. Any number of
+// goroutines may use it.
+type frameRates struct {
+	asks *rate.Limiter // JOIN, LEAVE, DECLINE and PING
+	all  *rate.Limiter // these and all others, but CREDIT for what was sent
+	cfg  *Config
+}
+
+func newFrameRates(c *Config) *frameRates {
+	if c.ControlRate < 0 {
+		return &frameRates{rate.NewLimiter(rate.Inf, 0), rate.NewLimiter(rate.Inf, 0), c}
+	}
+	perSecond, burst := rate.Limit(c.ControlRate), max(c.ControlBurst, 1)
+	return &frameRates{
+		asks: rate.NewLimiter(perSecond, burst),
+		all:  rate.NewLimiter(framesOfEachAsk*perSecond, burst+2000),
+		cfg:  c,
+	}
+}
+
+// ask counts a frame that asks for something. The error ends the session.
+func (f *frameRates) ask() error {
+	if f.asks.Allow() {
+		return nil
+	}
+	return f.refuse(LimitFrames, "more than %v frames a second that ask for something", f.cfg.ControlRate)
+}
+
+// count counts a frame of n bytes of payload, or a stream. The error ends the session.
+func (f *frameRates) count(n int) error {
+	for range 1 + n/bytesOfFrame {
+		if !f.all.Allow() {
+			return f.refuse(LimitAllFrames, "more than %v frames and streams a second", framesOfEachAsk*f.cfg.ControlRate)
+		}
+	}
+	return nil
+}
+
+func (f *frameRates) refuse(name LimitName, format string, args ...any) error {
+	r := refuse(name, format, args...)
+	f.cfg.Observer.refused(r)
+	return r.Error
+}
+
+// asks reports whether a frame makes the gateway do something for the client.
+func asks(typ wtproto.Type) bool {
+	switch typ {
+	case wtproto.TypeJoin, wtproto.TypeLeave, wtproto.TypeDecline, wtproto.TypePing:
+		return true
+	}
+	return false
+}
