@@ -264,7 +264,7 @@ func (g *Gateway) endsWithCode(t *testing.T, cfg *webtransport.Config, topic wtp
 	for err == nil {
 		_, err = h.session.AcceptStream(Context(t))
 	}
-	if e, ok := errors.AsType[*webtransport.SessionError](err); !ok || wtproto.Code(e.ErrorCode) != wtproto.CodeProtocol || !strings.Contains(e.Message, "gateways only") {
+	if e, ok := errors.AsType[*webtransport.SessionError](err); !ok || wtproto.Code(e.ErrorCode) != wtproto.CodeProtocol || !strings.Contains(e.Message, "does not come from clients") {
 		t.Errorf("the session ended with %v, want PROTOCOL and why", err)
 	}
 	wg.Wait()
