@@ -162,3 +162,70 @@ func TestGoawayInBrowsers(t *testing.T) {
 		}
 	})
 }
+
+// A page that is closed, or left for another one, while its circuits are busy both ways leaves nothing at the gateway: neither the session,
+// nor a circuit, nor its topic, whose peers are told. A browser resets the streams of such a page in its own way. (Chromium's page crashed
+// in one of three rounds, and its neighbours with it: the module reset its streams while its session was being closed.)
+func TestBusyPageClosedInBrowsers(t *testing.T) {
+	const circuits = 5
+	inBrowsers(t, func(t *testing.T, page *browser) {
+		for _, how := range []string{"close", "goto"} {
+			t.Run(how, func(t *testing.T) {
+				topic := wtproto.TopicFromName("busy " + how)
+				var back atomic.Int64 // bytes that the page has echoed
+				ended := make(chan struct{}, 100)
+				var addrs []string
+				for range circuits {
+					addrs = append(addrs, gateway.Listen(t, func(c *net.TCPConn) {
+						go func() {
+							for b := make([]byte, 32<<10); ; {
+								if _, err := c.Write(b); err != nil {
+									return
+								}
+							}
+						}()
+						for b := make([]byte, 32<<10); ; {
+							n, err := c.Read(b)
+							back.Add(int64(n))
+							if err != nil {
+								ended <- struct{}{}
+								return
+							}
+						}
+					}).Addr().String())
+				}
+				g := gateway.Start(t, server.Config{
+					Origins: []string{page.origin}, Grace: time.Second,
+					Networks: []discovery.Network{gateway.Static(t, topic, addrs...)},
+				})
+				for range 5 {
+					tab := page.another(t)
+					tab.open(t, target(g))
+					tab.call(t, "echoAll", map[string]any{"topic": "busy " + how}, nil)
+					began := back.Load()
+					gateway.Eventually(t, "bytes pass", func() bool { return back.Load() > began+1<<20 })
+					var at int64
+					tab.call(t, how, map[string]any{"url": page.origin + "/blank.html"}, &at)
+					gateway.Eventually(t, "the session, its circuits and its topic end", func() bool {
+						return g.Sessions() == 0 && len(g.Topics()) == 0
+					})
+					took := time.Since(time.UnixMilli(at))
+					if took > 10*time.Second {
+						t.Errorf("all had ended %v after the page, want 10s at most", took)
+					}
+					t.Logf("all had ended after %v", took)
+					for range circuits {
+						select {
+						case <-ended:
+						case <-gateway.Context(t).Done():
+							t.Fatal("a peer still has its circuit")
+						}
+					}
+					if how == "goto" {
+						tab.call(t, "close", nil, nil)
+					}
+				}
+			})
+		}
+	})
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/quic-go/quic-go/quicvarint"
 	"github.com/quic-go/webtransport-go"
 
+	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -64,13 +65,19 @@ func (g *Gateway) handmade(t *testing.T, cfg *webtransport.Config) *handmade {
 	return h
 }
 
-// accept takes the next offer, on a stream that the library does not know of.
+// accept takes the next offer.
 func (h *handmade) accept() *quic.Stream {
 	h.t.Helper()
 	p, err := wtproto.ParsePeer(next(h.t, h.frames, wtproto.TypePeer))
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	return h.take(p)
+}
+
+// take takes an offer, on a stream that the library does not know of.
+func (h *handmade) take(p wtproto.Peer) *quic.Stream {
+	h.t.Helper()
 	s, err := h.conn.OpenStream()
 	if err != nil {
 		h.t.Fatal(err)
@@ -268,4 +275,40 @@ func (g *Gateway) endsWithCode(t *testing.T, cfg *webtransport.Config, topic wtp
 		t.Errorf("the session ended with %v, want PROTOCOL and why", err)
 	}
 	wg.Wait()
+}
+
+// A reset overtakes the DECLINE that says its code, as with a page whose browser cannot reset with that code. The other end learns it all
+// the same.
+func TestDeclineAfterReset(t *testing.T) {
+	const mine = wtproto.CodeApplication + 777
+	g := Start(t, server.Config{})
+	h := g.handmade(t, nil)
+	for name, code := range map[string]quic.StreamErrorCode{
+		"without a code": 0x52e4a40fa8db, "with a code that is none": 0x10c, "with WT_SESSION_GONE": sessionGone,
+	} {
+		topic := wtproto.TopicFromName(name)
+		h.control.Write(wtproto.Join{Topic: topic, Flags: wtproto.JoinLookUp | wtproto.JoinAnnounce | wtproto.JoinOfferOnly}.Append(nil))
+		top := Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{})
+		p, err := wtproto.ParsePeer(next(t, h.frames, wtproto.TypePeer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := h.take(p)
+		s.Write([]byte("x"))
+		conn := Accept(t, top)
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		s.CancelWrite(code)
+		s.CancelRead(code)
+		h.control.Write(wtproto.Decline{Circuit: p.Circuit, Code: mine}.Append(nil))
+		if _, err := conn.Read(make([]byte, 1)); err == nil || !isRemote(err, mine) {
+			t.Errorf("%s: the other end saw %v, want %v", name, err, mine)
+		}
+	}
+}
+
+func isRemote(err error, code wtproto.Code) bool {
+	e, ok := errors.AsType[*wtproto.Error](err)
+	return ok && e.Code == code && e.Remote
 }

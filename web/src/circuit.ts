@@ -152,6 +152,15 @@ export class Circuit extends EventTarget implements Peer {
     this.#end(error.code)
   }
 
+  /**
+   * Ends it with its session, whose end is that of the stream too: Chromium's pages crash where a stream is reset while its session is
+   * being closed.
+   */
+  lost (error: SwarmError): void {
+    this.#settle(error)
+    if (!this.#released) this.#release()
+  }
+
   /** Ends the stream and gives back the place. */
   #end (code: number): void {
     if (this.#released) return

@@ -242,7 +242,7 @@ export class Session {
       this.#transport?.close(error.remote ? {} : { closeCode: error.code, reason: error.reason })
     } catch {} // it has ended already
     const end = error.code === Code.NONE && !error.remote ? error : new SwarmError(Code.PEER_GONE, 'the connection was lost', { cause: error })
-    for (const c of [...this.#circuits.values()]) c.end(end)
+    for (const c of [...this.#circuits.values()]) c.lost(end)
     for (const m of this.#memberships.values()) m.gone.resolve()
   }
 
