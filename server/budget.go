@@ -35,21 +35,25 @@ func window(initial, most, read int64) int64 {
 
 // holding is what one direction of a circuit holds while it waits for its far end to take something.
 type holding struct {
-	circuit *circuit
-	who     *principal // that sent it, or that lets its peer send
+	circuit *circuit   // nil if it was ended, and what it held may not have been given back yet
+	session *session   // that sent it, or that lets its peer send
+	who     *principal // of session
 	since   time.Time  // when the far end took something last
 	held    int64      // bytes, at most
 }
 
 // relief returns which of all to end so that want bytes become free, or as many as there are: of the account that holds most the
 // one that has waited longest, again and again. An account of more addresses may hold more, as in the ledger. A
-// circuit that is ended frees what it holds in both directions, and is returned once.
+// circuit that is ended frees what it holds in both directions, and is returned once. Nobody has to give for an account that holds
+// more, but has nothing left to end: what its ended circuits held will come back.
 func relief(all []holding, want int64) []holding {
 	slices.SortStableFunc(all, func(a, b holding) int { return a.since.Compare(b.since) })
 	byAccount := make(map[account]*debtor)
 	byCircuit := make(map[*circuit][]holding)
 	for _, h := range all {
-		byCircuit[h.circuit] = append(byCircuit[h.circuit], h)
+		if h.circuit != nil {
+			byCircuit[h.circuit] = append(byCircuit[h.circuit], h)
+		}
 		share := int64(1)
 		for _, a := range h.who.accounts {
 			d := byAccount[a]
@@ -58,7 +62,11 @@ func relief(all []holding, want int64) []holding {
 				byAccount[a] = d
 			}
 			d.held += h.held
-			d.holdings = append(d.holdings, h)
+			if h.circuit != nil {
+				d.holdings = append(d.holdings, h)
+			} else {
+				d.owes = true
+			}
 			share *= widen
 		}
 	}
@@ -72,6 +80,9 @@ func relief(all []holding, want int64) []holding {
 	for want > 0 && len(most) > 0 {
 		d := most[0]
 		if len(d.holdings) == 0 {
+			if d.owes {
+				break
+			}
 			heap.Pop(&most)
 			continue
 		}
@@ -100,6 +111,7 @@ func relief(all []holding, want int64) []holding {
 // debtor is an account that holds something.
 type debtor struct {
 	held, share int64     // it holds as much as one that holds held/share
+	owes        bool      // some of it by circuits that were ended
 	holdings    []holding // that may not have been ended yet, longest first
 	place       int       // in debtors, or -1
 }

@@ -41,14 +41,14 @@ func TestWindow(t *testing.T) {
 func TestRelief(t *testing.T) {
 	began := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	type held struct {
-		circuit int
+		circuit int    // 0 for one that was ended
 		who     string // an address, or a name
 		age     int    // seconds
 		bytes   int64
 	}
 	var crowd []held // 400 bytes of a /48, in 20 /56s
 	for i := range 20 {
-		crowd = append(crowd, held{i, fmt.Sprintf("2001:db8:1:%x00::1", i), i, 20})
+		crowd = append(crowd, held{i + 1, fmt.Sprintf("2001:db8:1:%x00::1", i), i, 20})
 	}
 	for _, test := range []struct {
 		name  string
@@ -59,6 +59,9 @@ func TestRelief(t *testing.T) {
 		{"nothing is held", nil, 100, nil},
 		{"nothing is wanted", []held{{1, "a", 1, 50}}, 0, nil},
 		{"the longest first", []held{{1, "a", 1, 10}, {2, "a", 3, 10}, {3, "a", 2, 10}}, 20, []int{2, 3}},
+		{"not for one who still owes more", []held{{0, "a", 1, 100}, {1, "b", 9, 50}}, 20, nil},
+		{"one who owes, and holds more", []held{{0, "a", 1, 100}, {2, "a", 1, 10}, {3, "a", 2, 10}, {1, "b", 9, 50}}, 200, []int{3, 2}},
+		{"for one who owes less", []held{{0, "a", 1, 40}, {1, "b", 9, 50}, {2, "b", 8, 50}, {3, "b", 7, 50}}, 200, []int{1, 2, 3}},
 		{"as many as it takes", []held{{1, "a", 1, 10}, {2, "a", 3, 10}, {3, "a", 2, 10}}, 21, []int{2, 3, 1}},
 		{"more is wanted than there is", []held{{1, "a", 1, 10}, {2, "b", 2, 20}}, 1000, []int{2, 1}},
 		{"not who has waited longest, but who holds most", []held{{1, "victim", 3600, 50}, {2, "x", 2, 30}, {3, "x", 3, 30}}, 10, []int{3}},
@@ -75,20 +78,20 @@ func TestRelief(t *testing.T) {
 		{"and after one that holds more", []held{
 			{1, "2001:db8:1:1::1", 1, 20}, {2, "2001:db8:1:1::2", 2, 20}, {5, "192.0.2.1", 9, 21},
 		}, 1, []int{2}},
-		{"a /48 that holds more than sixteen times as much", append(crowd[:20:20], held{100, "192.0.2.1", 9, 24}), 1, []int{19}},
+		{"a /48 that holds more than sixteen times as much", append(crowd[:20:20], held{100, "192.0.2.1", 9, 24}), 1, []int{20}},
 		{"and one that does not", append(crowd[:20:20], held{100, "192.0.2.1", 9, 26}), 1, []int{100}},
 	} {
 		circuits := make(map[int]*circuit)
 		var all []holding
 		for _, h := range test.held {
-			if circuits[h.circuit] == nil {
+			if circuits[h.circuit] == nil && h.circuit > 0 {
 				circuits[h.circuit] = &circuit{}
 			}
 			who := newPrincipal(&auth.Grant{Name: h.who}, netip.Addr{})
 			if a, err := netip.ParseAddr(h.who); err == nil {
 				who = newPrincipal(&auth.Grant{}, a)
 			}
-			all = append(all, holding{circuits[h.circuit], who, began.Add(-time.Duration(h.age) * time.Second), h.bytes})
+			all = append(all, holding{circuits[h.circuit], nil, who, began.Add(-time.Duration(h.age) * time.Second), h.bytes})
 		}
 		var ended []int
 		for _, h := range relief(all, test.want) {

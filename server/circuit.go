@@ -215,13 +215,14 @@ func (c *circuit) copy(cp *splice.Copy, dst, src end) {
 
 // waiting appends to all what each direction holds if its destination has taken nothing since before.
 func (c *circuit) waiting(all []holding, before time.Time) []holding {
-	toPeer := holding{circuit: c, who: c.near.session.principal, since: c.toPeer.Stalled()}
+	near := c.near.session
+	toPeer := holding{circuit: c, session: near, who: near.principal, since: c.toPeer.Stalled()}
 	toPeer.held = c.toPeer.Held() + window(initialStreamWindow, streamWindow, c.toPeer.Moved()+c.toPeer.Held())
-	toClient := holding{circuit: c, who: toPeer.who, since: later(c.toClient.Stalled(), c.near.credit)}
+	toClient := holding{circuit: c, session: near, who: near.principal, since: later(c.toClient.Stalled(), c.near.credit)}
 	toClient.held = c.toClient.Held()
 	if c.far != nil {
 		toPeer.since = later(toPeer.since, c.far.credit)
-		toClient.who = c.far.session.principal
+		toClient.session, toClient.who = c.far.session, c.far.session.principal
 		toClient.held += window(initialStreamWindow, streamWindow, c.toClient.Moved()+c.toClient.Held())
 	} else if w, ok := c.peer.(discovery.Windowed); ok {
 		initial, most := w.ReadWindow()

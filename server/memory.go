@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 const (
@@ -17,6 +19,9 @@ const (
 	memoryEvery = 100 * time.Millisecond
 	// waitsAfter is how long the far end of a circuit must have taken nothing for the circuit to be one that waits.
 	waitsAfter = 100 * time.Millisecond
+	// giveBack is how long a session whose circuits were ended has to give back what they held. QUIC keeps what has arrived
+	// on a stream until the other side answers its STOP_SENDING, and nobody can make it do so.
+	giveBack = 2 * time.Second
 	// memoryLogEvery is the least time between two lines of log about memory.
 	memoryLogEvery = time.Minute
 )
@@ -33,9 +38,10 @@ type memory struct {
 	inUse  atomic.Int64 // when it was looked at last
 
 	// owned by run
-	collectAt time.Time // not before then
-	relieved  uint64    // the number of collections when circuits were ended last
-	logAt     time.Time // not before then
+	collectAt time.Time         // not before then
+	relieved  uint64            // the number of collections when circuits were ended last
+	logAt     time.Time         // not before then
+	debtors   map[*session]debt // whose circuits were ended since memory was short last
 
 	mu       sync.Mutex
 	circuits map[*circuit]struct{} // guarded by mu; those that move bytes
@@ -50,6 +56,7 @@ func newMemory(cfg *Config) *memory {
 		budget: newBudget(cfg.Memory, limit), gauge: newGoHeap(),
 		observer: cfg.Observer, log: cfg.Logger,
 		circuits: make(map[*circuit]struct{}),
+		debtors:  make(map[*session]debt),
 	}
 }
 
@@ -103,10 +110,15 @@ func (m *memory) look(now time.Time) {
 	case u.live >= m.budget.full:
 		m.isFull.Store(true)
 	}
-	if u.live < m.budget.over || u.collections == m.relieved {
+	if u.live < m.budget.over {
+		clear(m.debtors)
+		return
+	}
+	if u.collections == m.relieved {
 		return
 	}
 	m.relieved = u.collections
+	m.claim(now)
 	ended := relief(m.waiting(now), u.live-m.budget.full)
 	var held int64
 	for _, h := range ended {
@@ -114,6 +126,12 @@ func (m *memory) look(now time.Time) {
 		r := refuse(LimitUnread, "not read for %v while memory was short", now.Sub(h.since).Round(time.Millisecond))
 		m.observer.refused(r)
 		h.circuit.over.end(r.Error)
+		d, ok := m.debtors[h.session]
+		if !ok {
+			d.since = now
+		}
+		d.held += h.held
+		m.debtors[h.session] = d
 	}
 	if !now.Before(m.logAt) {
 		m.logAt = now.Add(memoryLogEvery)
@@ -121,11 +139,35 @@ func (m *memory) look(now time.Time) {
 	}
 }
 
-// waiting returns what is held for far ends that take nothing at the moment.
+// debt is what the ended circuits of a session held.
+type debt struct {
+	since time.Time // when the first of them was ended
+	held  int64
+}
+
+// claim ends the sessions that had the time to give back, and forgets those that are gone.
+func (m *memory) claim(now time.Time) {
+	for s, d := range m.debtors {
+		select {
+		case <-s.link.done():
+			delete(m.debtors, s)
+			continue
+		default:
+		}
+		if now.Sub(d.since) >= giveBack {
+			s.cancel(wtproto.Errorf(wtproto.CodeBusy, "memory is short, and ending circuits did not help"))
+		}
+	}
+}
+
+// waiting returns what is held for far ends that take nothing at the moment, and what is to be given back.
 func (m *memory) waiting(now time.Time) []holding {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []holding
+	for s, d := range m.debtors {
+		all = append(all, holding{session: s, who: s.principal, since: d.since, held: d.held})
+	}
 	for c := range m.circuits {
 		all = c.waiting(all, now.Add(-waitsAfter))
 	}

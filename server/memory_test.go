@@ -140,6 +140,28 @@ func TestMemoryShort(t *testing.T) {
 	})
 }
 
+// A client can keep what its circuits held at the gateway after their end, by not answering. Then its session ends, and nobody else's.
+func TestMemoryNotGivenBack(t *testing.T) {
+	inBubble(t, Config{Memory: testMemory, IsolateClients: true, Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		const circuits = 4
+		victim, attacker := attack(t, g, circuits)
+		over := g.router.memory.budget.over
+		g.heap.set(0, func() int64 {
+			if g.Sessions() == 2 {
+				return over
+			}
+			return 0
+		})
+		pass(giveBack + time.Second)
+		if err := victim.failure(); err != nil {
+			t.Errorf("the circuit of the one who holds little ended with %v", err)
+		}
+		if n := len(alive(attacker)); n != 0 || g.Sessions() != 1 {
+			t.Errorf("%d circuits of the other are left, and %d sessions, want none and one", n, g.Sessions())
+		}
+	})
+}
+
 // While memory is full nothing new begins, and what there is goes on.
 func TestMemoryFull(t *testing.T) {
 	inBubble(t, Config{Memory: testMemory, Idle: time.Hour}, func(t *testing.T, g *bubble) {
