@@ -14,6 +14,8 @@ const (
 	LimitHandshakes        LimitName = "handshakes"
 	LimitVisits            LimitName = "visits"
 	LimitVisitsAddress     LimitName = "visits_address"
+	LimitHTTP              LimitName = "http"
+	LimitHTTPAddress       LimitName = "http_address"
 	LimitSessions          LimitName = "sessions"
 	LimitSessionsPrincipal LimitName = "sessions_principal"
 	LimitTopics            LimitName = "topics"
@@ -55,6 +57,8 @@ var limits = []Limit{
 	{LimitHandshakes, wtproto.CodeNone, "HandshakesPerAddress", "100 a second, 200 at once", "connections that begin from an address; above a fifth of it an address is proved first (Retry)", "time for cryptography"},
 	{LimitVisits, wtproto.CodeBusy, "MaxSessions", "a quarter of the sessions, 256 at least", "connections without a session; the oldest of the busiest address goes", "requests and half-made sessions leave room for sessions"},
 	{LimitVisitsAddress, wtproto.CodeRateLimited, "MaxSessionsPerPrincipal", "256", "connections without a session, of an address; its oldest goes", "one address cannot take all of them"},
+	{LimitHTTP, wtproto.CodeNone, "", "1,024", "TCP connections of each HTTP listener; the longest idle of the busiest address is closed", "file descriptors and memory"},
+	{LimitHTTPAddress, wtproto.CodeNone, "", "256", "the same of an IPv4 address or IPv6 /64", "one address cannot take all of them"},
 	{LimitSessions, wtproto.CodeBusy, "MaxSessions", "10,000", "sessions; a tenth is kept for principals that have none", "memory and goroutines of the gateway"},
 	{LimitSessionsPrincipal, wtproto.CodeRateLimited, "MaxSessionsPerPrincipal", "256", "sessions of a principal", "one principal cannot fill the gateway"},
 	{LimitTopicsSession, wtproto.CodeTopicLimit, "MaxTopics", "64", "topics of a session", "what one session asks of the networks"},

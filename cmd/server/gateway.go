@@ -264,13 +264,14 @@ func (g *gateway) build(o *options, k keys, networks []discovery.Network) error 
 	g.metrics.registry.MustRegister(newGauges(g))
 	addPublic(public, g.server.InfoHandler())
 
-	g.sites = append(g.sites, newSite(siteHTTPS, g.sockets.https, g.source.TLSConfig(), public, g.log))
+	d := doors{int(o.HandshakesPerAddress), cfg.Observer.Refused}
+	g.sites = append(g.sites, newSite(siteHTTPS, g.sockets.https, d, g.source.TLSConfig(), public, g.log))
 	if l := g.sockets.dev; l != nil {
-		g.sites = append(g.sites, newSite(siteDev, l, nil, checkHost(o.names(), public), g.log))
+		g.sites = append(g.sites, newSite(siteDev, l, d, nil, checkHost(o.names(), public), g.log))
 	}
 	if l := g.sockets.admin; l != nil {
 		admin := adminHandler(g.ready.Load, g.server.TopicsHandler(), g.metrics.handler())
-		g.sites = append(g.sites, newSite(siteAdmin, l, nil, checkHost(o.names(), admin), g.log))
+		g.sites = append(g.sites, newSite(siteAdmin, l, d, nil, checkHost(o.names(), admin), g.log))
 	}
 	return nil
 }

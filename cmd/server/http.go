@@ -11,13 +11,41 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/netutil"
-
+	"github.com/swarmgate/swarmgate/internal/crowd"
+	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// maxHTTPConns is how many TCP connections one listener has at once; more wait.
-const maxHTTPConns = 1024
+// maxHTTPConns is how many TCP connections one listener has at once, and maxHTTPConnsAddress how many
+// of them an IPv4 address or IPv6 /64 has. For one more, that goes which has not asked for anything
+// for the longest time.
+const (
+	maxHTTPConns        = 1024
+	maxHTTPConnsAddress = 256
+)
+
+// doors are the limits of the connections of sites.
+type doors struct {
+	perSecond int                                  // of an address, twice as many at once; negative for no limit
+	refused   func(server.LimitName, wtproto.Code) // is told of each that was closed for a limit
+}
+
+// listener returns a listener of the connections of l that keeps to the limits.
+func (d doors) listener(l net.Listener) *crowd.Listener {
+	return crowd.NewListener(l, crowd.Config{
+		Total: maxHTTPConns, Each: maxHTTPConnsAddress, PerSecond: float64(d.perSecond), Burst: 2 * d.perSecond,
+		Refused: func(r crowd.Reason) {
+			switch r {
+			case crowd.Full:
+				d.refused(server.LimitHTTP, wtproto.CodeNone)
+			case crowd.GroupFull:
+				d.refused(server.LimitHTTPAddress, wtproto.CodeNone)
+			case crowd.TooOften:
+				d.refused(server.LimitHandshakes, wtproto.CodeNone)
+			}
+		},
+	})
+}
 
 // Paths for operators.
 const (
@@ -89,9 +117,10 @@ type site struct {
 	server   *http.Server
 }
 
-// newSite returns a site on l, of plain HTTP where secure is nil. Its requests have no body, so the timeouts are short.
-func newSite(name string, l net.Listener, secure *tls.Config, h http.Handler, log *slog.Logger) *site {
-	return &site{name: name, listener: netutil.LimitListener(l, maxHTTPConns), tls: secure, server: &http.Server{
+// newSite returns a site on inner, of plain HTTP where secure is nil. Its requests have no body, so the timeouts are short.
+func newSite(name string, inner net.Listener, d doors, secure *tls.Config, h http.Handler, log *slog.Logger) *site {
+	l := d.listener(inner)
+	return &site{name: name, listener: l, tls: secure, server: &http.Server{
 		Handler:           h,
 		TLSConfig:         secure,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -99,7 +128,12 @@ func newSite(name string, l net.Listener, secure *tls.Config, h http.Handler, lo
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(log.With("site", name).Handler(), slog.LevelDebug), // what strangers do wrong
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if state == http.StateActive {
+				l.Renew(c)
+			}
+		},
+		ErrorLog: slog.NewLogLogger(log.With("site", name).Handler(), slog.LevelDebug), // what strangers do wrong
 	}}
 }
 

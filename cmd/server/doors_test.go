@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/swarmgate/swarmgate/server"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// ask1 dials a site from 127.0.0.n, asks once, and keeps the connection open.
+func ask1(t *testing.T, s *site, n byte) net.Conn {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, n)}}
+	c, err := d.DialContext(t.Context(), "tcp", s.listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(30 * time.Second))
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+	r, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("127.0.0.%d got no answer: %v", n, err)
+	}
+	if got := body(t, r); got != "in" {
+		t.Fatalf("127.0.0.%d was answered %q", n, got)
+	}
+	return c
+}
+
+// openSite serves a site on loopback until the test ends.
+func openSite(t *testing.T, d doors) *site {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite("test", l, d, nil, say("in"), slog.New(slog.DiscardHandler))
+	done := make(chan error, 1)
+	go func() { done <- s.serve() }()
+	t.Cleanup(func() {
+		s.close()
+		<-done
+	})
+	return s
+}
+
+// One address with 1,024 idle connections once kept everybody else's info document waiting for 57 s.
+func TestIdleConnectionsKeepNobodyOut(t *testing.T) {
+	seen := make(chan server.LimitName, 2000)
+	s := openSite(t, doors{-1, func(l server.LimitName, _ wtproto.Code) { seen <- l }})
+	for range maxHTTPConns {
+		ask1(t, s, 2)
+	}
+	ask1(t, s, 3)
+	for n := range byte(4) {
+		for range maxHTTPConnsAddress {
+			ask1(t, s, 10+n)
+		}
+	}
+	few := ask1(t, s, 4)
+	ask1(t, s, 3)
+	count := make(map[server.LimitName]int)
+	for len(seen) > 0 {
+		count[<-seen]++
+	}
+	if count[server.LimitHTTPAddress] != maxHTTPConns-maxHTTPConnsAddress || count[server.LimitHTTP] == 0 {
+		t.Errorf("%v were closed, want %d for their address and some for all", count, maxHTTPConns-maxHTTPConnsAddress)
+	}
+	few.SetReadDeadline(time.Now().Add(time.Millisecond))
+	if _, err := few.Read(make([]byte, 1)); err == io.EOF {
+		t.Error("the only connection of an address was closed")
+	}
+}
+
+// Who connects faster than an address may is closed, and nobody else.
+func TestConnectionsTooOften(t *testing.T) {
+	seen := make(chan server.LimitName, 100)
+	s := openSite(t, doors{1, func(l server.LimitName, _ wtproto.Code) { seen <- l }})
+	ask1(t, s, 2)
+	for range 10 {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+		if c, err := d.DialContext(t.Context(), "tcp", s.listener.Addr().String()); err == nil {
+			defer c.Close()
+		}
+	}
+	ask1(t, s, 3)
+	if l := <-seen; l != server.LimitHandshakes {
+		t.Errorf("refused for %s, want %s", l, server.LimitHandshakes)
+	}
+}
