@@ -37,6 +37,10 @@ type options struct {
 	ShowAddresses  bool         `group:"Clients" help:"Tell clients the addresses of native peers."`
 	Cert           string       `group:"Clients" placeholder:"FILE" help:"Certificate chain in PEM, read again when it changes. Without it the gateway makes its own certificate, which clients trust by its hash."`
 	Key            string       `group:"Clients" placeholder:"FILE" help:"Private key of --cert in PEM."`
+	TokenFile      string       `group:"Clients" placeholder:"FILE" help:"Let in who has a token that this file lists, read again when it changes: swarm token new writes it. Without this, --jwt-key and --auth-url, everybody may connect."`
+	JWTKey         string       `name:"jwt-key" group:"Clients" placeholder:"FILE" help:"Let in who has a JSON Web Token (EdDSA or ES256) that a key of this file has signed: public keys in PEM, or a JSON Web Key Set. It is read again when it changes."`
+	JWTAudience    string       `name:"jwt-audience" group:"Clients" placeholder:"NAME" help:"What the claim aud of these tokens must name. Without it they must have none."`
+	AuthURL        string       `name:"auth-url" group:"Clients" placeholder:"URL" help:"Ask a web service there who may connect, by POST of JSON: https, or http on loopback."`
 	StateDir       string       `group:"Clients" placeholder:"DIR" help:"Keep keys and the gateway's own certificate here, so that it is the same gateway after a restart. One gateway each. Without it they are new at each start."`
 
 	DHT          p2p.Mode     `name:"dht" group:"Networks" placeholder:"public" default:"public" help:"Which DHT to look for peers in: public (the one of IPFS), private (of swarmgate hosts, entered by --dht-seed) or off."`
@@ -227,6 +231,12 @@ func (o *options) complete() error {
 	if (o.Cert == "") != (o.Key == "") {
 		errs = append(errs, errors.New("--cert and --key need each other"))
 	}
+	if n := len(o.authorizers()); n > 1 {
+		errs = append(errs, fmt.Errorf("%s each say who may connect: only one can", strings.Join(o.authorizers(), " and ")))
+	}
+	if o.JWTAudience != "" && o.JWTKey == "" {
+		errs = append(errs, errors.New("--jwt-audience needs --jwt-key"))
+	}
 	if o.DemoExit && !o.Demo {
 		errs = append(errs, errors.New("--demo-exit needs --demo"))
 	}
@@ -234,6 +244,9 @@ func (o *options) complete() error {
 		o.completeDemo()
 		if o.DHT != p2p.Private {
 			errs = append(errs, fmt.Errorf("--demo finds its peer on a DHT of its own, not with --dht %v", o.DHT))
+		}
+		for _, flag := range o.authorizers() {
+			errs = append(errs, fmt.Errorf("--demo lets everybody in, not by %s", flag))
 		}
 		if o.Cert != "" {
 			errs = append(errs, errors.New("--demo has a certificate of its own, not one of --cert"))
@@ -254,6 +267,17 @@ func (o *options) complete() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// authorizers returns the flags that say who may connect.
+func (o *options) authorizers() []string {
+	var flags []string
+	for _, f := range []struct{ flag, value string }{{"--token-file", o.TokenFile}, {"--jwt-key", o.JWTKey}, {"--auth-url", o.AuthURL}} {
+		if f.value != "" {
+			flags = append(flags, f.flag)
+		}
+	}
+	return flags
 }
 
 // completeDemo fills in what a demo is with unless it is told otherwise.

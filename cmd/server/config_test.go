@@ -125,6 +125,7 @@ version: true
 		"--p2p-listen", "/ip4/127.0.0.1/udp/1", "--static", "e=/ip4/127.0.0.1/tcp/1", "--dial-allow", "10.0.0.0",
 		"--dial-allow", "::ffff:10.0.0.0/104", "--allow-origin", "https://a.example/page", "--max-sessions", "0", "--max-topics", "many",
 		"--log-level", "loud", "--log-format", "xml", "--key", "key.pem", "--demo-exit", "--lan-interface", "eth0",
+		"--token-file", "tokens", "--auth-url", "https://auth.example", "--jwt-audience", "gate",
 		"--config", file,
 	}, io.Discard)
 	if err == nil {
@@ -146,6 +147,8 @@ version: true
 		`--log-format: "xml"`,
 		`--cert and --key need each other`,
 		`--demo-exit needs --demo`,
+		`--token-file and --auth-url each say who may connect`,
+		`--jwt-audience needs --jwt-key`,
 		`--lan-interface needs --lan`,
 		`SWARMGATE_MEMORY: "3K" is not a size`,
 		`SWARMGATE_SHOW_ADDRESSES: "maybe": want true or false`,

@@ -17,6 +17,7 @@ import (
 	"github.com/swarmgate/swarmgate/discovery/static"
 	"github.com/swarmgate/swarmgate/internal/udp"
 	"github.com/swarmgate/swarmgate/server"
+	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -36,9 +37,12 @@ type gateway struct {
 	sites   []*site
 	source  certs.Source
 	policy  *discovery.Policy
-	host    *p2p.Host     // nil without
-	lan     *mdns.Network // nil without
-	ready   atomic.Bool   // sessions are taken
+
+	authorizer server.Authorizer // nil lets everybody in
+
+	host  *p2p.Host     // nil without
+	lan   *mdns.Network // nil without
+	ready atomic.Bool   // sessions are taken
 
 	closers []step // in the order in which the parts were opened
 }
@@ -67,9 +71,10 @@ func open(o *options, log *slog.Logger) (_ *gateway, err error) {
 		return nil, err
 	}
 	k, stateErr := g.openState(o)
+	authErr := g.openAuthorizer(o)
 	listenErr := g.listen(o)
 	networks, networkErr := g.openNetworks(o, k)
-	if err := errors.Join(stateErr, listenErr, networkErr); err != nil {
+	if err := errors.Join(stateErr, authErr, listenErr, networkErr); err != nil {
 		return nil, err
 	}
 	if err := g.build(o, k, networks); err != nil {
@@ -118,6 +123,34 @@ func (g *gateway) openState(o *options) (k keys, err error) {
 		})
 	}
 	return k, errors.Join(append(errs, err)...)
+}
+
+// openAuthorizer opens what decides who may connect.
+func (g *gateway) openAuthorizer(o *options) error {
+	switch {
+	case o.TokenFile != "":
+		tokens, err := auth.NewTokenFile(o.TokenFile, g.log)
+		if err != nil {
+			return err
+		}
+		g.authorizer = tokens
+	case o.JWTKey != "":
+		tokens, err := auth.NewJWT(auth.JWTConfig{KeyFile: o.JWTKey, Audience: o.JWTAudience, Logger: g.log})
+		if err != nil {
+			return err
+		}
+		g.authorizer = tokens
+	case o.AuthURL != "":
+		service, err := auth.NewCallback(o.AuthURL, g.log)
+		if err != nil {
+			return err
+		}
+		g.onClose("auth-url", service.Close)
+		g.authorizer = service
+	default:
+		g.log.Info("everybody may connect: there is none of --token-file, --jwt-key and --auth-url")
+	}
+	return nil
 }
 
 // listen opens the sockets, and tells the policy that they are our own.
@@ -230,6 +263,7 @@ func (g *gateway) build(o *options, k keys, networks []discovery.Network) error 
 	public := http.NewServeMux() // what the server makes is added below
 	cfg := server.Config{
 		TLS:                     g.source.TLSConfig(),
+		Authorizer:              g.authorizer,
 		Networks:                networks,
 		IsolateClients:          !o.ConnectClients,
 		Origins:                 o.origins(port, g.sockets.dev),

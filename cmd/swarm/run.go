@@ -26,6 +26,7 @@ type commands struct {
 	Forward forwardCmd `cmd:"" help:"Connect each peer of a topic with a TCP service, through a gateway."`
 	Peer    peerCmd    `cmd:"" help:"Be a native peer of a topic, without a gateway."`
 	Topic   topicCmd   `cmd:"" help:"Print the key of a topic."`
+	Token   tokenCmd   `cmd:"" help:"Make tokens that a gateway lets in, and look at them."`
 	Status  statusCmd  `cmd:"" help:"Print what a gateway says of itself and of a topic."`
 
 	JSON    bool             `name:"json" help:"Print a line of JSON for each event on standard output."`

@@ -105,6 +105,16 @@ func parseTokens(b []byte) (tokenTable, error) {
 	return table, errors.Join(errs...)
 }
 
+// TokenNames returns the names that the content of a token file has. Its error names every bad line.
+func TokenNames(b []byte) (map[string]bool, error) {
+	table, err := parseTokens(b)
+	names := make(map[string]bool)
+	for _, g := range table {
+		names[g.Name] = true
+	}
+	return names, err
+}
+
 // ParseTokenLine reads a line of a token file that says something.
 func ParseTokenLine(line string) (hash [sha256.Size]byte, g Grant, err error) {
 	name, rest := cutField(line)
