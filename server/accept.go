@@ -19,6 +19,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
+// idleCode is how much longer than a session a silent connection lives: QUIC's own end of it has no code, which would be lost.
+const idleCode = 10 * time.Second
+
 // requestsOnly is how long an HTTP/3 connection may live without a session.
 const requestsOnly = 30 * time.Second
 
@@ -81,7 +84,7 @@ func newAcceptor(s *Server, conn net.PacketConn) (*acceptor, error) {
 	streams := s.cfg.circuits() + spareStreams
 	window := uint64(streams) * streamWindow
 	quicConfig := &quic.Config{
-		MaxIdleTimeout:                   s.cfg.Idle,
+		MaxIdleTimeout:                   s.cfg.Idle + idleCode,
 		InitialStreamReceiveWindow:       initialStreamWindow,
 		MaxStreamReceiveWindow:           streamWindow,
 		InitialConnectionReceiveWindow:   window,
