@@ -54,14 +54,15 @@ func (a *allowance) idle(now time.Time) bool {
 // errQuota says that an allowance was used up.
 var errQuota = errors.New("server: no bytes are left")
 
-// spend counts n bytes that were read, at most splice.BufferSize, and waits until they may pass or ctx ends.
-func (a *allowance) spend(ctx context.Context, n int) error {
+// spend counts n bytes that were read, at most splice.BufferSize, and waits until they may pass or ctx ends. It tells o if they have to.
+func (a *allowance) spend(ctx context.Context, n int, o *Observer) error {
 	if quota := a.quota.Load(); quota >= 0 && a.used.Add(int64(n)) > quota {
 		return errQuota
 	}
-	if a.pace.Limit() == rate.Inf {
+	if a.pace.Limit() == rate.Inf || a.pace.AllowN(time.Now(), n) {
 		return nil
 	}
+	o.refused(refuse(LimitByteRate, "%v bytes a second are the most", a.pace.Limit()))
 	return a.pace.WaitN(ctx, n)
 }
 
@@ -78,10 +79,9 @@ func (m metered) Read(b []byte) (int, error) {
 		if l.session.allowance == nil || n == 0 {
 			continue
 		}
-		if spent := l.session.allowance.spend(m.circuit.over.ctx, n); spent == errQuota {
+		if spent := l.session.allowance.spend(m.circuit.over.ctx, n, l.session.cfg.Observer); spent == errQuota {
 			r := refuse(LimitBytes, "the %d bytes of this token are used up", l.session.grant.Limits.Bytes)
-			l.session.cfg.Observer.refused(r)
-			l.session.cancel(r.Error)
+			l.session.refuse(r)
 			return 0, clientGone("the client's session ended", r.Error)
 		} else if spent != nil {
 			return 0, errOver

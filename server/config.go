@@ -309,6 +309,7 @@ func (c *Config) ledger() *ledger {
 			resourceCircuits: {int64(c.MaxCircuitsTotal), int64(c.MaxCircuitsPerPrincipal), LimitCircuits, LimitCircuitsPrincipal, "circuits"},
 		},
 		[numFlows]pace{
+			flowLogLines:    {linesPerSecond, linesBurst, LimitLogLines, "sessions in the log"},
 			flowNewTopics:   {rate.Limit(c.NewTopics) / 60, burst, LimitNewTopics, "new topics"},
 			flowFailedDials: {rate.Limit(c.FailedDials) / 60, max(c.FailedDials, 1), LimitFailedDials, "failed dials"},
 		},

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/binary"
 	"maps"
 	"slices"
@@ -17,12 +18,20 @@ func (s *session) queue(change func(*outbox) bool) {
 	ok := change(&s.out)
 	s.mu.Unlock()
 	if !ok {
-		s.cancel(wtproto.Errorf(wtproto.CodeBusy, "more than %d bytes of control frames are unread", s.cfg.MaxControlBytes))
+		s.refuse(refuse(LimitControlUnread, "more than %d bytes of control frames are unread", s.cfg.MaxControlBytes))
 		return
 	}
 	select {
 	case s.wake <- struct{}{}:
 	default:
+	}
+}
+
+// refuse ends the session because it has met a limit, and tells the observer if that is why it ends.
+func (s *session) refuse(r *refusal) {
+	s.cancel(r.Error)
+	if context.Cause(s.ctx) == error(r.Error) {
+		s.cfg.Observer.refused(r)
 	}
 }
 

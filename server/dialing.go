@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -307,7 +308,7 @@ func final(err error) bool {
 func (t *topic) failed(p *peer, e dialed) {
 	code := codeOf(e.err)
 	if !p.refused {
-		t.log.Info("peer refused", "network", p.Network, "address", p.Address, "code", code, "error", e.err)
+		t.log.Log(t.ctx, t.refusals.level(slog.LevelInfo, t.now), "peer refused", "network", p.Network, "address", p.Address, "code", code, "error", e.err)
 	}
 	if own, ok := errors.AsType[*wtproto.Error](e.err); ok && !own.Remote && code == wtproto.CodeRateLimited {
 		t.router.cfg.Observer.refused(&refusal{LimitDialsTarget, own}) // by discovery.Policy

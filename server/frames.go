@@ -1,6 +1,8 @@
 package server
 
 import (
+	"sync"
+
 	"golang.org/x/time/rate"
 
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -19,11 +21,12 @@ type frameRates struct {
 	asks *rate.Limiter // JOIN, LEAVE, DECLINE and PING
 	all  *rate.Limiter // these and all others, but CREDIT for what was sent
 	cfg  *Config
+	once sync.Once // an observer was told that the session has met a limit
 }
 
 func newFrameRates(c *Config) *frameRates {
 	if c.ControlRate < 0 {
-		return &frameRates{rate.NewLimiter(rate.Inf, 0), rate.NewLimiter(rate.Inf, 0), c}
+		return &frameRates{asks: rate.NewLimiter(rate.Inf, 0), all: rate.NewLimiter(rate.Inf, 0), cfg: c}
 	}
 	perSecond, burst := rate.Limit(c.ControlRate), max(c.ControlBurst, 1)
 	return &frameRates{
@@ -53,7 +56,7 @@ func (f *frameRates) count(n int) error {
 
 func (f *frameRates) refuse(name LimitName, format string, args ...any) error {
 	r := refuse(name, format, args...)
-	f.cfg.Observer.refused(r)
+	f.once.Do(func() { f.cfg.Observer.refused(r) }) // the first one ends the session
 	return r.Error
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/swarmgate/swarmgate/server/auth"
@@ -28,7 +29,8 @@ func (s *session) authorize(token []byte) error {
 			return asError(err)
 		}
 		if err := grant.Validate(); err != nil {
-			s.log.Error("the authorizer granted what makes no sense", "err", err)
+			level := s.server.router.troubles.level(slog.LevelError, "authorizer", wtproto.CodeInternal, time.Now())
+			s.log.Log(s.ctx, level, "the authorizer granted what makes no sense", "error", err)
 			return &wtproto.Error{Code: wtproto.CodeInternal, Reason: "the grant makes no sense", Err: err}
 		}
 		s.grant = grant

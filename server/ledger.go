@@ -28,6 +28,7 @@ type flow int
 const (
 	flowNewTopics   flow = iota // topics that nobody is on
 	flowFailedDials             // dials that failed, or whose circuit the peer ended at once
+	flowLogLines                // sessions in the log
 	numFlows
 )
 

@@ -35,6 +35,7 @@ const (
 	LimitUnread            LimitName = "unread"
 	LimitByteRate          LimitName = "byte_rate"
 	LimitBytes             LimitName = "bytes"
+	LimitLogLines          LimitName = "log_lines"
 )
 
 // Limit describes one limit of a gateway.
@@ -78,4 +79,5 @@ var limits = []Limit{
 	{LimitControlUnread, wtproto.CodeBusy, "MaxControlBytes", "64 KiB", "control frames that a client leaves unread", "memory of the gateway"},
 	{LimitMemory, wtproto.CodeBusy, "Memory", "three fifths of the memory that there is", "memory in use for further sessions and circuits", "those that there are keep what they need"},
 	{LimitUnread, wtproto.CodeStalled, "Memory", "seven tenths of the memory that there is", "memory in use while circuits wait for a reader", "the principal that holds most gives back first, what has waited longest"},
+	{LimitLogLines, wtproto.CodeNone, "", "1 a second, 256 at once", "sessions of a principal in the log at info; more are there at debug", "nobody can fill a disk"},
 }

@@ -21,13 +21,14 @@ type router struct {
 	memory   *memory
 	ledger   *ledger
 	meters   *meters
+	failures failures
 	remains  *remains
 	log      *slog.Logger
 	ctx      context.Context // ends all topics
 	cancel   context.CancelCauseFunc
 	wg       sync.WaitGroup // of topics and circuits
 
-	failures failures
+	troubles troubles
 
 	mu     sync.Mutex
 	topics map[wtproto.Topic]*topic // guarded by mu

@@ -43,6 +43,7 @@ type session struct {
 	principal              *principal // nil before it holds a session
 	allowance              *allowance // nil if its bytes are not limited
 	maxTopics, maxCircuits int        // at once; negative for no limit
+	level                  slog.Level // of the lines of log about its start and end
 
 	mu      sync.Mutex
 	out     outbox                          // guarded by mu
@@ -105,7 +106,7 @@ func (s *session) run() *wtproto.Error {
 	}
 	if started {
 		s.cfg.Observer.sessionEnded(s.info(), cause.Code)
-		s.log.Info("session ended", "code", cause.Code, "reason", cause.Reason, "remote", cause.Remote)
+		s.log.Log(s.ctx, s.level, "session ended", "code", cause.Code, "reason", cause.Reason, "remote", cause.Remote)
 	} else {
 		s.cfg.Observer.sessionRefused(cause.Code)
 		s.log.Debug("session refused", "code", cause.Code, "reason", cause.Reason, "address", s.link.remoteAddr())
@@ -123,7 +124,11 @@ func (s *session) serve(wg *sync.WaitGroup) (started bool, err error) {
 		return false, err
 	}
 	s.cfg.Observer.sessionStarted(s.info())
-	s.log.Info("session started", "endpoint", s.endpoint, "agent", s.agent, "name", s.grant.Name)
+	if r := s.server.ledger.spend(s.principal, flowLogLines, 1, time.Now()); r != nil {
+		s.level = slog.LevelDebug
+		s.cfg.Observer.refused(r)
+	}
+	s.log.Log(s.ctx, s.level, "session started", "endpoint", s.endpoint, "agent", s.agent, "name", s.grant.Name)
 	stop := context.AfterFunc(s.ctx, func() {
 		h.stream.SetReadDeadline(past)
 		h.stream.SetWriteDeadline(past)

@@ -53,9 +53,10 @@ type topic struct {
 	endpoints  map[wtproto.EndpointID]*subscription // the newest of each
 	away       map[*session]*subscription           // those that have left and kept circuits
 	peers      map[string]*peer
-	withMore   int // peers whose host has more of them
-	circuits   int // goroutines
-	dials      int // asked for, waiting or running
+	withMore   int    // peers whose host has more of them
+	circuits   int    // goroutines
+	dials      int    // asked for, waiting or running
+	refusals   seldom // lines of log about peers that refused
 	agenda     agenda
 	asking     deadline        // the networks are asked
 	asked      bool            // they have been
@@ -305,7 +306,8 @@ func (e sighted) apply(t *topic) {
 		e.network.state, e.network.code = wtproto.NetworkFailing, codeOf(e.err)
 		if text := e.err.Error(); text != e.network.err { // once, however often it is repeated
 			e.network.err = text
-			t.log.Warn("network failing", "network", e.network.name, "code", e.network.code, "error", e.err)
+			level := t.router.troubles.level(slog.LevelWarn, e.network.name, e.network.code, time.Now())
+			t.log.Log(t.ctx, level, "network failing", "network", e.network.name, "code", e.network.code, "error", e.err)
 		}
 		return
 	}

@@ -71,7 +71,7 @@ func TestNetworkFailing(t *testing.T) {
 			{unreachable, wtproto.NetworkFailing, wtproto.CodePeerUnreachable, unreachable.Error(), 1},
 			{errors.New("something else"), wtproto.NetworkFailing, wtproto.CodeInternal, "something else", 2},
 			{nil, wtproto.NetworkSearching, wtproto.CodeNone, "", 2},
-			{unreachable, wtproto.NetworkFailing, wtproto.CodePeerUnreachable, unreachable.Error(), 3},
+			{unreachable, wtproto.NetworkFailing, wtproto.CodePeerUnreachable, unreachable.Error(), 2}, // not twice a minute
 		} {
 			g.lan.tell(news{err: step.err})
 			s := c.status()

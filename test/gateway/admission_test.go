@@ -272,3 +272,23 @@ func TestHandshakesOfAnAddress(t *testing.T) {
 	c := g.Dial(t, client.Config{}) // of 127.0.0.1
 	Join(t, c, wtproto.TopicFromName("handshakes"), client.JoinOptions{})
 }
+
+// All addresses together may have so many connections without a session; then the oldest goes.
+func TestVisitsHaveALimit(t *testing.T) {
+	seen := &refusals{}
+	g := Start(t, server.Config{
+		MaxSessions: 20, MaxSessionsPerPrincipal: -1, HandshakesPerAddress: 10_000, HelloTimeout: Patience, Observer: seen.observer(),
+	})
+	const places = 256
+	s := g.from(t, 2)
+	first := s.raw(t)
+	for range places {
+		s.raw(t)
+	}
+	if code, reason := first.closed(t); code != wtproto.CodeBusy || reason == "" {
+		t.Errorf("the first of %d was closed with %v %q, want BUSY and a reason", places+1, code, reason)
+	}
+	if n := seen.of(server.LimitVisits); n != 1 {
+		t.Errorf("%d refusals were told, want 1", n)
+	}
+}
