@@ -74,7 +74,9 @@ func TestAuthorizer(t *testing.T) {
 		})}
 		inBubble(t, cfg, func(t *testing.T, g *bubble) {
 			c := g.dialFrom(tt.origin)
-			c.show("t")
+			if tt.asked > 0 { // else the session may have ended already
+				c.show("t")
+			}
 			if tt.want == wtproto.CodeNone {
 				expect[wtproto.Welcome](c)
 			} else {
