@@ -89,6 +89,8 @@ func TestEachLimitIsSeenOnce(t *testing.T) {
 		synctest.Wait()
 	}
 	elsewhere := map[LimitName]string{ // these need real connections, or much around them
+		LimitHTTP:             "cmd/server, doors_test.go",
+		LimitHTTPAddress:      "cmd/server, doors_test.go",
 		LimitHandshakes:       "test/gateway, TestHandshakesOfAnAddress",
 		LimitVisits:           "test/gateway, TestVisitsHaveALimit",
 		LimitVisitsAddress:    "test/gateway, TestVisitorsMakeRoom",
