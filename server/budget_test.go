@@ -72,7 +72,10 @@ func TestRelief(t *testing.T) {
 		{"both directions, of two principals", []held{{1, "a", 1, 100}, {1, "b", 2, 10}, {2, "b", 1, 60}}, 110, []int{1}},
 		{"a circuit that was ended for one is nothing to the other", []held{{1, "a", 1, 100}, {1, "b", 9, 70}, {2, "b", 1, 60}}, 200, []int{1, 2}},
 		{"one /64 of many in a /48, before an address that holds less than a sixteenth of it", []held{
-			{1, "2001:db8:1:1::1", 1, 20}, {2, "2001:db8:1:101::1", 2, 20}, {3, "2001:db8:1:201::1", 3, 20}, {4, "2001:db8:1:301::1", 4, 20},
+			{1, "2001:db8:1:1::1", 1, 20},
+			{2, "2001:db8:1:101::1", 2, 20},
+			{3, "2001:db8:1:201::1", 3, 20},
+			{4, "2001:db8:1:301::1", 4, 20},
 			{5, "192.0.2.1", 9, 21},
 		}, 1, []int{5}},
 		{"and after one that holds more", []held{

@@ -150,8 +150,6 @@ type ring[T any] struct {
 	place func(T) *int // of an item, counted from 1; 0 while it is not in the set
 }
 
-func (r *ring[T]) has(x T) bool { return *r.place(x) > 0 }
-
 func (r *ring[T]) add(x T) {
 	if p := r.place(x); *p == 0 {
 		r.items = append(r.items, x)

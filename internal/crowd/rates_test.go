@@ -15,11 +15,19 @@ func TestRates(t *testing.T) {
 		at   time.Duration
 		want bool
 	}{
-		{a, 0, true}, {a, 0, true}, {a, 0, true}, {a, 0, true}, {a, 0, false}, // the burst
+		{a, 0, true},
+		{a, 0, true},
+		{a, 0, true},
+		{a, 0, true},
+		{a, 0, false},                      // the burst
 		{b, 0, true},                       // another address does not feel it
 		{a, 499 * time.Millisecond, false}, // what was refused did not count
-		{a, 500 * time.Millisecond, true}, {a, 501 * time.Millisecond, false},
-		{a, 5 * time.Second, true}, {a, 5 * time.Second, true}, {a, 5 * time.Second, true}, {a, 5 * time.Second, true},
+		{a, 500 * time.Millisecond, true},
+		{a, 501 * time.Millisecond, false},
+		{a, 5 * time.Second, true},
+		{a, 5 * time.Second, true},
+		{a, 5 * time.Second, true},
+		{a, 5 * time.Second, true},
 		{a, 5 * time.Second, false}, // a long pause brings no more than the burst
 	} {
 		if got := r.Allow(test.addr, start.Add(test.at)); got != test.want {
