@@ -292,3 +292,38 @@ func TestVisitsHaveALimit(t *testing.T) {
 		t.Errorf("%d refusals were told, want 1", n)
 	}
 }
+
+// A client may have as many streams open as PROTOCOL says: one a circuit, and 32 more.
+func TestStreamsOfAClient(t *testing.T) {
+	g := Start(t, server.Config{})
+	w, err := g.from(t, 2).session(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 1 // the control stream
+	for ; n < 1000; n++ {
+		if _, err := w.conn.OpenStream(); err != nil {
+			if _, ok := errors.AsType[*quic.StreamLimitReachedError](err); !ok {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	if n != 288 {
+		t.Errorf("%d streams, want 288", n)
+	}
+}
+
+// FIN on the control stream is the end of a session, for which the gateway says NONE.
+func TestControlStreamEnds(t *testing.T) {
+	g := Start(t, server.Config{})
+	for name, w := range map[string]wire{"quic": g.rawDial(t), "webtransport": g.webTransportDial(t, 100, "")} {
+		s := w.open()
+		s.Write(hello())
+		next(t, wtproto.NewReader(s), wtproto.TypeWelcome)
+		s.Close()
+		if code, _ := w.closed(t); code != wtproto.CodeNone {
+			t.Errorf("%s: the session ended with %v, want NONE", name, code)
+		}
+	}
+}
