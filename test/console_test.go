@@ -4,7 +4,11 @@ package test
 
 import (
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // Whoever opens the address that the demo prints sees its peer found and echoing, talks to others who opened it, and gives them files.
@@ -13,6 +17,23 @@ func TestConsole(t *testing.T) {
 	for _, browser := range []string{"chromium", "firefox"} {
 		t.Run(browser, func(t *testing.T) {
 			if out, err := exec.CommandContext(t.Context(), "node", "browser/console.mjs", browser, url).CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// The console of a gateway that asks for tokens asks for one too, says why in words, and keeps it for its tab.
+func TestConsoleToken(t *testing.T) {
+	swarm := swarmTool(t)
+	file := filepath.Join(t.TempDir(), "tokens")
+	good := swarm("", "token", "new", "--name", "good", "--file", file)
+	p := startServer(t, "--listen", "127.0.0.1:0", "--dev-http", "127.0.0.1:0", "--dht", "off", "--token-file", file)
+	console := strings.TrimSuffix(p.Info, wtproto.InfoPath)
+	for _, browser := range []string{"chromium", "firefox"} {
+		t.Run(browser, func(t *testing.T) {
+			brief := swarm("", "token", "new", "--name", browser, "--expires", "25s", "--file", file)
+			if out, err := exec.CommandContext(t.Context(), "node", "browser/token.mjs", browser, console, brief, good).CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}
 		})

@@ -195,7 +195,10 @@ class Console implements RoomEvents {
       ? `${count(consoles.length, 'console')} will hear you. Files can be of any size; drop them anywhere.`
       : 'Nobody to hear you yet: open this page in another tab or on another computer.')
     setText($('drop-text'), consoles.length > 0 ? `Drop to offer to ${count(consoles.length, 'console')}` : 'No console is here to offer files to')
-    showPhase(phase, () => this.#session.retry())
+    showPhase(phase, () => this.#session.retry(), token => {
+      this.#session.enter(token)
+      void this.join(this.#text)
+    })
     this.#why.show(this.#findings(), links.size)
   }
 

@@ -1,5 +1,6 @@
 import { Code, SwarmError, connect } from 'swarmgate'
 import type { Swarm, Topic } from 'swarmgate'
+import { loadToken, saveToken } from './token.js'
 
 const FIRST_DELAY = 1000
 const MAX_DELAY = 30_000
@@ -23,6 +24,7 @@ export class Session {
   readonly #events: SessionEvents
   #swarm: Promise<Swarm> = new Promise(() => {}) // before start
   #retry = () => {} // ends the wait, ours or the swarm's
+  #token = loadToken()
 
   /** Does nothing before `start`. */
   constructor (url: string, events: SessionEvents) {
@@ -34,6 +36,13 @@ export class Session {
   start (): void {
     this.#swarm = this.#open()
     this.#swarm.catch(() => {}) // told as the phase
+  }
+
+  /** Connects anew, with a token that is kept for this tab. It is for a session that is closed. */
+  enter (token: string): void {
+    this.#token = token
+    saveToken(token)
+    this.start()
   }
 
   /** Joins a topic, once there is a connection. */
@@ -50,7 +59,7 @@ export class Session {
     for (let attempt = 1; ; attempt++) {
       this.#set({ name: 'connecting' })
       try {
-        return this.#watch(await connect({ url: this.#url, agent: 'swarmgate console' }))
+        return this.#watch(await connect({ url: this.#url, agent: 'swarmgate console', token: this.#token }))
       } catch (error) {
         if (!(error instanceof SwarmError) || error.permanent) { // or a mistake of the caller, such as an address that is none
           this.#set({ name: 'closed', error })
@@ -87,6 +96,11 @@ export class Session {
   }
 }
 
+/** Reports whether another token may help after an error. */
+export function wantsToken (e: unknown): boolean {
+  return e instanceof SwarmError && (e.code === Code.UNAUTHORIZED || e.code === Code.TOKEN_EXPIRED)
+}
+
 /** Says for people why there is no connection, and what to do. */
 export function excuse (e: unknown, origin: string): { text: string, todo: string } {
   const text = e instanceof SwarmError && e.reason !== '' ? e.reason : String(e)
@@ -96,8 +110,8 @@ export function excuse (e: unknown, origin: string): { text: string, todo: strin
       text: `The gateway takes no sessions from pages of ${origin}.`,
       todo: `Its operator can allow them with --allow-origin ${origin}, or with --name for the name it is known by.`
     }
-    case Code.UNAUTHORIZED:
-    case Code.TOKEN_EXPIRED: return { text: 'The gateway wants a token that this page does not have.', todo: 'Ask its operator for one, and use it in a page of your own.' }
+    case Code.UNAUTHORIZED: return { text: `The gateway lets in who has a token (${text}).`, todo: 'Its operator has them.' }
+    case Code.TOKEN_EXPIRED: return { text: 'The token of this page has expired.', todo: 'The gateway’s operator has new ones.' }
     case Code.VERSION: return { text: 'This page and the gateway speak different versions of the protocol.', todo: 'Reload the page.' }
     case Code.REPLACED: return { text: 'Another session with the identity of this page took over.', todo: 'Reload the page.' }
     case Code.BUSY:
