@@ -68,3 +68,22 @@ func asks(typ wtproto.Type) bool {
 	}
 	return false
 }
+
+// credited raises the credit of a circuit. A CREDIT counts as a frame only if nothing was sent that it
+// can be the answer to.
+func (s *session) credited(m wtproto.Credit, size int) error {
+	s.mu.Lock()
+	l, err := s.givenLocked(m.Circuit)
+	due := l == nil && s.late > 0
+	if due {
+		s.late--
+	}
+	s.mu.Unlock()
+	if l != nil {
+		due = l.credit.grant(m.Offset)
+	}
+	if err == nil && !(due && size < bytesOfFrame) {
+		err = s.rates.count(size)
+	}
+	return err
+}
