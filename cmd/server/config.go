@@ -29,7 +29,7 @@ const p2pPort = "4434"
 type options struct {
 	Listen  hostPort `group:"Listeners" placeholder:"ADDR" help:"Where sessions come in: QUIC and HTTP/3 on this UDP port, HTTPS on the same TCP port. Port 0 takes a free one. Unless given, :4433, and 127.0.0.1:4433 with --demo."`
 	DevHTTP hostPort `name:"dev-http" group:"Listeners" placeholder:"ADDR" help:"Also answer plain HTTP here, for development. Pages from here may open sessions if it is a loopback address. Unless given, none, and 127.0.0.1:8080 with --demo."`
-	Admin   hostPort `group:"Listeners" placeholder:"ADDR" help:"Answer operators here, on plain HTTP: /healthz, /readyz, /metrics, /api/topics. Keep it from others: it tells peers' addresses and asks for no password."`
+	Admin   hostPort `group:"Listeners" placeholder:"ADDR" help:"Answer operators here, on plain HTTP: /healthz, /readyz, /metrics, /api/topics, /api/principals. Keep it from others: it tells topics and peers' addresses and asks for no password."`
 
 	Name           []publicName `group:"Clients" placeholder:"NAME" help:"A public name or IP address of this gateway: in the pinned certificate, as an origin of pages, as a Host of plain HTTP. Clients are told to connect to the first one."`
 	AllowOrigin    []origin     `group:"Clients" placeholder:"ORIGIN" help:"Let pages from here open sessions, such as https://app.example; * stands for all."`

@@ -304,7 +304,9 @@ func (g *gateway) build(o *options, k keys, networks []discovery.Network) error 
 		g.sites = append(g.sites, newSite(siteDev, l, d, nil, checkHost(o.names(), public), g.log))
 	}
 	if l := g.sockets.admin; l != nil {
-		admin := adminHandler(g.ready.Load, g.server.TopicsHandler(), g.metrics.handler())
+		admin := adminHandler(g.ready.Load, map[string]http.Handler{
+			topicsPath: g.server.TopicsHandler(), principalsPath: g.server.PrincipalsHandler(), metricsPath: g.metrics.handler(),
+		})
 		g.sites = append(g.sites, newSite(siteAdmin, l, d, nil, checkHost(o.names(), admin), g.log))
 	}
 	return nil

@@ -49,10 +49,11 @@ func (d doors) listener(l net.Listener) *crowd.Listener {
 
 // Paths for operators.
 const (
-	healthPath  = "/healthz"
-	readyPath   = "/readyz"
-	topicsPath  = "/api/topics"
-	metricsPath = "/metrics"
+	healthPath     = "/healthz"
+	readyPath      = "/readyz"
+	topicsPath     = "/api/topics"
+	principalsPath = "/api/principals"
+	metricsPath    = "/metrics"
 )
 
 // addPublic adds what everybody may ask for to mux: the info document, the console and the client module.
@@ -61,8 +62,8 @@ func addPublic(mux *http.ServeMux, info http.Handler) {
 	addPages(mux)
 }
 
-// adminHandler answers operators. isReady says whether sessions are taken.
-func adminHandler(isReady func() bool, topics, metrics http.Handler) http.Handler {
+// adminHandler answers operators. isReady says whether sessions are taken, reports are what else there is, by path.
+func adminHandler(isReady func() bool, reports map[string]http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, _ *http.Request) {
 		writeText(w, http.StatusOK, "ok")
@@ -74,8 +75,9 @@ func adminHandler(isReady func() bool, topics, metrics http.Handler) http.Handle
 		}
 		writeText(w, http.StatusOK, "ready")
 	})
-	mux.Handle("GET "+topicsPath, topics)
-	mux.Handle("GET "+metricsPath, metrics)
+	for path, h := range reports {
+		mux.Handle("GET "+path, h)
+	}
 	return mux
 }
 

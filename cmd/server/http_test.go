@@ -55,7 +55,7 @@ func TestPlainHTTPKnowsItsHosts(t *testing.T) {
 
 func TestAdminAnswers(t *testing.T) {
 	ready := false
-	h := adminHandler(func() bool { return ready }, say("topics"), say("metrics"))
+	h := adminHandler(func() bool { return ready }, map[string]http.Handler{topicsPath: say("topics"), principalsPath: say("principals"), metricsPath: say("metrics")})
 	for _, c := range []struct {
 		ready        bool
 		method, path string
@@ -67,6 +67,8 @@ func TestAdminAnswers(t *testing.T) {
 		{true, "GET", "/readyz", 200, "ready\n"},
 		{true, "HEAD", "/readyz", 200, ""},
 		{true, "GET", "/api/topics", 200, "topics"},
+		{true, "GET", "/api/principals", 200, "principals"},
+		{true, "POST", "/api/principals", 405, ""},
 		{true, "GET", "/metrics", 200, "metrics"},
 		{true, "POST", "/api/topics", 405, ""},
 		{true, "DELETE", "/healthz", 405, ""},
@@ -93,7 +95,7 @@ func TestPublicAnswers(t *testing.T) {
 	if got := body(t, ask(mux, "GET", "/")); !strings.Contains(got, "swarmgate console") {
 		t.Errorf("/ = %q", got)
 	}
-	for path, want := range map[string]int{"/x": 404, healthPath: 404, readyPath: 404, topicsPath: 404, metricsPath: 404} {
+	for path, want := range map[string]int{"/x": 404, healthPath: 404, readyPath: 404, topicsPath: 404, principalsPath: 404, metricsPath: 404} {
 		if r := ask(mux, "GET", path); r.StatusCode != want {
 			t.Errorf("GET %s = %s, want %d", path, r.Status, want)
 		}
