@@ -2,11 +2,12 @@ package discovery
 
 import "time"
 
-// Observer is told what networks do, for metrics. Its functions may be nil. They are called by several goroutines at once, on paths
-// that wait for them, so they return at once.
+// Observer is told what networks do, for metrics. Its functions may be nil. They are called by
+// several goroutines at once, on paths that wait for them, so they return at once.
 type Observer struct {
-	// LookedUp is called after each look-up that was carried through: of one topic in a DHT, of all topics on a LAN. found
-	// is how many answers came; err says why there may be more, or why none could.
+	// LookedUp is called after each look-up that was carried through: of one topic in a DHT, of
+	// all topics on a LAN. found is how many answers came; err says why there may be more, or why
+	// none could.
 	LookedUp func(network string, found int, took time.Duration, err error)
 	// Announced is called after each announcement of a topic that was carried through.
 	Announced func(network string, took time.Duration, err error)

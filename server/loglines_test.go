@@ -10,7 +10,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// One client that comes and goes wrote two lines of log for each of its sessions, as fast as it could.
+// One client that comes and goes wrote two lines of log for each of its sessions, as fast as it
+// could.
 func TestLinesAboutSessions(t *testing.T) {
 	seen := newTally()
 	inBubble(t, Config{Observer: seen.observer()}, func(t *testing.T, g *bubble) {
@@ -38,7 +39,8 @@ func TestLinesAboutSessions(t *testing.T) {
 	})
 }
 
-// Whoever announces peers that refuse, or has the gateway join topics while a network fails, wrote a line for each.
+// Whoever announces peers that refuse, or has the gateway join topics while a network fails, wrote
+// a line for each.
 func TestLinesAboutFailures(t *testing.T) {
 	inBubble(t, Config{Idle: time.Hour, DefaultPeers: 1}, func(t *testing.T, g *bubble) {
 		c := g.connect()

@@ -6,8 +6,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Observer is told what happens in a [Server], for metrics; what there is at a time is told by [Server.Stats]. Any of its functions may be nil. They are called by many goroutines
-// at once, on paths that wait for them, so they return at once. It is not changed after [New].
+// Observer is told what happens in a [Server], for metrics; what there is at a time is told by
+// [Server.Stats]. Any of its functions may be nil. They are called by many goroutines at once, on
+// paths that wait for them, so they return at once. It is not changed after [New].
 type Observer struct {
 	// SessionStarted is called after a session's HELLO was taken.
 	SessionStarted func(SessionInfo)
@@ -15,21 +16,26 @@ type Observer struct {
 	SessionEnded func(SessionInfo, wtproto.Code)
 	// SessionRefused is called for a connection that ended before its HELLO was taken.
 	SessionRefused func(wtproto.Code)
-	// Authorized is called after each answer of the Authorizer; CodeNone says that the client may come in.
+	// Authorized is called after each answer of the Authorizer; CodeNone says that the client may
+	// come in.
 	Authorized func(took time.Duration, code wtproto.Code)
 	// Joined is called for each topic that a session joins, but not if it changes its options.
 	Joined func()
 	// JoinRefused is called for each JOIN that is refused, with the code of its LEFT.
 	JoinRefused func(wtproto.Code)
-	// Left is called once for each topic that was joined: with CodeNone after LEAVE, else with the code that ended the session.
+	// Left is called once for each topic that was joined: with CodeNone after LEAVE, else with the
+	// code that ended the session.
 	Left func(wtproto.Code)
-	// Refused is called each time a limit is met, with what was told. [Limits] describes the limits.
+	// Refused is called each time a limit is met, with what was told. [Limits] describes the
+	// limits.
 	Refused func(LimitName, wtproto.Code)
-	// Dialed is called after each dial of a peer that was still wanted; CodeNone says that the peer answered.
+	// Dialed is called after each dial of a peer that was still wanted; CodeNone says that the
+	// peer answered.
 	Dialed func(network string, took time.Duration, code wtproto.Code)
 	// CircuitOpened is called once bytes can pass.
 	CircuitOpened func(network string)
-	// CircuitEnded is called once for each circuit that opened. [Server.Stats] tells of bytes while they move.
+	// CircuitEnded is called once for each circuit that opened. [Server.Stats] tells of bytes
+	// while they move.
 	CircuitEnded func(CircuitEnd)
 }
 
@@ -40,7 +46,8 @@ type SessionInfo struct {
 	Agent     string // what the client calls itself: not to be trusted
 }
 
-// CircuitEnd describes the end of a circuit. Of a circuit between two clients, the peer is the one that was chosen.
+// CircuitEnd describes the end of a circuit. Of a circuit between two clients, the peer is the one
+// that was chosen.
 type CircuitEnd struct {
 	Network  string // wtproto.NetworkClient between two clients
 	Code     wtproto.Code

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// PrincipalStatus is what [Server.PrincipalsHandler] tells of one principal, or of a /56 or /48 around IPv6 addresses, which is charged
-// for all of them.
+// PrincipalStatus is what [Server.PrincipalsHandler] tells of one principal, or of a /56 or /48
+// around IPv6 addresses, which is charged for all of them.
 type PrincipalStatus struct {
 	Name      string   `json:"name,omitempty"`      // of its grant
 	Addresses string   `json:"addresses,omitempty"` // if it has no name, such as 192.0.2.1/32
@@ -20,7 +20,8 @@ type PrincipalStatus struct {
 // resourceNames are the resources as [PrincipalStatus] has them.
 var resourceNames = [numResources]string{resourceSessions: "sessions", resourceTopics: "topics", resourceCircuits: "circuits"}
 
-// Principals returns who holds what, those with most sessions first. It copies what the ledger has of all.
+// Principals returns who holds what, those with most sessions first. It copies what the ledger has
+// of all.
 func (s *Server) Principals() []PrincipalStatus {
 	all := s.ledger.principals()
 	slices.SortFunc(all, func(a, b PrincipalStatus) int {
@@ -54,7 +55,8 @@ func (l *ledger) principals() []PrincipalStatus {
 	return all
 }
 
-// PrincipalsHandler answers GET with the JSON of [Server.Principals]. It tells names and addresses, so it is for operators alone.
+// PrincipalsHandler answers GET with the JSON of [Server.Principals]. It tells names and
+// addresses, so it is for operators alone.
 func (s *Server) PrincipalsHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !getOnly(w, r) {

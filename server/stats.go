@@ -6,31 +6,36 @@ import (
 	"sync/atomic"
 )
 
-// Stats is what there is in a [Server] at one moment, for gauges. Its parts are counted one after the other, each of them exactly,
-// so a session that ends meanwhile may be missing from one and counted in the next.
+// Stats is what there is in a [Server] at one moment, for gauges. Its parts are counted one after
+// the other, each of them exactly, so a session that ends meanwhile may be missing from one and
+// counted in the next.
 type Stats struct {
 	// Sessions are those that have been welcomed, by [SessionInfo.Transport].
 	Sessions map[string]int
-	// Visits are connections without a session: those that have not said HELLO yet, and HTTP/3 requests.
+	// Visits are connections without a session: those that have not said HELLO yet, and HTTP/3
+	// requests.
 	Visits int
-	// Topics are those that somebody is on, TopicsInGrace those that everybody has left and that still run.
+	// Topics are those that somebody is on, TopicsInGrace those that everybody has left and that
+	// still run.
 	Topics, TopicsInGrace int
-	// Places are the circuits that sessions have places for: open, opening and offered. A circuit between two
-	// clients has two.
+	// Places are the circuits that sessions have places for: open, opening and offered. A circuit
+	// between two clients has two.
 	Places int
-	// Networks has what happens with the peers of each network that has had a circuit, and of [wtproto.NetworkClient].
+	// Networks has what happens with the peers of each network that has had a circuit, and of
+	// [wtproto.NetworkClient].
 	Networks map[string]NetworkStats
 	// Dials are running, DialsWaiting are turns to dial that subscriptions wait for, one each.
 	Dials, DialsWaiting int
-	// Principals are the names of grants and the IPv4 addresses and IPv6 /64s that are known, those that hold nothing any more
-	// too until they are forgotten. PrincipalsAtLimit are those of them, and of the groups around the /64s, that were
-	// refused something at a limit of their own and have given nothing of it back since.
+	// Principals are the names of grants and the IPv4 addresses and IPv6 /64s that are known,
+	// those that hold nothing any more too until they are forgotten. PrincipalsAtLimit are those
+	// of them, and of the groups around the /64s, that were refused something at a limit of their
+	// own and have given nothing of it back since.
 	Principals, PrincipalsAtLimit int
 	// Outbox is how many bytes of control frames wait to be sent.
 	Outbox int64
-	// Memory is how many bytes of memory Go needed when it collected garbage last, as seen a tenth of a second ago or less; 0
-	// before Serve. From MemoryFull on there are no further sessions and circuits, from MemoryOver on circuits that wait are
-	// ended.
+	// Memory is how many bytes of memory Go needed when it collected garbage last, as seen a tenth
+	// of a second ago or less; 0 before Serve. From MemoryFull on there are no further sessions
+	// and circuits, from MemoryOver on circuits that wait are ended.
 	Memory, MemoryFull, MemoryOver int64
 }
 
@@ -38,13 +43,15 @@ type Stats struct {
 type NetworkStats struct {
 	// Circuits are those over which bytes can pass.
 	Circuits int
-	// ToClient and ToPeer are the bytes that clients and peers took since the server was made, those of running
-	// circuits included. Of a circuit between two clients, the peer is the one that was chosen.
+	// ToClient and ToPeer are the bytes that clients and peers took since the server was made,
+	// those of running circuits included. Of a circuit between two clients, the peer is the one
+	// that was chosen.
 	ToClient, ToPeer int64
 }
 
-// Stats counts. It looks at each session, topic and principal once, which takes about 6 ms with 10,000 of each: cheap enough for
-// every few seconds. Any goroutine may call it at any time, but not an [Observer].
+// Stats counts. It looks at each session, topic and principal once, which takes about 6 ms with
+// 10,000 of each: cheap enough for every few seconds. Any goroutine may call it at any time, but
+// not an [Observer].
 func (s *Server) Stats() Stats {
 	st := Stats{Sessions: make(map[string]int)}
 	s.mu.Lock()
@@ -115,7 +122,8 @@ func (l *ledger) census() census {
 	return c
 }
 
-// narrowest reports whether a is the account by which a principal is known: its name, or its /32 or /64.
+// narrowest reports whether a is the account by which a principal is known: its name, or its /32
+// or /64.
 func (a account) narrowest() bool {
 	return a.name != "" || a.addresses.Bits() == 32 && a.addresses.Addr().Is4() || a.addresses.Bits() == 64
 }

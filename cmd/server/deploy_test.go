@@ -127,7 +127,8 @@ func TestDashboardAndAlertsAskForWhatThereIs(t *testing.T) {
 	}
 }
 
-// Every panel of the dashboard has its own place, asks the chosen data source, and has something to show.
+// Every panel of the dashboard has its own place, asks the chosen data source, and has something
+// to show.
 func TestDashboard(t *testing.T) {
 	panels := readDashboard(t)
 	for i, p := range panels {

@@ -18,8 +18,9 @@ import (
 // metricPrefix is how the names of our metrics begin.
 const metricPrefix = "swarmgate_"
 
-// metrics are what happened, counted for Prometheus. The values of labels are few, whatever strangers do: names of limits,
-// codes, networks and transports. No label tells of a topic, an address, a token, a peer or a principal.
+// metrics are what happened, counted for Prometheus. The values of labels are few, whatever
+// strangers do: names of limits, codes, networks and transports. No label tells of a topic, an
+// address, a token, a peer or a principal.
 type metrics struct {
 	registry *prometheus.Registry
 
