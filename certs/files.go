@@ -37,7 +37,7 @@ func NewFiles(certFile, keyFile string, logger *slog.Logger) (*Files, error) {
 		},
 		func(cert *tls.Certificate, err error) {
 			if err != nil {
-				logger.Error("new certificate is bad, keeping the old one", "err", err)
+				logger.Error("new certificate is bad, keeping the old one", "error", err)
 				return
 			}
 			logger.Info("new certificate", "names", cert.Leaf.DNSNames, "expires", cert.Leaf.NotAfter)

@@ -116,12 +116,12 @@ func (p *Pinned) pair() (current, next *tls.Certificate) {
 	defer p.mu.Unlock()
 	now := time.Now()
 	if err := p.turnLocked(now); err != nil {
-		p.log.Error("cannot make a certificate, keeping the old one", "err", err)
+		p.log.Error("cannot make a certificate, keeping the old one", "error", err)
 	}
 	if p.unsaved && now.Sub(p.tried) >= saveAgain {
 		// Until that works a restarted gateway is one certificate behind, and still has one that its clients know.
 		if err := p.saveLocked(now); err != nil {
-			p.log.Error("cannot save certificates", "err", err)
+			p.log.Error("cannot save certificates", "error", err)
 		}
 	}
 	return p.current, p.next

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/swarmgate/swarmgate/internal/crowd"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -46,15 +47,7 @@ func (v *vain) settle(every time.Duration, now time.Time) {
 }
 
 // target returns what of ip one party is taken to own.
-func target(ip netip.Addr) netip.Prefix {
-	ip = ip.Unmap().WithZone("")
-	bits := 32
-	if ip.Is6() {
-		bits = 64
-	}
-	p, _ := ip.Prefix(bits) // bits fit the family
-	return p
-}
+func target(ip netip.Addr) netip.Prefix { return crowd.Groups(ip)[0] }
 
 // take counts a dial of ip, as one in vain until it is given back, or returns an error if ip, or all, had too many.
 func (t *targets) take(ip netip.Addr, trusted bool, now time.Time) error {

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -64,10 +63,10 @@ func newAcceptor(s *Server, conn net.PacketConn) (*acceptor, error) {
 		Conn: conn,
 		VerifySourceAddress: func(addr net.Addr) bool {
 			// The limit of all comes last, so that one address does not use it up.
-			return !each.Allow(addrOf(addr), time.Now()) || !all.Allow()
+			return !each.Allow(crowd.AddrOf(addr), time.Now()) || !all.Allow()
 		},
 		ConnContext: func(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
-			if !handshakes.Allow(addrOf(client.RemoteAddr), time.Now()) {
+			if !handshakes.Allow(crowd.AddrOf(client.RemoteAddr), time.Now()) {
 				r := refuse(LimitHandshakes, "more than %d connections a second from one address", perSecond)
 				s.cfg.Observer.refused(r)
 				return nil, r.Error
@@ -231,16 +230,4 @@ func (a *acceptor) upgrade(w http.ResponseWriter, r *http.Request) {
 	}
 	close(v.began)
 	a.run(v, newWebTransportLink(v.conn, session, keep, r.Header.Get("Origin")))
-}
-
-// addrOf returns the IP address of a.
-func addrOf(a net.Addr) netip.Addr {
-	if u, ok := a.(*net.UDPAddr); ok {
-		return u.AddrPort().Addr()
-	}
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.IPv4Unspecified()
-	}
-	return ap.Addr()
 }

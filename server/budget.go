@@ -4,6 +4,8 @@ import (
 	"container/heap"
 	"slices"
 	"time"
+
+	"github.com/swarmgate/swarmgate/internal/crowd"
 )
 
 // This file is the accounting of memory. Nobody can ask QUIC or yamux what a stream has received and not handed out yet, so what
@@ -67,7 +69,7 @@ func relief(all []holding, want int64) []holding {
 			} else {
 				d.owes = true
 			}
-			share *= widen
+			share *= crowd.Widen
 		}
 	}
 	var most debtors

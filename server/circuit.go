@@ -130,12 +130,12 @@ func peerLost(err error) bool {
 func (c *circuit) open(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { c.over.end(context.Cause(ctx)) })
 	defer stop()
-	patient := c.over.then(func() {
+	stopWaits := c.over.then(func() {
 		for _, l := range c.legs() {
 			l.waits.expire()
 		}
 	})
-	defer patient()
+	defer stopWaits()
 	if c.inbound != nil {
 		s, err := c.inbound.Accept()
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/swarmgate/swarmgate/internal/crowd"
 	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -13,7 +14,7 @@ import (
 
 // authorize asks what the client may do, and charges its principal for the session.
 func (s *session) authorize(token []byte) error {
-	addr := addrOf(s.link.remoteAddr())
+	addr := crowd.AddrOf(s.link.remoteAddr())
 	if a := s.cfg.Authorizer; a != nil {
 		ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.HelloTimeout, wtproto.Errorf(wtproto.CodeBusy, "nobody could say in time whether you may come in"))
 		defer cancel()

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/swarmgate/swarmgate/internal/crowd"
 	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -64,20 +65,13 @@ func newPrincipal(g *auth.Grant, addr netip.Addr) *principal {
 
 // addressAccounts returns the groups that addr belongs to: /32, or /64, /56 and /48.
 func addressAccounts(addr netip.Addr) []account {
-	addr = addr.Unmap().WithZone("")
-	lengths := []int{32}
-	if addr.Is6() {
-		lengths = []int{64, 56, 48}
-	}
-	accounts := make([]account, len(lengths))
-	for i, bits := range lengths {
-		accounts[i].addresses, _ = addr.Prefix(bits) // bits fit the family
+	groups := crowd.Groups(addr)
+	accounts := make([]account, len(groups))
+	for i, g := range groups {
+		accounts[i].addresses = g
 	}
 	return accounts
 }
-
-// widen is how many times the limit of an account the next wider one has.
-const widen = 4
 
 // reserved is the share of what the gateway has that is kept for principals that have none: one in
 // so many. The same share of what a group of addresses may have is kept for its sessions that have
@@ -152,7 +146,7 @@ func (l *ledger) limit(p *principal, i int, r resource) int64 {
 		return each
 	}
 	for range i {
-		each *= widen
+		each *= crowd.Widen
 	}
 	return each
 }
@@ -251,7 +245,7 @@ func (l *ledger) use(p *principal, f flow, n int, now time.Time, spend bool) *re
 		if row.used[f].TokensAt(now) < float64(n) {
 			return refuse(pace.limit, "too many %s of %v", pace.unit, a)
 		}
-		perSecond, burst = perSecond*widen, burst*widen
+		perSecond, burst = perSecond*crowd.Widen, burst*crowd.Widen
 	}
 	if spend {
 		for _, a := range p.accounts {

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"os"
 	"testing"
 
@@ -105,29 +103,6 @@ func TestCodeOf(t *testing.T) {
 		}
 		if got := asError(test.err); test.err != nil && got.Code != test.want {
 			t.Errorf("asError(%v) = %v, want %v", test.err, got, test.want)
-		}
-	}
-}
-
-// text is an address that is only text.
-type text string
-
-func (a text) Network() string { return "text" }
-func (a text) String() string  { return string(a) }
-
-func TestAddrOf(t *testing.T) {
-	for _, test := range []struct {
-		in   net.Addr
-		want string
-	}{
-		{&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9}, "::ffff:192.0.2.1"},
-		{&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1).To4(), Port: 9}, "192.0.2.1"},
-		{&net.UDPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0"}, "fe80::1%eth0"},
-		{text("[2001:db8::1]:9"), "2001:db8::1"},
-		{text("pipe"), "0.0.0.0"},
-	} {
-		if got := addrOf(test.in); got != netip.MustParseAddr(test.want) {
-			t.Errorf("addrOf(%v) = %v, want %s", test.in, got, test.want)
 		}
 	}
 }

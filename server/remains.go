@@ -36,7 +36,7 @@ func (r *remains) leave(what string) {
 	r.mu.Unlock()
 }
 
-// String lists what there is, as in "circuit being copied: 1, topic: 2".
+// String lists what there is, as in "open circuit: 1, topic: 2".
 func (r *remains) String() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -197,7 +197,7 @@ func (s *session) firstFrame(str stream) {
 		str.SetReadDeadline(time.Time{})
 		switch typ {
 		case wtproto.TypeHello:
-			err = s.hallo(str, payload)
+			err = s.handleHello(str, payload)
 		case wtproto.TypeAccept:
 			if err = s.accepted(str, payload); err == nil {
 				return
@@ -225,7 +225,7 @@ func (s *session) firstFrame(str stream) {
 	}
 }
 
-func (s *session) hallo(str stream, payload []byte) error {
+func (s *session) handleHello(str stream, payload []byte) error {
 	msg, err := wtproto.ParseHello(payload)
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ const (
 	askAfter = time.Second
 	// topicFailures is how many dials of a topic may fail a second, topicFailuresBurst how many at once.
 	topicFailures, topicFailuresBurst = 10, 512
-	// settled is how long a circuit must have lived for its loss to be a new story.
+	// settled is how long a circuit must have lived for its loss to count as the first failure again.
 	settled = time.Minute
 	// statusEvery is the least time between two STATUS of a topic.
 	statusEvery = time.Second

@@ -32,7 +32,7 @@ type visitKey struct{}
 
 // enter gives v a place. If there is none, somebody else has to go.
 func (a *acceptor) enter(v *visit) {
-	place, out := a.server.visits.Enter(addrOf(v.conn.RemoteAddr()), v)
+	place, out := a.server.visits.Enter(crowd.AddrOf(v.conn.RemoteAddr()), v)
 	v.place = place
 	if out == nil {
 		return

@@ -7,23 +7,6 @@ import (
 	"sync"
 )
 
-// widen is how many times the limit of a group the next wider one has.
-const widen = 4
-
-// groups returns the groups that addr belongs to, narrowest first: /32, or /64, /56 and /48.
-func groups(addr netip.Addr) []netip.Prefix {
-	addr = addr.Unmap().WithZone("")
-	lengths := []int{32}
-	if addr.Is6() {
-		lengths = []int{64, 56, 48}
-	}
-	g := make([]netip.Prefix, len(lengths))
-	for i, bits := range lengths {
-		g[i], _ = addr.Prefix(bits) // bits fit the family
-	}
-	return g
-}
-
 // Crowd holds places for values of type T. Make it with [New].
 type Crowd[T any] struct {
 	each int // limit of an IPv4 address or IPv6 /64; negative means none
@@ -91,7 +74,7 @@ func atLeastOne(limit int) int {
 func (c *Crowd[T]) Enter(addr netip.Addr, who T) (*Place[T], *Eviction[T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g := c.groupLocked(groups(addr))
+	g := c.groupLocked(Groups(addr))
 	p := &Place[T]{who: who, group: g}
 	p.here = g.places.PushBack(p)
 	for ; g != nil; g = g.within {
@@ -146,7 +129,7 @@ func (c *Crowd[T]) groupLocked(prefixes []netip.Prefix) *group[T] {
 	within := &c.all
 	for i := range prefixes {
 		if i > 0 {
-			limit *= widen
+			limit *= Widen
 		}
 	}
 	for i := len(prefixes) - 1; i >= 0; i-- {
@@ -157,7 +140,7 @@ func (c *Crowd[T]) groupLocked(prefixes []netip.Prefix) *group[T] {
 			c.groups[prefixes[i]] = g
 			heap.Push(&within.busiest, g)
 		}
-		limit /= widen
+		limit /= Widen
 		within = g
 	}
 	return within

@@ -8,25 +8,6 @@ import (
 	"testing"
 )
 
-func TestGroups(t *testing.T) {
-	for in, want := range map[string]string{
-		"192.0.2.1":            "192.0.2.1/32",
-		"::ffff:192.0.2.1":     "192.0.2.1/32",
-		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64 2001:db8:1::/56 2001:db8:1::/48",
-		"2001:db8:1:2ff::":     "2001:db8:1:2ff::/64 2001:db8:1:200::/56 2001:db8:1::/48",
-		"fe80::1%eth0":         "fe80::/64 fe80::/56 fe80::/48",
-		"0.0.0.0":              "0.0.0.0/32",
-	} {
-		var got []string
-		for _, g := range groups(netip.MustParseAddr(in)) {
-			got = append(got, g.String())
-		}
-		if s := strings.Join(got, " "); s != want {
-			t.Errorf("groups(%s) = %s, want %s", in, s, want)
-		}
-	}
-}
-
 // Each newcomer is written as its address, and is somebody of its own: a#1, a#2, … for the first,
 // the second, … of that address.
 func TestCrowd(t *testing.T) {
@@ -96,8 +77,8 @@ func TestCrowdOfOneIPv6Site(t *testing.T) {
 	crowd := New[int](1000, 2)
 	for i := range 65536 {
 		addr := netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 1, byte(i >> 8), byte(i), 15: 1})
-		if crowd.Enter(addr, i); crowd.Len() > 2*widen*widen {
-			t.Fatalf("a /48 has %d places, want at most %d", crowd.Len(), 2*widen*widen)
+		if crowd.Enter(addr, i); crowd.Len() > 2*Widen*Widen {
+			t.Fatalf("a /48 has %d places, want at most %d", crowd.Len(), 2*Widen*Widen)
 		}
 	}
 }

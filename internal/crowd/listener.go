@@ -2,7 +2,6 @@ package crowd
 
 import (
 	"net"
-	"net/netip"
 	"time"
 )
 
@@ -20,8 +19,8 @@ type Config struct {
 }
 
 // Listener is a net.Listener whose connections cannot fill it. A connection has a place from
-// Accept until it is closed, or until [Listener.Release]. If there is no room for a new one, the
-// oldest of the busiest group of addresses is closed.
+// Accept until it is closed. If there is no room for a new one, the oldest of the busiest group of
+// addresses is closed.
 type Listener struct {
 	net.Listener
 	refused func(Reason)
@@ -52,7 +51,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		addr := addrOf(inner.RemoteAddr())
+		addr := AddrOf(inner.RemoteAddr())
 		if !l.rates.Allow(addr, time.Now()) {
 			inner.Close()
 			l.refused(TooOften)
@@ -78,17 +77,6 @@ func (l *Listener) Renew(c net.Conn) {
 	}
 }
 
-// Release gives the place of c back while it stays open, for a connection that is finished and is
-// counted elsewhere from now on. c is as with [Listener.Renew].
-func (l *Listener) Release(c net.Conn) {
-	if c, ok := unwrap(c); ok && c.crowd == l.crowd {
-		l.crowd.Leave(c.place)
-	}
-}
-
-// Len returns how many places are taken.
-func (l *Listener) Len() int { return l.crowd.Len() }
-
 // NetConn returns the connection of the listener below.
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
@@ -110,17 +98,4 @@ func unwrap(c net.Conn) (*conn, bool) {
 			return nil, false
 		}
 	}
-}
-
-// addrOf returns the IP address of a. All that have none are one.
-func addrOf(a net.Addr) netip.Addr {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.AddrPort().Addr()
-	}
-	if a != nil {
-		if ap, err := netip.ParseAddrPort(a.String()); err == nil {
-			return ap.Addr()
-		}
-	}
-	return netip.IPv4Unspecified()
 }

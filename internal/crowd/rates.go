@@ -38,7 +38,7 @@ func (r *Rates) Allow(addr netip.Addr, now time.Time) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	keys := groups(addr)
+	keys := Groups(addr)
 	if len(r.rows)+len(keys) >= r.maxRows {
 		r.sweepLocked(now)
 	}
@@ -57,7 +57,7 @@ func (r *Rates) Allow(addr netip.Addr, now time.Time) bool {
 		if full[i].Sub(now) > seconds(burst/perSecond) {
 			return false
 		}
-		perSecond, burst = perSecond*widen, burst*widen
+		perSecond, burst = perSecond*Widen, burst*Widen
 	}
 	for i, k := range keys {
 		r.rows[k] = full[i]

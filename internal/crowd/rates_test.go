@@ -52,8 +52,8 @@ func TestRatesOfOneIPv6Site(t *testing.T) {
 			allowed++
 		}
 	}
-	if allowed != 2*widen*widen {
-		t.Errorf("%d of a /48 may come at once, want %d", allowed, 2*widen*widen)
+	if allowed != 2*Widen*Widen {
+		t.Errorf("%d of a /48 may come at once, want %d", allowed, 2*Widen*Widen)
 	}
 }
 

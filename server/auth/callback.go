@@ -178,7 +178,7 @@ func (c *Callback) later(session context.Context, err error) error {
 		err = e.Err // without the URL, which may hold a password
 	}
 	if session.Err() == nil && c.failing.CompareAndSwap(false, true) {
-		c.log.Error("the authorizer does not answer, nobody can come in", "err", err)
+		c.log.Error("the authorizer does not answer, nobody can come in", "error", err)
 	}
 	return &wtproto.Error{Code: wtproto.CodeBusy, Reason: "nobody can say now whether you may come in", Err: err}
 }

@@ -70,7 +70,7 @@ func NewJWT(cfg JWTConfig) (*JWT, error) {
 		},
 		func(keys *[]verifyKey, err error) {
 			if err != nil {
-				log.Error("new keys are bad, keeping the old ones", "err", err)
+				log.Error("new keys are bad, keeping the old ones", "error", err)
 				return
 			}
 			log.Info("new keys", "keys", len(*keys))

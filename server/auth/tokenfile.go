@@ -51,7 +51,7 @@ func NewTokenFile(path string, logger *slog.Logger) (*TokenFile, error) {
 		},
 		func(table *tokenTable, err error) {
 			if err != nil {
-				logger.Error("new token file is bad, keeping the old one", "err", err)
+				logger.Error("new token file is bad, keeping the old one", "error", err)
 				return
 			}
 			logger.Info("new token file", "tokens", len(*table))

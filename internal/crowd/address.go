@@ -1,0 +1,38 @@
+package crowd
+
+import (
+	"net"
+	"net/netip"
+)
+
+// Widen is how many times the limit of a group of addresses the next wider one has.
+const Widen = 4
+
+// Groups returns the groups that addr belongs to, narrowest first: its /32, or for IPv6 its /64, /56
+// and /48, which one party may own.
+func Groups(addr netip.Addr) []netip.Prefix {
+	addr = addr.Unmap().WithZone("")
+	lengths := []int{32}
+	if addr.Is6() {
+		lengths = []int{64, 56, 48}
+	}
+	groups := make([]netip.Prefix, len(lengths))
+	for i, bits := range lengths {
+		groups[i], _ = addr.Prefix(bits) // bits fit the family
+	}
+	return groups
+}
+
+// AddrOf returns the IP address of a, or 0.0.0.0 if it has none: all of those are one group.
+func AddrOf(a net.Addr) netip.Addr {
+	switch a := a.(type) {
+	case nil:
+	case interface{ AddrPort() netip.AddrPort }: // of UDP and TCP
+		return a.AddrPort().Addr()
+	default:
+		if ap, err := netip.ParseAddrPort(a.String()); err == nil {
+			return ap.Addr()
+		}
+	}
+	return netip.IPv4Unspecified()
+}
