@@ -75,7 +75,7 @@ func TestProtocolLimitsAreThoseOfTheProgram(t *testing.T) {
 		{"first frame of a stream", seconds(c.FirstFrameTimeout), wtproto.CodeIdle, ""},
 		{"offer", seconds(c.OfferTimeout), wtproto.CodeWithdrawn, ""},
 		{"silence on the control stream", seconds(c.Idle), wtproto.CodeIdle, ""},
-		{"silence of a connection (QUIC's idle timeout)", seconds(c.Idle), wtproto.CodeNone, ""},
+		{"silence of a connection (QUIC's idle timeout)", seconds(c.Idle + idleCode), wtproto.CodeNone, ""},
 		{"an HTTP/3 connection without a session", seconds(requestsOnly), wtproto.CodeNone, ""},
 		{"bytes of all circuits of a token", "what it says", wtproto.CodeForbidden, LimitBytes},
 		{"memory in use", "three fifths", wtproto.CodeBusy, LimitMemory},
