@@ -30,10 +30,11 @@ type StateDir struct {
 	memory map[string][]byte // guarded by mu; nil in a directory
 }
 
-// OpenStateDir opens the directory path until [StateDir.Close]. If there is none it makes it, for its user alone. The mode of one that
-// is there is its owner's business and stays (others may well read names, the files are for their user alone), but one that
-// everybody may write to, such as /tmp, is refused: anybody could put keys there. So is one that another StateDir has open. With an
-// empty path the files are in memory only.
+// OpenStateDir opens the directory path until [StateDir.Close]. If there is none it makes it, for
+// its user alone. The mode of one that is there is its owner's business and stays (others may well
+// read names, the files are for their user alone), but one that everybody may write to, such as
+// /tmp, is refused: anybody could put keys there. So is one that another StateDir has open. With
+// an empty path the files are in memory only.
 func OpenStateDir(path string) (*StateDir, error) {
 	if path == "" {
 		return &StateDir{memory: make(map[string][]byte)}, nil
@@ -68,8 +69,8 @@ func openStateDir(path string) (*StateDir, error) {
 	return &StateDir{path: path, lock: lock, shared: group}, nil
 }
 
-// Shared reports whether the group of the directory may write to it, as to a volume of Kubernetes with fsGroup. Its members can replace
-// the keys.
+// Shared reports whether the group of the directory may write to it, as to a volume of Kubernetes
+// with fsGroup. Its members can replace the keys.
 func (d *StateDir) Shared() bool { return d.shared }
 
 // Key returns size random bytes, the same ones for the same name as long as the directory lives. A file of another size is

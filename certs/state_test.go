@@ -132,7 +132,8 @@ func TestStateLock(t *testing.T) {
 	openState(t, "")
 }
 
-// What is made is for its user alone. A directory that was there keeps its mode: --state-dir /etc once took /etc from everybody.
+// What is made is for its user alone. A directory that was there keeps its mode: --state-dir /etc
+// once took /etc from everybody.
 func TestStateModes(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		return // which has no such modes

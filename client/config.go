@@ -22,18 +22,20 @@ import (
 
 // Config sets up a [Client]. The zero value asks for no rights and trusts the system's roots.
 type Config struct {
-	// Gateways are the addresses of others that may be used instead of the one that is dialed. The same Token or
-	// TokenSource, RootCAs, CertHashes and ServerName are good for all of them.
+	// Gateways are the addresses of others that may be used instead of the one that is dialed. The
+	// same Token or TokenSource, RootCAs, CertHashes and ServerName are good for all of them.
 	Gateways []string
 	// NoReconnect makes the first session the only one: its end is that of the client.
 	NoReconnect bool
 	// Token is shown to the gateway, at most [wtproto.MaxToken] bytes.
 	Token []byte
-	// TokenSource returns the token of one attempt to open a session, instead of Token, so that one that expires can be fetched
-	// anew. An error fails the attempt, and the client tries again with growing delays, unless the error's chain holds an
-	// [*wtproto.Error] with a code that is permanent, such as CodeUnauthorized after a logout. A gateway that refuses a token
-	// is then asked once more, with the next token (docs/PROTOCOL.md, 9.1). It has [Config.DialTimeout] together with the rest of
-	// the attempt, must return when ctx ends, which [Client.Close] waits for, and may be called on several goroutines at once.
+	// TokenSource returns the token of one attempt to open a session, instead of Token, so that
+	// one that expires can be fetched anew. An error fails the attempt, and the client tries again
+	// with growing delays, unless the error's chain holds an [*wtproto.Error] with a code that is
+	// permanent, such as CodeUnauthorized after a logout. A gateway that refuses a token is then
+	// asked once more, with the next token (docs/PROTOCOL.md, 9.1). It has [Config.DialTimeout]
+	// together with the rest of the attempt, must return when ctx ends, which [Client.Close] waits
+	// for, and may be called on several goroutines at once.
 	TokenSource func(ctx context.Context) ([]byte, error)
 	// RootCAs are the authorities that may sign the gateway's certificate. Nil means the system's.
 	RootCAs *x509.CertPool

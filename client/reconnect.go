@@ -325,7 +325,8 @@ func (m *machine) permanent(now time.Time, err error) bool {
 	return false
 }
 
-// renew takes that a gateway refused a token, and reports whether another one may help: once after each session.
+// renew takes that a gateway refused a token, and reports whether another one may help: once after
+// each session.
 func (m *machine) renew() bool {
 	if !m.renews || !m.met {
 		return false

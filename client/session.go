@@ -74,7 +74,8 @@ type session struct {
 	life     liveness                    // guarded by mu
 }
 
-// newSession opens the control stream and queues HELLO with a token, and with it the JOINs of all topics.
+// newSession opens the control stream and queues HELLO with a token, and with it the JOINs of all
+// topics.
 func newSession(c *Client, a *attempt, tr *quic.Transport, conn *quic.Conn, token []byte) (*session, error) {
 	control, err := conn.OpenStream()
 	if err != nil {

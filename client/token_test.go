@@ -26,8 +26,8 @@ func (s *tokens) with(n *network) func(*Config) {
 	}
 }
 
-// Each attempt shows a token of its own. A session that ends because its token expired is a loss; a fresh token that is refused after it
-// is the end.
+// Each attempt shows a token of its own. A session that ends because its token expired is a loss;
+// a fresh token that is refused after it is the end.
 func TestTokenSource(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		g := newGateway(t, n.gateway)
@@ -73,8 +73,8 @@ func TestTokenSourceRefused(t *testing.T) {
 	})
 }
 
-// An error of the source fails its attempt, and the next one comes after a delay that grows; a permanent code is the end. A source
-// that does not return has as long as the rest of an attempt.
+// An error of the source fails its attempt, and the next one comes after a delay that grows; a
+// permanent code is the end. A source that does not return has as long as the rest of an attempt.
 func TestTokenSourceFails(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		g := newGateway(t, n.gateway)

@@ -93,9 +93,10 @@ type Stream interface {
 	SetReadDeadline(t time.Time) error
 }
 
-// Windowed is a [Stream] of which the bytes that have arrived and were not read are in this process, and not in the kernel.
+// Windowed is a [Stream] of which the bytes that have arrived and were not read are in this
+// process, and not in the kernel.
 type Windowed interface {
-	// ReadWindow returns how many these can be at first, and how many at most, in bytes. In between they can be twice as
-	// many each time that half of as many as before were read.
+	// ReadWindow returns how many these can be at first, and how many at most, in bytes. In
+	// between they can be twice as many each time that half of as many as before were read.
 	ReadWindow() (initial, most int64)
 }

@@ -227,8 +227,9 @@ func (p *Policy) LAN() ([]Interface, error) {
 	return view.lan, nil
 }
 
-// Dialer returns a dialer for addresses learned from src. It asks [Policy.Check] for every address that a name resolves
-// to, right before it connects, and [Policy.Spend]; a refusal is the error of the dial.
+// Dialer returns a dialer for addresses learned from src. It asks [Policy.Check] for every address
+// that a name resolves to, right before it connects, and [Policy.Spend]; a refusal is the error of
+// the dial.
 func (p *Policy) Dialer(src Source) *net.Dialer {
 	return &net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{

@@ -9,8 +9,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Dials in vain that one target gets, a /32 or an IPv6 /64: some at once, and then slowly more. A target that the operator allows, or
-// on the LAN, gets some times as many. All targets together get many.
+// Dials in vain that one target gets, a /32 or an IPv6 /64: some at once, and then slowly more. A
+// target that the operator allows, or on the LAN, gets some times as many. All targets together
+// get many.
 const (
 	targetBurst  = 32
 	targetEvery  = 5 * time.Second
@@ -21,8 +22,9 @@ const (
 	targetsSwept = 1024
 )
 
-// targets counts dials in vain, so that nobody who writes addresses into a DHT or on a LAN can have this process attack a third
-// party. Pure accounting; the zero value is ready. Any number of goroutines may use it.
+// targets counts dials in vain, so that nobody who writes addresses into a DHT or on a LAN can
+// have this process attack a third party. Pure accounting; the zero value is ready. Any number of
+// goroutines may use it.
 type targets struct {
 	mu      sync.Mutex
 	all     vain                   // guarded by mu
@@ -49,7 +51,8 @@ func (v *vain) settle(every time.Duration, now time.Time) {
 // target returns what of ip one party is taken to own.
 func target(ip netip.Addr) netip.Prefix { return crowd.Groups(ip)[0] }
 
-// take counts a dial of ip, as one in vain until it is given back, or returns an error if ip, or all, had too many.
+// take counts a dial of ip, as one in vain until it is given back, or returns an error if ip, or
+// all, had too many.
 func (t *targets) take(ip netip.Addr, trusted bool, now time.Time) error {
 	burst, every := targetBurst, targetEvery
 	if trusted {
@@ -105,9 +108,10 @@ func (t *targets) sweepLocked(now time.Time) {
 	t.sweepAt = 2 * len(t.each)
 }
 
-// Spend counts a dial of addr, learned from src, that is about to be made, as one in vain until [Policy.Refund]. It returns an
-// [*wtproto.Error] with CodeRateLimited if addr's IPv4 address or IPv6 /64, or all addresses together, had too many of
-// these. Addresses of [SourceConfigured] are not counted.
+// Spend counts a dial of addr, learned from src, that is about to be made, as one in vain until
+// [Policy.Refund]. It returns an [*wtproto.Error] with CodeRateLimited if addr's IPv4 address or
+// IPv6 /64, or all addresses together, had too many of these. Addresses of [SourceConfigured] are
+// not counted.
 func (p *Policy) Spend(src Source, addr netip.AddrPort) error {
 	if src == SourceConfigured {
 		return nil

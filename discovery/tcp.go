@@ -15,9 +15,10 @@ import (
 
 // tcpStream is a raw TCP connection as a [Stream]. A Reset is a TCP RST, which carries no code.
 //
-// The kernel tells of a reset or a loss once, to whichever system call comes first, and every later read looks like a
-// regular end. So each system call notes what it was told before the next one may draw a conclusion: what Read returns
-// at the end is what the kernel said, and is guessed from nothing.
+// The kernel tells of a reset or a loss once, to whichever system call comes first, and every
+// later read looks like a regular end. So each system call notes what it was told before the next
+// one may draw a conclusion: what Read returns at the end is what the kernel said, and is guessed
+// from nothing.
 type tcpStream struct {
 	conn   *net.TCPConn
 	calls  calls
@@ -102,20 +103,23 @@ func (s *tcpStream) SetReadDeadline(t time.Time) error { return s.conn.SetReadDe
 
 // faults keeps the first error by which the kernel ended a connection.
 type faults struct {
-	// Read-locked during each system call until what it said is noted. Whoever locks it knows all that was said so far.
+	// Read-locked during each system call until what it said is noted. Whoever locks it knows all
+	// that was said so far.
 	mu    sync.RWMutex
 	first atomic.Pointer[error]
 }
 
-// note keeps err, from a system call, if it is the first one that ended the connection. The caller holds mu for reading.
-// EPIPE only repeats what was known before: the connection has ended, or the peer had sent its end before it reset.
+// note keeps err, from a system call, if it is the first one that ended the connection. The caller
+// holds mu for reading. EPIPE only repeats what was known before: the connection has ended, or the
+// peer had sent its end before it reset.
 func (f *faults) note(err error) {
 	if err != nil && err != syscall.EPIPE {
 		f.first.CompareAndSwap(nil, &err)
 	}
 }
 
-// told returns the error by which the kernel ended the connection, nil if it has not or nobody was told yet.
+// told returns the error by which the kernel ended the connection, nil if it has not or nobody was
+// told yet.
 func (f *faults) told() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -36,9 +36,10 @@ func NewTCPDialer(policy *Policy, src Source) *TCPDialer {
 // Done returns a channel that is closed by [TCPDialer.Close].
 func (d *TCPDialer) Done() <-chan struct{} { return d.life.Done() }
 
-// Dial connects to the first of addrs ("host:port") that answers, one after the other, each with its share of the time
-// that ctx leaves. Names are resolved now, and the policy is asked about what they resolve to. The error, that of the
-// last try, holds an [*wtproto.Error]: CodeForbidden or CodeRateLimited if the policy refused, CodeShutdown after [TCPDialer.Close], else
+// Dial connects to the first of addrs ("host:port") that answers, one after the other, each with
+// its share of the time that ctx leaves. Names are resolved now, and the policy is asked about
+// what they resolve to. The error, that of the last try, holds an [*wtproto.Error]: CodeForbidden
+// or CodeRateLimited if the policy refused, CodeShutdown after [TCPDialer.Close], else
 // CodePeerUnreachable.
 func (d *TCPDialer) Dial(ctx context.Context, addrs ...string) (Stream, error) {
 	d.mu.Lock()

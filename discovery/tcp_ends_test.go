@@ -28,9 +28,9 @@ func arrived(t *testing.T, s *tcpStream) {
 	})
 }
 
-// Of two circuits that ended regularly in the same moment, one was told to have been reset, 6 times in 95,137, and its last bytes were
-// dropped: Read asked first whether our own end had been sent and then whether the socket was still connected, and the end
-// was sent in between.
+// Of two circuits that ended regularly in the same moment, one was told to have been reset, 6
+// times in 95,137, and its last bytes were dropped: Read asked first whether our own end had been
+// sent and then whether the socket was still connected, and the end was sent in between.
 func TestTCPBothEndAtOnce(t *testing.T) {
 	const dialers, rounds = 64, 300
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -89,8 +89,8 @@ func TestTCPBothEndAtOnce(t *testing.T) {
 	}
 }
 
-// Whoever is told of a reset first, all others say the same: the kernel tells of it once, and what is left for the others looks like
-// an end, so a cut answer looked like a whole one.
+// Whoever is told of a reset first, all others say the same: the kernel tells of it once, and what
+// is left for the others looks like an end, so a cut answer looked like a whole one.
 func TestTCPResetIsToldOnce(t *testing.T) {
 	t.Run("to CloseWrite", func(t *testing.T) {
 		s, peer := tcpPair(t)

@@ -4,7 +4,8 @@ package discovery
 
 import "net"
 
-// calls makes the system calls of a connection. Where this is built, the kernel repeats a reset to every call.
+// calls makes the system calls of a connection. Where this is built, the kernel repeats a reset to
+// every call.
 type calls struct {
 	faults
 	conn *net.TCPConn

@@ -16,8 +16,9 @@ const silence = 35 * time.Second
 // unansweredMin is how often bytes must have been sent again in that time.
 const unansweredMin = 4
 
-// watch looks after a connection. TCP_USER_TIMEOUT would be one option less to write, but it also ends connections with
-// a peer that answers and just does not read, which is no more than back-pressure.
+// watch looks after a connection. TCP_USER_TIMEOUT would be one option less to write, but it also
+// ends connections with a peer that answers and just does not read, which is no more than
+// back-pressure.
 type watch struct {
 	every, silence time.Duration
 	waits          time.Time // since when bytes are unanswered, zero if none are
@@ -52,8 +53,9 @@ func (w *watch) look(s *tcpStream) error {
 	}
 	switch {
 	case info.State == unix.BPF_TCP_CLOSE:
-		// A Read would be told, unless it was told of the peer's end before. Our own end, if it was sent, is sent before
-		// the connection can close by it. Whoever just read the peer's end gets the time to pass it on.
+		// A Read would be told, unless it was told of the peer's end before. Our own end, if it
+		// was sent, is sent before the connection can close by it. Whoever just read the peer's
+		// end gets the time to pass it on.
 		if !s.sawEOF.Load() || s.sentEOF.Load() {
 			return nil
 		}
@@ -66,7 +68,8 @@ func (w *watch) look(s *tcpStream) error {
 		w.waits = time.Time{}
 	case w.waits.IsZero():
 		w.waits = now
-	// A peer that does not read is asked after ever longer pauses, and answers each time: so some questions in a row count.
+	// A peer that does not read is asked after ever longer pauses, and answers each time: so some
+	// questions in a row count.
 	case unread == 0 && now.Sub(w.waits) >= w.silence && now.Sub(w.answer) >= w.silence && info.Total_retrans-w.sent >= unansweredMin:
 		return &wtproto.Error{Code: wtproto.CodePeerGone, Reason: "no sign of life", Err: errSilent}
 	}

@@ -17,7 +17,8 @@ func watched(t *testing.T, s *tcpStream) <-chan error {
 	return lost
 }
 
-// A machine that died while bytes waited for its answer was noticed after 15 minutes: keep-alive is silent as long as they wait.
+// A machine that died while bytes waited for its answer was noticed after 15 minutes: keep-alive
+// is silent as long as they wait.
 func TestTCPDeadMachine(t *testing.T) {
 	here, there := netns.New(t, "here"), netns.New(t, "there")
 	dev, _ := netns.Link(t, here, "10.72.1.1/24", there, "10.72.1.2/24")
@@ -50,7 +51,8 @@ func TestTCPDeadMachine(t *testing.T) {
 	}
 }
 
-// A peer that answers and does not read is alive, however long that takes. (With TCP_USER_TIMEOUT it would be cut off.)
+// A peer that answers and does not read is alive, however long that takes. (With TCP_USER_TIMEOUT
+// it would be cut off.)
 func TestTCPPausedPeerIsAlive(t *testing.T) {
 	s, peer := tcpPair(t)
 	if err := peer.SetReadBuffer(4 << 10); err != nil {
@@ -73,7 +75,8 @@ func TestTCPPausedPeerIsAlive(t *testing.T) {
 	<-written
 }
 
-// After the peer's end was read, only a Write told that the connection was reset: a client that sends nothing kept its circuit.
+// After the peer's end was read, only a Write told that the connection was reset: a client that
+// sends nothing kept its circuit.
 func TestTCPResetAfterEndIsNoticed(t *testing.T) {
 	s, peer := tcpPair(t)
 	lost := watched(t, s)

@@ -2,11 +2,12 @@ package discovery
 
 import "time"
 
-// Watched is a [Stream] that may learn of its end while nobody reads or writes: after the peer's end was read, only a Write would
-// tell, and a dead machine is not noticed while bytes wait for its answer.
+// Watched is a [Stream] that may learn of its end while nobody reads or writes: after the peer's
+// end was read, only a Write would tell, and a dead machine is not noticed while bytes wait for
+// its answer.
 type Watched interface {
-	// OnLost has f called, once and on a goroutine of its own, if the circuit turns out to be lost or reset. The error is
-	// what Read would return. stop ends the watch, without waiting for f.
+	// OnLost has f called, once and on a goroutine of its own, if the circuit turns out to be lost
+	// or reset. The error is what Read would return. stop ends the watch, without waiting for f.
 	OnLost(f func(error)) (stop func())
 }
 

@@ -39,9 +39,10 @@ const (
 	paceOfVisits = 1000 * time.Millisecond // between newcomers
 )
 
-// One address does its worst, one attack after the other, to the real program with its default limits. An honest client at
-// another address keeps its circuit and every byte on it, newcomers come in, and find a peer that was announced; and the
-// memory of the gateway stays under its limit. "none" is the same without an attack.
+// One address does its worst, one attack after the other, to the real program with its default
+// limits. An honest client at another address keeps its circuit and every byte on it, newcomers
+// come in, and find a peer that was announced; and the memory of the gateway stays under its
+// limit. "none" is the same without an attack.
 func TestAttack(t *testing.T) {
 	binary := filepath.Join(scratch, "attack")
 	build := exec.Command("go", "build", "-o", binary, "./attack")

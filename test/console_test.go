@@ -23,7 +23,8 @@ func TestConsole(t *testing.T) {
 	}
 }
 
-// The console of a gateway that asks for tokens asks for one too, says why in words, and keeps it for its tab.
+// The console of a gateway that asks for tokens asks for one too, says why in words, and keeps it
+// for its tab.
 func TestConsoleToken(t *testing.T) {
 	swarm := swarmTool(t)
 	file := filepath.Join(t.TempDir(), "tokens")

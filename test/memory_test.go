@@ -24,9 +24,10 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// One client with 16 sessions once had the gateway killed, in a cgroup of 256 MiB and with default settings, after it had sent 156
-// MiB on circuits of which nobody read the other ends. Here one address has 64 sessions and sends as much as it can. The
-// program stays below the limit, and another address keeps both a circuit that moves and one that it does not read.
+// One client with 16 sessions once had the gateway killed, in a cgroup of 256 MiB and with default
+// settings, after it had sent 156 MiB on circuits of which nobody read the other ends. Here one
+// address has 64 sessions and sends as much as it can. The program stays below the limit, and
+// another address keeps both a circuit that moves and one that it does not read.
 func TestUploadThatNobodyReads(t *testing.T) {
 	const limit, lasts = 256 << 20, 12 * time.Second
 	attack := filepath.Join(scratch, "attack")
@@ -125,7 +126,8 @@ func readNumbers(t *testing.T, r io.Reader, from uint64, n int) uint64 {
 	return from
 }
 
-// newCgroup makes a cgroup with a limit of memory, and returns its directory, or "" if that is not allowed here.
+// newCgroup makes a cgroup with a limit of memory, and returns its directory, or "" if that is not
+// allowed here.
 func newCgroup(t *testing.T, limit int64) string {
 	t.Helper()
 	name := fmt.Sprintf("swarmgate-test-%d", os.Getpid())

@@ -24,8 +24,9 @@ import (
 
 var shortTime = flag.Duration("short-circuits", 3*time.Second, "how long TestShortCircuits opens circuits, for each network")
 
-// Two of about 108,000 circuits that ended regularly were told to have been reset, and lost their last bytes: both ends sent their end in
-// the same moment. So circuits are opened that live for a message each way, and each end counts what the other one sent.
+// Two of about 108,000 circuits that ended regularly were told to have been reset, and lost their
+// last bytes: both ends sent their end in the same moment. So circuits are opened that live for a
+// message each way, and each end counts what the other one sent.
 func TestShortCircuits(t *testing.T) {
 	const peers = 4
 	topic := wtproto.TopicFromName("short")
@@ -179,8 +180,8 @@ type halfCloser interface {
 	CloseWrite() error
 }
 
-// trade sends a message with number and reads one, each up to the end, at the same time. It returns the number that it read, and how
-// many bytes.
+// trade sends a message with number and reads one, each up to the end, at the same time. It
+// returns the number that it read, and how many bytes.
 func trade(conn halfCloser, number uint64) (uint64, int, error) {
 	out := message(number)
 	sent := make(chan error, 1)

@@ -76,7 +76,8 @@ func (p *program) lets(t *testing.T, name, token string, want wtproto.Code) {
 	}
 }
 
-// What docs/OPERATING.md says of a token file: who has a token of the file comes in, and the file may change while the gateway runs.
+// What docs/OPERATING.md says of a token file: who has a token of the file comes in, and the file
+// may change while the gateway runs.
 func TestTokenFile(t *testing.T) {
 	swarm := swarmTool(t)
 	file := filepath.Join(t.TempDir(), "tokens")

@@ -163,9 +163,11 @@ func TestGoawayInBrowsers(t *testing.T) {
 	})
 }
 
-// A page that is closed, or left for another one, while its circuits are busy both ways leaves nothing at the gateway: neither the session,
-// nor a circuit, nor its topic, whose peers are told. A browser resets the streams of such a page in its own way. (Chromium's page crashed
-// in one of three rounds, and its neighbours with it: the module reset its streams while its session was being closed.)
+// A page that is closed, or left for another one, while its circuits are busy both ways leaves
+// nothing at the gateway: neither the session, nor a circuit, nor its topic, whose peers are told.
+// A browser resets the streams of such a page in its own way. (Chromium's page crashed in one of
+// three rounds, and its neighbours with it: the module reset its streams while its session was
+// being closed.)
 func TestBusyPageClosedInBrowsers(t *testing.T) {
 	const circuits = 5
 	inBrowsers(t, func(t *testing.T, page *browser) {

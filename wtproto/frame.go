@@ -86,7 +86,8 @@ var typeNames = map[Type]string{
 	TypeOpened:    "OPENED",
 }
 
-// Known reports whether t is a frame of this version. One that stands where it does not belong is CodeProtocol; others are skipped.
+// Known reports whether t is a frame of this version. One that stands where it does not belong is
+// CodeProtocol; others are skipped.
 func (t Type) Known() bool {
 	_, ok := typeNames[t]
 	return ok

@@ -7,10 +7,11 @@ import (
 	"github.com/quic-go/quic-go/quicvarint"
 )
 
-// Reader reads frames from a stream. It never reads beyond the frame that it returns, so after [Reader.Next] the rest of
-// the stream still belongs to the caller; a stream of many frames wants a bufio.Reader below, since the Reader asks for
-// single bytes. It holds one payload buffer, which grows as the bytes of a payload arrive, to at most [MaxPayload]: a
-// frame that announces more than it brings takes no memory. Not for use by several goroutines at once.
+// Reader reads frames from a stream. It never reads beyond the frame that it returns, so after
+// [Reader.Next] the rest of the stream still belongs to the caller; a stream of many frames wants
+// a bufio.Reader below, since the Reader asks for single bytes. It holds one payload buffer, which
+// grows as the bytes of a payload arrive, to at most [MaxPayload]: a frame that announces more
+// than it brings takes no memory. Not for use by several goroutines at once.
 type Reader struct {
 	r    io.Reader
 	head [8]byte // of the varint that is being read; a field, so that it is not allocated for each
@@ -46,7 +47,8 @@ func (r *Reader) Next() (Type, []byte, error) {
 	return Type(typ), payload, nil
 }
 
-// payload reads n bytes. Its buffer is never more than twice as long as what has arrived, or smallBuffer.
+// payload reads n bytes. Its buffer is never more than twice as long as what has arrived, or
+// smallBuffer.
 func (r *Reader) payload(n int) ([]byte, error) {
 	for have := 0; have < n; {
 		if have == cap(r.buf) {

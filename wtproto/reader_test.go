@@ -181,8 +181,8 @@ func TestReaderBuffer(t *testing.T) {
 	}
 }
 
-// A frame of which the payload does not come holds no memory for it. Three bytes once held 16 KiB, on each of a client's
-// 288 streams, for as long as the gateway waits for a first frame.
+// A frame of which the payload does not come holds no memory for it. Three bytes once held 16 KiB,
+// on each of a client's 288 streams, for as long as the gateway waits for a first frame.
 func TestReaderBufferGrowsAsBytesArrive(t *testing.T) {
 	b, mark := begin(nil, 0x3f)
 	whole := end(append(b, bytes.Repeat([]byte{0xaa}, MaxPayload)...), mark)

@@ -37,7 +37,8 @@ func TopicFromText(s string) Topic {
 	return TopicFromName(s)
 }
 
-// Short returns what a topic is called where it must stay a secret: the first 8 hexadecimal digits of its [Topic.Digest].
+// Short returns what a topic is called where it must stay a secret: the first 8 hexadecimal digits
+// of its [Topic.Digest].
 func (t Topic) Short() string {
 	d := t.Digest()
 	return hex.EncodeToString(d[:4])

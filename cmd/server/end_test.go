@@ -19,7 +19,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// hanging is a network with one peer, whose streams hang: nothing ends what waits in them, not even a Reset.
+// hanging is a network with one peer, whose streams hang: nothing ends what waits in them, not
+// even a Reset.
 type hanging struct{ released chan struct{} }
 
 func (hanging) Name() string { return "hanging" }
@@ -41,7 +42,8 @@ func (n hanging) CloseWrite() error               { return nil }
 func (n hanging) Reset(wtproto.Code)              { <-n.released }
 func (n hanging) SetReadDeadline(time.Time) error { return nil }
 
-// One circuit that hung kept the program alive for 40 s after SIGTERM, with a drain of 3 s. Whatever hangs, it ends, and says what hung.
+// One circuit that hung kept the program alive for 40 s after SIGTERM, with a drain of 3 s.
+// Whatever hangs, it ends, and says what hung.
 func TestProgramEndsWhateverHangs(t *testing.T) {
 	n := hanging{make(chan struct{})}
 	defer close(n.released)

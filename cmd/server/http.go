@@ -62,7 +62,8 @@ func addPublic(mux *http.ServeMux, info http.Handler) {
 	addPages(mux)
 }
 
-// adminHandler answers operators. isReady says whether sessions are taken, reports are what else there is, by path.
+// adminHandler answers operators. isReady says whether sessions are taken, reports are what else
+// there is, by path.
 func adminHandler(isReady func() bool, reports map[string]http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, _ *http.Request) {
@@ -119,7 +120,8 @@ type site struct {
 	server   *http.Server
 }
 
-// newSite returns a site on inner, of plain HTTP where secure is nil. Its requests have no body, so the timeouts are short.
+// newSite returns a site on inner, of plain HTTP where secure is nil. Its requests have no body,
+// so the timeouts are short.
 func newSite(name string, inner net.Listener, d doors, secure *tls.Config, h http.Handler, log *slog.Logger) *site {
 	l := d.listener(inner)
 	return &site{name: name, listener: l, tls: secure, server: &http.Server{

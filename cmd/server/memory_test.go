@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// Without a limit of Go's, a gateway in a cgroup of 256 MiB was killed after a client had uploaded 156 MiB that nobody read.
+// Without a limit of Go's, a gateway in a cgroup of 256 MiB was killed after a client had uploaded
+// 156 MiB that nobody read.
 func TestMemoryLimit(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	for _, test := range []struct {

@@ -58,14 +58,16 @@ func newLogger(o *options, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, opts))
 }
 
-// How long the end of the program may take after its drain, whatever hangs. The server gives up by itself after 8 s.
+// How long the end of the program may take after its drain, whatever hangs. The server gives up by
+// itself after 8 s.
 const (
 	serveEndsWithin = 10 * time.Second
 	closeWithin     = 5 * time.Second
 )
 
-// serve runs the gateway until ctx ends, or until a part of it fails, and then ends sessions before sites before the LAN. It
-// waits for all goroutines but those of the networks, which close ends; what does not end in time is its error.
+// serve runs the gateway until ctx ends, or until a part of it fails, and then ends sessions
+// before sites before the LAN. It waits for all goroutines but those of the networks, which close
+// ends; what does not end in time is its error.
 func (g *gateway) serve(ctx context.Context, o *options, stdout io.Writer) error {
 	life, fail := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
@@ -102,7 +104,8 @@ type step struct {
 	run  func() error
 }
 
-// end takes steps one after the other and returns their errors, or after atMost that one of them has not ended.
+// end takes steps one after the other and returns their errors, or after atMost that one of them
+// has not ended.
 func end(atMost time.Duration, steps []step) error {
 	var at atomic.Pointer[string]
 	at.Store(new(string))

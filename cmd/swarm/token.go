@@ -111,7 +111,8 @@ func (c *newTokenCmd) Run(p *program) error {
 	return p.events.write([]byte(token + "\n"))
 }
 
-// addToken adds a line to the token file at path, all at once: a gateway that looks at the file meanwhile sees it before or after.
+// addToken adds a line to the token file at path, all at once: a gateway that looks at the file
+// meanwhile sees it before or after.
 func addToken(path, name, line string, force bool) error {
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

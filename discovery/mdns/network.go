@@ -119,7 +119,8 @@ func (n *Network) Run(ctx context.Context) error {
 	}
 }
 
-// cycle publishes where that changed, browses once, and forgets what is not there any more. It returns how many answers came.
+// cycle publishes where that changed, browses once, and forgets what is not there any more. It
+// returns how many answers came.
 func (n *Network) cycle(ctx context.Context, pub *publisher) (answers int, _ error) {
 	ifaces, err := n.interfaces()
 	if err != nil {

@@ -16,7 +16,8 @@ import (
 // maxAddrs is how many addresses of one host are tried.
 const maxAddrs = 8
 
-// maxSameIP is how many of them may have the same IP address: more would have us scan the ports of a third party.
+// maxSameIP is how many of them may have the same IP address: more would have us scan the ports of
+// a third party.
 const maxSameIP = 2
 
 // Names of the ways by which a host is found, as clients and operators see them.

@@ -314,7 +314,8 @@ func TestForbidden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The seed may be dialed. The gateway does not listen, since the other host would dial it, and they would meet.
+	// The seed may be dialed. The gateway does not listen, since the other host would dial it, and
+	// they would meet.
 	hosts := swarmOf(t, native, native, all(gateway, func(c *Config) { c.Policy, c.Listen = strict, nil }))
 	join(t, hosts[1], presence(true, false, nobody), nil)
 	gm := join(t, hosts[2], presence(true, true, endpoint(1)), nil)

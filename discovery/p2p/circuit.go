@@ -162,7 +162,8 @@ func (c *circuit) Close() error {
 	return err
 }
 
-// OnLost looks after the connection once the other side's end was read, which is when no Read tells of its loss.
+// OnLost looks after the connection once the other side's end was read, which is when no Read
+// tells of its loss.
 func (c *circuit) OnLost(f func(error)) (stop func()) {
 	var before bool // whoever just read the end gets the time to pass it on
 	return discovery.Watch(discovery.WatchEvery, func() error {
@@ -183,8 +184,8 @@ func (c *circuit) free() {
 	c.freed()
 }
 
-// failure returns what an error of a stream, other than the end and a timeout, means. It looks at nothing but err: what a
-// stream or its connection is a moment later is another question.
+// failure returns what an error of a stream, other than the end and a timeout, means. It looks at
+// nothing but err: what a stream or its connection is a moment later is another question.
 func failure(err error) *wtproto.Error {
 	if e, ok := errors.AsType[*network.StreamError](err); ok {
 		code := wtproto.Code(e.ErrorCode)
@@ -202,8 +203,9 @@ func failure(err error) *wtproto.Error {
 	return &wtproto.Error{Code: wtproto.CodePeerGone, Reason: "the connection with the host was lost", Err: err}
 }
 
-// isBareReset reports whether err says that the other host reset the stream without a code, as some do. The end of a
-// connection is told by an error that is a yamux.ErrStreamReset too, but wraps more.
+// isBareReset reports whether err says that the other host reset the stream without a code, as
+// some do. The end of a connection is told by an error that is a yamux.ErrStreamReset too, but
+// wraps more.
 func isBareReset(err error) bool {
 	for err != nil {
 		if err == yamux.ErrStreamReset {

@@ -221,8 +221,9 @@ func TestCloseSendsAll(t *testing.T) {
 	}
 }
 
-// The stream of a host that reset it without a code and then closed the connection counted as lost, so that the pair was connected
-// again: failure asked first for the error and then for the connection, which had ended in between.
+// The stream of a host that reset it without a code and then closed the connection counted as
+// lost, so that the pair was connected again: failure asked first for the error and then for the
+// connection, which had ended in between.
 func TestFailure(t *testing.T) {
 	libp2p := func(err error) error { return fmt.Errorf("%w: %w", network.ErrReset, err) }
 	lost := func(err error) error { return fmt.Errorf("%w: connection closed: %w", yamux.ErrStreamReset, err) }

@@ -10,16 +10,17 @@ import (
 )
 
 const (
-	// maxUnproven is how many connections there may be of which the other host has not proven its id yet. It is less
-	// than the resource manager takes, which refuses newcomers and keeps whoever was silent first.
+	// maxUnproven is how many connections there may be of which the other host has not proven its
+	// id yet. It is less than the resource manager takes, which refuses newcomers and keeps
+	// whoever was silent first.
 	maxUnproven = 256
 	// maxUnprovenAddress is how many of them may come from one IPv4 address or IPv6 /64.
 	maxUnprovenAddress = 32
 )
 
-// door has the connections that others made until their handshake is over. Above its limits the oldest one of the busiest
-// address is closed, so that whoever says nothing shuts nobody out. How many connections an address may make
-// a second is the resource manager's: connRate.
+// door has the connections that others made until their handshake is over. Above its limits the
+// oldest one of the busiest address is closed, so that whoever says nothing shuts nobody out. How
+// many connections an address may make a second is the resource manager's: connRate.
 type door = crowd.Crowd[*visitor]
 
 func newDoor() *door { return crowd.New[*visitor](maxUnproven, maxUnprovenAddress) }

@@ -15,8 +15,9 @@ import (
 	"github.com/swarmgate/swarmgate/internal/netns"
 )
 
-// 600 connections on which nobody spoke kept 70 of 100 honest hosts out until they had timed out: libp2p refuses newcomers once it has
-// 512 unfinished handshakes, and it waits for each for 15 s. Loopback is exempt from its limits, so this runs elsewhere.
+// 600 connections on which nobody spoke kept 70 of 100 honest hosts out until they had timed out:
+// libp2p refuses newcomers once it has 512 unfinished handshakes, and it waits for each for 15 s.
+// Loopback is exempt from its limits, so this runs elsewhere.
 func TestSilentConnectionsShutNobodyOut(t *testing.T) {
 	const silentAddrs, each, honest = 20, 30, 20
 	silentAddr := func(i int) string { return fmt.Sprintf("45.83.2.%d", i+1) }

@@ -68,8 +68,8 @@ func (g *gater) source(id peer.ID, addr netip.AddrPort) (discovery.Source, error
 	return discovery.SourcePublic, err
 }
 
-// dialable returns those of addrs that may be dialed for host id, at most maxAddrs and at most maxSameIP of one IP address, and why the
-// others may not.
+// dialable returns those of addrs that may be dialed for host id, at most maxAddrs and at most
+// maxSameIP of one IP address, and why the others may not.
 func (g *gater) dialable(id peer.ID, addrs []ma.Multiaddr) (good []ma.Multiaddr, refused error) {
 	ips := make(map[netip.Addr]int)
 	for _, m := range addrs {
@@ -97,7 +97,8 @@ func (g *gater) InterceptAddrDial(id peer.ID, m ma.Multiaddr) bool { return g.ch
 // InterceptAccept allows all that the resource manager allows.
 func (g *gater) InterceptAccept(network.ConnMultiaddrs) bool { return true }
 
-// InterceptSecured asks the policy once more about what was dialed. Whoever dialed us has proven its id.
+// InterceptSecured asks the policy once more about what was dialed. Whoever dialed us has proven
+// its id.
 func (g *gater) InterceptSecured(d network.Direction, id peer.ID, c network.ConnMultiaddrs) bool {
 	if v, ok := c.(*visitor); ok {
 		v.proven()

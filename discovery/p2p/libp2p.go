@@ -135,8 +135,8 @@ func connRate() *rate.Limiter {
 	}
 }
 
-// rankDials orders the addresses of one host, which have passed the gater, and cuts what is more than maxAddrs, and more than
-// maxSameIP of one IP address.
+// rankDials orders the addresses of one host, which have passed the gater, and cuts what is more
+// than maxAddrs, and more than maxSameIP of one IP address.
 func rankDials(addrs []ma.Multiaddr) []network.AddrDelay {
 	ips := make(map[netip.Addr]int)
 	ranked := slices.DeleteFunc(swarm.DefaultDialRanker(addrs), func(d network.AddrDelay) bool {
@@ -147,7 +147,8 @@ func rankDials(addrs []ma.Multiaddr) []network.AddrDelay {
 	return ranked[:min(len(ranked), maxAddrs)]
 }
 
-// limitedTransport is TCP that asks the policy before each connection. One that proves the id of the host was not in vain.
+// limitedTransport is TCP that asks the policy before each connection. One that proves the id of
+// the host was not in vain.
 type limitedTransport struct {
 	*tcp.TcpTransport
 	gater *gater

@@ -71,8 +71,8 @@ func compare(t *testing.T, what string, rows []string, cases map[wtproto.Code]fu
 	}
 }
 
-// The document and the program had four codes each for OPENED and MET that the other did not have. Each code of the document's table
-// of MET comes when it says, and no other one is in it.
+// The document and the program had four codes each for OPENED and MET that the other did not have.
+// Each code of the document's table of MET comes when it says, and no other one is in it.
 func TestProtocolMetCodes(t *testing.T) {
 	small, large := keys(t)
 	h := listen(t, all(key(large)))

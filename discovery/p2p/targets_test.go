@@ -15,7 +15,8 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 )
 
-// One hostile host of the DHT says that a third party is many hosts. The gateway opened 26,136 connections to it in 13 s.
+// One hostile host of the DHT says that a third party is many hosts. The gateway opened 26,136
+// connections to it in 13 s.
 func TestThirdPartyIsSpared(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

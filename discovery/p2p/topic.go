@@ -23,7 +23,8 @@ const (
 	settled = 10 * time.Second
 	// stale is how long a host is tried again that is found no more.
 	stale = 30 * time.Minute
-	// complainEvery is how often the log has, above debug, a host of a topic that could not be met. Anybody can make up hosts.
+	// complainEvery is how often the log has, above debug, a host of a topic that could not be
+	// met. Anybody can make up hosts.
 	complainEvery = time.Minute
 )
 

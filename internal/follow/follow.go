@@ -13,8 +13,8 @@ import (
 // every is the least time between two looks at the files.
 const every = time.Second
 
-// Files is what was read from some files together, such as a certificate and its key. It follows the files when they change,
-// by whatever means. Any number of goroutines may use it.
+// Files is what was read from some files together, such as a certificate and its key. It follows
+// the files when they change, by whatever means. Any number of goroutines may use it.
 type Files[T any] struct {
 	paths  []string                            // constant
 	parse  func(contents [][]byte) (*T, error) // constant
@@ -28,8 +28,9 @@ type Files[T any] struct {
 	problem string     // guarded by mu; of reading one of them
 }
 
-// New reads the files at paths, and returns the error of reading them or of parse. Later errors go to report once, and the value
-// stays what it was; a new value goes there too. parse and report run on the goroutine that calls New or Value, one at a time.
+// New reads the files at paths, and returns the error of reading them or of parse. Later errors go
+// to report once, and the value stays what it was; a new value goes there too. parse and report
+// run on the goroutine that calls New or Value, one at a time.
 func New[T any](paths []string, parse func(contents [][]byte) (*T, error), report func(now *T, err error)) (*Files[T], error) {
 	f := &Files[T]{paths: paths, parse: parse, report: report}
 	f.mu.Lock()
@@ -53,8 +54,8 @@ func (f *Files[T]) Value() *T {
 	return f.value.Load()
 }
 
-// loadLocked reads the files, and reports whether there is a new value. It does nothing if they are what they were the last time,
-// whether that was good or bad.
+// loadLocked reads the files, and reports whether there is a new value. It does nothing if they
+// are what they were the last time, whether that was good or bad.
 func (f *Files[T]) loadLocked() (changed bool, err error) {
 	f.checked = time.Now()
 	found, err := f.read()

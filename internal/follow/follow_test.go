@@ -30,7 +30,8 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// Files are looked at once a second at most; what is bad or gone is reported once, and the value stays what it was.
+// Files are looked at once a second at most; what is bad or gone is reported once, and the value
+// stays what it was.
 func TestFilesFollow(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")

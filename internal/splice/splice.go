@@ -18,8 +18,8 @@ const (
 	parkSize = 512
 	// linger is how long a copy keeps its pooled buffer after the last byte, within a factor of two.
 	linger = time.Second
-	// slow is how long a Write must have taken for the next ones to be of stepSize bytes, so that Stalled sees what a
-	// destination takes that takes little at a time.
+	// slow is how long a Write must have taken for the next ones to be of stepSize bytes, so that
+	// Stalled sees what a destination takes that takes little at a time.
 	slow     = 250 * time.Millisecond
 	stepSize = 2 << 10
 )

@@ -200,8 +200,9 @@ func (s *stepwise) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// A destination that takes little at a time is slow, and not stalled: once the first Write has taken long, the next ones are
-// short, and each of them counts. It once looked stalled for as long as 32 KiB took.
+// A destination that takes little at a time is slow, and not stalled: once the first Write has
+// taken long, the next ones are short, and each of them counts. It once looked stalled for as long
+// as 32 KiB took.
 func TestCopySlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = parkSize + 3*BufferSize

@@ -65,7 +65,8 @@ func (s *splitter) receiveLocked(flags int) error {
 	}
 	n, err := s.packets.ReadBatch(s.buffers, flags)
 	if err != nil {
-		// It may have been the last read. quic-go keeps a transport, with its socket, until its closed connections are forgotten.
+		// It may have been the last read. quic-go keeps a transport, with its socket, until its
+		// closed connections are forgotten.
 		s.buffers, s.trains, s.waiting = nil, [maxTrains]train{}, nil
 		return err
 	}

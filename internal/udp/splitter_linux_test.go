@@ -158,8 +158,9 @@ func TestSplitWithoutRoom(t *testing.T) {
 	}
 }
 
-// A socket that is not read any more holds nothing: quic-go keeps it until the last closed connection is forgotten, three
-// probe timeouts later, so that 100 clients that had closed once held 25 MiB on a busy machine.
+// A socket that is not read any more holds nothing: quic-go keeps it until the last closed
+// connection is forgotten, three probe timeouts later, so that 100 clients that had closed once
+// held 25 MiB on a busy machine.
 func TestClosedSocketHoldsNothing(t *testing.T) {
 	for name, end := range map[string]func(*Conn){
 		"closed":   func(c *Conn) { c.Close() },

@@ -30,15 +30,17 @@ const (
 	maxCallbackReply = 64 << 10        // bytes
 )
 
-// Callback asks a web service who may come in. It POSTs a JSON object with the members token, origin, address, transport and agent of
-// the [Request], all of them texts; a token that is not UTF-8 is refused without a question. The service answers with
+// Callback asks a web service who may come in. It POSTs a JSON object with the members token,
+// origin, address, transport and agent of the [Request], all of them texts; a token that is not
+// UTF-8 is refused without a question. The service answers with
 //
 //   - 200 and a grant as JSON (see [Grant.UnmarshalJSON]),
 //   - 401: CodeUnauthorized, or 403: CodeForbidden.
 //
-// Anything else, no answer in 2 s, and more than 64 questions at once for so long is CodeBusy: clients come back later. No redirect
-// is followed. A grant that expires is remembered until then, for the same five texts, unless the answer says "Cache-Control:
-// no-store"; of more than 4,096 such answers, those that were used last. So a service that wants to be asked again soon lets its
+// Anything else, no answer in 2 s, and more than 64 questions at once for so long is CodeBusy:
+// clients come back later. No redirect is followed. A grant that expires is remembered until then,
+// for the same five texts, unless the answer says "Cache-Control: no-store"; of more than 4,096
+// such answers, those that were used last. So a service that wants to be asked again soon lets its
 // grants expire soon, at the price of sessions that end and come back then.
 //
 // Any number of goroutines may use it.
@@ -51,8 +53,8 @@ type Callback struct {
 	failing atomic.Bool // the last question had no answer
 }
 
-// NewCallback returns a Callback for the service at address: an https URL, or an http one of a loopback address. It asks
-// nothing yet. The caller closes it. A nil logger is silent.
+// NewCallback returns a Callback for the service at address: an https URL, or an http one of a
+// loopback address. It asks nothing yet. The caller closes it. A nil logger is silent.
 func NewCallback(address string, logger *slog.Logger) (*Callback, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -172,7 +174,8 @@ func (c *Callback) ask(session context.Context, body []byte) (g Grant, keep bool
 	return g, !strings.Contains(resp.Header.Get("Cache-Control"), "no-store"), err
 }
 
-// later notes that the service could not say, and returns what the client is told. It is logged once until it can.
+// later notes that the service could not say, and returns what the client is told. It is logged
+// once until it can.
 func (c *Callback) later(session context.Context, err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // without the URL, which may hold a password

@@ -183,7 +183,8 @@ func TestCallbackRemembers(t *testing.T) {
 	})
 }
 
-// Answers that do not expire, or that the service wants to be asked for again, are not remembered, and of others only so many.
+// Answers that do not expire, or that the service wants to be asked for again, are not remembered,
+// and of others only so many.
 func TestCallbackForgets(t *testing.T) {
 	expires := `{"expires": "2030-01-01T00:00:00Z"}`
 	for _, answer := range []*http.Response{says("{}"), says(expires, "Cache-Control", "private, no-store")} {
@@ -210,7 +211,8 @@ func TestCallbackForgets(t *testing.T) {
 	})
 }
 
-// A service that does not answer is given 2 s, with the wait for one's turn, and told of in the log once.
+// A service that does not answer is given 2 s, with the wait for one's turn, and told of in the
+// log once.
 func TestCallbackHangs(t *testing.T) {
 	var log bytes.Buffer
 	var now atomic.Int64 // questions

@@ -29,10 +29,11 @@ type Request struct {
 	Agent string
 }
 
-// Grant is what a client may do. The zero Grant allows everything within the gateway's own limits, to nobody by name.
+// Grant is what a client may do. The zero Grant allows everything within the gateway's own limits,
+// to nobody by name.
 type Grant struct {
-	// Name is the principal that is charged for what the session uses: all sessions with one name share its limits.
-	// Empty means that the client's address is charged.
+	// Name is the principal that is charged for what the session uses: all sessions with one name
+	// share its limits. Empty means that the client's address is charged.
 	Name string
 	// Topics are those that may be joined. Nil means all, an empty list none.
 	Topics []TopicPrefix
@@ -46,7 +47,8 @@ type Grant struct {
 	Limits Limits
 }
 
-// Limits bound what a principal uses. A zero field means the gateway's default, a negative one no limit.
+// Limits bound what a principal uses. A zero field means the gateway's default, a negative one no
+// limit.
 type Limits struct {
 	// Sessions is how many sessions it may have at once.
 	Sessions int `json:"sessions,omitempty"`
@@ -62,10 +64,12 @@ type Limits struct {
 	Bytes int64 `json:"bytes,omitempty"`
 }
 
-// TopicPrefix is the first bytes of a topic, at most 32: all topics that begin so. 32 bytes are one topic.
+// TopicPrefix is the first bytes of a topic, at most 32: all topics that begin so. 32 bytes are
+// one topic.
 type TopicPrefix []byte
 
-// ParseTopicPrefix reads up to 64 hexadecimal digits, an even number, of which fewer than 64 are followed by "*".
+// ParseTopicPrefix reads up to 64 hexadecimal digits, an even number, of which fewer than 64 are
+// followed by "*".
 func ParseTopicPrefix(s string) (TopicPrefix, error) {
 	digits, open := strings.CutSuffix(s, "*")
 	b, err := hex.DecodeString(digits)

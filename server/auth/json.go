@@ -19,7 +19,8 @@ type grantJSON struct {
 	Limits   Limits    `json:"limits,omitzero"`
 }
 
-// MarshalJSON returns an object that [Grant.UnmarshalJSON] reads. What a grant does not restrict is left out.
+// MarshalJSON returns an object that [Grant.UnmarshalJSON] reads. What a grant does not restrict
+// is left out.
 func (g Grant) MarshalJSON() ([]byte, error) { return json.Marshal(grantJSONOf(g)) }
 
 func grantJSONOf(g Grant) grantJSON {
@@ -44,10 +45,12 @@ func grantJSONOf(g Grant) grantJSON {
 	return j
 }
 
-// UnmarshalJSON reads an object with the members name (text), topics (a list of what [ParseTopicPrefix] reads), announce and
-// look_up (false denies), networks (a list of names), expires (RFC 3339) and limits (an object with sessions, topics, new_topics,
-// circuits, bytes_per_second and bytes). What is missing or null is not restricted. Other members are mistakes: one that is
-// misspelled would allow what it was to forbid. A grant that [Grant.Validate] has something against is a mistake too.
+// UnmarshalJSON reads an object with the members name (text), topics (a list of what
+// [ParseTopicPrefix] reads), announce and look_up (false denies), networks (a list of names),
+// expires (RFC 3339) and limits (an object with sessions, topics, new_topics, circuits,
+// bytes_per_second and bytes). What is missing or null is not restricted. Other members are
+// mistakes: one that is misspelled would allow what it was to forbid. A grant that
+// [Grant.Validate] has something against is a mistake too.
 func (g *Grant) UnmarshalJSON(b []byte) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()

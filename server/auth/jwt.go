@@ -20,14 +20,16 @@ import (
 // clockLeeway is how far the clock of who signs may be ahead of the gateway's.
 const clockLeeway = time.Minute
 
-// JWT lets in who has a JSON Web Token (RFC 7519) that is signed with a key of a file. A key has one algorithm: EdDSA if it is of
-// Ed25519, ES256 if it is of P-256. What a token's header says of its algorithm chooses among keys of that algorithm and nothing
-// else, so neither "none" nor a public key that is taken for a secret of HS256 opens anything.
+// JWT lets in who has a JSON Web Token (RFC 7519) that is signed with a key of a file. A key has
+// one algorithm: EdDSA if it is of Ed25519, ES256 if it is of P-256. What a token's header says of
+// its algorithm chooses among keys of that algorithm and nothing else, so neither "none" nor a
+// public key that is taken for a secret of HS256 opens anything.
 //
-// The claims are: exp, when the grant ends, which must be there; nbf and iat, which may be a minute ahead; aud, which must name the
-// audience that was asked for, and must not be there if none was; sub, the name of the grant, or name if there is no
-// sub; and topics, announce, look_up, networks and limits as in [Grant.UnmarshalJSON]. Other claims are ignored, so a misspelled
-// one restricts nothing: "swarm token check" prints what a token grants.
+// The claims are: exp, when the grant ends, which must be there; nbf and iat, which may be a
+// minute ahead; aud, which must name the audience that was asked for, and must not be there if
+// none was; sub, the name of the grant, or name if there is no sub; and topics, announce, look_up,
+// networks and limits as in [Grant.UnmarshalJSON]. Other claims are ignored, so a misspelled one
+// restricts nothing: "swarm token check" prints what a token grants.
 //
 // Any number of goroutines may use it.
 type JWT struct {
@@ -52,8 +54,9 @@ type jwtClaims struct {
 	grantJSON
 }
 
-// NewJWT reads the keys. Later the file is looked at when a client comes, at most once a second: a bad one is then logged once,
-// and the keys stay what they were. Sessions that there are go on until their tokens expire.
+// NewJWT reads the keys. Later the file is looked at when a client comes, at most once a second: a
+// bad one is then logged once, and the keys stay what they were. Sessions that there are go on
+// until their tokens expire.
 func NewJWT(cfg JWTConfig) (*JWT, error) {
 	log := cfg.Logger
 	if log == nil {
@@ -88,7 +91,8 @@ func NewJWT(cfg JWTConfig) (*JWT, error) {
 	return &JWT{files: files, parser: jwt.NewParser(opts...), any: cfg.Audience == ""}, nil
 }
 
-// Authorize returns the grant of the request's token, CodeUnauthorized without a valid one, or CodeTokenExpired.
+// Authorize returns the grant of the request's token, CodeUnauthorized without a valid one, or
+// CodeTokenExpired.
 func (a *JWT) Authorize(_ context.Context, r Request) (Grant, error) {
 	if len(r.Token) == 0 {
 		return Grant{}, wtproto.Errorf(wtproto.CodeUnauthorized, "this gateway asks for a token")

@@ -66,7 +66,8 @@ type jsonKey struct {
 	D       string `json:"d"` // there in private keys
 }
 
-// parseKeySet reads a JSON Web Key Set. Keys of other kinds, which an issuer may have beside, are left out.
+// parseKeySet reads a JSON Web Key Set. Keys of other kinds, which an issuer may have beside, are
+// left out.
 func parseKeySet(b []byte) ([]verifyKey, error) {
 	var set struct{ Keys []jsonKey }
 	if err := json.Unmarshal(b, &set); err != nil {

@@ -16,16 +16,18 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// TokenFile lets in who has a token that a file lists. A line is the name of a grant, the SHA-256 of the token in hexadecimal digits,
-// and, unless everything is allowed, the rest of the grant as JSON (see [Grant.UnmarshalJSON]), with spaces or tabs between them:
+// TokenFile lets in who has a token that a file lists. A line is the name of a grant, the SHA-256
+// of the token in hexadecimal digits, and, unless everything is allowed, the rest of the grant as
+// JSON (see [Grant.UnmarshalJSON]), with spaces or tabs between them:
 //
 //	alice 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae {"announce": false, "limits": {"sessions": 4}}
 //
 // Empty lines, and those that begin with "#", say nothing. Several tokens may have one name.
 //
-// The file holds no secret: a token is made of 256 random bits ([NewToken]), so no number of guesses finds it from its hash, and
-// the hash needs neither salt nor many rounds as that of a password does. A token is looked up by its hash, so how long that takes
-// says nothing about the tokens that there are.
+// The file holds no secret: a token is made of 256 random bits ([NewToken]), so no number of
+// guesses finds it from its hash, and the hash needs neither salt nor many rounds as that of a
+// password does. A token is looked up by its hash, so how long that takes says nothing about the
+// tokens that there are.
 //
 // Any number of goroutines may use it.
 type TokenFile struct{ files *follow.Files[tokenTable] }
@@ -33,9 +35,9 @@ type TokenFile struct{ files *follow.Files[tokenTable] }
 // tokenTable is the content of a token file: grants by the hashes of their tokens.
 type tokenTable map[[sha256.Size]byte]Grant
 
-// NewTokenFile reads the file at path. Its error names every bad line. Later the file is looked at when a client comes, at most
-// once a second: a bad one is then logged once, and what it said before holds. Sessions that there are go on whatever
-// the file says. A nil logger is silent.
+// NewTokenFile reads the file at path. Its error names every bad line. Later the file is looked at
+// when a client comes, at most once a second: a bad one is then logged once, and what it said
+// before holds. Sessions that there are go on whatever the file says. A nil logger is silent.
 func NewTokenFile(path string, logger *slog.Logger) (*TokenFile, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -62,7 +64,8 @@ func NewTokenFile(path string, logger *slog.Logger) (*TokenFile, error) {
 	return &TokenFile{files}, nil
 }
 
-// Authorize returns the grant of the request's token, CodeUnauthorized without one, or CodeTokenExpired.
+// Authorize returns the grant of the request's token, CodeUnauthorized without one, or
+// CodeTokenExpired.
 func (f *TokenFile) Authorize(_ context.Context, r Request) (Grant, error) {
 	if len(r.Token) == 0 {
 		return Grant{}, wtproto.Errorf(wtproto.CodeUnauthorized, "this gateway asks for a token")
@@ -134,8 +137,8 @@ func ParseTokenLine(line string) (hash [sha256.Size]byte, g Grant, err error) {
 	return hash, g, g.Validate()
 }
 
-// FormatTokenLine returns the line, without its end, that gives the token with this hash to g. It fails if g has no name, or one
-// that a line cannot hold.
+// FormatTokenLine returns the line, without its end, that gives the token with this hash to g. It
+// fails if g has no name, or one that a line cannot hold.
 func FormatTokenLine(hash [sha256.Size]byte, g Grant) (string, error) {
 	name := g.Name
 	if name == "" || strings.HasPrefix(name, "#") || len(strings.Fields(name)) != 1 || strings.TrimSpace(name) != name {

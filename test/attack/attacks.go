@@ -90,7 +90,8 @@ func streams(ctx context.Context, t target) {
 	})
 }
 
-// frames floods control streams with frames that ask for nothing. Where the session is ended it comes back.
+// frames floods control streams with frames that ask for nothing. Where the session is ended it
+// comes back.
 func frames(ctx context.Context, t target) {
 	var flood []byte
 	for range 512 {
@@ -157,7 +158,8 @@ func topics(ctx context.Context, t target) {
 	}
 }
 
-// crowd puts clients on one topic that all look for somebody to announce himself, and changes their options all the time.
+// crowd puts clients on one topic that all look for somebody to announce himself, and changes
+// their options all the time.
 func crowd(ctx context.Context, t target) {
 	all := t.openAll(ctx, 64)
 	topic := randomTopic()
@@ -177,7 +179,8 @@ func crowd(ctx context.Context, t target) {
 	})
 }
 
-// pairUp opens n sessions that meet each other on many topics, and returns once they have had the time to.
+// pairUp opens n sessions that meet each other on many topics, and returns once they have had the
+// time to.
 func pairUp(ctx context.Context, t target, n int, serve func(*quic.Stream)) {
 	all := t.openAll(ctx, n)
 	for i := range 4 {
@@ -206,7 +209,8 @@ func upload(ctx context.Context, t target) {
 	})
 }
 
-// unread has a sender on each circuit, and reads a byte now and then, so that nothing looks stalled for ever.
+// unread has a sender on each circuit, and reads a byte now and then, so that nothing looks
+// stalled for ever.
 func unread(ctx context.Context, t target) {
 	pairUp(ctx, t, 16, func(str *quic.Stream) {
 		go str.Write(make([]byte, 64<<20))
@@ -249,7 +253,8 @@ func churn(ctx context.Context, t target) {
 // sessionGoneCode is HTTP/3's code for a stream whose WebTransport session is over.
 const sessionGoneCode = 0x170d7b68
 
-// sessionGone resets circuits of WebTransport sessions with the code that says that the session is over, while it is not.
+// sessionGone resets circuits of WebTransport sessions with the code that says that the session is
+// over, while it is not.
 func sessionGone(ctx context.Context, t target) {
 	topic := randomTopic()
 	keep(ctx, 16, func() {

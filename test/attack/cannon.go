@@ -19,8 +19,9 @@ import (
 // thirdParty is who the cannon aims at.
 const thirdParty = "127.0.0.99"
 
-// cannon is a DHT server that knows 20 new providers of whatever it is asked for, all at the same third party, and has clients ask
-// for many topics. It counts the connections that the third party gets.
+// cannon is a DHT server that knows 20 new providers of whatever it is asked for, all at the same
+// third party, and has clients ask for many topics. It counts the connections that the third party
+// gets.
 func cannon(ctx context.Context, t target) {
 	victim, err := net.Listen("tcp", net.JoinHostPort(thirdParty, "0"))
 	if err != nil {

@@ -1,9 +1,11 @@
-// Command attack does its worst to a gateway from one address, for a while. Each attack is a function of this folder; -list
-// names them. It is for gateways of the one who runs it, on loopback: other targets are refused.
+// Command attack does its worst to a gateway from one address, for a while. Each attack is a
+// function of this folder; -list names them. It is for gateways of the one who runs it, on
+// loopback: other targets are refused.
 //
 //	attack -name frames -quic 127.0.0.1:4433 -p2p /ip4/127.0.0.1/tcp/4434/p2p/12D3Koo… -from 127.0.0.66 -for 20s
 //
-// At the end it prints one line of JSON: how many times what it tries was done, and how often the gateway refused it.
+// At the end it prints one line of JSON: how many times what it tries was done, and how often the
+// gateway refused it.
 package main
 
 import (
@@ -48,7 +50,8 @@ func (t *tally) count(err error) {
 	}
 }
 
-// attacks are what there is. Each runs until ctx ends, and may return before if nothing more is to be had.
+// attacks are what there is. Each runs until ctx ends, and may return before if nothing more is to
+// be had.
 var attacks = map[string]func(context.Context, target){
 	"handshakes":   handshakes,
 	"visits":       visits,

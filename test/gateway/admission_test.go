@@ -130,8 +130,8 @@ func (r *refusals) of(l server.LimitName) int {
 	return r.n[l]
 }
 
-// Connections over the limit of their address once counted in the limit of the gateway, and one of HTTP/3 without a session
-// lives for 30 s: 20 of them kept everybody else out for 31 s.
+// Connections over the limit of their address once counted in the limit of the gateway, and one of
+// HTTP/3 without a session lives for 30 s: 20 of them kept everybody else out for 31 s.
 func TestRequestsTakeNoSessions(t *testing.T) {
 	seen := &refusals{}
 	g := Start(t, server.Config{MaxSessions: 20, MaxSessionsPerPrincipal: 8, Observer: seen.observer()})
@@ -179,7 +179,8 @@ func TestVisitorsMakeRoom(t *testing.T) {
 	}
 }
 
-// Who is refused a session has to wait to be told, in a session, for seconds. That once took a place each.
+// Who is refused a session has to wait to be told, in a session, for seconds. That once took a
+// place each.
 func TestRefusalsTakeNoSessions(t *testing.T) {
 	g := Start(t, server.Config{MaxSessions: 10, MaxSessionsPerPrincipal: 4})
 	flood := g.from(t, 2)
@@ -248,7 +249,8 @@ func TestBurstOfConnections(t *testing.T) {
 	}
 }
 
-// One address that makes connection after connection once turned on Retry for all; now it is refused itself.
+// One address that makes connection after connection once turned on Retry for all; now it is
+// refused itself.
 func TestHandshakesOfAnAddress(t *testing.T) {
 	seen := &refusals{}
 	g := Start(t, server.Config{HandshakesPerAddress: 5, MaxSessionsPerPrincipal: -1, Observer: seen.observer()})

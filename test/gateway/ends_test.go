@@ -24,7 +24,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// handmade is a WebTransport session whose streams are made by hand, so that they can be reset with any code of QUIC.
+// handmade is a WebTransport session whose streams are made by hand, so that they can be reset
+// with any code of QUIC.
 type handmade struct {
 	t       *testing.T
 	conn    *quic.Conn
@@ -33,7 +34,8 @@ type handmade struct {
 	frames  *wtproto.Reader
 }
 
-// handmade connects a client that has been welcomed. Without a config it has no flow control of WebTransport's, as browsers.
+// handmade connects a client that has been welcomed. Without a config it has no flow control of
+// WebTransport's, as browsers.
 func (g *Gateway) handmade(t *testing.T, cfg *webtransport.Config) *handmade {
 	t.Helper()
 	h := &handmade{t: t}
@@ -104,11 +106,13 @@ func (g *Gateway) noneLeft(t *testing.T) {
 	})
 }
 
-// sessionGone is the code with which a WebTransport library resets the streams of a session that it closes.
+// sessionGone is the code with which a WebTransport library resets the streams of a session that
+// it closes.
 const sessionGone = 0x170d7b68
 
-// A stream that is reset with WT_SESSION_GONE makes webtransport-go wait for the end of the session, without a deadline and deaf to
-// CancelRead: each circuit that a client ended so stayed for ever, and with it its topic, and after SIGTERM the program.
+// A stream that is reset with WT_SESSION_GONE makes webtransport-go wait for the end of the
+// session, without a deadline and deaf to CancelRead: each circuit that a client ended so stayed
+// for ever, and with it its topic, and after SIGTERM the program.
 func TestCircuitsEndAfterSessionGone(t *testing.T) {
 	const circuits = 20
 	topic := wtproto.TopicFromName("gone")
@@ -172,7 +176,8 @@ func TestCircuitsEndAfterSessionGone(t *testing.T) {
 	}
 }
 
-// A client that closes its session in the middle of a transfer left its circuit behind, 35 times in 800.
+// A client that closes its session in the middle of a transfer left its circuit behind, 35 times
+// in 800.
 func TestCircuitsEndWithBusySession(t *testing.T) {
 	topic := wtproto.TopicFromName("busy")
 	peer := Listen(t, func(c *net.TCPConn) {
@@ -224,8 +229,9 @@ func atOnce(t *testing.T, n, rounds int, test func(*testing.T)) {
 	})
 }
 
-// The gateway wrote the capsule that ends a session while the library wrote others there, for a client that uses WebTransport's flow
-// control: that was a data race, and a capsule of the library's after the end reset the stream before the client had the code.
+// The gateway wrote the capsule that ends a session while the library wrote others there, for a
+// client that uses WebTransport's flow control: that was a data race, and a capsule of the
+// library's after the end reset the stream before the client had the code.
 func TestCodesReachEveryLibrary(t *testing.T) {
 	for name, cfg := range map[string]*webtransport.Config{
 		"without flow control": nil,
@@ -242,7 +248,8 @@ func TestCodesReachEveryLibrary(t *testing.T) {
 	}
 }
 
-// endsWithCode has the gateway end a session in which streams end and bytes pass, and checks what the client is told.
+// endsWithCode has the gateway end a session in which streams end and bytes pass, and checks what
+// the client is told.
 func (g *Gateway) endsWithCode(t *testing.T, cfg *webtransport.Config, topic wtproto.Topic) {
 	h := g.handmade(t, cfg)
 	h.control.Write(wtproto.Join{Topic: topic, Flags: wtproto.JoinLookUp}.Append(nil))
@@ -278,8 +285,8 @@ func (g *Gateway) endsWithCode(t *testing.T, cfg *webtransport.Config, topic wtp
 	wg.Wait()
 }
 
-// A reset overtakes the DECLINE that says its code, as with a page whose browser cannot reset with that code. The other end learns it all
-// the same.
+// A reset overtakes the DECLINE that says its code, as with a page whose browser cannot reset with
+// that code. The other end learns it all the same.
 func TestDeclineAfterReset(t *testing.T) {
 	const mine = wtproto.CodeApplication + 777
 	g := Start(t, server.Config{})
@@ -314,8 +321,8 @@ func isRemote(err error, code wtproto.Code) bool {
 	return ok && e.Code == code && e.Remote
 }
 
-// QUIC ended a silent connection in the same moment in which the gateway ended its session, and in one of ten cases, more on a busy
-// machine, the client was told nothing instead of IDLE.
+// QUIC ended a silent connection in the same moment in which the gateway ended its session, and in
+// one of ten cases, more on a busy machine, the client was told nothing instead of IDLE.
 func TestIdleIsTold(t *testing.T) {
 	for name, cfg := range map[string]*webtransport.Config{
 		"without flow control": nil,
