@@ -18,7 +18,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// idleCode is how much longer than a session a silent connection lives: QUIC's own end of it has no code, which would be lost.
+// idleCode is how much longer than a session a silent connection lives: QUIC's own end of it has
+// no code, which would be lost.
 const idleCode = 10 * time.Second
 
 // requestsOnly is how long an HTTP/3 connection may live without a session.

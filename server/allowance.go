@@ -12,8 +12,8 @@ import (
 	"github.com/swarmgate/swarmgate/server/auth"
 )
 
-// allowance is how many bytes the circuits of a principal may carry, of all its sessions, both ways together. Any number of
-// goroutines may use it.
+// allowance is how many bytes the circuits of a principal may carry, of all its sessions, both
+// ways together. Any number of goroutines may use it.
 type allowance struct {
 	pace  *rate.Limiter
 	quota atomic.Int64 // in all; negative for no limit
@@ -54,7 +54,8 @@ func (a *allowance) idle(now time.Time) bool {
 // errQuota says that an allowance was used up.
 var errQuota = errors.New("server: no bytes are left")
 
-// spend counts n bytes that were read, at most splice.BufferSize, and waits until they may pass or ctx ends. It tells o if they have to.
+// spend counts n bytes that were read, at most splice.BufferSize, and waits until they may pass or
+// ctx ends. It tells o if they have to.
 func (a *allowance) spend(ctx context.Context, n int, o *Observer) error {
 	if quota := a.quota.Load(); quota >= 0 && a.used.Add(int64(n)) > quota {
 		return errQuota

@@ -8,9 +8,9 @@ import (
 	"github.com/swarmgate/swarmgate/internal/crowd"
 )
 
-// This file is the accounting of memory. Nobody can ask QUIC or yamux what a stream has received and not handed out yet, so what
-// circuits hold is bounded from above, by the windows that their streams can have. Such bounds say who holds most; that
-// memory is short is measured.
+// This file is the accounting of memory. Nobody can ask QUIC or yamux what a stream has received
+// and not handed out yet, so what circuits hold is bounded from above, by the windows that their
+// streams can have. Such bounds say who holds most; that memory is short is measured.
 
 // budget is how much memory may be in use, in bytes.
 type budget struct {
@@ -18,14 +18,16 @@ type budget struct {
 	over int64 // from here on circuits that wait are ended, until no more than full is in use
 }
 
-// newBudget divides memory, which is what the program may use, and limit, at which Go collects garbage all the time.
+// newBudget divides memory, which is what the program may use, and limit, at which Go collects
+// garbage all the time.
 func newBudget(memory, limit int64) budget {
 	limit = min(limit, memory/5*4)
 	return budget{full: limit / 4 * 3, over: limit / 8 * 7}
 }
 
-// window returns how large the receive window of a stream can be, in bytes, after so many were read. It begins with initial, and
-// doubles, up to most, each time that more than half of it was read fast.
+// window returns how large the receive window of a stream can be, in bytes, after so many were
+// read. It begins with initial, and doubles, up to most, each time that more than half of it was
+// read fast.
 func window(initial, most, read int64) int64 {
 	w := initial
 	for w < most && read > w/2 {
@@ -44,10 +46,11 @@ type holding struct {
 	held    int64      // bytes, at most
 }
 
-// relief returns which of all to end so that want bytes become free, or as many as there are: of the account that holds most the
-// one that has waited longest, again and again. An account of more addresses may hold more, as in the ledger. A
-// circuit that is ended frees what it holds in both directions, and is returned once. Nobody has to give for an account that holds
-// more, but has nothing left to end: what its ended circuits held will come back.
+// relief returns which of all to end so that want bytes become free, or as many as there are: of
+// the account that holds most the one that has waited longest, again and again. An account of more
+// addresses may hold more, as in the ledger. A circuit that is ended frees what it holds in both
+// directions, and is returned once. Nobody has to give for an account that holds more, but has
+// nothing left to end: what its ended circuits held will come back.
 func relief(all []holding, want int64) []holding {
 	slices.SortStableFunc(all, func(a, b holding) int { return a.since.Compare(b.since) })
 	byAccount := make(map[account]*debtor)

@@ -27,7 +27,8 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// A stream that was not read has its first window. The next one is granted after more than half of the one before was read.
+// A stream that was not read has its first window. The next one is granted after more than half of
+// the one before was read.
 func TestWindow(t *testing.T) {
 	for _, test := range []struct{ read, want int64 }{
 		{0, 32}, {16, 32}, {17, 64}, {16 + 32, 64}, {16 + 32 + 1, 128}, {16 + 32 + 64 + 1, 256}, {16 + 32 + 64 + 128 + 1, 300}, {1 << 60, 300},

@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// pool holds candidates of one kind, in the order in which they came. It numbers them, so that whoever found nothing in
-// it can remember the number of the newest, and next time look at later ones only. The zero value is empty.
+// pool holds candidates of one kind, in the order in which they came. It numbers them, so that
+// whoever found nothing in it can remember the number of the newest, and next time look at later
+// ones only. The zero value is empty.
 type pool[T any] struct {
 	entries []entry[T] // by number
 	last    uint64     // the number given last
@@ -82,9 +83,10 @@ const (
 	unfitNow     // look at it again next time
 )
 
-// choose returns a random candidate that fits from those of pools that usable names, without those that were seen. If
-// there is none, all of them are seen: seen[i] belongs to pools[i]. The cost of the searches that find something
-// is O(log n) on average, that of later ones without success is O(1).
+// choose returns a random candidate that fits from those of pools that usable names, without those
+// that were seen. If there is none, all of them are seen: seen[i] belongs to pools[i]. The cost of
+// the searches that find something is O(log n) on average, that of later ones without success is
+// O(1).
 func choose[T any](pools []pool[T], seen []uint64, usable func(i int) bool, check func(T) fit) (x T, ok bool) {
 	type part struct{ pool, from, n int }
 	var space [maxPools]part
@@ -143,8 +145,8 @@ const (
 	maxPools = 24 // that choose looks at
 )
 
-// ring is a set whose members know their place in it, so that adding, taking out and a random choice cost O(1). Its order means
-// nothing. The zero value is empty.
+// ring is a set whose members know their place in it, so that adding, taking out and a random
+// choice cost O(1). Its order means nothing. The zero value is empty.
 type ring[T any] struct {
 	items []T
 	place func(T) *int // of an item, counted from 1; 0 while it is not in the set

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// Whatever is added and taken out: choose finds a candidate that fits if there is one that was not seen, and none that was seen.
+// Whatever is added and taken out: choose finds a candidate that fits if there is one that was not
+// seen, and none that was seen.
 func TestChooseProperty(t *testing.T) {
 	for seed := range uint64(50) {
 		random := rand.New(rand.NewPCG(seed, 0))

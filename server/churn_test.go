@@ -50,9 +50,10 @@ func (g *bubble) running() (topics, asked int) {
 	return len(g.router.all()), asked
 }
 
-// JOIN and LEAVE in turn passed the limit of topics, as each topic lived for 15 s more with all its work: 60 sessions of one address
-// made 180,120 goroutines. Now a principal makes so many topics in short time; those that it leaves at once ask nobody after
-// the first few; and those in their grace time count for who left them.
+// JOIN and LEAVE in turn passed the limit of topics, as each topic lived for 15 s more with all
+// its work: 60 sessions of one address made 180,120 goroutines. Now a principal makes so many
+// topics in short time; those that it leaves at once ask nobody after the first few; and those in
+// their grace time count for who left them.
 func TestJoinAndLeaveInTurn(t *testing.T) {
 	inBubble(t, Config{ControlRate: -1, Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		var cs []*fakeClient
@@ -175,8 +176,8 @@ func TestTopicIsChargedForOnce(t *testing.T) {
 	})
 }
 
-// The control reader may be at a JOIN while its session leaves all topics, since that does not wait for it. It wrote to a map that was gone,
-// and the gateway ended.
+// The control reader may be at a JOIN while its session leaves all topics, since that does not
+// wait for it. It wrote to a map that was gone, and the gateway ended.
 func TestJoinOfEndedSession(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c, other := g.connect(), g.connect()
@@ -198,8 +199,8 @@ func TestJoinOfEndedSession(t *testing.T) {
 	})
 }
 
-// A peer that ends each circuit at once and says nothing is as good as one that cannot be reached. Joining again had it dialed 37 times
-// a second for each session.
+// A peer that ends each circuit at once and says nothing is as good as one that cannot be reached.
+// Joining again had it dialed 37 times a second for each session.
 func TestHangUpIsAFailure(t *testing.T) {
 	for _, restart := range []bool{false, true} { // of the topic
 		inBubble(t, Config{Idle: 100 * time.Hour, NewTopics: -1}, func(t *testing.T, g *bubble) {

@@ -126,7 +126,8 @@ func peerLost(err error) bool {
 	return ok && e.Code == wtproto.CodePeerGone && !e.Remote
 }
 
-// open brings both ends up, unless ctx ends before. Nothing is shown to a client before the other end is sure.
+// open brings both ends up, unless ctx ends before. Nothing is shown to a client before the other
+// end is sure.
 func (c *circuit) open(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { c.over.end(context.Cause(ctx)) })
 	defer stop()
@@ -165,7 +166,8 @@ func (c *circuit) other() end {
 	return peerEnd{c.peer}
 }
 
-// splice copies both ways until both have ended. If the circuit is over before, both ends are reset with its code.
+// splice copies both ways until both have ended. If the circuit is over before, both ends are
+// reset with its code.
 func (c *circuit) splice() {
 	far := c.other()
 	for _, l := range c.legs() {

@@ -47,32 +47,35 @@ type Config struct {
 
 	// MaxSessions is how many sessions there may be at once. Zero means 10,000.
 	MaxSessions int
-	// MaxSessionsPerPrincipal is how many of them one principal may have. A principal is the name that the Authorizer gave
-	// a session, else the IPv4 address or the IPv6 /64 that it comes from; the /56 around it may have four times as many,
-	// and the /48 sixteen times. Zero means 256.
+	// MaxSessionsPerPrincipal is how many of them one principal may have. A principal is the name
+	// that the Authorizer gave a session, else the IPv4 address or the IPv6 /64 that it comes
+	// from; the /56 around it may have four times as many, and the /48 sixteen times. Zero means
+	// 256.
 	MaxSessionsPerPrincipal int
-	// HandshakesPerAddress is how many connections a second may begin from one IPv4 address or IPv6 /64, and twice as many at
-	// once; four times as many from a /56, and sixteen times from a /48. More are refused, and above a fifth of it, clients
-	// have to prove their address first, which takes a round trip. Zero means 100.
+	// HandshakesPerAddress is how many connections a second may begin from one IPv4 address or
+	// IPv6 /64, and twice as many at once; four times as many from a /56, and sixteen times from a
+	// /48. More are refused, and above a fifth of it, clients have to prove their address first,
+	// which takes a round trip. Zero means 100.
 	HandshakesPerAddress int
 	// MaxTopics is how many topics a session may have joined at once. Zero means 64.
 	MaxTopics int
-	// MaxTopicsPerPrincipal and MaxTopicsTotal are how many topics a principal and the gateway may have, those in their grace
-	// time too. Zero means eight times MaxTopics, and 20,000.
+	// MaxTopicsPerPrincipal and MaxTopicsTotal are how many topics a principal and the gateway may
+	// have, those in their grace time too. Zero means eight times MaxTopics, and 20,000.
 	MaxTopicsPerPrincipal, MaxTopicsTotal int
 	// NewTopics is how many topics that nobody is on a principal may join a minute. Zero means 300.
 	NewTopics int
 	// MaxCircuits is how many circuits, offers included, a session may have at once. Zero means 256. No limit
 	// still counts as 2,048 for streams and flow control.
 	MaxCircuits int
-	// MaxCircuitsPerPrincipal and MaxCircuitsTotal are how many circuits a principal and the gateway may have. Zero means
-	// sixteen times MaxCircuits, and 100,000.
+	// MaxCircuitsPerPrincipal and MaxCircuitsTotal are how many circuits a principal and the
+	// gateway may have. Zero means sixteen times MaxCircuits, and 100,000.
 	MaxCircuitsPerPrincipal, MaxCircuitsTotal int
 	// DefaultPeers is how many circuits a topic may give a session that did not ask for a number. Zero means 64.
 	DefaultPeers int
-	// ControlRate is how many JOIN, LEAVE, DECLINE and PING frames a second a session may send, ControlBurst how many at once. Zero
-	// means 100, and 200 or twice the topics that it can have if that is more: who comes back joins all topics in one go. Of all
-	// frames it may send ten times ControlRate, and of CREDIT also one for each KiB that it was sent.
+	// ControlRate is how many JOIN, LEAVE, DECLINE and PING frames a second a session may send,
+	// ControlBurst how many at once. Zero means 100, and 200 or twice the topics that it can have
+	// if that is more: who comes back joins all topics in one go. Of all frames it may send ten
+	// times ControlRate, and of CREDIT also one for each KiB that it was sent.
 	ControlRate  float64
 	ControlBurst int
 	// MaxControlBytes is how much may wait to be sent on a session's control stream. Zero means 64 KiB.
@@ -82,12 +85,13 @@ type Config struct {
 	// TopicDials, SessionDials and Dials are how many peers are dialed at once for a topic, for a session and in all. Zero
 	// means 8, 16 and 256.
 	TopicDials, SessionDials, Dials int
-	// FailedDials is how many dials of a principal may fail a minute, or end with a circuit that the peer ended at once; then its
-	// sessions wait before they dial again. Zero means 1,200.
+	// FailedDials is how many dials of a principal may fail a minute, or end with a circuit that
+	// the peer ended at once; then its sessions wait before they dial again. Zero means 1,200.
 	FailedDials int
-	// Memory is what the program may use, in bytes. At three fifths nothing new begins, and at seven tenths circuits end of
-	// which the far end takes nothing. It can do no more than that: for the garbage, set Go's own limit to four fifths,
-	// with [debug.SetMemoryLimit]. Zero means [AvailableMemory].
+	// Memory is what the program may use, in bytes. At three fifths nothing new begins, and at
+	// seven tenths circuits end of which the far end takes nothing. It can do no more than that:
+	// for the garbage, set Go's own limit to four fifths, with [debug.SetMemoryLimit]. Zero means
+	// [AvailableMemory].
 	Memory int64
 
 	// HelloTimeout is how long a connection may take until WELCOME. Zero means 5s.
@@ -115,17 +119,18 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Authorizer decides who may have a session, and what it may do there. Authorize is called once a session, after its HELLO, by
-// several goroutines at once. It may block until ctx ends, which is when the session has waited for too long. An error that
-// holds an [*wtproto.Error], such as CodeUnauthorized, CodeTokenExpired or CodeForbidden, refuses with that code and reason;
-// any other refuses with CodeInternal.
+// Authorizer decides who may have a session, and what it may do there. Authorize is called once a
+// session, after its HELLO, by several goroutines at once. It may block until ctx ends, which is
+// when the session has waited for too long. An error that holds an [*wtproto.Error], such as
+// CodeUnauthorized, CodeTokenExpired or CodeForbidden, refuses with that code and reason; any
+// other refuses with CodeInternal.
 type Authorizer interface {
 	Authorize(ctx context.Context, r auth.Request) (auth.Grant, error)
 }
 
-// Flow control of one session, in bytes. A stream that is not read must leave room for the others, so the connection's window
-// is as large as the windows of all circuits together. What is held is bounded by the windows of streams: they
-// are small until much was read of them, and fast.
+// Flow control of one session, in bytes. A stream that is not read must leave room for the others,
+// so the connection's window is as large as the windows of all circuits together. What is held is
+// bounded by the windows of streams: they are small until much was read of them, and fast.
 const (
 	streamWindow        = 512 << 10
 	initialStreamWindow = 32 << 10

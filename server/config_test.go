@@ -23,7 +23,8 @@ func (n named) Join(ctx context.Context, _ wtproto.Topic, _ *discovery.Presence)
 	return func(func(discovery.Sighting, error) bool) { <-ctx.Done() }
 }
 
-// Windows for so many circuits once had more than the 62 bits of QUIC's numbers, and then fewer than none.
+// Windows for so many circuits once had more than the 62 bits of QUIC's numbers, and then fewer
+// than none.
 func TestConfigOverflow(t *testing.T) {
 	for _, cfg := range []Config{
 		{MaxCircuits: maxCircuits + 1},

@@ -108,14 +108,15 @@ func (s *session) ask(now time.Time) {
 	s.send(p.Append(nil))
 }
 
-// A client that is to get a circuit is asked for a sign of life if it has been silent for askedAfter, and gets none while the
-// answer takes longer than answerWithin.
+// A client that is to get a circuit is asked for a sign of life if it has been silent for
+// askedAfter, and gets none while the answer takes longer than answerWithin.
 const (
 	askedAfter   = 2 * time.Second
 	answerWithin = 3 * time.Second
 )
 
-// suspect reports whether the client may have vanished, so that nobody should be connected with it now. It never blocks.
+// suspect reports whether the client may have vanished, so that nobody should be connected with it
+// now. It never blocks.
 func (s *session) suspect(now time.Time) bool {
 	s.mu.Lock()
 	silent, asked := now.Sub(s.heard), s.asked
@@ -129,8 +130,8 @@ func (s *session) suspect(now time.Time) bool {
 	return false
 }
 
-// reserve takes a place for a circuit, or says with which code to refuse it: there is no place left, or the session ends. peer is
-// what the client will be told.
+// reserve takes a place for a circuit, or says with which code to refuse it: there is no place
+// left, or the session ends. peer is what the client will be told.
 func (s *session) reserve(peer wtproto.Peer, offerOnly bool) (*leg, wtproto.Code) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

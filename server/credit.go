@@ -9,8 +9,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// credit is the client's leave to send on one circuit: Write passes to the stream below no more than the client has granted,
-// and waits for more until the circuit is over (docs/PROTOCOL.md, Credit). One goroutine writes; grant may be called by any.
+// credit is the client's leave to send on one circuit: Write passes to the stream below no more
+// than the client has granted, and waits for more until the circuit is over (docs/PROTOCOL.md,
+// Credit). One goroutine writes; grant may be called by any.
 type credit struct {
 	w    io.Writer
 	over *over

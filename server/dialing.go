@@ -11,12 +11,13 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// This file is how a subscription comes to circuits with peers. It asks for a turn to dial, and chooses whom when it has it; so
-// nobody waits for a peer that was chosen long ago. It takes a place in its session when the peer has answered.
+// This file is how a subscription comes to circuits with peers. It asks for a turn to dial, and
+// chooses whom when it has it; so nobody waits for a peer that was chosen long ago. It takes a
+// place in its session when the peer has answered.
 
 const (
-	// maxDialing is how many dials a subscription has at once, as far as it has places for them. More are made beside
-	// those that are slow, of which it has at most maxSlow.
+	// maxDialing is how many dials a subscription has at once, as far as it has places for them.
+	// More are made beside those that are slow, of which it has at most maxSlow.
 	maxDialing = 4
 	maxSlow    = 28
 	// oldShare is one in how many dials goes to a peer that failed before, if there are others.
@@ -29,7 +30,8 @@ func (t *topic) charge(s *subscription) {
 	t.router.ledger.spend(s.session.principal, flowFailedDials, 1, t.now)
 }
 
-// overdrawn reports whether too many dials for the topic, or for the principal of s, have failed lately, if those that run fail too.
+// overdrawn reports whether too many dials for the topic, or for the principal of s, have failed
+// lately, if those that run fail too.
 func (t *topic) overdrawn(s *subscription) bool {
 	var refused *refusal
 	if t.failures.TokensAt(t.now) < float64(1+t.attempts) {
@@ -64,7 +66,8 @@ func (s *subscription) mayDialMore() bool {
 	return s.dialing < maxDialing && (s.maxPeers < 0 || s.taken+s.dialing < s.maxPeers)
 }
 
-// want asks for a turn to dial if s can use one, and a peer is there for it. It reports whether s waits for its turn now.
+// want asks for a turn to dial if s can use one, and a peer is there for it. It reports whether s
+// waits for its turn now.
 func (t *topic) want(s *subscription) bool {
 	if s.wants() && !s.gone() && t.candidate(s) != nil {
 		t.ask(s)
@@ -107,8 +110,8 @@ func (t *topic) handOn() {
 	}
 }
 
-// eachHungry calls f for all who may ask for a turn, which may take the one it is called for out, until f returns true. If that
-// is expected, it tries some at random first.
+// eachHungry calls f for all who may ask for a turn, which may take the one it is called for out,
+// until f returns true. If that is expected, it tries some at random first.
 func (t *topic) eachHungry(one bool, f func(*subscription) bool) {
 	for range probes {
 		n := len(t.hungry.items)
@@ -123,7 +126,8 @@ func (t *topic) eachHungry(one bool, f func(*subscription) bool) {
 	}
 }
 
-// candidate returns a peer that s may dial now, or nil: most times one that has not failed, if there is one.
+// candidate returns a peer that s may dial now, or nil: most times one that has not failed, if
+// there is one.
 func (t *topic) candidate(s *subscription) *peer {
 	tiers := [...]int{0, peerKinds}
 	if rand.IntN(oldShare) == 0 {

@@ -191,8 +191,8 @@ func TestRefusedIsToldAndLoggedOnce(t *testing.T) {
 	})
 }
 
-// A peer that declines, or says that it is not on the topic, is not asked again for the same client until one of them joins anew.
-// It was, after a back-off, for ever.
+// A peer that declines, or says that it is not on the topic, is not asked again for the same
+// client until one of them joins anew. It was, after a back-off, for ever.
 func TestDeclinedIsFinal(t *testing.T) {
 	for _, code := range []wtproto.Code{wtproto.CodeDeclined, wtproto.CodeForbidden} {
 		inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
@@ -220,7 +220,8 @@ func TestDeclinedIsFinal(t *testing.T) {
 	}
 }
 
-// A peer that does not answer holds none of the places that another could fill: the next one is dialed beside it after a second.
+// A peer that does not answer holds none of the places that another could fill: the next one is
+// dialed beside it after a second.
 func TestDeadPeerTakesNoPlace(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c := g.connect()

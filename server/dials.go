@@ -10,9 +10,11 @@ import (
 // slowDials is how many times the limits of a topic and of a session its slow dials may have.
 const slowDials = 4
 
-// dialQueue decides whose turn it is to dial: round robin over the principals that want to, over each one's sessions, and over each
-// session's topics, within a limit for each topic, each session and in all, of which a tenth is kept for principals that have none. A dial that has been called slow makes room for another one of its topic
-// and session, so that peers that do not answer delay those that do by little. Pure accounting.
+// dialQueue decides whose turn it is to dial: round robin over the principals that want to, over
+// each one's sessions, and over each session's topics, within a limit for each topic, each session
+// and in all, of which a tenth is kept for principals that have none. A dial that has been called
+// slow makes room for another one of its topic and session, so that peers that do not answer delay
+// those that do by little. Pure accounting.
 type dialQueue struct {
 	perTopic, perSession, total int // negative means no limit
 
@@ -183,7 +185,8 @@ func (q *dialQueue) done(d *dial) {
 	q.forgetIdle(p, s)
 }
 
-// slow makes room for another dial beside d, which runs, and reports whether it may: if not, too many are slow.
+// slow makes room for another dial beside d, which runs, and reports whether it may: if not, too
+// many are slow.
 func (q *dialQueue) slow(d *dial) bool {
 	s := q.bySess[d.session]
 	if d.slow || !within(q.topics[d.topic].slow, slowDials*q.perTopic) || !within(s.slow, slowDials*q.perSession) {
@@ -260,7 +263,8 @@ func (r *dialer) cancel(d *dial) bool {
 	return r.queue.drop(d)
 }
 
-// slow makes room for another dial beside d, which runs, and reports whether it did. It may be called after d has ended.
+// slow makes room for another dial beside d, which runs, and reports whether it did. It may be
+// called after d has ended.
 func (r *dialer) slow(d *dial) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

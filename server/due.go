@@ -12,7 +12,8 @@ type deadline struct {
 	place int // in the agenda, counted from 1; 0 while it is not set
 }
 
-// agenda holds deadlines, the next one first. Setting and clearing one costs O(log n). The zero value is empty.
+// agenda holds deadlines, the next one first. Setting and clearing one costs O(log n). The zero
+// value is empty.
 type agenda struct{ heap deadlines }
 
 // set makes d due at a time, instead of the time that it was due before.

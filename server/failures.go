@@ -11,8 +11,9 @@ import (
 // maxFailures is how many peers that failed are remembered beyond their topics.
 const maxFailures = 16 << 10
 
-// failures keeps the back-off of peers that a topic forgets, and of all peers of a topic that ends, for some time after it is over:
-// who leaves and joins again does not have them dialed sooner or more often. The zero value is empty. Any number of goroutines may use it.
+// failures keeps the back-off of peers that a topic forgets, and of all peers of a topic that
+// ends, for some time after it is over: who leaves and joins again does not have them dialed
+// sooner or more often. The zero value is empty. Any number of goroutines may use it.
 type failures struct {
 	mu  sync.Mutex
 	all map[failureKey]failure // guarded by mu; at most maxFailures

@@ -183,7 +183,8 @@ func (s *fakeStream) failure() error {
 	return s.in.readErr
 }
 
-// stopped returns the error that the other side's STOP_SENDING, or the loss of the connection, makes of a Write to s.
+// stopped returns the error that the other side's STOP_SENDING, or the loss of the connection,
+// makes of a Write to s.
 func (s *fakeStream) stopped() error {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()

@@ -66,8 +66,9 @@ func (s *session) authorize(token []byte) error {
 
 var errTokenExpired = wtproto.Errorf(wtproto.CodeTokenExpired, "the token has expired")
 
-// tighter returns the limit of a session: the gateway's, or the grant's, which is for all sessions of a name, if that is less. A
-// larger one changes nothing here: the connection was made for the gateway's before anybody knew whose it is.
+// tighter returns the limit of a session: the gateway's, or the grant's, which is for all sessions
+// of a name, if that is less. A larger one changes nothing here: the connection was made for the
+// gateway's before anybody knew whose it is.
 func tighter(limit, granted int) int {
 	if granted <= 0 || limit >= 0 && limit < granted {
 		return limit
@@ -75,7 +76,8 @@ func tighter(limit, granted int) int {
 	return granted
 }
 
-// permit reports why g does not allow a JOIN, or nil. It takes the flags out of m that g denies, unless none would be left.
+// permit reports why g does not allow a JOIN, or nil. It takes the flags out of m that g denies,
+// unless none would be left.
 func permit(g *auth.Grant, m *wtproto.Join) *wtproto.Error {
 	if !g.AllowsTopic(m.Topic) {
 		return wtproto.Errorf(wtproto.CodeForbidden, "your token is not for this topic")

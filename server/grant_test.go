@@ -46,7 +46,8 @@ func (g *bubble) enter(token string) (*fakeClient, wtproto.Welcome) {
 	return c, expect[wtproto.Welcome](c)
 }
 
-// What the authorizer is told, and what a client is told for each of its answers. Nobody is asked about an origin that is not allowed.
+// What the authorizer is told, and what a client is told for each of its answers. Nobody is asked
+// about an origin that is not allowed.
 func TestAuthorizer(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -89,8 +90,8 @@ func TestAuthorizer(t *testing.T) {
 	}
 }
 
-// An authorizer that does not answer has as long as HELLO had, and the client is told to come back later. It is not asked for long for
-// a client that has gone.
+// An authorizer that does not answer has as long as HELLO had, and the client is told to come back
+// later. It is not asked for long for a client that has gone.
 func TestAuthorizerHangs(t *testing.T) {
 	cfg := Config{Authorizer: authorizer(func(ctx context.Context, _ auth.Request) (auth.Grant, error) {
 		<-ctx.Done()
@@ -234,7 +235,8 @@ func TestGrantOfChangedOptions(t *testing.T) {
 	})
 }
 
-// A client is connected with peers of the networks that its grant names, sees no others, and is shown to none.
+// A client is connected with peers of the networks that its grant names, sees no others, and is
+// shown to none.
 func TestGrantOfNetworks(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -286,7 +288,8 @@ func TestGrantOfNetworks(t *testing.T) {
 	}
 }
 
-// A principal's circuits together carry so many bytes a second, both ways; those of others are not held up.
+// A principal's circuits together carry so many bytes a second, both ways; those of others are not
+// held up.
 func TestGrantOfBytesPerSecond(t *testing.T) {
 	const perSecond = 64 << 10
 	inBubble(t, Config{Authorizer: grants{"slow": {Name: "slow", Limits: auth.Limits{BytesPerSecond: perSecond}}, "fast": {}}}, func(t *testing.T, g *bubble) {
@@ -332,8 +335,9 @@ func idOf(c *fakeClient) []byte {
 // copyAll takes all that comes on a circuit.
 func copyAll(c fakeCircuit) { io.Copy(io.Discard, c) }
 
-// A name whose bytes are used up has its session ended with FORBIDDEN, and comes in no more; the other ends lose their peer. All its
-// sessions count together, and what they used is remembered after their end.
+// A name whose bytes are used up has its session ended with FORBIDDEN, and comes in no more; the
+// other ends lose their peer. All its sessions count together, and what they used is remembered
+// after their end.
 func TestGrantOfBytes(t *testing.T) {
 	observed := &witness{}
 	inBubble(t, Config{Observer: observed.observer(), Authorizer: grants{"few": {Name: "few", Limits: auth.Limits{Bytes: 1000}}, "": {}}}, func(t *testing.T, g *bubble) {

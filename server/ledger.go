@@ -54,8 +54,9 @@ type principal struct {
 	held     [numResources]int64 // by this session; guarded by the ledger's mu
 }
 
-// newPrincipal returns the principal of a session: the grant's name, else the address that the session comes from, and with it
-// the networks around an IPv6 address, of which one party may own all.
+// newPrincipal returns the principal of a session: the grant's name, else the address that the
+// session comes from, and with it the networks around an IPv6 address, of which one party may own
+// all.
 func newPrincipal(g *auth.Grant, addr netip.Addr) *principal {
 	if g.Name != "" {
 		return &principal{accounts: []account{{name: g.Name}}, limits: g.Limits}
@@ -104,7 +105,8 @@ func refuse(name LimitName, format string, args ...any) *refusal {
 	return &refusal{name, wtproto.Errorf(codeOfLimit(name), format, args...)}
 }
 
-// ledger counts what principals hold and use. It does no I/O and reads no clock. Any number of goroutines may use it.
+// ledger counts what principals hold and use. It does no I/O and reads no clock. Any number of
+// goroutines may use it.
 type ledger struct {
 	quotas [numResources]quota // constant after newLedger
 	paces  [numFlows]pace      // constant after newLedger
@@ -159,7 +161,8 @@ func override(granted int, def int64) int64 {
 	return int64(granted)
 }
 
-// take counts n of r for p, to be given back by give, or says which limit is in the way; then nothing is counted.
+// take counts n of r for p, to be given back by give, or says which limit is in the way; then
+// nothing is counted.
 func (l *ledger) take(p *principal, r resource, n int64) *refusal {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -255,7 +258,8 @@ func (l *ledger) use(p *principal, f flow, n int, now time.Time, spend bool) *re
 	return nil
 }
 
-// used returns how much of f the narrowest account of p has used up lately: what has not come back at its rate yet.
+// used returns how much of f the narrowest account of p has used up lately: what has not come back
+// at its rate yet.
 func (l *ledger) used(p *principal, f flow, now time.Time) float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -265,8 +269,8 @@ func (l *ledger) used(p *principal, f flow, now time.Time) float64 {
 	return 0
 }
 
-// allowance returns what bounds the bytes of p, or nil if its grant does not. What the newest grant of a name says holds for all its
-// sessions. p holds a session.
+// allowance returns what bounds the bytes of p, or nil if its grant does not. What the newest
+// grant of a name says holds for all its sessions. p holds a session.
 func (l *ledger) allowance(p *principal, now time.Time) *allowance {
 	if p.limits.BytesPerSecond <= 0 && p.limits.Bytes <= 0 {
 		return nil

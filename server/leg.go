@@ -67,9 +67,9 @@ func (l *leg) take(s stream) {
 	l.waits.in(s)
 }
 
-// acquire gets the leg a circuit id and, where tryOpen did not, a stream: it makes an offer and waits for the client's
-// ACCEPT. It returns an [*wtproto.Error] when there will be none: CodeDeclined (with Remote), CodeWithdrawn after the
-// offer's time, or why the circuit is over.
+// acquire gets the leg a circuit id and, where tryOpen did not, a stream: it makes an offer and
+// waits for the client's ACCEPT. It returns an [*wtproto.Error] when there will be none:
+// CodeDeclined (with Remote), CodeWithdrawn after the offer's time, or why the circuit is over.
 func (l *leg) acquire() error {
 	if err := l.session.register(l); err != nil {
 		return err
@@ -119,8 +119,9 @@ func (l *leg) announce() error {
 // explainWait is how long a client has to say why it has reset a stream without a code.
 const explainWait = time.Second
 
-// explain returns err, the client's end of its stream. A reset of a WebTransport stream overtakes what explains it, and often carries no
-// code: then explain waits for DECLINE or for the end of the session, which end the circuit with their own cause.
+// explain returns err, the client's end of its stream. A reset of a WebTransport stream overtakes
+// what explains it, and often carries no code: then explain waits for DECLINE or for the end of
+// the session, which end the circuit with their own cause.
 func (l *leg) explain(err error) error {
 	e, ok := errors.AsType[*wtproto.Error](err)
 	if !ok || !e.Remote || e.Code != wtproto.CodePeerReset || !l.session.link.losesCodes() {
@@ -135,8 +136,8 @@ func (l *leg) explain(err error) error {
 	return err
 }
 
-// onStop ends the circuit when the client stops reading for good, which nobody would notice while both directions wait for
-// something else.
+// onStop ends the circuit when the client stops reading for good, which nobody would notice while
+// both directions wait for something else.
 func (l *leg) onStop() (stop func() bool) {
 	ctx := l.stream.Context()
 	return context.AfterFunc(ctx, func() {
@@ -164,8 +165,9 @@ func (l *leg) CloseWrite() error {
 	return l.stream.CloseWrite()
 }
 
-// reset ends what still runs in either direction, after the circuit is over. A session that ends has no stream reset, since its end
-// is theirs: Chromium's pages crash where a stream is reset while its session is being closed.
+// reset ends what still runs in either direction, after the circuit is over. A session that ends
+// has no stream reset, since its end is theirs: Chromium's pages crash where a stream is reset
+// while its session is being closed.
 func (l *leg) reset(code wtproto.Code) {
 	l.waits.expire()
 	if l.stream == nil || l.session.ctx.Err() != nil {

@@ -41,7 +41,8 @@ const (
 // Limit describes one limit of a gateway.
 type Limit struct {
 	Name LimitName
-	// Code is what whoever is refused is told. CodeNone means that nobody is told: something is not done, or waits.
+	// Code is what whoever is refused is told. CodeNone means that nobody is told: something is
+	// not done, or waits.
 	Code wtproto.Code
 	// Field is the field of [Config] that sets it, empty if it is fixed.
 	Field string

@@ -17,17 +17,19 @@ import (
 const (
 	// memoryEvery is how often the memory in use is looked at.
 	memoryEvery = 100 * time.Millisecond
-	// waitsAfter is how long the far end of a circuit must have taken nothing for the circuit to be one that waits.
+	// waitsAfter is how long the far end of a circuit must have taken nothing for the circuit to
+	// be one that waits.
 	waitsAfter = 100 * time.Millisecond
-	// giveBack is how long a session whose circuits were ended has to give back what they held. QUIC keeps what has arrived
-	// on a stream until the other side answers its STOP_SENDING, and nobody can make it do so.
+	// giveBack is how long a session whose circuits were ended has to give back what they held.
+	// QUIC keeps what has arrived on a stream until the other side answers its STOP_SENDING, and
+	// nobody can make it do so.
 	giveBack = 2 * time.Second
 	// memoryLogEvery is the least time between two lines of log about memory.
 	memoryLogEvery = time.Minute
 )
 
-// memory keeps the program within its budget: while memory is full nothing new begins, and when there is too little of it,
-// circuits that wait are ended.
+// memory keeps the program within its budget: while memory is full nothing new begins, and when
+// there is too little of it, circuits that wait are ended.
 type memory struct {
 	budget   budget
 	gauge    gauge
@@ -94,8 +96,9 @@ func (m *memory) run(ctx context.Context) {
 	}
 }
 
-// look measures, and ends circuits if it has to. Between two collections of garbage nobody knows how much of what is in use is
-// still needed, so it collects if it must know, but spends at most a fifth of the time on that.
+// look measures, and ends circuits if it has to. Between two collections of garbage nobody knows
+// how much of what is in use is still needed, so it collects if it must know, but spends at most a
+// fifth of the time on that.
 func (m *memory) look(now time.Time) {
 	u := m.gauge.read()
 	if u.now >= m.budget.full && (u.live < m.budget.over || u.collections == m.relieved) && !now.Before(m.collectAt) {
@@ -160,7 +163,8 @@ func (m *memory) claim(now time.Time) {
 	}
 }
 
-// waiting returns what is held for far ends that take nothing at the moment, and what is to be given back.
+// waiting returns what is held for far ends that take nothing at the moment, and what is to be
+// given back.
 func (m *memory) waiting(now time.Time) []holding {
 	m.mu.Lock()
 	defer m.mu.Unlock()

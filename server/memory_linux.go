@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AvailableMemory returns what the program may use, in bytes: GOMEMLIMIT, else the cgroup's limit, else half of the RAM. It is
-// the default of [Config.Memory].
+// AvailableMemory returns what the program may use, in bytes: GOMEMLIMIT, else the cgroup's limit,
+// else half of the RAM. It is the default of [Config.Memory].
 func AvailableMemory() int64 {
 	if n := debug.SetMemoryLimit(-1); n != math.MaxInt64 {
 		return n

@@ -7,7 +7,8 @@ import (
 	"runtime/debug"
 )
 
-// AvailableMemory returns what the program may use, in bytes: GOMEMLIMIT, else 1 GiB. It is the default of [Config.Memory].
+// AvailableMemory returns what the program may use, in bytes: GOMEMLIMIT, else 1 GiB. It is the
+// default of [Config.Memory].
 func AvailableMemory() int64 {
 	if n := debug.SetMemoryLimit(-1); n != math.MaxInt64 {
 		return n

@@ -61,8 +61,9 @@ func alive(circuits []fakeCircuit) (n []int) {
 // testMemory is a budget with 1.5 MiB as full and 1.75 MiB as over.
 const testMemory = 2560 << 10
 
-// attack has two clients of two addresses on the topic: one with one circuit that it does not read, for a minute already, and one
-// with n circuits on which it sends what nobody reads, a second apart.
+// attack has two clients of two addresses on the topic: one with one circuit that it does not
+// read, for a minute already, and one with n circuits on which it sends what nobody reads, a
+// second apart.
 func attack(t *testing.T, g *bubble, n int) (victim fakeCircuit, attacker []fakeCircuit) {
 	c := g.connect()
 	c.join(wtproto.JoinLookUp, 1)
@@ -87,8 +88,9 @@ func attack(t *testing.T, g *bubble, n int) (victim fakeCircuit, attacker []fake
 	return victim, attacker
 }
 
-// One person's 264 circuits, which held 1 MiB together, once had another's paused circuit reset after 2 s, with a limit of 512 MiB:
-// it had waited longest, and each circuit was counted with all that it could hold.
+// One person's 264 circuits, which held 1 MiB together, once had another's paused circuit reset
+// after 2 s, with a limit of 512 MiB: it had waited longest, and each circuit was counted with all
+// that it could hold.
 func TestPausedCircuitOutlivesAnAttack(t *testing.T) {
 	inBubble(t, Config{Memory: 512 << 20, MaxCircuits: -1, IsolateClients: true, Idle: 24 * time.Hour}, func(t *testing.T, g *bubble) {
 		victim, attacker := attack(t, g, 264)
@@ -102,7 +104,8 @@ func TestPausedCircuitOutlivesAnAttack(t *testing.T) {
 	})
 }
 
-// When memory is short, those circuits end that have waited longest of the principal that holds most, and no more than it takes.
+// When memory is short, those circuits end that have waited longest of the principal that holds
+// most, and no more than it takes.
 func TestMemoryShort(t *testing.T) {
 	const circuits, each = 12, 128 << 10
 	var refused []LimitName
@@ -140,7 +143,8 @@ func TestMemoryShort(t *testing.T) {
 	})
 }
 
-// A client can keep what its circuits held at the gateway after their end, by not answering. Then its session ends, and nobody else's.
+// A client can keep what its circuits held at the gateway after their end, by not answering. Then
+// its session ends, and nobody else's.
 func TestMemoryNotGivenBack(t *testing.T) {
 	inBubble(t, Config{Memory: testMemory, IsolateClients: true, Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		const circuits = 4
@@ -209,7 +213,8 @@ func TestMemoryGarbage(t *testing.T) {
 	})
 }
 
-// A client that reads a little now and then is slow: of two circuits the one ends that it reads nothing of.
+// A client that reads a little now and then is slow: of two circuits the one ends that it reads
+// nothing of.
 func TestSlowIsNotStalled(t *testing.T) {
 	inBubble(t, Config{Memory: testMemory, Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		c := g.connect()

@@ -30,8 +30,9 @@ func (t *topic) connect(s *subscription) {
 	}
 }
 
-// The pools of topic.clients: subscriptions that have room, by what they may be found for, by which of their places are free,
-// and by whether they may choose. Those without mates are in two of them.
+// The pools of topic.clients: subscriptions that have room, by what they may be found for, by
+// which of their places are free, and by whether they may choose. Those without mates are in two
+// of them.
 const (
 	onlyAnnounces = iota
 	onlyLooksUp
@@ -54,7 +55,8 @@ func clientPool(role, place int, mayChoose bool) int {
 	return i
 }
 
-// index puts s into the pools that it belongs to now. It is called after each change of s that may matter for it.
+// index puts s into the pools that it belongs to now. It is called after each change of s that may
+// matter for it.
 func (t *topic) index(s *subscription) {
 	var pools [len(s.listed)]int // counted from 1
 	if role, ok := s.role(); ok && !s.left && s.room() && !t.router.cfg.IsolateClients && s.meets(wtproto.NetworkClient) {
@@ -193,8 +195,8 @@ func (t *topic) inbound(s discovery.Sighting) {
 	t.start(pr, nil, s.Inbound)
 }
 
-// reserve takes a place in the session of s, or says with which code to refuse. Then s waits for a second before it tries
-// again.
+// reserve takes a place in the session of s, or says with which code to refuse. Then s waits for a
+// second before it tries again.
 func (t *topic) reserve(s *subscription, tell wtproto.Peer) (*leg, wtproto.Code) {
 	l, code := s.session.reserve(tell, s.offerOnly())
 	if l == nil {

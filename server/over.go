@@ -7,13 +7,15 @@ import (
 	"time"
 )
 
-// over is the end of a circuit. It comes once, with the cause of whoever is first, and every wait of the circuit ends with it:
+// over is the end of a circuit. It comes once, with the cause of whoever is first, and every wait
+// of the circuit ends with it:
 //
 //   - what waits in a select (for the answer to an offer, for the client's credit) watches done;
 //   - what waits in a client's stream, which knows deadlines only, has them from [waits];
 //   - what waits in a peer's stream is ended by the stream's Reset.
 //
-// Nothing else cuts a wait of a circuit short. Its methods never block, and any goroutine may call them.
+// Nothing else cuts a wait of a circuit short. Its methods never block, and any goroutine may call
+// them.
 type over struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -49,8 +51,9 @@ func (o *over) cause() error {
 	return nil
 }
 
-// waits is where a circuit waits in a client's stream. Its deadlines are those that were set until the circuit is over, and in
-// the past from then on, whatever is set: so a copy that clears its own deadline at that very moment wakes all the same.
+// waits is where a circuit waits in a client's stream. Its deadlines are those that were set until
+// the circuit is over, and in the past from then on, whatever is set: so a copy that clears its
+// own deadline at that very moment wakes all the same.
 type waits struct {
 	over *over
 

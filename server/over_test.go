@@ -10,7 +10,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// A copy clears its deadline in the moment in which the circuit's end sets one: the wake-up was lost, and the circuit stayed.
+// A copy clears its deadline in the moment in which the circuit's end sets one: the wake-up was
+// lost, and the circuit stayed.
 func TestWaitsEndForGood(t *testing.T) {
 	for name, steps := range map[string]func(w *waits, end func()){
 		"while it waits":                  func(w *waits, end func()) { end() },
@@ -62,8 +63,8 @@ func TestOver(t *testing.T) {
 	<-o.done()
 }
 
-// The client of a WebTransport session may take 6 s to hear of its end. Until then its mates held dead circuits, after REPLACED beside
-// new ones of the same client.
+// The client of a WebTransport session may take 6 s to hear of its end. Until then its mates held
+// dead circuits, after REPLACED beside new ones of the same client.
 func TestOthersLearnOfTheEndFirst(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		a, b := g.connect(), g.connect()
@@ -92,8 +93,9 @@ func TestOthersLearnOfTheEndFirst(t *testing.T) {
 	})
 }
 
-// A page sends DECLINE with a code that its reset cannot carry, and the reset overtakes it: the other end was told PEER_RESET in all of
-// 40 cases. A reset without a usable code waits a second for what explains it.
+// A page sends DECLINE with a code that its reset cannot carry, and the reset overtakes it: the
+// other end was told PEER_RESET in all of 40 cases. A reset without a usable code waits a second
+// for what explains it.
 func TestResetIsExplained(t *testing.T) {
 	const mine = wtproto.CodeApplication + 777
 	for _, tt := range []struct {

@@ -98,8 +98,9 @@ func (s *subscription) offerOnly() bool { return s.flags&wtproto.JoinOfferOnly !
 // meets reports whether s may be connected with peers of a network.
 func (s *subscription) meets(network string) bool { return s.session.grant.AllowsNetwork(network) }
 
-// meetsNative reports whether s may be connected with peers of some network. Networks share what we are on a topic, since one libp2p host
-// finds peers of several, so this cannot be said for each.
+// meetsNative reports whether s may be connected with peers of some network. Networks share what
+// we are on a topic, since one libp2p host finds peers of several, so this cannot be said for
+// each.
 func (s *subscription) meetsNative() bool {
 	n := s.session.grant.Networks
 	return n == nil || slices.ContainsFunc(n, func(name string) bool { return name != wtproto.NetworkClient })
@@ -117,9 +118,10 @@ func (s *subscription) mayChoose() bool {
 	return s.maxPeers < 0 || s.chosen < (s.maxPeers+1)/2
 }
 
-// spare reports whether s has a place for a client besides its last one, which it keeps for a client that is connected to no
-// other, and besides the quarter that it keeps for peers while it has some dialed: clients are here at once, and would take
-// all places before the first peer has answered.
+// spare reports whether s has a place for a client besides its last one, which it keeps for a
+// client that is connected to no other, and besides the quarter that it keeps for peers while it
+// has some dialed: clients are here at once, and would take all places before the first peer has
+// answered.
 func (s *subscription) spare() bool {
 	kept := 0
 	if s.wish != nil || s.dialing > 0 {
@@ -186,8 +188,8 @@ func (p *pair) count(s *subscription, n int) {
 	}
 }
 
-// settle ends p's time as a pair that is dialed or connected, and keeps it in mind as state, unless drop says not to or
-// nobody would look for it.
+// settle ends p's time as a pair that is dialed or connected, and keeps it in mind as state,
+// unless drop says not to or nobody would look for it.
 func (t *topic) settle(p *pair, state pairState, drop bool) {
 	p.cancel(nil)
 	t.agenda.clear(&p.due)
@@ -271,7 +273,8 @@ func (t *topic) adopt(s *subscription) {
 	delete(t.away, s.session)
 }
 
-// abandon stops what has not become a circuit yet of s, which has left, and forgets what was kept in mind of it.
+// abandon stops what has not become a circuit yet of s, which has left, and forgets what was kept
+// in mind of it.
 func (t *topic) abandon(s *subscription) {
 	if s.wish != nil && t.router.dialer.cancel(s.wish) { // else it is granted, and not used
 		s.wish = nil

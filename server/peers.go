@@ -10,7 +10,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// peer is a native peer, or a client behind another gateway, that a network saw on the topic. The topic's loop owns it.
+// peer is a native peer, or a client behind another gateway, that a network saw on the topic. The
+// topic's loop owns it.
 type peer struct {
 	discovery.Peer
 	key      counterpart // what it is called among pairs
@@ -40,8 +41,8 @@ type peer struct {
 // peerKey is the id of a [discovery.Peer].
 type peerKey string
 
-// The pools of topic.ready: peers that may be dialed now, by whether their last dial failed, who found whom, and
-// whether they are clients.
+// The pools of topic.ready: peers that may be dialed now, by whether their last dial failed, who
+// found whom, and whether they are clients.
 const (
 	weFoundIt = iota
 	itFoundUs
@@ -93,7 +94,8 @@ func (t *topic) newPeer(d discovery.Peer) *peer {
 	return p
 }
 
-// remember notes what a sighting says of a peer, and returns it, or nil if there is no room for one more.
+// remember notes what a sighting says of a peer, and returns it, or nil if there is no room for
+// one more.
 func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 	if p == nil {
 		if !within(len(t.peers), t.router.cfg.MaxPeers) && !t.evict() {
@@ -123,8 +125,8 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 	return p
 }
 
-// evict forgets the peer that has failed for the longest time, first of those that never answered, and reports whether there is
-// one.
+// evict forgets the peer that has failed for the longest time, first of those that never answered,
+// and reports whether there is one.
 func (t *topic) evict() bool {
 	for i := range t.failing {
 		if p, ok := t.failing[i].first(); ok {
@@ -174,15 +176,16 @@ func (t *topic) tally(p *peer, n int) {
 	}
 }
 
-// backOff puts off the next dial of p. Failures while it is put off already are ignored: losing a peer fails all its circuits
-// at once.
+// backOff puts off the next dial of p. Failures while it is put off already are ignored: losing a
+// peer fails all its circuits at once.
 func (p *peer) backOff(now time.Time) {
 	if !now.Before(p.retryAt) {
 		p.retryAt = now.Add(p.retry.Next())
 	}
 }
 
-// classify puts p into the pools that it belongs to now. If it may be dialed from now on, it is offered to who may want it.
+// classify puts p into the pools that it belongs to now. If it may be dialed from now on, it is
+// offered to who may want it.
 func (t *topic) classify(p *peer) {
 	class := 0
 	switch {

@@ -20,8 +20,8 @@ func (g *bubble) hanging(n int) (peers []*fakePeer) {
 	return peers
 }
 
-// Peers that hang took a place when their dial was queued. 64 of them took all places of a client, and a live peer was dialed
-// when 80 s were over.
+// Peers that hang took a place when their dial was queued. 64 of them took all places of a client,
+// and a live peer was dialed when 80 s were over.
 func TestHangingPeersDelayLittle(t *testing.T) {
 	for range 10 { // as it is by chance which peer comes first
 		inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
@@ -65,7 +65,8 @@ func TestHangingPeersKeepNobodyApart(t *testing.T) {
 	}
 }
 
-// A client that joins a topic with many others keeps a quarter of its places for peers that are being dialed.
+// A client that joins a topic with many others keeps a quarter of its places for peers that are
+// being dialed.
 func TestClientsLeavePlacesToPeers(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		g.members(20, 0)
@@ -137,8 +138,8 @@ func TestFullSessionDialsNobody(t *testing.T) {
 	})
 }
 
-// A full table of peers forgets the one that has failed for the longest time, first of those that never answered. It kept
-// the dead, and no newcomer came in.
+// A full table of peers forgets the one that has failed for the longest time, first of those that
+// never answered. It kept the dead, and no newcomer came in.
 func TestFullTableForgetsTheDead(t *testing.T) {
 	inBubble(t, Config{MaxPeers: 4, Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		c := g.joiners(1)[0]

@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// endWithin is how long the end of a server may take: a WebTransport session takes 6 s where the client does not react.
+// endWithin is how long the end of a server may take: a WebTransport session takes 6 s where the
+// client does not react.
 const endWithin = 8 * time.Second
 
-// remains counts what a server is in the middle of, so that an end that takes too long can say what it waits for. Its methods
-// may be called by any goroutine.
+// remains counts what a server is in the middle of, so that an end that takes too long can say
+// what it waits for. Its methods may be called by any goroutine.
 type remains struct {
 	mu     sync.Mutex
 	counts map[string]int // guarded by mu; what, and how many

@@ -35,8 +35,9 @@ type router struct {
 	graces []*topic                 // guarded by mu; those in their grace time that somebody is charged for, the oldest first
 }
 
-// fewTopics is how many topics a principal may make in short time that ask the networks at once. Others wait for a second,
-// and if everybody has left them before, the networks never hear of them.
+// fewTopics is how many topics a principal may make in short time that ask the networks at once.
+// Others wait for a second, and if everybody has left them before, the networks never hear of
+// them.
 const fewTopics = 64
 
 func newRouter(cfg *Config, l *ledger, rest *remains, ctx context.Context) *router {
@@ -56,8 +57,9 @@ func newRouter(cfg *Config, l *ledger, rest *remains, ctx context.Context) *rout
 	}
 }
 
-// enter takes note that sub is on a topic from now on, charges its principal for it, and starts the topic if nobody is on it. It
-// says which limit is in the way, if one is. It is called by sub's session, once, before subscribe.
+// enter takes note that sub is on a topic from now on, charges its principal for it, and starts
+// the topic if nobody is on it. It says which limit is in the way, if one is. It is called by
+// sub's session, once, before subscribe.
 func (r *router) enter(sub *subscription, key wtproto.Topic) *refusal {
 	who := sub.session.principal
 	refused := r.ledger.take(who, resourceTopics, 1)
@@ -94,7 +96,8 @@ func (r *router) withdraw(sub *subscription) {
 	sub.topic.post(graceCut{}) // nobody else tells the loop, if nobody is there
 }
 
-// subscribe says what sub, which has entered its topic, wants there. It may be called again, by its session only.
+// subscribe says what sub, which has entered its topic, wants there. It may be called again, by
+// its session only.
 func (r *router) subscribe(sub *subscription, join wtproto.Join) {
 	sub.topic.post(subscribed{sub, join})
 }
@@ -102,7 +105,8 @@ func (r *router) subscribe(sub *subscription, join wtproto.Join) {
 // unsubscribe takes sub off its topic.
 func (r *router) unsubscribe(sub *subscription) { sub.topic.post(unsubscribed{sub}) }
 
-// left is called by a topic's loop for each subscriber that it took off. The last one stays charged for the topic in its grace time.
+// left is called by a topic's loop for each subscriber that it took off. The last one stays
+// charged for the topic in its grace time.
 func (r *router) left(t *topic, sub *subscription) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,8 +127,8 @@ func (r *router) freeLocked(t *topic) {
 	}
 }
 
-// cutGrace ends the grace time of the topic that p left first, and reports whether there is one. So a limit of topics is not in
-// the way of who leaves one for another.
+// cutGrace ends the grace time of the topic that p left first, and reports whether there is one.
+// So a limit of topics is not in the way of who leaves one for another.
 func (r *router) cutGrace(p *principal) bool {
 	r.mu.Lock()
 	i := slices.IndexFunc(r.graces, func(t *topic) bool { return t.charged.accounts[0] == p.accounts[0] })

@@ -70,9 +70,10 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Serve takes sessions from conn until [Server.Shutdown] or [Server.Close], and returns http.ErrServerClosed then, after
-// everything has ended. Another error says that conn failed, or what had not ended after 8 s, such as a circuit whose network
-// hangs; its goroutines are left behind then. Serve is called once. conn stays the caller's to close; a *net.UDPConn is the
+// Serve takes sessions from conn until [Server.Shutdown] or [Server.Close], and returns
+// http.ErrServerClosed then, after everything has ended. Another error says that conn failed, or
+// what had not ended after 8 s, such as a circuit whose network hangs; its goroutines are left
+// behind then. Serve is called once. conn stays the caller's to close; a *net.UDPConn is the
 // fastest.
 func (s *Server) Serve(conn net.PacketConn) error {
 	s.mu.Lock()
@@ -123,9 +124,10 @@ func (s *Server) Addr() net.Addr {
 // Started is closed once Serve takes sessions.
 func (s *Server) Started() <-chan struct{} { return s.started }
 
-// Shutdown ends kindly: new sessions are refused and the others are told to go away, each with a time to come back that is
-// spread so that not all come at once. When all have ended or have no circuits, or ctx has ended, it does what Close
-// does. It returns ctx's error if circuits were cut off, and what Close returns.
+// Shutdown ends kindly: new sessions are refused and the others are told to go away, each with a
+// time to come back that is spread so that not all come at once. When all have ended or have no
+// circuits, or ctx has ended, it does what Close does. It returns ctx's error if circuits were cut
+// off, and what Close returns.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining = true
@@ -175,8 +177,8 @@ func (s *Server) drained(ctx context.Context) error {
 	}
 }
 
-// Close ends all sessions with CodeShutdown, and waits for everything that Serve started, for 8 s at most: then it returns an error
-// that says what has not ended. It may be called more than once.
+// Close ends all sessions with CodeShutdown, and waits for everything that Serve started, for 8 s
+// at most: then it returns an error that says what has not ended. It may be called more than once.
 func (s *Server) Close() error {
 	s.cancel(wtproto.Errorf(wtproto.CodeShutdown, "the gateway is closed"))
 	s.mu.Lock()
@@ -196,12 +198,12 @@ func (s *Server) Sessions() int {
 	return len(s.live)
 }
 
-// replaceWait is how long a session waits for the circuits of an older one that it replaces. They end at once, unless their network
-// hangs.
+// replaceWait is how long a session waits for the circuits of an older one that it replaces. They
+// end at once, unless their network hangs.
 const replaceWait = 2 * time.Second
 
-// register makes ses known by its secret once its HELLO was taken. An older session with the same secret ends, and register returns
-// after its circuits have: others are never connected with both.
+// register makes ses known by its secret once its HELLO was taken. An older session with the same
+// secret ends, and register returns after its circuits have: others are never connected with both.
 func (s *Server) register(ses *session) error {
 	s.mu.Lock()
 	if s.draining {

@@ -155,8 +155,8 @@ func TestServeAfterClose(t *testing.T) {
 	}
 }
 
-// A socket that fails under Serve is what Serve returns: it once took that for the end that somebody had asked for, and the program
-// ended well.
+// A socket that fails under Serve is what Serve returns: it once took that for the end that
+// somebody had asked for, and the program ended well.
 func TestServeReturnsWhyTheSocketFailed(t *testing.T) {
 	s := quietServer(t, Config{})
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")

@@ -84,8 +84,9 @@ func newSession(s *Server, l link, admit func()) *session {
 	return ses
 }
 
-// run serves the session until it ends, tells the client why, and returns the cause. The others come first: their ends of its circuits
-// are reset before the client is told, which may take seconds.
+// run serves the session until it ends, tells the client why, and returns the cause. The others
+// come first: their ends of its circuits are reset before the client is told, which may take
+// seconds.
 func (s *session) run() *wtproto.Error {
 	var wg sync.WaitGroup
 	s.server.remains.enter(remainsSession)

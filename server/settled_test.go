@@ -10,7 +10,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// missed returns what could be connected on a topic and is not, looking at every pair, as candidates.go avoids to.
+// missed returns what could be connected on a topic and is not, looking at every pair, as
+// candidates.go avoids to.
 func (t *topic) missed() (all []string) {
 	mayMeet := func(s, o *subscription) bool {
 		return t.mayPair(s, o.session) && t.mayPair(o, s.session) && (s.mayChoose() || o.mayChoose()) &&
@@ -37,7 +38,8 @@ func (t *topic) missed() (all []string) {
 	return all
 }
 
-// Whatever happens in whatever order, nobody is overlooked: once all is quiet, everything is connected that may be.
+// Whatever happens in whatever order, nobody is overlooked: once all is quiet, everything is
+// connected that may be.
 func TestNobodyIsOverlooked(t *testing.T) {
 	for seed := range uint64(15) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -57,7 +57,8 @@ func (t *topic) publish() {
 	t.touched, t.changed, t.sentAt = t.touched[:0], false, t.now
 }
 
-// visible returns of all networks those that the grant of s allows, and how many endpoints it knows on them.
+// visible returns of all networks those that the grant of s allows, and how many endpoints it
+// knows on them.
 func (t *topic) visible(s *subscription, all []wtproto.NetworkStatus) (networks []wtproto.NetworkStatus, known uint64) {
 	for _, n := range all {
 		if s.meets(n.Name) {

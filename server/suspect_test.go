@@ -7,8 +7,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// A client that had vanished was chosen as a mate until the end of its session, up to a minute later, by everybody who came. Now the
-// first who chooses it has it asked, and the others do not get it while it does not answer.
+// A client that had vanished was chosen as a mate until the end of its session, up to a minute
+// later, by everybody who came. Now the first who chooses it has it asked, and the others do not
+// get it while it does not answer.
 func TestVanishedClientIsNotChosen(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		gone := g.connect()

@@ -203,7 +203,8 @@ func (t *topic) join(n discovery.Network, v *networkView) {
 	t.post(networkEnded{v})
 }
 
-// expired reports whether the topic has had nobody for the grace time, which topics do not have that no network knows of.
+// expired reports whether the topic has had nobody for the grace time, which topics do not have
+// that no network knows of.
 func (t *topic) expired() bool {
 	if len(t.subs) > 0 || t.circuits > 0 || t.dials > 0 {
 		t.idleFrom, t.hurried = time.Time{}, t.hurried && len(t.subs) == 0

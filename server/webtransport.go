@@ -27,7 +27,8 @@ type webTransportLink struct {
 	fromOrigin string
 }
 
-// newWebTransportLink returns the link of a session whose CONNECT request was answered by means of keep.
+// newWebTransportLink returns the link of a session whose CONNECT request was answered by means of
+// keep.
 func newWebTransportLink(conn *quic.Conn, session *webtransport.Session, keep *keepStream, origin string) *webTransportLink {
 	l := &webTransportLink{conn: conn, session: session, connect: keep.stream, fromOrigin: origin}
 	for _, id := range flowControlSettings {
@@ -36,8 +37,8 @@ func newWebTransportLink(conn *quic.Conn, session *webtransport.Session, keep *k
 	return l
 }
 
-// flowControlSettings are the HTTP/3 settings by which a client says that it uses WebTransport's flow control, if one is above 0:
-// SETTINGS_WT_INITIAL_MAX_DATA, _STREAMS_UNI and _STREAMS_BIDI.
+// flowControlSettings are the HTTP/3 settings by which a client says that it uses WebTransport's
+// flow control, if one is above 0: SETTINGS_WT_INITIAL_MAX_DATA, _STREAMS_UNI and _STREAMS_BIDI.
 var flowControlSettings = []uint64{0x2b61, 0x2b64, 0x2b65}
 
 func (l *webTransportLink) accept(ctx context.Context) (stream, error) {
@@ -68,8 +69,9 @@ const capsuleCloseSession = 0x2843
 // closeWait is how long a client has to take note of the end of its session.
 const closeWait = 5 * time.Second
 
-// close tells the client. The CONNECT stream has one writer: the library, if it writes there for flow control, else close itself. A
-// capsule of the library's between two parts of ours, or after our end of the stream, would cost the code.
+// close tells the client. The CONNECT stream has one writer: the library, if it writes there for
+// flow control, else close itself. A capsule of the library's between two parts of ours, or after
+// our end of the stream, would cost the code.
 func (l *webTransportLink) close(code wtproto.Code, reason string) {
 	if !l.controlled {
 		l.tell(code, reason)
@@ -80,8 +82,9 @@ func (l *webTransportLink) close(code wtproto.Code, reason string) {
 	l.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 }
 
-// tell writes the capsule and waits for the client: the library resets the streams in the same breath, and browsers, which have no flow
-// control of WebTransport's, then report a lost connection instead of the code.
+// tell writes the capsule and waits for the client: the library resets the streams in the same
+// breath, and browsers, which have no flow control of WebTransport's, then report a lost
+// connection instead of the code.
 func (l *webTransportLink) tell(code wtproto.Code, reason string) {
 	b := quicvarint.Append(nil, capsuleCloseSession)
 	b = quicvarint.Append(b, uint64(4+len(reason)))
@@ -125,8 +128,9 @@ func newWebTransportStream(s *webtransport.Stream) *webTransportStream {
 	return w
 }
 
-// lookEvery is how often a Read that waits looks whether its stream is still one. The library's Read of a stream that was reset with
-// WT_SESSION_GONE waits for the end of the session, or for a deadline, and a client that lives may let it wait for ever.
+// lookEvery is how often a Read that waits looks whether its stream is still one. The library's
+// Read of a stream that was reset with WT_SESSION_GONE waits for the end of the session, or for a
+// deadline, and a client that lives may let it wait for ever.
 const lookEvery = 10 * time.Second
 
 func (s *webTransportStream) Read(b []byte) (int, error) {
@@ -221,8 +225,8 @@ func webTransportCode(h quic.StreamErrorCode) (wtproto.Code, bool) {
 	return wtproto.Code(n - n/step), true
 }
 
-// unknownCode is in the text of the library's error for a stream that was reset with a code outside WebTransport's range, as by a page
-// that is reloaded. The error has no type.
+// unknownCode is in the text of the library's error for a stream that was reset with a code
+// outside WebTransport's range, as by a page that is reloaded. The error has no type.
 const unknownCode = "failed to convert stream error"
 
 // lostSession marks the end of a session.

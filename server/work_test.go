@@ -66,8 +66,8 @@ func shortPeer(i int, ends chan<- *fakeStream) discovery.Sighting {
 	}
 }
 
-// shortCircuits returns what makes one circuit, with a peer that leaves and comes back, and ends it. All other n-1 peers have had
-// their circuit.
+// shortCircuits returns what makes one circuit, with a peer that leaves and comes back, and ends
+// it. All other n-1 peers have had their circuit.
 func shortCircuits(tb testing.TB, n int) (m *manual, step func()) {
 	m = newManual(tb, Config{DefaultPeers: -1, MaxCircuits: -1, MaxPeers: -1})
 	s := m.add(wtproto.Join{Topic: wowcool, Flags: wtproto.JoinLookUp})
@@ -105,8 +105,8 @@ func lookers(tb testing.TB, n int, cfg Config, flags wtproto.JoinFlags) *manual 
 	return m
 }
 
-// An event costs what it changes. Each end of a circuit looked at all other candidates, and each second, if anything was due,
-// every subscriber looked at every other one.
+// An event costs what it changes. Each end of a circuit looked at all other candidates, and each
+// second, if anything was due, every subscriber looked at every other one.
 func TestWork(t *testing.T) {
 	const clients, peers = 2000, 1000
 	t.Run("short circuits", func(t *testing.T) {
