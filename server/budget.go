@@ -50,8 +50,9 @@ type holding struct {
 // the account that holds most the one that has waited longest, again and again. An account of more
 // addresses may hold more, as in the ledger. A circuit that is ended frees what it holds in both
 // directions, and is returned once. Nobody has to give for an account that holds more, but has
-// nothing left to end: what its ended circuits held will come back.
-func relief(all []holding, want int64) []holding {
+// nothing left to end: what its ended circuits held will come back. And nobody has to who holds
+// less than least, or than as many times that as an account of more addresses may hold more.
+func relief(all []holding, want, least int64) []holding {
 	slices.SortStableFunc(all, func(a, b holding) int { return a.since.Compare(b.since) })
 	byAccount := make(map[account]*debtor)
 	byCircuit := make(map[*circuit][]holding)
@@ -84,6 +85,9 @@ func relief(all []holding, want int64) []holding {
 	var ended []holding
 	for want > 0 && len(most) > 0 {
 		d := most[0]
+		if d.held/d.share < least {
+			break
+		}
 		if len(d.holdings) == 0 {
 			if d.owes {
 				break

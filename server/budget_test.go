@@ -55,35 +55,40 @@ func TestRelief(t *testing.T) {
 		name  string
 		held  []held
 		want  int64
+		least int64
 		ended []int // circuits
 	}{
-		{"nothing is held", nil, 100, nil},
-		{"nothing is wanted", []held{{1, "a", 1, 50}}, 0, nil},
-		{"the longest first", []held{{1, "a", 1, 10}, {2, "a", 3, 10}, {3, "a", 2, 10}}, 20, []int{2, 3}},
-		{"not for one who still owes more", []held{{0, "a", 1, 100}, {1, "b", 9, 50}}, 20, nil},
-		{"one who owes, and holds more", []held{{0, "a", 1, 100}, {2, "a", 1, 10}, {3, "a", 2, 10}, {1, "b", 9, 50}}, 200, []int{3, 2}},
-		{"for one who owes less", []held{{0, "a", 1, 40}, {1, "b", 9, 50}, {2, "b", 8, 50}, {3, "b", 7, 50}}, 200, []int{1, 2, 3}},
-		{"as many as it takes", []held{{1, "a", 1, 10}, {2, "a", 3, 10}, {3, "a", 2, 10}}, 21, []int{2, 3, 1}},
-		{"more is wanted than there is", []held{{1, "a", 1, 10}, {2, "b", 2, 20}}, 1000, []int{2, 1}},
-		{"not who has waited longest, but who holds most", []held{{1, "victim", 3600, 50}, {2, "x", 2, 30}, {3, "x", 3, 30}}, 10, []int{3}},
+		{"nothing is held", nil, 100, 0, nil},
+		{"nothing is wanted", []held{{1, "a", 1, 50}}, 0, 0, nil},
+		{"the longest first", []held{{1, "a", 1, 10}, {2, "a", 3, 10}, {3, "a", 2, 10}}, 20, 0, []int{2, 3}},
+		{"not for one who still owes more", []held{{0, "a", 1, 100}, {1, "b", 9, 50}}, 20, 0, nil},
+		{"one who owes, and holds more", []held{{0, "a", 1, 100}, {2, "a", 1, 10}, {3, "a", 2, 10}, {1, "b", 9, 50}}, 200, 0, []int{3, 2}},
+		{"for one who owes less", []held{{0, "a", 1, 40}, {1, "b", 9, 50}, {2, "b", 8, 50}, {3, "b", 7, 50}}, 200, 0, []int{1, 2, 3}},
+		{"as many as it takes", []held{{1, "a", 1, 10}, {2, "a", 3, 10}, {3, "a", 2, 10}}, 21, 0, []int{2, 3, 1}},
+		{"more is wanted than there is", []held{{1, "a", 1, 10}, {2, "b", 2, 20}}, 1000, 0, []int{2, 1}},
+		{"not who has waited longest, but who holds most", []held{{1, "victim", 3600, 50}, {2, "x", 2, 30}, {3, "x", 3, 30}}, 10, 0, []int{3}},
 		{"in turn once they hold the same", []held{
 			{1, "victim", 3600, 30}, {2, "x", 2, 30}, {3, "x", 3, 30}, {4, "x", 4, 30}, {5, "victim", 1, 1},
-		}, 120, []int{4, 3, 1, 2}},
-		{"both directions of a circuit at once", []held{{1, "a", 9, 10}, {1, "a", 1, 10}, {2, "a", 8, 10}}, 20, []int{1}},
-		{"both directions, of two principals", []held{{1, "a", 1, 100}, {1, "b", 2, 10}, {2, "b", 1, 60}}, 110, []int{1}},
-		{"a circuit that was ended for one is nothing to the other", []held{{1, "a", 1, 100}, {1, "b", 9, 70}, {2, "b", 1, 60}}, 200, []int{1, 2}},
+		}, 120, 0, []int{4, 3, 1, 2}},
+		{"both directions of a circuit at once", []held{{1, "a", 9, 10}, {1, "a", 1, 10}, {2, "a", 8, 10}}, 20, 0, []int{1}},
+		{"both directions, of two principals", []held{{1, "a", 1, 100}, {1, "b", 2, 10}, {2, "b", 1, 60}}, 110, 0, []int{1}},
+		{"a circuit that was ended for one is nothing to the other", []held{{1, "a", 1, 100}, {1, "b", 9, 70}, {2, "b", 1, 60}}, 200, 0, []int{1, 2}},
 		{"one /64 of many in a /48, before an address that holds less than a sixteenth of it", []held{
 			{1, "2001:db8:1:1::1", 1, 20},
 			{2, "2001:db8:1:101::1", 2, 20},
 			{3, "2001:db8:1:201::1", 3, 20},
 			{4, "2001:db8:1:301::1", 4, 20},
 			{5, "192.0.2.1", 9, 21},
-		}, 1, []int{5}},
+		}, 1, 0, []int{5}},
 		{"and after one that holds more", []held{
 			{1, "2001:db8:1:1::1", 1, 20}, {2, "2001:db8:1:1::2", 2, 20}, {5, "192.0.2.1", 9, 21},
-		}, 1, []int{2}},
-		{"a /48 that holds more than sixteen times as much", append(crowd[:20:20], held{100, "192.0.2.1", 9, 24}), 1, []int{20}},
-		{"and one that does not", append(crowd[:20:20], held{100, "192.0.2.1", 9, 26}), 1, []int{100}},
+		}, 1, 0, []int{2}},
+		{"a /48 that holds more than sixteen times as much", append(crowd[:20:20], held{100, "192.0.2.1", 9, 24}), 1, 0, []int{20}},
+		{"nobody who holds less than the least", []held{{1, "a", 3, 40}, {2, "a", 2, 40}, {3, "b", 9, 49}}, 200, 50, []int{1}},
+		{"a /48 holds less than a /64 does", []held{
+			{1, "2001:db8:1:1::1", 1, 40}, {2, "2001:db8:1:101::1", 2, 40}, {3, "2001:db8:2:1::1", 3, 50},
+		}, 200, 50, []int{3}},
+		{"and one that does not", append(crowd[:20:20], held{100, "192.0.2.1", 9, 26}), 1, 0, []int{100}},
 	} {
 		circuits := make(map[int]*circuit)
 		var all []holding
@@ -98,7 +103,7 @@ func TestRelief(t *testing.T) {
 			all = append(all, holding{circuits[h.circuit], nil, who, began.Add(-time.Duration(h.age) * time.Second), h.bytes})
 		}
 		var ended []int
-		for _, h := range relief(all, test.want) {
+		for _, h := range relief(all, test.want, test.least) {
 			for n, c := range circuits {
 				if c == h.circuit {
 					ended = append(ended, n)

@@ -24,6 +24,11 @@ const (
 	// QUIC keeps what has arrived on a stream until the other side answers its STOP_SENDING, and
 	// nobody can make it do so.
 	giveBack = 2 * time.Second
+	// fullFor is how long memory may be full before those make room who hold most, with circuits
+	// that have waited for as long: else somebody could hold just as much as keeps newcomers out.
+	// Nobody has to who holds less than one in fullShare of it.
+	fullFor   = 2 * time.Second
+	fullShare = 64
 	// memoryLogEvery is the least time between two lines of log about memory.
 	memoryLogEvery = time.Minute
 )
@@ -43,6 +48,7 @@ type memory struct {
 	collectAt time.Time         // not before then
 	relieved  uint64            // the number of collections when circuits were ended last
 	logAt     time.Time         // not before then
+	fullSince time.Time         // zero while memory is not full
 	debtors   map[*session]debt // whose circuits were ended since memory was short last
 
 	mu       sync.Mutex
@@ -110,19 +116,30 @@ func (m *memory) look(now time.Time) {
 	switch {
 	case u.now < m.budget.full:
 		m.isFull.Store(false)
+		m.fullSince = time.Time{}
 	case u.live >= m.budget.full:
 		m.isFull.Store(true)
+		if m.fullSince.IsZero() {
+			m.fullSince = now
+		}
 	}
+	patience, want, least := waitsAfter, u.live-m.budget.full, int64(0)
 	if u.live < m.budget.over {
-		clear(m.debtors)
-		return
+		if m.fullSince.IsZero() || now.Sub(m.fullSince) < fullFor {
+			clear(m.debtors)
+			return
+		}
+		patience, want, least = fullFor, u.live-m.budget.full/8*7, m.budget.full/fullShare
 	}
 	if u.collections == m.relieved {
 		return
 	}
 	m.relieved = u.collections
 	m.claim(now)
-	ended := relief(m.waiting(now), u.live-m.budget.full)
+	ended := relief(m.waiting(now, patience), want, least)
+	if least > 0 && len(ended) == 0 {
+		return
+	}
 	var held int64
 	for _, h := range ended {
 		held += h.held
@@ -163,9 +180,9 @@ func (m *memory) claim(now time.Time) {
 	}
 }
 
-// waiting returns what is held for far ends that take nothing at the moment, and what is to be
+// waiting returns what is held for far ends that have taken nothing for patience, and what is to be
 // given back.
-func (m *memory) waiting(now time.Time) []holding {
+func (m *memory) waiting(now time.Time, patience time.Duration) []holding {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []holding
@@ -173,7 +190,7 @@ func (m *memory) waiting(now time.Time) []holding {
 		all = append(all, holding{session: s, who: s.principal, since: d.since, held: d.held})
 	}
 	for c := range m.circuits {
-		all = c.waiting(all, now.Add(-waitsAfter))
+		all = c.waiting(all, now.Add(-patience))
 	}
 	return all
 }

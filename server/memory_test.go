@@ -166,6 +166,41 @@ func TestMemoryNotGivenBack(t *testing.T) {
 	})
 }
 
+// One who held as much as made memory full, and no more, once kept all newcomers out for as long as
+// it liked: circuits that nobody read ended only when there was too little memory for those that there were.
+func TestNobodyKeepsMemoryFull(t *testing.T) {
+	inBubble(t, Config{Memory: testMemory, IsolateClients: true, Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		const circuits = 12
+		victim, attacker := attack(t, g, circuits)
+		full := g.router.memory.budget.full
+		g.heap.set(0, func() int64 { return full - 100<<10 + int64(len(alive(attacker)))*(10<<10) })
+		pass(10 * time.Second)
+		if g.router.memory.refuse() != nil {
+			t.Errorf("memory is full still, with %d bytes in use and %d circuits", g.heap.read().now, len(alive(attacker)))
+		}
+		g.connect()
+		if err := victim.failure(); err != nil {
+			t.Errorf("the circuit of the one who holds little ended with %v", err)
+		}
+		if len(alive(attacker)) == circuits {
+			t.Error("no circuit of the one who holds most has ended")
+		}
+	})
+}
+
+// Memory may be full of what nobody holds much of. Then those who pause keep their circuits.
+func TestMemoryFullOfManyThings(t *testing.T) {
+	inBubble(t, Config{Memory: 512 << 20, IsolateClients: true, Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		victim, others := attack(t, g, 3)
+		full := g.router.memory.budget.full
+		g.heap.set(0, func() int64 { return full })
+		pass(time.Minute)
+		if n := len(alive(append(others, victim))); n != 4 {
+			t.Errorf("%d circuits of 4 are left", n)
+		}
+	})
+}
+
 // While memory is full nothing new begins, and what there is goes on.
 func TestMemoryFull(t *testing.T) {
 	inBubble(t, Config{Memory: testMemory, Idle: time.Hour}, func(t *testing.T, g *bubble) {
