@@ -9,16 +9,16 @@ import (
 	"github.com/swarmgate/swarmgate/internal/follow"
 )
 
-// Files is a [Source] of one certificate in PEM files, which clients trust because an authority signed it. It follows the
-// files when they change, by whatever means.
+// Files is a [Source] of one certificate in PEM files, which clients trust because an authority
+// signed it. It follows the files when they change, by whatever means.
 type Files struct {
 	files *follow.Files[tls.Certificate]
 }
 
-// NewFiles returns a Source of the certificate chain in certFile, the gateway's own certificate first, and its key in keyFile.
-// It fails unless they are there, belong together and have not expired. Later they are looked at when a client connects, at
-// most once a second: what would have failed here is then logged once, and the certificate stays what it was. A nil
-// logger is silent.
+// NewFiles returns a Source of the certificate chain in certFile, the gateway's own certificate
+// first, and its key in keyFile. It fails unless they are there, belong together and have not
+// expired. Later they are looked at when a client connects, at most once a second: what would have
+// failed here is then logged once, and the certificate stays what it was. A nil logger is silent.
 func NewFiles(certFile, keyFile string, logger *slog.Logger) (*Files, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)

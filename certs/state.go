@@ -12,14 +12,14 @@ import (
 	"sync"
 )
 
-// lockName is the file whose lock says that a gateway uses the directory. It is never deleted: another process may have
-// opened it already.
+// lockName is the file whose lock says that a gateway uses the directory. It is never deleted:
+// another process may have opened it already.
 const lockName = ".lock"
 
 var errInUse = errors.New("in use by another gateway")
 
-// StateDir is a directory with the files that make a restarted gateway the same gateway. One process has it at a time. Any
-// number of goroutines may use it.
+// StateDir is a directory with the files that make a restarted gateway the same gateway. One
+// process has it at a time. Any number of goroutines may use it.
 type StateDir struct {
 	path   string   // constant; empty in memory
 	lock   *os.File // constant; nil in memory
@@ -73,8 +73,8 @@ func openStateDir(path string) (*StateDir, error) {
 // with fsGroup. Its members can replace the keys.
 func (d *StateDir) Shared() bool { return d.shared }
 
-// Key returns size random bytes, the same ones for the same name as long as the directory lives. A file of another size is
-// an error.
+// Key returns size random bytes, the same ones for the same name as long as the directory lives. A
+// file of another size is an error.
 func (d *StateDir) Key(name string, size int) ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -101,16 +101,16 @@ func (d *StateDir) Read(name string) ([]byte, error) {
 	return d.readLocked(name)
 }
 
-// Write replaces the content of a file: after a crash it is the new or the old one. Names are plain file names without a
-// dot in front.
+// Write replaces the content of a file: after a crash it is the new or the old one. Names are
+// plain file names without a dot in front.
 func (d *StateDir) Write(name string, data []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.writeLocked(name, data)
 }
 
-// Close lets others open the directory. Later calls of other methods return an error that is [fs.ErrClosed]; a second Close
-// does nothing.
+// Close lets others open the directory. Later calls of other methods return an error that is
+// [fs.ErrClosed]; a second Close does nothing.
 func (d *StateDir) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -170,7 +170,8 @@ func stateError(name string, err error) error {
 	return fmt.Errorf("certs: state file %q: %w", name, err)
 }
 
-// replaceFile writes beside the file and renames: with the lock nobody else uses the same name for that.
+// replaceFile writes beside the file and renames: with the lock nobody else uses the same name for
+// that.
 func replaceFile(dir, name string, data []byte) (err error) {
 	temp := filepath.Join(dir, ".new-"+name)
 	defer func() {

@@ -12,8 +12,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Client is connected to a gateway, and connects again when that was lost. [Dial] makes one, and the caller closes it. Any
-// number of goroutines may use it.
+// Client is connected to a gateway, and connects again when that was lost. [Dial] makes one, and
+// the caller closes it. Any number of goroutines may use it.
 type Client struct {
 	// constant after newClient
 	cfg      Config
@@ -43,13 +43,14 @@ type Client struct {
 // errEnded is the cause of sessions that this side ended, unless it was Close.
 var errEnded = errors.New("the client has no more need of it")
 
-// Dial opens a session with the gateway at an address such as "https://gateway.example:4433" or "gateway.example:4433"; without a
-// port it is 443. It tries all addresses of the host, each 250 ms after the one before, and each of [Config.Gateways] 500 ms
-// after the one before, and returns after the first gateway's greeting. ctx does not matter after that.
+// Dial opens a session with the gateway at an address such as "https://gateway.example:4433" or
+// "gateway.example:4433"; without a port it is 443. It tries all addresses of the host, each 250
+// ms after the one before, and each of [Config.Gateways] 500 ms after the one before, and returns
+// after the first gateway's greeting. ctx does not matter after that.
 //
-// The chain of an error holds an [*wtproto.Error] where a gateway refused the session (Remote, with a code such as
-// CodeUnauthorized) or did not answer (CodePeerUnreachable), and the error of package x509 where its certificate is not trusted. A
-// refusal that will not change comes first.
+// The chain of an error holds an [*wtproto.Error] where a gateway refused the session (Remote,
+// with a code such as CodeUnauthorized) or did not answer (CodePeerUnreachable), and the error of
+// package x509 where its certificate is not trusted. A refusal that will not change comes first.
 func Dial(ctx context.Context, gateway string, cfg Config) (*Client, error) {
 	c, err := newClient(gateway, cfg)
 	if err == nil {
@@ -199,9 +200,9 @@ func (c *Client) endLocked(err, cause error) {
 	}
 }
 
-// Close ends the session, its topics and its circuits at once, and waits until all is over. What peers have not been
-// sent is lost: for them to have all, [Conn.CloseWrite], then Read until io.EOF. It may be called more than once. The
-// error is always nil.
+// Close ends the session, its topics and its circuits at once, and waits until all is over. What
+// peers have not been sent is lost: for them to have all, [Conn.CloseWrite], then Read until
+// io.EOF. It may be called more than once. The error is always nil.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.endLocked(net.ErrClosed, net.ErrClosed)
@@ -210,16 +211,17 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Done returns a channel that is closed when the client has ended: after Close, or when it was told something that connecting again
-// will not change. With [Config.NoReconnect] that is the end of its session, whatever it was.
+// Done returns a channel that is closed when the client has ended: after Close, or after a
+// permanent error. With [Config.NoReconnect] that is the end of its session, whatever it was.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err returns nil before Done is closed; then net.ErrClosed after Close, else an error whose chain holds an [*wtproto.Error]: with
-// Remote and the gateway's code where a gateway ended or refused the session (CodeUnauthorized, CodeTokenExpired, CodeForbidden,
-// CodeVersion, CodeReplaced), and CodeProtocol, CodeTooLarge or CodeVersion where what it sent could not be understood.
+// Err returns nil before Done is closed; then net.ErrClosed after Close, else an error whose chain
+// holds an [*wtproto.Error]: with Remote and the gateway's code where a gateway ended or refused
+// the session (CodeUnauthorized, CodeTokenExpired, CodeForbidden, CodeVersion, CodeReplaced), and
+// CodeProtocol, CodeTooLarge or CodeVersion where what it sent could not be understood.
 //
-// With [Config.NoReconnect] any code of the gateway may be there, CodeIdle where it fell silent, and CodePeerGone where the
-// connection was lost.
+// With [Config.NoReconnect] any code of the gateway may be there, CodeIdle where it fell silent,
+// and CodePeerGone where the connection was lost.
 func (c *Client) Err() error {
 	if !closed(c.done) {
 		return nil
@@ -229,17 +231,18 @@ func (c *Client) Err() error {
 	return c.err
 }
 
-// Welcome returns the greeting of the session, or of the one before while there is none: the session's id, its limits, the
-// gateway's agent and certificate hashes. It is not to be changed.
+// Welcome returns the greeting of the session, or of the one before while there is none: the
+// session's id, its limits, the gateway's agent and certificate hashes. It is not to be changed.
 func (c *Client) Welcome() wtproto.Welcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.welcome
 }
 
-// Goaway returns what the gateway of the session said last about its going away, and a channel that is closed once it has said
-// so. From then on there are no new circuits until the client has another session: with another gateway at once, with this one after
-// it has ended. Those that are open go on.
+// Goaway returns what the gateway of the session said last about its going away, and a channel
+// that is closed once it has said so. From then on there are no new circuits until the client has
+// another session: with another gateway at once, with this one after it has ended. Those that are
+// open go on.
 func (c *Client) Goaway() (wtproto.Goaway, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

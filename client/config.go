@@ -39,35 +39,43 @@ type Config struct {
 	TokenSource func(ctx context.Context) ([]byte, error)
 	// RootCAs are the authorities that may sign the gateway's certificate. Nil means the system's.
 	RootCAs *x509.CertPool
-	// CertHashes are SHA-256 hashes of certificates in DER. If there are any, the gateway's certificate is trusted because
-	// it has one of them, and for no other reason: no authority and no name is checked. As in a browser it must then have
-	// an ECDSA P-256 key, be valid now, and for 14 days at most. Those that a gateway told last, with the certificate that
-	// it will have next, are trusted from that gateway too.
+	// CertHashes are SHA-256 hashes of certificates in DER. If there are any, the gateway's
+	// certificate is trusted because it has one of them, and for no other reason: no authority and
+	// no name is checked. As in a browser it must then have an ECDSA P-256 key, be valid now, and
+	// for 14 days at most. Those that a gateway told last, with the certificate that it will have
+	// next, are trusted from that gateway too.
 	CertHashes [][32]byte
-	// ServerName is what the certificate is checked for, and what the gateway is asked for. Empty means the host that is dialed.
+	// ServerName is what the certificate is checked for, and what the gateway is asked for. Empty
+	// means the host that is dialed.
 	ServerName string
-	// Agent is told to the gateway, for people; at most [wtproto.MaxAgent] bytes of UTF-8. Empty means "swarmgate-go".
+	// Agent is told to the gateway, for people; at most [wtproto.MaxAgent] bytes of UTF-8. Empty
+	// means "swarmgate-go".
 	Agent string
-	// Budget is how many bytes all circuits of a session together may hold that nobody has read, 2 MiB to 1 TiB. Zero means
-	// 64 MiB.
+	// Budget is how many bytes all circuits of a session together may hold that nobody has read, 2
+	// MiB to 1 TiB. Zero means 64 MiB.
 	Budget int64
-	// Secret says that two sessions are the same client: the newer one replaces the older. Nil means a random one.
+	// Secret says that two sessions are the same client: the newer one replaces the older. Nil
+	// means a random one.
 	Secret *wtproto.Secret
-	// DialTimeout is how long it may take until one of the gateways has greeted, in [Dial] and later. Each further gateway is
-	// tried 500ms after the one before, or when that has failed. Zero means 10s.
+	// DialTimeout is how long it may take until one of the gateways has greeted, in [Dial] and
+	// later. Each further gateway is tried 500ms after the one before, or when that has failed.
+	// Zero means 10s.
 	DialTimeout time.Duration
-	// Silence is how long a session lives without a sign of life from the gateway, 3s to 1m. It is asked for one after 2s if
-	// there are circuits, and after three fifths of Silence at the latest; 3s after that another gateway is tried. Zero means 25s.
+	// Silence is how long a session lives without a sign of life from the gateway, 3s to 1m. It is
+	// asked for one after 2s if there are circuits, and after three fifths of Silence at the
+	// latest; 3s after that another gateway is tried. Zero means 25s.
 	Silence time.Duration
-	// ListenPacket opens the socket of a session. Each attempt to open one has a socket of its own, which it closes: what went
-	// wrong on the way of the one before may go wrong for that port only. It must not block, and may be called on several
-	// goroutines at once; a deadline has to end the socket's reads. Nil means a UDP socket on any port.
+	// ListenPacket opens the socket of a session. Each attempt to open one has a socket of its
+	// own, which it closes: what went wrong on the way of the one before may go wrong for that
+	// port only. It must not block, and may be called on several goroutines at once; a deadline
+	// has to end the socket's reads. Nil means a UDP socket on any port.
 	ListenPacket func() (net.PacketConn, error)
 	// Logger takes the log. Its handler must neither block nor call the client. Nil is silent.
 	Logger *slog.Logger
 }
 
-// withDefaults returns a copy of c that shares no memory with it and has no zero field of those that have a default.
+// withDefaults returns a copy of c that shares no memory with it and has no zero field of those
+// that have a default.
 func (c Config) withDefaults() Config {
 	c.Token = slices.Clone(c.Token)
 	c.CertHashes = slices.Clone(c.CertHashes)
@@ -127,7 +135,8 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// JoinOptions say how a topic is joined. The zero value announces, looks up, and leaves the number of peers to the gateway.
+// JoinOptions say how a topic is joined. The zero value announces, looks up, and leaves the number
+// of peers to the gateway.
 type JoinOptions struct {
 	// AnnounceOnly means to be found, and not to look for others.
 	AnnounceOnly bool
@@ -135,8 +144,9 @@ type JoinOptions struct {
 	LookUpOnly bool
 	// MaxPeers is how many circuits the topic may have at once. Zero means the gateway's default.
 	MaxPeers int
-	// Filter decides about each peer before there is a circuit with it. It runs on the goroutines that read what the
-	// gateway says, maybe on several at once, so it must neither block nor call the client. Nil takes all.
+	// Filter decides about each peer before there is a circuit with it. It runs on the goroutines
+	// that read what the gateway says, maybe on several at once, so it must neither block nor call
+	// the client. Nil takes all.
 	Filter func(Peer) bool
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// maxFrames is how many bytes of frames may wait until the gateway reads them. CREDIT and PONG do not count: they are kept as
-// what is to be said, not as frames.
+// maxFrames is how many bytes of frames may wait until the gateway reads them. CREDIT and PONG do
+// not count: they are kept as what is to be said, not as frames.
 const maxFrames = 64 << 10
 
 const (
@@ -20,8 +20,9 @@ const (
 	declineBurst = 100                   // DECLINE at once
 )
 
-// outbox holds what the control stream has still to say. Of CREDIT it keeps the newest offset of each circuit, of PONG
-// the newest, of the rest everything in order. It does no I/O and no locking.
+// outbox holds what the control stream has still to say. Of CREDIT it keeps the newest offset of
+// each circuit, of PONG the newest, of the rest everything in order. It does no I/O and no
+// locking.
 type outbox struct {
 	frames  []byte
 	pong    wtproto.Pong
@@ -77,7 +78,8 @@ func (s *session) send(m message) bool {
 	return true
 }
 
-// answer queues a frame that the gateway provoked. A gateway that provokes frames and does not read them ends its session.
+// answer queues a frame that the gateway provoked. A gateway that provokes frames and does not
+// read them ends its session.
 func (s *session) answer(m message) {
 	if !s.send(m) {
 		s.cancel(wtproto.Errorf(wtproto.CodeBusy, "the gateway does not read its control stream"))
@@ -213,8 +215,8 @@ func (s *session) offered(p wtproto.Peer) {
 	}
 }
 
-// decline sends DECLINE: 50 a second, after 100 at once, for a gateway ends a session that says too much. An offer that is not declined
-// is withdrawn in time.
+// decline sends DECLINE: 50 a second, after 100 at once, for a gateway ends a session that says
+// too much. An offer that is not declined is withdrawn in time.
 func (s *session) decline(id wtproto.CircuitID, code wtproto.Code) {
 	now := time.Now()
 	if floor := now.Add(-declineBurst * declineEvery); s.declined.Before(floor) {

@@ -33,9 +33,10 @@ const (
 	over                 // for ever
 )
 
-// machine decides when a client tries which of its gateways, and when it gives up (docs/PROTOCOL.md, Coming back). It is told
-// what happens and what time it is, and others do what it decided: try the gateways that have trying set and no others,
-// pass on its events, call tick at its deadline, and end the client once err is set. It holds no clock, timer or connection.
+// machine decides when a client tries which of its gateways, and when it gives up
+// (docs/PROTOCOL.md, Coming back). It is told what happens and what time it is, and others do what
+// it decided: try the gateways that have trying set and no others, pass on its events, call tick
+// at its deadline, and end the client once err is set. It holds no clock, timer or connection.
 type machine struct {
 	timeout time.Duration // constant; for any gateway to answer
 	once    bool          // constant; the first session is the last one
@@ -84,7 +85,8 @@ func newMachine(timeout time.Duration, once bool, names ...string) machine {
 // start begins the first race.
 func (m *machine) start(now time.Time) { m.race(now) }
 
-// welcomed takes the greeting of a gateway that is tried. Its session takes the place of the one before.
+// welcomed takes the greeting of a gateway that is tried. Its session takes the place of the one
+// before.
 func (m *machine) welcomed(now time.Time, g int, session wtproto.SessionID) {
 	m.stop()
 	m.age(now)
@@ -275,7 +277,8 @@ func (m *machine) fail(now time.Time) {
 	m.wait(now, err)
 }
 
-// wait begins the wait before the next race. Without a session it is told, with the error of what came before.
+// wait begins the wait before the next race. Without a session it is told, with the error of what
+// came before.
 func (m *machine) wait(now time.Time, err error) {
 	m.stop()
 	m.phase = waiting
@@ -307,8 +310,8 @@ func (m *machine) end(err error) {
 	m.phase, m.err = over, err
 }
 
-// permanent reports whether trying again cannot help after err. That a session was replaced may be this client's own doing
-// where two of its gateways are one.
+// permanent reports whether trying again cannot help after err. That a session was replaced may be
+// this client's own doing where two of its gateways are one.
 func (m *machine) permanent(now time.Time, err error) bool {
 	e, ok := errors.AsType[*wtproto.Error](err)
 	if !ok {

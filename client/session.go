@@ -20,8 +20,9 @@ const (
 	maxStreams        = 300              // opened by the gateway: circuits, and those that are ending
 )
 
-// quicConfig returns how a session with a budget speaks QUIC. Credit is what limits the gateway, never a window of QUIC: the windows
-// are fixed, and half as large again as credit can be, for QUIC lets a quarter of a window be read before it opens it again.
+// quicConfig returns how a session with a budget speaks QUIC. Credit is what limits the gateway,
+// never a window of QUIC: the windows are fixed, and half as large again as credit can be, for
+// QUIC lets a quarter of a window be read before it opens it again.
 func quicConfig(cfg *Config) *quic.Config {
 	const streamWindow = maxWindow * 3 / 2
 	connWindow := uint64(cfg.Budget) * 3 / 2
@@ -39,9 +40,10 @@ func quicConfig(cfg *Config) *quic.Config {
 	}
 }
 
-// session is one connection to a gateway and its circuits. Its goroutines: run, which watches over the gateway's
-// silence, the reader and the writer of the control stream, the acceptor of streams, one for each stream that has not said
-// yet what it is, and one for each circuit that was closed and whose peer still sends.
+// session is one connection to a gateway and its circuits. Its goroutines: run, which watches over
+// the gateway's silence, the reader and the writer of the control stream, the acceptor of streams,
+// one for each stream that has not said yet what it is, and one for each circuit that was closed
+// and whose peer still sends.
 type session struct {
 	// constant after newSession
 	client    *Client
@@ -124,8 +126,9 @@ func (s *session) run() error {
 	return cause
 }
 
-// watch asks the gateway for signs of life, and ends a session that was left, once what was written last has had its time to reach
-// the peers; after GOAWAY the gateway does, which knows when it has. It returns why the session ended.
+// watch asks the gateway for signs of life, and ends a session that was left, once what was
+// written last has had its time to reach the peers; after GOAWAY the gateway does, which knows
+// when it has. It returns why the session ended.
 func (s *session) watch() error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -166,7 +169,8 @@ func (s *session) watch() error {
 	}
 }
 
-// doubt tells the client whether the gateway is silent, as it is now: watch and the control reader may come here in either order.
+// doubt tells the client whether the gateway is silent, as it is now: watch and the control reader
+// may come here in either order.
 func (s *session) doubt() {
 	s.client.tell(s, func(m *machine, now time.Time) {
 		s.mu.Lock()
@@ -207,8 +211,9 @@ func (s *session) acceptLoop() error {
 	}
 }
 
-// firstFrame makes a circuit of a stream that the gateway opened. One that ends, is reset or says nothing in time ends alone, and
-// so does one that is not for circuits; a malformed frame ends the session.
+// firstFrame makes a circuit of a stream that the gateway opened. One that ends, is reset or says
+// nothing in time ends alone, and so does one that is not for circuits; a malformed frame ends the
+// session.
 func (s *session) firstFrame(stream *quic.Stream) {
 	stream.SetReadDeadline(time.Now().Add(firstFrameTimeout))
 	typ, payload, err := wtproto.NewReader(stream).Next()
@@ -244,8 +249,9 @@ func (s *session) firstFrame(stream *quic.Stream) {
 	}
 }
 
-// admit queues a circuit for its topic, on stream or, where that is nil, on one that it opens to accept the offer. A code
-// other than CodeNone says why it did not; the offer is not accepted then, and stream is the caller's.
+// admit queues a circuit for its topic, on stream or, where that is nil, on one that it opens to
+// accept the offer. A code other than CodeNone says why it did not; the offer is not accepted
+// then, and stream is the caller's.
 func (s *session) admit(m wtproto.Peer, stream *quic.Stream) wtproto.Code {
 	t, filter := s.client.joinedTopic(s, m.Topic)
 	if t == nil {
@@ -272,7 +278,8 @@ func (s *session) admit(m wtproto.Peer, stream *quic.Stream) wtproto.Code {
 	return wtproto.CodeNone
 }
 
-// accept opens the stream of an offered circuit. It does not block: a small frame waits in the stream until it can be sent.
+// accept opens the stream of an offered circuit. It does not block: a small frame waits in the
+// stream until it can be sent.
 func (s *session) accept(c *Conn) error {
 	stream, err := s.conn.OpenStream()
 	if err != nil {
@@ -351,8 +358,8 @@ func (s *session) spawn(f func()) {
 	}
 }
 
-// fail ends the session with err, the error of one of its streams, unless it has ended already, and returns the error of its
-// circuits.
+// fail ends the session with err, the error of one of its streams, unless it has ended already,
+// and returns the error of its circuits.
 func (s *session) fail(err error) error {
 	s.cancel(sessionError(err))
 	return circuitError(context.Cause(s.ctx))

@@ -11,18 +11,21 @@ import (
 
 // Network is one way to find and reach peers. Its methods may be called by several goroutines at once.
 type Network interface {
-	// Name is what clients and operators see: at most [wtproto.MaxNetwork] bytes, and the same for the life of the network.
+	// Name is what clients and operators see: at most [wtproto.MaxNetwork] bytes, and the same for
+	// the life of the network.
 	Name() string
 
-	// Join is on topic until ctx ends or the caller breaks, and yields what happens there. It returns from neither
-	// the network's start nor an announcement: the first sighting may come at once, hours later or never.
+	// Join is on topic until ctx ends or the caller breaks, and yields what happens there. It does
+	// not wait for the network to start or for the announcement: the first sighting may come at
+	// once, hours later or never.
 	//
-	// A yielded error is news, not the end: the network is failing, says why, and goes on trying; an [*wtproto.Error]
-	// in its chain gives the code. A zero Sighting without an error says that it works, though there is nothing new.
-	// Where the sequence ends before ctx, the network has given up on the topic.
+	// A yielded error is news, not the end: the network is failing, says why, and goes on trying;
+	// an [*wtproto.Error] in its chain gives the code. A zero Sighting without an error says that
+	// it works, though there is nothing new. Where the sequence ends before ctx, the network has
+	// given up on the topic.
 	//
-	// The caller keeps pulling: a network may drop the oldest sightings of a caller that does not. When Join has
-	// returned, none of its goroutines is left; circuits that it opened live on.
+	// The caller keeps pulling: a network may drop the oldest sightings of a caller that does not.
+	// When Join has returned, none of its goroutines is left; circuits that it opened live on.
 	Join(ctx context.Context, topic wtproto.Topic, presence *Presence) iter.Seq2[Sighting, error]
 
 	// Close ends all joins and all circuits, and waits for its goroutines.
@@ -33,8 +36,9 @@ type Network interface {
 type Peer struct {
 	// Network is the name of the network on which it was found.
 	Network string
-	// ID names the peer, and the same peer always by the same bytes: two Peers with one ID are one. A network makes sure
-	// that no other network can speak for its ids. At most [wtproto.MaxPeerID] bytes.
+	// ID names the peer, and the same peer always by the same bytes: two Peers with one ID are
+	// one. A network makes sure that no other network can speak for its ids. At most
+	// [wtproto.MaxPeerID] bytes.
 	ID string
 	// Address is where it was seen last, for logs, operators, and clients where addresses are shown.
 	Address string
@@ -42,23 +46,24 @@ type Peer struct {
 	Client bool
 }
 
-// Sighting is news of one peer: it is there ([Sighting.Holds]), it is gone ([Sighting.Gone]), or it opened a
-// circuit to us ([Sighting.Inbound]).
+// Sighting is news of one peer: it is there ([Sighting.Holds]), it is gone ([Sighting.Gone]), or
+// it opened a circuit to us ([Sighting.Inbound]).
 type Sighting struct {
 	Peer Peer
-	// Holds is how long the peer may be remembered without another sighting. Negative means for ever, zero that
-	// this sighting only brings Inbound or Gone.
+	// Holds is how long the peer may be remembered without another sighting. Negative means for
+	// ever, zero that this sighting only brings Inbound or Gone.
 	Holds time.Duration
-	// FoundUs says that the peer found us, so that it is for those who announce; else we found it, and it is for
-	// those who look up.
+	// FoundUs says that the peer found us, so that it is for those who announce; else we found it,
+	// and it is for those who look up.
 	FoundUs bool
-	// Gone says that the peer left the topic. Circuits with it live on. A peer that is seen again after Gone joined anew.
+	// Gone says that the peer left the topic. Circuits with it live on. A peer that is seen again
+	// after Gone joined anew.
 	Gone bool
 	// More says that the peer's host has more endpoints than it tells of.
 	More bool
-	// Dial opens a circuit from our endpoint from to the peer. It is nil where only the peer may open circuits. It returns
-	// after the peer answered, or with an error whose chain holds an [*wtproto.Error], within ctx. The stream is the
-	// caller's to end.
+	// Dial opens a circuit from our endpoint from to the peer. It is nil where only the peer may
+	// open circuits. It returns after the peer answered, or with an error whose chain holds an
+	// [*wtproto.Error], within ctx. The stream is the caller's to end.
 	Dial func(ctx context.Context, from wtproto.EndpointID) (Stream, error)
 	// Inbound is set where the peer opened a circuit to us. The caller answers it once, or the network
 	// refuses it after 10 s.
@@ -75,21 +80,22 @@ type Inbound interface {
 	Refuse(code wtproto.Code)
 }
 
-// Stream is an open circuit with a peer. Read and Write may run at the same time in two goroutines, and the other methods
-// unblock them. The errors of Read and Write that are no io.EOF, no timeout and not the caller's own doing hold an
-// [*wtproto.Error] in their chain: with Remote and the peer's code where the peer reset (CodePeerReset where
-// it gave none), with CodePeerGone where the connection was lost. Whoever has the Stream ends it with Close or Reset.
+// Stream is an open circuit with a peer. Read and Write may run at the same time in two
+// goroutines, and the other methods unblock them. The errors of Read and Write that are no io.EOF,
+// no timeout and not the caller's own doing hold an [*wtproto.Error] in their chain: with Remote
+// and the peer's code where the peer reset (CodePeerReset where it gave none), with CodePeerGone
+// where the connection was lost. Whoever has the Stream ends it with Close or Reset.
 type Stream interface {
 	io.ReadWriter
 	// CloseWrite ends the stream of bytes to the peer, whose Read then returns io.EOF.
 	CloseWrite() error
 	// Reset ends both directions at once; the peer gets the code where the network can carry one.
 	Reset(code wtproto.Code)
-	// Close frees the stream after both directions have ended; earlier it is a Reset with CodeNone. It may be
-	// called after Reset and more than once.
+	// Close frees the stream after both directions have ended; earlier it is a Reset with
+	// CodeNone. It may be called after Reset and more than once.
 	Close() error
-	// SetReadDeadline makes a blocked or later Read fail with an error that is an os.ErrDeadlineExceeded at t; the zero
-	// time means never.
+	// SetReadDeadline makes a blocked or later Read fail with an error that is an
+	// os.ErrDeadlineExceeded at t; the zero time means never.
 	SetReadDeadline(t time.Time) error
 }
 

@@ -36,23 +36,26 @@ func (s Source) String() string {
 	}
 }
 
-// Keepalive of connections that are dialed through a policy: a peer whose machine vanished is noticed within a minute.
+// Keepalive of connections that are dialed through a policy: a peer whose machine vanished is
+// noticed within a minute.
 const (
 	keepaliveIdle     = 30 * time.Second
 	keepaliveInterval = 10 * time.Second
 	keepaliveCount    = 3
 )
 
-// PolicyConfig sets up a [Policy]. The zero value allows public addresses from public networks, and from the LAN
-// the subnets of the machine's ordinary interfaces.
+// PolicyConfig sets up a [Policy]. The zero value allows public addresses from public networks,
+// and from the LAN the subnets of the machine's ordinary interfaces.
 type PolicyConfig struct {
 	// Allow are further ranges for addresses of [SourcePublic] and [SourceLAN].
 	Allow []netip.Prefix
-	// Private is short for Allow with all private, shared, link-local and loopback ranges: for tests and development.
-	// It also lets LANInterfaces name loopback and point-to-point interfaces.
+	// Private is short for Allow with all private, shared, link-local and loopback ranges: for
+	// tests and development. It also lets LANInterfaces name loopback and point-to-point
+	// interfaces.
 	Private bool
-	// LANInterfaces are the names of the interfaces that are the LAN. None means every interface that is up and
-	// multicast, and neither loopback nor point-to-point. One that does not exist may come later.
+	// LANInterfaces are the names of the interfaces that are the LAN. None means every interface
+	// that is up and multicast, and neither loopback nor point-to-point. One that does not exist
+	// may come later.
 	LANInterfaces []string
 }
 
@@ -100,8 +103,8 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 	return p, nil
 }
 
-// AddOwn adds listen addresses of this process, which are never dialed, whatever the source. A wildcard address stands
-// for its port on every local address. An address with port 0 is ignored.
+// AddOwn adds listen addresses of this process, which are never dialed, whatever the source. A
+// wildcard address stands for its port on every local address. An address with port 0 is ignored.
 func (p *Policy) AddOwn(addrs ...netip.AddrPort) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -117,8 +120,9 @@ func (p *Policy) AddOwn(addrs ...netip.AddrPort) {
 	}
 }
 
-// Check returns nil where addr, learned from src, may be dialed, else an [*wtproto.Error] with CodeForbidden and a
-// reason that names the address. IPv4-mapped IPv6 addresses count as the IPv4 addresses that they are.
+// Check returns nil where addr, learned from src, may be dialed, else an [*wtproto.Error] with
+// CodeForbidden and a reason that names the address. IPv4-mapped IPv6 addresses count as the IPv4
+// addresses that they are.
 func (p *Policy) Check(src Source, addr netip.AddrPort) error {
 	ip, zone := addr.Addr().Unmap(), addr.Addr().Zone()
 	bare := ip.WithZone("")

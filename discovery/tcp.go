@@ -140,8 +140,8 @@ func (c *calls) cause(err error) error {
 	return err
 }
 
-// tcpError gives err, from a connection that was open, the code that [Stream] promises. What the caller did itself and
-// deadlines stay as they are.
+// tcpError gives err, from a connection that was open, the code that [Stream] promises. What the
+// caller did itself and deadlines stay as they are.
 func tcpError(err error) error {
 	switch {
 	case err == nil, errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):

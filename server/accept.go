@@ -36,8 +36,8 @@ const (
 // and refuses all others, so a single goroutine that has to wait for its turn loses connections.
 const acceptors = 128
 
-// acceptor takes connections from the socket: raw QUIC and HTTP/3 on the same port, told apart by ALPN. It owns a
-// goroutine for each connection.
+// acceptor takes connections from the socket: raw QUIC and HTTP/3 on the same port, told apart by
+// ALPN. It owns a goroutine for each connection.
 type acceptor struct {
 	server    *Server
 	transport *quic.Transport

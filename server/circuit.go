@@ -30,7 +30,8 @@ type peerEnd struct{ discovery.Stream }
 func (e peerEnd) explain(err error) error { return err }
 func (e peerEnd) free()                   { e.Close() }
 
-// circuit joins a client with a peer or with another client. Its run is one goroutine, and a second one while bytes can pass.
+// circuit joins a client with a peer or with another client. Its run is one goroutine, and a
+// second one while bytes can pass.
 type circuit struct {
 	// constant after the topic's loop made it
 	topic   *topic
@@ -120,7 +121,8 @@ func (c *circuit) serve(ctx context.Context) verdict {
 	return ended
 }
 
-// peerLost reports whether err says that the connection with a peer was lost. Where it was the client's, the error has Remote.
+// peerLost reports whether err says that the connection with a peer was lost. Where it was the
+// client's, the error has Remote.
 func peerLost(err error) bool {
 	e, ok := errors.AsType[*wtproto.Error](err)
 	return ok && e.Code == wtproto.CodePeerGone && !e.Remote

@@ -23,8 +23,9 @@ import (
 type Config struct {
 	// TLS has the certificate. Required; NextProtos is set by the server.
 	TLS *tls.Config
-	// Hashes returns the SHA-256 hashes of the current and the next certificate where they are pinned. Nil means that an
-	// authority signed the certificate. It is asked once a session and must be fast.
+	// Hashes returns the SHA-256 hashes of the current and the next certificate where they are
+	// pinned. Nil means that an authority signed the certificate. It is asked once a session and
+	// must be fast.
 	Hashes func() [][32]byte
 	// Authorizer decides who may have a session. Nil lets everybody in.
 	Authorizer Authorizer
@@ -32,13 +33,13 @@ type Config struct {
 	Networks []discovery.Network
 	// IsolateClients keeps the clients of this gateway from being connected to each other.
 	IsolateClients bool
-	// Origins are the web origins that sessions may come from, such as "https://app.example". "*" allows all. A session
-	// without an Origin header, from a native program, passes always.
+	// Origins are the web origins that sessions may come from, such as "https://app.example". "*"
+	// allows all. A session without an Origin header, from a native program, passes always.
 	Origins []string
 	// ShowAddresses tells clients the addresses of native peers. Those of other clients are never told.
 	ShowAddresses bool
-	// Authority is the host:port that clients are told to connect to. Empty means the host that they asked for the
-	// info document, and the port of Serve's socket.
+	// Authority is the host:port that clients are told to connect to. Empty means the host that
+	// they asked for the info document, and the port of Serve's socket.
 	Authority string
 	// Agent is told to clients, at most [wtproto.MaxAgent] bytes. Empty means "swarmgate".
 	Agent string
@@ -70,7 +71,8 @@ type Config struct {
 	// MaxCircuitsPerPrincipal and MaxCircuitsTotal are how many circuits a principal and the
 	// gateway may have. Zero means sixteen times MaxCircuits, and 100,000.
 	MaxCircuitsPerPrincipal, MaxCircuitsTotal int
-	// DefaultPeers is how many circuits a topic may give a session that did not ask for a number. Zero means 64.
+	// DefaultPeers is how many circuits a topic may give a session that did not ask for a number.
+	// Zero means 64.
 	DefaultPeers int
 	// ControlRate is how many JOIN, LEAVE, DECLINE and PING frames a second a session may send,
 	// ControlBurst how many at once. Zero means 100, and 200 or twice the topics that it can have
@@ -82,8 +84,8 @@ type Config struct {
 	MaxControlBytes int
 	// MaxPeers is how many peers are remembered a topic. Zero means 1,024.
 	MaxPeers int
-	// TopicDials, SessionDials and Dials are how many peers are dialed at once for a topic, for a session and in all. Zero
-	// means 8, 16 and 256.
+	// TopicDials, SessionDials and Dials are how many peers are dialed at once for a topic, for a
+	// session and in all. Zero means 8, 16 and 256.
 	TopicDials, SessionDials, Dials int
 	// FailedDials is how many dials of a principal may fail a minute, or end with a circuit that
 	// the peer ended at once; then its sessions wait before they dial again. Zero means 1,200.
@@ -109,8 +111,9 @@ type Config struct {
 	// Grace is how long a topic without subscribers stays on its networks. Zero means 15s.
 	Grace time.Duration
 
-	// StatelessResetKey lets a restarted gateway end the sessions of the one before at their next packet, and TokenKey keeps
-	// address validation valid. Both are to be kept over restarts; nil means a random one.
+	// StatelessResetKey lets a restarted gateway end the sessions of the one before at their next
+	// packet, and TokenKey keeps address validation valid. Both are to be kept over restarts; nil
+	// means a random one.
 	StatelessResetKey, TokenKey *[32]byte
 
 	// Observer is told what happens. Nil means nobody.

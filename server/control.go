@@ -12,7 +12,8 @@ import (
 
 // This file is what a session sends on its control stream, and its circuits' places.
 
-// queue changes what is to be sent and wakes the writer; a client that leaves too much unread ends with BUSY. It never blocks.
+// queue changes what is to be sent and wakes the writer; a client that leaves too much unread ends
+// with BUSY. It never blocks.
 func (s *session) queue(change func(*outbox) bool) {
 	s.mu.Lock()
 	ok := change(&s.out)
@@ -50,8 +51,8 @@ func (s *session) status(sub *subscription, t wtproto.Topic, frame []byte) {
 	})
 }
 
-// writeLoop sends what is queued, asks a silent client for a sign of life, and ends a dead one. It returns when the
-// session ends.
+// writeLoop sends what is queued, asks a silent client for a sign of life, and ends a dead one. It
+// returns when the session ends.
 func (s *session) writeLoop(str stream) {
 	var (
 		buf   []byte

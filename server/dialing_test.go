@@ -20,7 +20,8 @@ func gaps(dials []fakeDial) []time.Duration {
 	return out
 }
 
-// joiners returns n clients that have joined wowcool to look up, so that they want peers and not each other.
+// joiners returns n clients that have joined wowcool to look up, so that they want peers and not
+// each other.
 func (g *bubble) joiners(n int) (cs []*fakeClient) {
 	g.t.Helper()
 	for range n {
@@ -31,8 +32,8 @@ func (g *bubble) joiners(n int) (cs []*fakeClient) {
 	return cs
 }
 
-// A peer gets one dial until it has answered once, then one for each subscriber and no more; nothing is shown to clients
-// before.
+// A peer gets one dial until it has answered once, then one for each subscriber and no more;
+// nothing is shown to clients before.
 func TestOneDialUntilAnswered(t *testing.T) {
 	inBubble(t, Config{DialTimeout: time.Hour, Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		const clients = 5
@@ -111,7 +112,8 @@ func TestDialOfClientThatLeft(t *testing.T) {
 	})
 }
 
-// A failed dial backs the peer off for every subscriber: jittered, doubling from a second to two minutes.
+// A failed dial backs the peer off for every subscriber: jittered, doubling from a second to two
+// minutes.
 func TestFailedDialsBackOff(t *testing.T) {
 	for seed := range 5 {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -243,7 +245,8 @@ func TestDeadPeerTakesNoPlace(t *testing.T) {
 	})
 }
 
-// Loss is tried again, after a second or two, and only where it was the connection with the peer that was lost.
+// Loss is tried again, after a second or two, and only where it was the connection with the peer
+// that was lost.
 func TestLossIsRetried(t *testing.T) {
 	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		c, x, p, y := g.open("1")
@@ -279,8 +282,8 @@ func TestEarlyLossBacksOff(t *testing.T) {
 	})
 }
 
-// A peer that restarts loses the circuits of all its clients at once. That was counted as one failure for each, and ten
-// clients had to wait for two minutes.
+// A peer that restarts loses the circuits of all its clients at once. That was counted as one
+// failure for each, and ten clients had to wait for two minutes.
 func TestLossOfManyIsOneFailure(t *testing.T) {
 	inBubble(t, Config{DefaultPeers: -1}, func(t *testing.T, g *bubble) {
 		cs := g.joiners(20)
@@ -317,7 +320,8 @@ func TestLossOfManyIsOneFailure(t *testing.T) {
 	})
 }
 
-// A client that goes away says nothing about the peer. Once each reload of a page made the peer wait longer for everybody.
+// A client that goes away says nothing about the peer. Once each reload of a page made the peer
+// wait longer for everybody.
 func TestClientThatGoesBacksNobodyOff(t *testing.T) {
 	for _, flags := range []wtproto.JoinFlags{announceAndLookUp, offerOnly} {
 		inBubble(t, Config{}, func(t *testing.T, g *bubble) {

@@ -167,7 +167,7 @@ func (l *ledger) take(p *principal, r resource, n int64) *refusal {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	q := &l.quotas[r]
-	var newest int64 // what the widest account holds
+	var widest int64 // what the widest account holds
 	for i, a := range p.accounts {
 		var held int64
 		if row := l.rows[a]; row != nil {
@@ -184,11 +184,11 @@ func (l *ledger) take(p *principal, r resource, n int64) *refusal {
 			}
 			return refuse(q.eachLimit, "%d %s of %v are the most", limit, q.unit, a)
 		}
-		newest = held
+		widest = held
 	}
 	if q.total >= 0 {
 		room := q.total
-		if newest > 0 {
+		if widest > 0 {
 			room -= q.total / reserved
 		}
 		if l.total[r]+n > room {

@@ -9,8 +9,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// leg is a client's end of a circuit: a place among its session's circuits, then a stream, which the gateway opens
-// or the client brings with ACCEPT. Whoever reserved it calls release in the end.
+// leg is a client's end of a circuit: a place among its session's circuits, then a stream, which
+// the gateway opens or the client brings with ACCEPT. Whoever reserved it calls release in the
+// end.
 type leg struct {
 	// constant after reserve
 	session   *session

@@ -118,10 +118,10 @@ func (s *subscription) mayChoose() bool {
 	return s.maxPeers < 0 || s.chosen < (s.maxPeers+1)/2
 }
 
-// spare reports whether s has a place for a client besides its last one, which it keeps for a
-// client that is connected to no other, and besides the quarter that it keeps for peers while it
-// has some dialed: clients are here at once, and would take all places before the first peer has
-// answered.
+// spare reports whether s has a place for a client that is not isolated. The last place is reserved
+// for an isolated client, so that a newcomer can always join a full mesh. While s has peers dialed,
+// a quarter is reserved for them: clients are here at once, and would take all places before the
+// first peer has answered.
 func (s *subscription) spare() bool {
 	kept := 0
 	if s.wish != nil || s.dialing > 0 {

@@ -147,8 +147,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// drained waits until all sessions have ended, or none has a circuit and all have had the time for goodbye, or ctx ends,
-// which is an error if it cuts a circuit off.
+// drained waits until all sessions have ended, or none has a circuit and all have had the time for
+// goodbye, or ctx ends, which is an error if it cuts a circuit off.
 func (s *Server) drained(ctx context.Context) error {
 	heard := time.Now().Add(goodbye)
 	for {

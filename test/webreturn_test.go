@@ -27,7 +27,8 @@ func counting(echoed *atomic.Int64) func(*net.TCPConn) {
 	}
 }
 
-// A gateway that is killed and started again with the same state has the page back, joined and with its circuits, without a reload.
+// A gateway that is killed and started again with the same state has the page back, joined and
+// with its circuits, without a reload.
 func TestRestartInBrowsers(t *testing.T) {
 	inBrowsers(t, func(t *testing.T, page *browser) {
 		var echoed atomic.Int64
@@ -57,8 +58,9 @@ func TestRestartInBrowsers(t *testing.T) {
 	})
 }
 
-// A page that is left for another one holds nothing at the gateway, whether its browser keeps it or not; when the user comes back to
-// one that was kept, it is connected again, joined, and has its circuits.
+// A page that is left for another one holds nothing at the gateway, whether its browser keeps it
+// or not; when the user comes back to one that was kept, it is connected again, joined, and has
+// its circuits.
 func TestLeftPageInBrowsers(t *testing.T) {
 	inBrowsers(t, func(t *testing.T, page *browser) {
 		var echoed atomic.Int64
@@ -93,8 +95,9 @@ func TestLeftPageInBrowsers(t *testing.T) {
 	})
 }
 
-// A gateway that is going away is left for another one: the page joins its topics there without having been offline, and the
-// circuit that is open with a slow peer of the first one brings all of its bytes, after which that gateway has nothing left to do.
+// A gateway that is going away is left for another one: the page joins its topics there without
+// having been offline, and the circuit that is open with a slow peer of the first one brings all
+// of its bytes, after which that gateway has nothing left to do.
 func TestGoawayInBrowsers(t *testing.T) {
 	inBrowsers(t, func(t *testing.T, page *browser) {
 		data := random(4<<20, 3)
@@ -109,7 +112,8 @@ func TestGoawayInBrowsers(t *testing.T) {
 			}
 			send(data[len(data)/2:])(c)
 		})
-		// start runs a gateway with a peer on the topic that both have, and tells when that is echoed, to the end.
+		// start runs a gateway with a peer on the topic that both have, and tells when that is
+		// echoed, to the end.
 		start := func(more ...discovery.Network) (*gateway.Gateway, <-chan struct{}) {
 			echoed := make(chan struct{}, 1)
 			peer := gateway.Listen(t, func(c *net.TCPConn) {

@@ -2,8 +2,8 @@ package wtproto
 
 import "fmt"
 
-// ALPN is the TLS application protocol of raw QUIC sessions and the WebTransport subprotocol; it names the family,
-// HELLO and WELCOME choose the version.
+// ALPN is the TLS application protocol of raw QUIC sessions and the WebTransport subprotocol; it
+// names the family, HELLO and WELCOME choose the version.
 const ALPN = "swarmgate"
 
 // Path is the path of WebTransport sessions.
@@ -36,8 +36,9 @@ const MinCredit = 4 << 10
 // Type says what a frame is. A receiver skips types that it does not know.
 type Type uint64
 
-// Frames between a client and a gateway, and, from TypeMeet on, between two hosts. The comment is the layout of the
-// payload: i is a varint, a number is that many bytes, b is a varint length and the bytes.
+// Frames between a client and a gateway, and, from TypeMeet on, between two hosts. The comment is
+// the layout of the payload: i is a varint, a number is that many bytes, b is a varint length and
+// the bytes.
 const (
 	TypeHello    Type = 0x01 // version i, flags i, credit i, secret 16, token b, agent b
 	TypeWelcome  Type = 0x02 // version i, session 16, max topics i, max circuits i, hashes i × 32, agent b

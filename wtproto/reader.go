@@ -24,10 +24,10 @@ const smallBuffer = 512
 // NewReader returns a Reader of r.
 func NewReader(r io.Reader) *Reader { return &Reader{r: r} }
 
-// Next returns the type and the payload of the next frame, of a known type or not. The payload is valid until the next
-// call. At the end of the stream between two frames the error is io.EOF, within a frame io.ErrUnexpectedEOF; a payload
-// longer than [MaxPayload] is an [*Error] with CodeTooLarge, found before memory is taken for it. After an error the
-// stream is of no more use.
+// Next returns the type and the payload of the next frame, of a known type or not. The payload is
+// valid until the next call. At the end of the stream between two frames the error is io.EOF,
+// within a frame io.ErrUnexpectedEOF; a payload longer than [MaxPayload] is an [*Error] with
+// CodeTooLarge, found before memory is taken for it. After an error the stream is of no more use.
 func (r *Reader) Next() (Type, []byte, error) {
 	typ, err := r.varint()
 	if err != nil {

@@ -25,8 +25,9 @@ const maxID = 128
 
 // Hosts is told of the libp2p hosts that the LAN has.
 type Hosts interface {
-	// HostSeen says that the host id is at addrs now, best first, which the policy allows; it is called again in each
-	// cycle in which the host is still there. Link-local addresses have a zone. It must not block.
+	// HostSeen says that the host id is at addrs now, best first, which the policy allows; it is
+	// called again in each cycle in which the host is still there. Link-local addresses have a
+	// zone. It must not block.
 	HostSeen(id string, addrs []netip.AddrPort)
 }
 
@@ -40,17 +41,21 @@ type Self struct {
 type Config struct {
 	// Policy decides what is dialed, and which interfaces are the LAN. Required.
 	Policy *discovery.Policy
-	// Interfaces are the names of the interfaces to use, among those that are the LAN by the policy. None means all of them.
+	// Interfaces are the names of the interfaces to use, among those that are the LAN by the
+	// policy. None means all of them.
 	Interfaces []string
 	// Self is published. Nil publishes nothing.
 	Self *Self
 	// Hosts is told of libp2p hosts. Nil means that nobody looks for them.
 	Hosts Hosts
-	// Cycle is the time from one browse to the next, and Window how long a browse listens. Zero means 25s and 4s.
+	// Cycle is the time from one browse to the next, and Window how long a browse listens. Zero
+	// means 25s and 4s.
 	Cycle, Window time.Duration
-	// Hold is how long something is taken to be there after it was seen. It is longer than a cycle. Zero means 90s.
+	// Hold is how long something is taken to be there after it was seen. It is longer than a
+	// cycle. Zero means 90s.
 	Hold time.Duration
-	// MaxEntries is how many instances of each service type are remembered; further ones are not taken. Zero means 1,024.
+	// MaxEntries is how many instances of each service type are remembered; further ones are not
+	// taken. Zero means 1,024.
 	MaxEntries int
 	// Observer is told of each browse. Nil means nobody.
 	Observer *discovery.Observer
@@ -122,7 +127,8 @@ func isID(s string) bool {
 	return true
 }
 
-// instance returns the name of s in DNS, where upper and lower case are the same and a label has 63 bytes.
+// instance returns the name of s in DNS, where upper and lower case are the same and a label has
+// 63 bytes.
 func (s *Self) instance() string {
 	sum := sha256.Sum256([]byte(s.ID))
 	return "swarmgate-" + hex.EncodeToString(sum[:16])

@@ -20,7 +20,8 @@ const name = "lan"
 // retryMin is the shortest delay after a browse that failed; a cycle is the longest.
 const retryMin = time.Second
 
-// Network is the [discovery.Network] of the TCP services of a LAN. It also publishes and finds libp2p hosts there.
+// Network is the [discovery.Network] of the TCP services of a LAN. It also publishes and finds
+// libp2p hosts there.
 type Network struct {
 	cfg    Config // with defaults; constant after New
 	dialer *discovery.TCPDialer
@@ -51,7 +52,8 @@ type health struct {
 
 var _ discovery.Network = (*Network)(nil)
 
-// New returns the network that cfg describes, or every mistake in cfg. It opens no socket and starts no goroutine.
+// New returns the network that cfg describes, or every mistake in cfg. It opens no socket and
+// starts no goroutine.
 func New(cfg Config) (*Network, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -77,8 +79,9 @@ func (n *Network) Name() string { return name }
 // errRan is what a second Run returns.
 var errRan = errors.New("mdns: Run was called before, or the network is closed")
 
-// Run publishes our own host and browses in cycles until ctx ends or the network is closed, and then returns nil. What fails
-// is told to the joins and tried again. All joins end with it, so it is called once, for the life of the network.
+// Run publishes our own host and browses in cycles until ctx ends or the network is closed, and
+// then returns nil. What fails is told to the joins and tried again. All joins end with it, so it
+// is called once, for the life of the network.
 func (n *Network) Run(ctx context.Context) error {
 	n.mu.Lock()
 	if n.ran || n.life.Err() != nil {
@@ -244,7 +247,8 @@ func (n *Network) setHealth(err error) {
 	}
 }
 
-// Close ends Run, all joins, dials and circuits, and waits for all but the joins, which end when their callers pull.
+// Close ends Run, all joins, dials and circuits, and waits for all but the joins, which end when
+// their callers pull.
 func (n *Network) Close() error {
 	n.mu.Lock()
 	n.end()

@@ -25,9 +25,9 @@ type circuit struct {
 	readEnd  atomic.Bool // Read has returned io.EOF
 	writeEnd atomic.Bool // CloseWrite has succeeded
 
-	// yamux reads what is there and then tells the other side that there is room again; where the read deadline passes in
-	// between, it forgets to, for ever, and the stream stalls in the end. So its deadline is touched only under mu, and what is
-	// there is read under mu.
+	// yamux reads what is there and then tells the other side that there is room again; where the
+	// read deadline passes in between, it forgets to, for ever, and the stream stalls in the end.
+	// So its deadline is touched only under mu, and what is there is read under mu.
 	mu       sync.Mutex
 	deadline time.Time   // guarded by mu
 	passed   bool        // guarded by mu; the deadline has passed, and yamux knows
@@ -39,7 +39,8 @@ var (
 	_ discovery.Windowed = (*circuit)(nil)
 )
 
-// newCircuit makes a circuit of s, whose deadlines must be unset. It counts as one with the other host until it is freed.
+// newCircuit makes a circuit of s, whose deadlines must be unset. It counts as one with the other
+// host until it is freed.
 func newCircuit(s network.Stream, t *ties, freed func()) *circuit {
 	id := s.Conn().RemotePeer()
 	t.addCircuit(id)

@@ -51,46 +51,50 @@ func (m Mode) String() string {
 type Config struct {
 	// Key is the host's identity. Nil makes a random one.
 	Key ed25519.PrivateKey
-	// Listen are the multiaddrs to listen on, /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT; port 0 takes a free one. With
-	// none, the host can dial others and nobody can dial it.
+	// Listen are the multiaddrs to listen on, /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT; port
+	// 0 takes a free one. With none, the host can dial others and nobody can dial it.
 	Listen []string
 	// Mode is the DHT.
 	Mode Mode
-	// Seeds are the multiaddrs of hosts by which the DHT is entered, with /p2p/ID at the end, and a name (/dns, /dns4,
-	// /dns6, /dnsaddr) or an address at the front. They may always be dialed. None means the public seeds of
-	// IPFS where Mode is Public, and elsewhere that this host is where others enter.
+	// Seeds are the multiaddrs of hosts by which the DHT is entered, with /p2p/ID at the end, and
+	// a name (/dns, /dns4, /dns6, /dnsaddr) or an address at the front. They may always be dialed.
+	// None means the public seeds of IPFS where Mode is Public, and elsewhere that this host is
+	// where others enter.
 	Seeds []string
-	// Gateway says that the host speaks for clients. Else it is a native peer, with one endpoint, the zero value.
+	// Gateway says that the host speaks for clients. Else it is a native peer, with one endpoint,
+	// the zero value.
 	Gateway bool
-	// Policy decides which addresses are dialed; the host adds its own listen addresses to it. Required, and not to be
-	// shared by two hosts that shall connect to each other.
+	// Policy decides which addresses are dialed; the host adds its own listen addresses to it.
+	// Required, and not to be shared by two hosts that shall connect to each other.
 	Policy *discovery.Policy
 	// Static are the multiaddrs of hosts of a topic that the operator knows, in the form of Seeds.
 	Static map[wtproto.Topic][]string
 
 	// DialTimeout is how long connecting to a host may take. Zero means 5s.
 	DialTimeout time.Duration
-	// AnswerTimeout is how long another host, or the caller of Join, may take for the first frame of a stream and for each
-	// answer. Zero means 10s.
+	// AnswerTimeout is how long another host, or the caller of Join, may take for the first frame
+	// of a stream and for each answer. Zero means 10s.
 	AnswerTimeout time.Duration
-	// LookUpMin and LookUpEvery are the delays between two look-ups of a topic: from the first they grow twofold to the
-	// second. Zero means 500ms and 1m.
+	// LookUpMin and LookUpEvery are the delays between two look-ups of a topic: from the first
+	// they grow twofold to the second. Zero means 500ms and 1m.
 	LookUpMin, LookUpEvery time.Duration
-	// RetryMin and RetryMax are the delays, growing likewise, before a host that failed or refused is tried again, if it is
-	// still found then. Zero means 1s and 10m.
+	// RetryMin and RetryMax are the delays, growing likewise, before a host that failed or refused
+	// is tried again, if it is still found then. Zero means 1s and 10m.
 	RetryMin, RetryMax time.Duration
-	// SeedMin and SeedMax are the delays, growing likewise, between two attempts to enter the DHT. Zero means 1s and 1m.
+	// SeedMin and SeedMax are the delays, growing likewise, between two attempts to enter the DHT.
+	// Zero means 1s and 1m.
 	SeedMin, SeedMax time.Duration
 	// AnnounceEvery is how often a topic is announced again. Zero means 22h on the public DHT, else 10m.
 	AnnounceEvery time.Duration
-	// RecordValidity is how long this host remembers what others announce on a private DHT. Zero means 30m.
+	// RecordValidity is how long this host remembers what others announce on a private DHT. Zero
+	// means 30m.
 	RecordValidity time.Duration
 	// Hold is how long a sighting holds; it is repeated twice in that time. Zero means 10m.
 	Hold time.Duration
 	// HoldLAN is how long a host seen by [Host.HostSeen] is remembered. Zero means 90s.
 	HoldLAN time.Duration
-	// KeepAlive is how long a connection may be silent before it is asked for a sign of life, and how long that may take
-	// to come. Zero means 10s.
+	// KeepAlive is how long a connection may be silent before it is asked for a sign of life, and
+	// how long that may take to come. Zero means 10s.
 	KeepAlive time.Duration
 
 	// Observer is told of look-ups and announcements in the DHT. Nil means nobody.

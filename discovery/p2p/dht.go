@@ -42,7 +42,8 @@ func publicSeeds() []string {
 	return s
 }
 
-// table is our place in a DHT. It keeps us there: whenever no other host of it is known, it connects to the seeds.
+// table is our place in a DHT. It keeps us there: whenever no other host of it is known, it
+// connects to the seeds.
 type table struct {
 	// constant after newTable
 	dht      *dht.IpfsDHT
@@ -115,8 +116,8 @@ func tcpAddrs(addrs []ma.Multiaddr) []ma.Multiaddr {
 	return ma.FilterAddrs(addrs, func(m ma.Multiaddr) bool { _, ok := plainTCP(m); return ok })
 }
 
-// publicAddrs returns the filter for what the public DHT is told of us and what we keep of others: what p allows, and what
-// is public though p does not allow it because it is ours.
+// publicAddrs returns the filter for what the public DHT is told of us and what we keep of others:
+// what p allows, and what is public though p does not allow it because it is ours.
 func publicAddrs(p *discovery.Policy) func([]ma.Multiaddr) []ma.Multiaddr {
 	public, _ := discovery.NewPolicy(discovery.PolicyConfig{}) // an empty config has no mistakes
 	return func(addrs []ma.Multiaddr) []ma.Multiaddr {
@@ -168,7 +169,8 @@ func (t *table) run(ctx context.Context) {
 	}
 }
 
-// enter returns nil once another host of the DHT is known, after connecting to the seeds if need be, or why there is none.
+// enter returns nil once another host of the DHT is known, after connecting to the seeds if need
+// be, or why there is none.
 func (t *table) enter(ctx context.Context) error {
 	if !t.empty() {
 		return nil
@@ -216,7 +218,8 @@ func (t *table) enter(ctx context.Context) error {
 	return nil
 }
 
-// recordKey is what a topic is stored under: the digest itself as a SHA-256 multihash, not hashed again.
+// recordKey is what a topic is stored under: the digest itself as a SHA-256 multihash, not hashed
+// again.
 func recordKey(digest [32]byte) cid.Cid {
 	mh, err := multihash.Encode(digest[:], multihash.SHA2_256)
 	if err != nil {
@@ -225,7 +228,8 @@ func recordKey(digest [32]byte) cid.Cid {
 	return cid.NewCidV1(cid.Raw, mh)
 }
 
-// provide announces that we are on the topic with digest: to those who ask us, and, unless we know nobody, to others.
+// provide announces that we are on the topic with digest: to those who ask us, and, unless we know
+// nobody, to others.
 func (t *table) provide(ctx context.Context, digest [32]byte) error {
 	select {
 	case t.provides <- struct{}{}:
@@ -243,8 +247,8 @@ func (t *table) provide(ctx context.Context, digest [32]byte) error {
 	return err
 }
 
-// find yields the hosts that have announced the topic with digest, as they are found, until the look-up is complete or
-// takes too long.
+// find yields the hosts that have announced the topic with digest, as they are found, until the
+// look-up is complete or takes too long.
 func (t *table) find(ctx context.Context, digest [32]byte) iter.Seq[target] {
 	return func(yield func(target) bool) {
 		select {

@@ -145,7 +145,7 @@ func (h *Host) Err() error {
 }
 
 // HostSeen says that the host with id, in text, was seen on the LAN at addrs just now. It is asked about our topics, and
-// used to enter a private DHT. An id that is none is ignored. HostSeen never blocks.
+// used to enter a private DHT. Invalid ids are ignored. HostSeen never blocks.
 func (h *Host) HostSeen(id string, addrs []netip.AddrPort) {
 	p, err := peer.Decode(id)
 	if err != nil || p == h.id {

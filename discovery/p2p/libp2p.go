@@ -27,15 +27,17 @@ import (
 )
 
 const (
-	// StreamWindow is how much unread data of one circuit a host holds at most, in bytes. It begins with a quarter, and
-	// grows while the circuit is read fast.
+	// StreamWindow is how much unread data of one circuit a host holds at most, in bytes. It
+	// begins with a quarter, and grows while the circuit is read fast.
 	StreamWindow = 1 << 20
-	// MaxStreams is how many streams, of circuits and meetings together, another host may have open to this one.
+	// MaxStreams is how many streams, of circuits and meetings together, another host may have
+	// open to this one.
 	MaxStreams = 2048
 
 	maxConns        = 4096 // each way
 	maxConnsAddress = 64   // in from an IPv4 address or an IPv6 /56
-	// lowWater and highWater are between which numbers the connection manager keeps connections without circuits.
+	// lowWater and highWater are between which numbers the connection manager keeps connections
+	// without circuits.
 	lowWater, highWater = 512, 768
 )
 
@@ -58,8 +60,9 @@ func newLibp2p(s settings, g *gater) (host.Host, error) {
 	}
 	options := []tcp.Option{tcp.WithConnectionTimeout(s.DialTimeout)}
 	if s.Mode != Public {
-		// Dialing from the listen port shows others behind which address we are, which matters on the public DHT only.
-		// Two hosts that dial each other that way at the same moment get one TCP connection of which both are the client.
+		// Dialing from the listen port shows others behind which address we are, which matters on
+		// the public DHT only. Two hosts that dial each other that way at the same moment get one
+		// TCP connection of which both are the client.
 		options = append(options, tcp.DisableReuseport())
 	}
 	entrance := newDoor()
@@ -99,9 +102,9 @@ func newMuxer(keepAlive time.Duration) *yamux.Transport {
 	return &t
 }
 
-// limits are what one host and all hosts together may have open. Memory is not counted here: yamux drops a whole
-// connection when the count says that there is none, so it is streams that are limited, each of which holds
-// at most StreamWindow.
+// limits are what one host and all hosts together may have open. Memory is not counted here: yamux
+// drops a whole connection when the count says that there is none, so it is streams that are
+// limited, each of which holds at most StreamWindow.
 func limits() rcmgr.ConcreteLimitConfig {
 	const others = 64 // streams of a protocol that is not ours
 	return rcmgr.PartialLimitConfig{

@@ -53,8 +53,9 @@ type topic struct {
 	complained time.Time // guarded by mu; when a host that could not be met was logged last
 }
 
-// Join is on topic until ctx ends or the caller breaks. At most one Join of a topic runs: another one waits for the end
-// of the first. It yields an error while the DHT cannot be reached, and while hosts are found but none can be met.
+// Join is on topic until ctx ends or the caller breaks. At most one Join of a topic runs: another
+// one waits for the end of the first. It yields an error while the DHT cannot be reached, and
+// while hosts are found but none can be met.
 func (h *Host) Join(ctx context.Context, key wtproto.Topic, presence *discovery.Presence) iter.Seq2[discovery.Sighting, error] {
 	return func(yield func(discovery.Sighting, error) bool) {
 		t, err := h.enter(ctx, key, presence)
@@ -238,7 +239,8 @@ func (t *topic) lookUp() {
 	}
 }
 
-// guess has the hosts asked that we have met on other topics: they may be on this one too, and are a round trip away.
+// guess has the hosts asked that we have met on other topics: they may be on this one too, and are
+// a round trip away.
 func (t *topic) guess() {
 	for _, id := range t.h.ties.met(maxGuess) {
 		t.found(target{id: id, network: t.h.networkOf(t.key, id), guess: true})
@@ -342,7 +344,8 @@ func (t *topic) pumpLocked() {
 	}
 }
 
-// reportLocked yields what is wrong, or that nothing is, if that has changed or is known for the first time.
+// reportLocked yields what is wrong, or that nothing is, if that has changed or is known for the
+// first time.
 func (t *topic) reportLocked() {
 	err := t.troubleLocked()
 	if t.reported && text(err) == text(t.trouble) {

@@ -1,5 +1,5 @@
-// Package splice copies bytes from one stream to another. A copy that waits holds no buffer: one is taken from a shared
-// pool only while bytes are moving.
+// Package splice copies bytes from one stream to another. A copy that waits holds no buffer: one
+// is taken from a shared pool only while bytes are moving.
 package splice
 
 import (
@@ -14,7 +14,8 @@ import (
 const (
 	// BufferSize is what a copy takes from the pool while bytes are moving. Larger ones are no faster.
 	BufferSize = 32 << 10
-	// parkSize is what a waiting copy reads into. A message up to this size passes without a pooled buffer.
+	// parkSize is what a waiting copy reads into. A message up to this size passes without a
+	// pooled buffer.
 	parkSize = 512
 	// linger is how long a copy keeps its pooled buffer after the last byte, within a factor of two.
 	linger = time.Second
@@ -26,15 +27,15 @@ const (
 
 var pool = sync.Pool{New: func() any { return new([BufferSize]byte) }}
 
-// Source is what a [Copy] reads. A Read that reaches its deadline returns an error that is os.ErrDeadlineExceeded
-// and loses nothing.
+// Source is what a [Copy] reads. A Read that reaches its deadline returns an error that is
+// os.ErrDeadlineExceeded and loses nothing.
 type Source interface {
 	io.Reader
 	SetReadDeadline(t time.Time) error
 }
 
-// Copy is one direction of a spliced pair. The zero value is ready; Run is called once, and the other methods by any
-// goroutine at any time.
+// Copy is one direction of a spliced pair. The zero value is ready; Run is called once, and the
+// other methods by any goroutine at any time.
 type Copy struct {
 	// Total is told of each byte that the destination takes, if it is set before Run. Copies may share it.
 	Total *atomic.Int64
@@ -76,8 +77,8 @@ func (c *Copy) Stalled() time.Time {
 	return time.Time{}
 }
 
-// Run copies src to dst until src ends, which returns nil, or one of the two fails, which returns an [*Error]. It closes
-// neither; to end it early, make both fail.
+// Run copies src to dst until src ends, which returns nil, or one of the two fails, which returns
+// an [*Error]. It closes neither; to end it early, make both fail.
 func (c *Copy) Run(dst io.Writer, src Source) error {
 	var small [parkSize]byte
 	for {

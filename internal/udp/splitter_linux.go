@@ -14,7 +14,8 @@ const (
 	oobSize   = 256      // segment size, ECN and packet info of IPv4 and IPv6 take 144 bytes
 )
 
-// splitter reads what the kernel put together, takes it apart, and keeps what its caller has no room for.
+// splitter reads what the kernel put together, takes it apart, and keeps what its caller has no
+// room for.
 type splitter struct {
 	packets batchReader // constant
 
@@ -24,8 +25,9 @@ type splitter struct {
 	waiting []train          // guarded by mu; those of trains that have packets, in order of arrival
 }
 
-// train is what the kernel delivers as one message: packets of one flow, equally long except that the last may be
-// shorter. They have the same control messages, because the kernel keeps packets apart that differ in them.
+// train is what the kernel delivers as one message: packets of one flow, equally long except that
+// the last may be shorter. They have the same control messages, because the kernel keeps packets
+// apart that differ in them.
 type train struct {
 	data  []byte // the packets not yet handed out
 	size  int    // of a packet, at least 1
@@ -83,8 +85,8 @@ func (s *splitter) receiveLocked(flags int) error {
 	return nil
 }
 
-// cut moves the first packet of t to m. An empty datagram is a train too, of one packet. As with recvmsg(2) what m has
-// no room for is lost, and m's flags say so.
+// cut moves the first packet of t to m. An empty datagram is a train too, of one packet. As with
+// recvmsg(2) what m has no room for is lost, and m's flags say so.
 func (t *train) cut(m *ipv4.Message) {
 	packet := t.data[:min(t.size, len(t.data))]
 	t.data = t.data[len(packet):]
@@ -102,7 +104,8 @@ func (t *train) cut(m *ipv4.Message) {
 	m.NN = copy(m.OOB, t.oob)
 }
 
-// newBuffers returns room for the trains of one read. The pages that no train reaches are never touched.
+// newBuffers returns room for the trains of one read. The pages that no train reaches are never
+// touched.
 func newBuffers() []ipv4.Message {
 	data, oob := make([]byte, maxTrains*trainSize), make([]byte, maxTrains*oobSize)
 	ms := make([]ipv4.Message, maxTrains)

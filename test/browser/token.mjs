@@ -1,5 +1,6 @@
-// node token.mjs chromium|firefox URL BRIEF GOOD: opens the console of a gateway that asks for tokens: BRIEF expires soon, GOOD does not. It
-// ends with status 0 if the page asks for one, says why, and keeps it for its tab.
+// node token.mjs chromium|firefox URL BRIEF GOOD: opens the console of a gateway that asks for
+// tokens: BRIEF expires soon, GOOD does not. It ends with status 0 if the page asks for one, says
+// why, and keeps it for its tab.
 import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

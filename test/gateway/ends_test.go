@@ -111,7 +111,7 @@ func (g *Gateway) noneLeft(t *testing.T) {
 const sessionGone = 0x170d7b68
 
 // A stream that is reset with WT_SESSION_GONE makes webtransport-go wait for the end of the
-// session, without a deadline and deaf to CancelRead: each circuit that a client ended so stayed
+// session, without a deadline, and ignore CancelRead: each circuit that a client ended so stayed
 // for ever, and with it its topic, and after SIGTERM the program.
 func TestCircuitsEndAfterSessionGone(t *testing.T) {
 	const circuits = 20
@@ -292,7 +292,7 @@ func TestDeclineAfterReset(t *testing.T) {
 	g := Start(t, server.Config{})
 	h := g.handmade(t, nil)
 	for name, code := range map[string]quic.StreamErrorCode{
-		"without a code": 0x52e4a40fa8db, "with a code that is none": 0x10c, "with WT_SESSION_GONE": sessionGone,
+		"without a code": 0x52e4a40fa8db, "with a number that is not a code": 0x10c, "with WT_SESSION_GONE": sessionGone,
 	} {
 		topic := wtproto.TopicFromName(name)
 		h.control.Write(wtproto.Join{Topic: topic, Flags: wtproto.JoinLookUp | wtproto.JoinAnnounce | wtproto.JoinOfferOnly}.Append(nil))

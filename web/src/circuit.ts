@@ -153,8 +153,8 @@ export class Circuit extends EventTarget implements Peer {
   }
 
   /**
-   * Ends it with its session, whose end is that of the stream too: Chromium's pages crash where a stream is reset while its session is
-   * being closed.
+   * Ends it with its session, whose end is that of the stream too: Chromium's pages crash if a
+   * stream is reset while its session is being closed.
    */
   lost (error: SwarmError): void {
     this.#settle(error)

@@ -1,8 +1,9 @@
 import type { SwarmError } from './errors.js';
 /**
- * What a gateway asks for to let clients in, at most 8,192 bytes; or a function that returns it, which is called before each attempt to
- * connect. An error that it throws fails the attempt, and it is called again later, unless that is a SwarmError whose `permanent` is true.
- * Its signal is aborted when the attempt is given up.
+ * What a gateway asks for to let clients in, at most 8,192 bytes; or a function that returns it,
+ * which is called before each attempt to connect. An error that it throws fails the attempt, and it
+ * is called again later, unless that is a SwarmError whose `permanent` is true. Its signal is
+ * aborted when the attempt is given up.
  */
 export type Token = string | Uint8Array | ((signal: AbortSignal) => string | Uint8Array | Promise<string | Uint8Array>);
 /**
