@@ -312,11 +312,13 @@ func (c *Config) ledger() *ledger {
 	}
 	return newLedger(
 		[numResources]quota{
-			resourceSessions: {int64(c.MaxSessions), int64(c.MaxSessionsPerPrincipal), LimitSessions, LimitSessionsPrincipal, "sessions"},
-			resourceTopics:   {int64(c.MaxTopicsTotal), int64(c.MaxTopicsPerPrincipal), LimitTopics, LimitTopicsPrincipal, "topics"},
-			resourceCircuits: {int64(c.MaxCircuitsTotal), int64(c.MaxCircuitsPerPrincipal), LimitCircuits, LimitCircuitsPrincipal, "circuits"},
+			resourceSessions:  {int64(c.MaxSessions), int64(c.MaxSessionsPerPrincipal), LimitSessions, LimitSessionsPrincipal, "sessions"},
+			resourceTopics:    {int64(c.MaxTopicsTotal), int64(c.MaxTopicsPerPrincipal), LimitTopics, LimitTopicsPrincipal, "topics"},
+			resourceQuestions: {-1, questionsOfAddress, LimitQuestions, LimitQuestions, "questions to the authorizer"},
+			resourceCircuits:  {int64(c.MaxCircuitsTotal), int64(c.MaxCircuitsPerPrincipal), LimitCircuits, LimitCircuitsPrincipal, "circuits"},
 		},
 		[numFlows]pace{
+			flowFrames:      {rate.Limit(c.ControlRate) * framesOfEachAsk * framesOfPrincipal, framesOfEachAsk * framesOfPrincipal * 100, LimitFramesPrincipal, "frames"},
 			flowLogLines:    {linesPerSecond, linesBurst, LimitLogLines, "sessions in the log"},
 			flowNewTopics:   {rate.Limit(c.NewTopics) / 60, burst, LimitNewTopics, "new topics"},
 			flowFailedDials: {rate.Limit(c.FailedDials) / 60, max(c.FailedDials, 1), LimitFailedDials, "failed dials"},

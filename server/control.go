@@ -161,7 +161,7 @@ func (s *session) takePlaceLocked() wtproto.Code {
 	case s.ctx.Err() != nil:
 		return wtproto.CodePeerGone
 	}
-	refused := s.server.router.memory.refuse()
+	refused := s.server.router.memory.refuse(s.server.ledger.holds(s.principal, resourceCircuits))
 	switch {
 	case refused != nil:
 	case !within(s.places, s.maxCircuits):

@@ -2,6 +2,7 @@ package server
 
 import (
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -14,6 +15,10 @@ const (
 	framesOfEachAsk = 10
 	bytesOfFrame    = 256
 )
+
+// framesOfPrincipal is how many times the frames of one session all sessions of a principal may send together. More of them
+// wait, instead of ending a session, which may be that of a neighbour.
+const framesOfPrincipal = 20
 
 // frameRates bounds the frames of one session, and its streams that come to nothing. Any number of
 // goroutines may use it.
@@ -52,6 +57,21 @@ func (f *frameRates) count(n int) error {
 		}
 	}
 	return nil
+}
+
+// pace waits until p may send one more frame. If its sessions send too many together, each of them waits for a moment.
+func (s *session) pace(p *principal) {
+	wait := s.server.ledger.delay(p, flowFrames, time.Now())
+	if wait <= 0 {
+		return
+	}
+	s.paced.Do(func() { s.cfg.Observer.refused(refuse(LimitFramesPrincipal, "")) })
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.ctx.Done():
+	}
 }
 
 func (f *frameRates) refuse(name LimitName, format string, args ...any) error {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -91,6 +92,46 @@ func TestFramesWithinTheirRate(t *testing.T) {
 			pass(100 * time.Millisecond)
 		}
 		c.lives()
+	})
+}
+
+// Many sessions of one address that flood do together what one may not. They wait, instead of ending, because one of them may
+// be a neighbour's; another address waits for nothing.
+func TestFramesOfPrincipalWait(t *testing.T) {
+	const sessions, each = 30, 2000 // 60,000 frames, of which 20,000 may come at once and as many each second
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		var flood []byte
+		for range each - 1 {
+			flood = wtproto.Pong{}.Append(flood)
+		}
+		flood = wtproto.Ping{}.Append(flood)
+		l := newFakeLink()
+		l.from = net.IPv4(198, 51, 100, 7)
+		bystander := g.dialOver(l)
+		bystander.hello()
+		expect[wtproto.Welcome](bystander)
+		var all []*fakeClient
+		began := time.Now()
+		for range sessions {
+			c := g.connect()
+			all = append(all, c)
+			g.wg.Go(func() { c.control.Write(flood) })
+		}
+		synctest.Wait()
+		bystander.send(wtproto.Ping{})
+		expect[wtproto.Pong](bystander)
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("another address waited for %v", waited)
+		}
+		for _, c := range all {
+			expect[wtproto.Pong](c)
+		}
+		if took := time.Since(began); took < 1900*time.Millisecond || took > 2100*time.Millisecond {
+			t.Errorf("60,000 frames took %v, want 2s", took)
+		}
+		for _, c := range all {
+			c.lives()
+		}
 	})
 }
 

@@ -12,10 +12,18 @@ import (
 
 // This file is what a session's grant says: it is asked for once, and kept without I/O from then on.
 
+// questionsOfAddress is how many sessions of one address may wait for the Authorizer at once.
+const questionsOfAddress = 16
+
 // authorize asks what the client may do, and charges its principal for the session.
 func (s *session) authorize(token []byte) error {
 	addr := crowd.AddrOf(s.link.remoteAddr())
 	if a := s.cfg.Authorizer; a != nil {
+		if r := s.server.ledger.take(s.from, resourceQuestions, 1); r != nil {
+			s.cfg.Observer.refused(r)
+			return r.Error
+		}
+		defer s.server.ledger.give(s.from, resourceQuestions, 1)
 		ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.HelloTimeout, wtproto.Errorf(wtproto.CodeBusy, "nobody could say in time whether you may come in"))
 		defer cancel()
 		asked := time.Now()
@@ -46,7 +54,7 @@ func (s *session) authorize(token []byte) error {
 	s.maxTopics = tighter(s.cfg.MaxTopics, s.grant.Limits.Topics)
 	s.maxCircuits = tighter(s.cfg.MaxCircuits, s.grant.Limits.Circuits)
 	p := newPrincipal(&s.grant, addr)
-	r := s.server.router.memory.refuse()
+	r := s.server.router.memory.refuse(s.server.ledger.holds(p, resourceSessions))
 	if r == nil {
 		r = s.server.ledger.take(p, resourceSessions, 1)
 	}

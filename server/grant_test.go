@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -372,5 +373,43 @@ func TestGrantOfBytes(t *testing.T) {
 			again.show("few")
 			again.ends(wtproto.CodeForbidden)
 		}
+	})
+}
+
+// One address that asks the authorizer for much keeps nobody else from an answer.
+func TestQuestionsOfOneAddress(t *testing.T) {
+	var answer chan struct{}
+	ask := authorizer(func(ctx context.Context, r auth.Request) (auth.Grant, error) {
+		if string(r.Token) != "slow" {
+			return auth.Grant{}, nil
+		}
+		select {
+		case <-answer:
+		case <-ctx.Done():
+		}
+		return auth.Grant{}, ctx.Err()
+	})
+	inBubble(t, Config{Authorizer: ask, HelloTimeout: time.Minute}, func(t *testing.T, g *bubble) {
+		answer = make(chan struct{})
+		var waiting []*fakeClient
+		for range questionsOfAddress {
+			c := g.dial()
+			c.show("slow")
+			waiting = append(waiting, c)
+		}
+		synctest.Wait()
+		more := g.dial()
+		more.show("good")
+		more.ends(wtproto.CodeBusy)
+		l := newFakeLink()
+		l.from = net.IPv4(198, 51, 100, 7)
+		other := g.dialOver(l)
+		other.show("good")
+		expect[wtproto.Welcome](other)
+		close(answer)
+		for _, c := range waiting {
+			expect[wtproto.Welcome](c)
+		}
+		g.enter("good")
 	})
 }

@@ -17,9 +17,10 @@ import (
 type resource int
 
 const (
-	resourceSessions resource = iota
-	resourceTopics            // those in their grace time too
-	resourceCircuits          // offers included
+	resourceSessions  resource = iota
+	resourceTopics             // those in their grace time too
+	resourceCircuits           // offers included
+	resourceQuestions          // of an authorizer, in progress
 	numResources
 )
 
@@ -30,6 +31,7 @@ const (
 	flowNewTopics   flow = iota // topics that nobody is on
 	flowFailedDials             // dials that failed, or whose circuit the peer ended at once
 	flowLogLines                // sessions in the log
+	flowFrames                  // control frames, and streams that come to nothing
 	numFlows
 )
 
@@ -256,6 +258,37 @@ func (l *ledger) use(p *principal, f flow, n int, now time.Time, spend bool) *re
 		}
 	}
 	return nil
+}
+
+// delay uses one of f up for p, and returns how long p has to wait for it.
+func (l *ledger) delay(p *principal, f flow, now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	perSecond, burst := l.paces[f].perSecond, l.paces[f].burst
+	if perSecond < 0 {
+		return 0
+	}
+	l.sweepLocked(now)
+	var longest time.Duration
+	for _, a := range p.accounts {
+		row := l.rowLocked(a)
+		if row.used[f] == nil {
+			row.used[f] = rate.NewLimiter(perSecond, burst)
+		}
+		if !row.used[f].AllowN(now, 1) { // a reservation takes memory
+			longest = max(longest, row.used[f].ReserveN(now, 1).DelayFrom(now))
+		}
+		perSecond, burst = perSecond*crowd.Widen, burst*crowd.Widen
+	}
+	return longest
+}
+
+// holds reports whether p holds any of r, in whichever session.
+func (l *ledger) holds(p *principal, r resource) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	widest := l.rows[p.accounts[len(p.accounts)-1]]
+	return widest != nil && widest.held[r] > 0
 }
 
 // used returns how much of f the narrowest account of p has used up lately: what has not come back

@@ -16,6 +16,7 @@ const (
 	LimitVisitsAddress     LimitName = "visits_address"
 	LimitHTTP              LimitName = "http"
 	LimitHTTPAddress       LimitName = "http_address"
+	LimitQuestions         LimitName = "questions"
 	LimitSessions          LimitName = "sessions"
 	LimitSessionsPrincipal LimitName = "sessions_principal"
 	LimitTopics            LimitName = "topics"
@@ -30,6 +31,7 @@ const (
 	LimitDialsTarget       LimitName = "dials_target"
 	LimitFrames            LimitName = "frames"
 	LimitAllFrames         LimitName = "all_frames"
+	LimitFramesPrincipal   LimitName = "frames_principal"
 	LimitControlUnread     LimitName = "control_unread"
 	LimitMemory            LimitName = "memory"
 	LimitUnread            LimitName = "unread"
@@ -61,6 +63,7 @@ var limits = []Limit{
 	{LimitVisitsAddress, wtproto.CodeRateLimited, "MaxSessionsPerPrincipal", "256", "connections without a session, of an address; its oldest goes", "one address cannot take all of them"},
 	{LimitHTTP, wtproto.CodeNone, "", "1,024", "TCP connections of each HTTP listener; the longest idle of the busiest address is closed", "file descriptors and memory"},
 	{LimitHTTPAddress, wtproto.CodeNone, "", "256", "the same of an IPv4 address or IPv6 /64", "one address cannot take all of them"},
+	{LimitQuestions, wtproto.CodeBusy, "", "16", "sessions of an address that wait for the authorizer's answer", "one address cannot keep it busy"},
 	{LimitSessions, wtproto.CodeBusy, "MaxSessions", "10,000", "sessions; a tenth is kept for principals that have none", "memory and goroutines of the gateway"},
 	{LimitSessionsPrincipal, wtproto.CodeRateLimited, "MaxSessionsPerPrincipal", "256", "sessions of a principal", "one principal cannot fill the gateway"},
 	{LimitTopicsSession, wtproto.CodeTopicLimit, "MaxTopics", "64", "topics of a session", "what one session asks of the networks"},
@@ -75,10 +78,11 @@ var limits = []Limit{
 	{LimitDialsTarget, wtproto.CodeRateLimited, "", "12 a minute, 32 at once; 16 times as many on the LAN and in ranges that you allow", "dials in vain of an IPv4 address or IPv6 /64, and 100 a second, 2,048 at once, of all; not of your own static peers and seeds", "nobody can have the gateway attack a third party"},
 	{LimitFrames, wtproto.CodeRateLimited, "ControlRate", "100 a second, 200 at once", "JOIN, LEAVE, DECLINE and PING of a session", "work for the gateway's loops"},
 	{LimitAllFrames, wtproto.CodeRateLimited, "ControlRate", "1,000 a second, 2,200 at once", "all control frames of a session, long ones more than once, and streams that come to nothing; CREDIT only above one for each KiB sent", "time of the processor"},
+	{LimitFramesPrincipal, wtproto.CodeNone, "ControlRate", "20,000 a second, 20,000 at once", "the same of a principal; more of them wait", "many sessions cannot do together what one may not"},
 	{LimitByteRate, wtproto.CodeNone, "", "none", "bytes a second of a principal, both ways, if its grant says so; more of them wait", "what a token pays for"},
 	{LimitBytes, wtproto.CodeForbidden, "", "none", "bytes of a principal, both ways, while the gateway runs, if its grant says so", "what a token pays for"},
 	{LimitControlUnread, wtproto.CodeBusy, "MaxControlBytes", "64 KiB", "control frames that a client leaves unread", "memory of the gateway"},
-	{LimitMemory, wtproto.CodeBusy, "Memory", "three fifths of the memory that there is", "memory in use for further sessions and circuits", "those that there are keep what they need"},
+	{LimitMemory, wtproto.CodeBusy, "Memory", "three fifths of the memory that there is", "memory in use for further sessions and circuits; a principal that has none may begin until it is seven tenths", "those that there are keep what they need"},
 	{LimitUnread, wtproto.CodeStalled, "Memory", "seven tenths of the memory that there is", "memory in use while circuits wait for a reader; from three fifths on, after 2 s, those of who holds much", "the principal that holds most gives back first, what has waited longest"},
 	{LimitLogLines, wtproto.CodeNone, "", "1 a second, 256 at once", "sessions of a principal in the log at info; more are there at debug", "nobody can fill a disk"},
 }

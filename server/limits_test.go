@@ -95,6 +95,7 @@ func TestEachLimitIsSeenOnce(t *testing.T) {
 		LimitVisits:           "test/gateway, TestVisitsHaveALimit",
 		LimitVisitsAddress:    "test/gateway, TestVisitorsMakeRoom",
 		LimitUnread:           "TestMemoryShort",
+		LimitFramesPrincipal:  "TestFramesOfPrincipalWait",
 		LimitLogLines:         "TestLinesAboutSessions",
 		LimitFailedDials:      "TestFailedDialsAreLimited",
 		LimitFailedDialsTopic: "TestFailedDialsAreLimited",
@@ -105,9 +106,21 @@ func TestEachLimitIsSeenOnce(t *testing.T) {
 	}{
 		LimitSessions:          {Config{MaxSessions: 1}, refuseSession(wtproto.CodeBusy)},
 		LimitSessionsPrincipal: {Config{MaxSessionsPerPrincipal: 1}, refuseSession(wtproto.CodeRateLimited)},
-		LimitTopicsSession:     {Config{MaxTopics: 1}, refuseTopic(wtproto.CodeTopicLimit)},
-		LimitTopicsPrincipal:   {Config{MaxTopicsPerPrincipal: 1}, refuseTopic(wtproto.CodeTopicLimit)},
-		LimitTopics:            {Config{MaxTopicsTotal: 1}, refuseTopic(wtproto.CodeBusy)},
+		LimitQuestions: {Config{HelloTimeout: time.Minute, Authorizer: authorizer(func(ctx context.Context, _ auth.Request) (auth.Grant, error) {
+			<-ctx.Done()
+			return auth.Grant{}, ctx.Err()
+		})}, func(_ *testing.T, g *bubble) {
+			for range questionsOfAddress {
+				g.dial().hello()
+			}
+			synctest.Wait()
+			c := g.dial()
+			c.hello()
+			c.ends(wtproto.CodeBusy)
+		}},
+		LimitTopicsSession:   {Config{MaxTopics: 1}, refuseTopic(wtproto.CodeTopicLimit)},
+		LimitTopicsPrincipal: {Config{MaxTopicsPerPrincipal: 1}, refuseTopic(wtproto.CodeTopicLimit)},
+		LimitTopics:          {Config{MaxTopicsTotal: 1}, refuseTopic(wtproto.CodeBusy)},
 		LimitNewTopics: {Config{NewTopics: 1, MaxTopicsPerPrincipal: 2}, func(t *testing.T, g *bubble) {
 			c := g.connect()
 			wantCodes(t, c.topics(1, 2))
@@ -170,6 +183,7 @@ func TestEachLimitIsSeenOnce(t *testing.T) {
 		}},
 		LimitMemory: {Config{Memory: testMemory}, func(_ *testing.T, g *bubble) {
 			g.heap.set(0, func() int64 { return g.router.memory.budget.full })
+			g.connect()
 			pass(2 * memoryEvery)
 			c := g.dial()
 			c.hello()

@@ -42,6 +42,7 @@ type memory struct {
 	log      *slog.Logger
 
 	isFull atomic.Bool
+	isOver atomic.Bool
 	inUse  atomic.Int64 // when it was looked at last
 
 	// owned by run
@@ -80,9 +81,9 @@ func (m *memory) remove(c *circuit) {
 	m.mu.Unlock()
 }
 
-// refuse returns why nothing new may begin, or nil.
-func (m *memory) refuse() *refusal {
-	if !m.isFull.Load() {
+// refuse returns why nothing new may begin, or nil. Somebody who has nothing yet may begin for longer.
+func (m *memory) refuse(hasSome bool) *refusal {
+	if !m.isFull.Load() || !hasSome && !m.isOver.Load() {
 		return nil
 	}
 	return refuse(LimitMemory, "memory is short")
@@ -113,6 +114,7 @@ func (m *memory) look(now time.Time) {
 		u = m.gauge.read()
 	}
 	m.inUse.Store(u.live)
+	m.isOver.Store(u.live >= m.budget.over)
 	switch {
 	case u.now < m.budget.full:
 		m.isFull.Store(false)

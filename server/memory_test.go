@@ -175,7 +175,7 @@ func TestNobodyKeepsMemoryFull(t *testing.T) {
 		full := g.router.memory.budget.full
 		g.heap.set(0, func() int64 { return full - 100<<10 + int64(len(alive(attacker)))*(10<<10) })
 		pass(10 * time.Second)
-		if g.router.memory.refuse() != nil {
+		if g.router.memory.refuse(true) != nil {
 			t.Errorf("memory is full still, with %d bytes in use and %d circuits", g.heap.read().now, len(alive(attacker)))
 		}
 		g.connect()
@@ -208,6 +208,11 @@ func TestMemoryFull(t *testing.T) {
 		full := g.router.memory.budget.full
 		g.heap.set(0, func() int64 { return full })
 		pass(time.Second)
+		l := newFakeLink()
+		l.from = net.IPv4(198, 51, 100, 7)
+		newcomer := g.dialOver(l) // has nothing yet, so it may begin
+		newcomer.hello()
+		expect[wtproto.Welcome](newcomer)
 		late := g.dial()
 		late.hello()
 		if err := receive(t, late.returned, "end of the session"); err.Code != wtproto.CodeBusy {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/swarmgate/swarmgate/internal/crowd"
 	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -22,6 +23,7 @@ type session struct {
 	server *Server
 	cfg    *Config
 	link   link
+	from   *principal // the address that it comes from
 	id     wtproto.SessionID
 	log    *slog.Logger
 	ctx    context.Context // ends with the session; its cause is an [*wtproto.Error]
@@ -30,6 +32,7 @@ type session struct {
 	hello  chan hello    // takes one; the control stream
 	admit  func()        // gives back the place of a connection without a session; may be called again
 	rates  *frameRates
+	paced  sync.Once     // an observer was told that the principal sends too many frames
 	clear  chan struct{} // closed when the session has ended, and its circuits have
 
 	// constant after the HELLO
@@ -69,7 +72,7 @@ type hello struct {
 func newSession(s *Server, l link, admit func()) *session {
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	ses := &session{
-		server: s, cfg: &s.cfg, link: l, admit: admit, ctx: ctx, cancel: cancel,
+		server: s, cfg: &s.cfg, link: l, from: newPrincipal(&auth.Grant{}, crowd.AddrOf(l.remoteAddr())), admit: admit, ctx: ctx, cancel: cancel,
 		wake:      make(chan struct{}, 1),
 		hello:     make(chan hello, 1),
 		clear:     make(chan struct{}),
@@ -210,6 +213,9 @@ func (s *session) firstFrame(str stream) {
 	if e := s.rates.count(len(payload)); e != nil {
 		s.cancel(e)
 	}
+	if err != nil {
+		s.pace(s.from)
+	}
 	e, decided := errors.AsType[*wtproto.Error](err)
 	switch {
 	case err == nil:
@@ -308,6 +314,7 @@ func (s *session) handle(typ wtproto.Type, payload []byte) error {
 		if err := s.rates.count(len(payload)); err != nil {
 			return err
 		}
+		s.pace(s.principal)
 	}
 	if asks(typ) {
 		if err := s.rates.ask(); err != nil {

@@ -25,7 +25,7 @@ import (
 // Bounds of a Callback.
 const (
 	callbackTimeout  = 2 * time.Second // of a question, with the wait for its turn
-	callbackAtOnce   = 64              // questions
+	callbackAtOnce   = 256             // questions
 	callbackAnswers  = 4096            // that are remembered
 	maxCallbackReply = 64 << 10        // bytes
 )
@@ -37,7 +37,7 @@ const (
 //   - 200 and a grant as JSON (see [Grant.UnmarshalJSON]),
 //   - 401: CodeUnauthorized, or 403: CodeForbidden.
 //
-// Anything else, no answer in 2 s, and more than 64 questions at once for so long is CodeBusy:
+// Anything else, no answer in 2 s, and more than 256 questions at once for so long is CodeBusy:
 // clients come back later. No redirect is followed. A grant that expires is remembered until then,
 // for the same five texts, unless the answer says "Cache-Control: no-store"; of more than 4,096
 // such answers, those that were used last. So a service that wants to be asked again soon lets its

@@ -62,7 +62,7 @@ func sessions(ctx context.Context, t target) {
 
 // firstFrames opens all streams that it may, each with the beginning of a frame that announces 16 KiB.
 func firstFrames(ctx context.Context, t target) {
-	all := t.openAll(ctx, 64)
+	all := t.openAll(ctx, 256)
 	each(ctx, all, func(s *session) error {
 		str, err := s.conn.OpenStreamSync(ctx)
 		if err != nil {
@@ -112,6 +112,27 @@ func frames(ctx context.Context, t target) {
 	})
 }
 
+// framesPaced sends as many frames as a session may, on as many sessions as it may have.
+func framesPaced(ctx context.Context, t target) {
+	var tenth []byte
+	for range 90 {
+		tenth = wtproto.Pong{}.Append(tenth)
+	}
+	all := t.openAll(ctx, 256)
+	for _, s := range all {
+		go s.discard()
+	}
+	each(ctx, all, func(s *session) error {
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+		}
+		err := s.send(tenth)
+		t.tally.count(err)
+		return err
+	})
+}
+
 // pingsUnread floods control streams with PING and reads no answer.
 func pingsUnread(ctx context.Context, t target) {
 	var flood []byte
@@ -132,7 +153,7 @@ func pingsUnread(ctx context.Context, t target) {
 
 // joinLeave joins new topics and leaves them at once, within the frames that a session may send.
 func joinLeave(ctx context.Context, t target) {
-	all := t.openAll(ctx, 64)
+	all := t.openAll(ctx, 256)
 	for _, s := range all {
 		go s.discard()
 	}
@@ -150,7 +171,7 @@ func joinLeave(ctx context.Context, t target) {
 
 // topics joins as many topics as it may, and stays.
 func topics(ctx context.Context, t target) {
-	for _, s := range t.openAll(ctx, 64) {
+	for _, s := range t.openAll(ctx, 256) {
 		go s.discard()
 		for range 64 {
 			t.tally.count(s.join(randomTopic(), both, 0))
@@ -161,7 +182,7 @@ func topics(ctx context.Context, t target) {
 // crowd puts clients on one topic that all look for somebody to announce himself, and changes
 // their options all the time.
 func crowd(ctx context.Context, t target) {
-	all := t.openAll(ctx, 64)
+	all := t.openAll(ctx, 256)
 	topic := randomTopic()
 	for _, s := range all {
 		go s.discard()
@@ -198,7 +219,7 @@ func pairUp(ctx context.Context, t target, n int, serve func(*quic.Stream)) {
 // upload fills circuits whose other ends read nothing.
 func upload(ctx context.Context, t target) {
 	block := make([]byte, 16<<10)
-	pairUp(ctx, t, 64, func(str *quic.Stream) {
+	pairUp(ctx, t, 256, func(str *quic.Stream) {
 		for ctx.Err() == nil {
 			n, err := str.Write(block)
 			t.tally.done.Add(int64(n))
@@ -231,7 +252,7 @@ func unread(ctx context.Context, t target) {
 
 // churn makes circuits and ends them, by joining anew again and again.
 func churn(ctx context.Context, t target) {
-	all := t.openAll(ctx, 64)
+	all := t.openAll(ctx, 256)
 	topic := randomTopic()
 	for _, s := range all {
 		go s.discard()

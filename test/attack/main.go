@@ -60,6 +60,7 @@ var attacks = map[string]func(context.Context, target){
 	"first-frames": firstFrames,
 	"streams":      streams,
 	"frames":       frames,
+	"frames-paced": framesPaced,
 	"pings-unread": pingsUnread,
 	"join-leave":   joinLeave,
 	"topics":       topics,
