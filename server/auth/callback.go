@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/time/rate"
 
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -50,7 +51,8 @@ type Callback struct {
 	client  *http.Client
 	turns   chan struct{} // holds one for each question
 	answers *lru.Cache[[sha256.Size]byte, Grant]
-	failing atomic.Bool // the last question had no answer
+	failing atomic.Bool   // the last question had no answer
+	lines   *rate.Limiter // of the log
 }
 
 // NewCallback returns a Callback for the service at address: an https URL, or an http one of a
@@ -73,6 +75,7 @@ func NewCallback(address string, logger *slog.Logger) (*Callback, error) {
 	return &Callback{
 		url: address, log: logger.With("auth_url", u.Redacted()), answers: answers,
 		turns: make(chan struct{}, callbackAtOnce),
+		lines: rate.NewLimiter(rate.Every(30*time.Second), 4),
 		client: &http.Client{
 			Transport: &http.Transport{MaxIdleConnsPerHost: callbackAtOnce, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true},
 			CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -169,7 +172,7 @@ func (c *Callback) ask(session context.Context, body []byte) (g Grant, keep bool
 		}
 	}
 	if c.failing.CompareAndSwap(true, false) {
-		c.log.Info("the authorizer answers again")
+		c.say(slog.LevelInfo, "the authorizer answers again")
 	}
 	return g, !strings.Contains(resp.Header.Get("Cache-Control"), "no-store"), err
 }
@@ -181,9 +184,17 @@ func (c *Callback) later(session context.Context, err error) error {
 		err = e.Err // without the URL, which may hold a password
 	}
 	if session.Err() == nil && c.failing.CompareAndSwap(false, true) {
-		c.log.Error("the authorizer does not answer, nobody can come in", "error", err)
+		c.say(slog.LevelError, "the authorizer does not answer, nobody can come in", "error", err)
 	}
 	return &wtproto.Error{Code: wtproto.CodeBusy, Reason: "nobody can say now whether you may come in", Err: err}
+}
+
+// say logs at level, or at debug if it has said much lately: a stranger whose token the service fails on decides how often that is.
+func (c *Callback) say(level slog.Level, msg string, args ...any) {
+	if !c.lines.Allow() {
+		level = slog.LevelDebug
+	}
+	c.log.Log(context.Background(), level, msg, args...)
 }
 
 // isLoopback reports whether host names this machine.

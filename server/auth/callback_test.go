@@ -267,3 +267,46 @@ func TestCallbackOfAClientThatHasGone(t *testing.T) {
 		}
 	})
 }
+
+// A stranger whose token makes the service fail can have it fail and answer in turn: the log tells of it now and then.
+func TestCallbackLogIsBounded(t *testing.T) {
+	var lines atomic.Int64
+	log := slog.New(countingHandler{&lines})
+	answer := func(r *http.Request) (*http.Response, error) {
+		b, err := io.ReadAll(r.Body)
+		if err == nil && bytes.Contains(b, []byte("bad")) {
+			err = errors.New("fails on this one")
+		}
+		if err != nil {
+			return nil, err
+		}
+		return says("{}"), nil
+	}
+	inBubble(t, log, answer, func(t *testing.T, c *Callback, _ *fakeService) {
+		for range 1000 {
+			c.Authorize(t.Context(), Request{Token: []byte("bad")})
+			c.Authorize(t.Context(), Request{Token: []byte("good")})
+		}
+		if n := lines.Load(); n == 0 || n > 4 {
+			t.Errorf("%d lines at info and above, want 1 to 4", n)
+		}
+		lines.Store(0)
+		<-time.After(time.Minute)
+		c.Authorize(t.Context(), Request{Token: []byte("bad")})
+		if n := lines.Load(); n != 1 {
+			t.Errorf("%d lines a minute later, want 1", n)
+		}
+	})
+}
+
+// countingHandler counts lines at info and above.
+type countingHandler struct{ lines *atomic.Int64 }
+
+func (h countingHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
+func (h countingHandler) WithAttrs([]slog.Attr) slog.Handler           { return h }
+func (h countingHandler) WithGroup(string) slog.Handler                { return h }
+
+func (h countingHandler) Handle(context.Context, slog.Record) error {
+	h.lines.Add(1)
+	return nil
+}
