@@ -44,11 +44,15 @@ type acceptor struct {
 	listener  *quic.EarlyListener
 	h3        *webtransport.Server
 	farewells chan struct{} // holds one for each visit that is being told why it has to go
+	answers   *crowd.Crowd[*http.ResponseController]
 	wg        sync.WaitGroup
 }
 
 func newAcceptor(s *Server, conn net.PacketConn) (*acceptor, error) {
-	a := &acceptor{server: s, farewells: make(chan struct{}, farewells)}
+	a := &acceptor{
+		server: s, farewells: make(chan struct{}, farewells),
+		answers: crowd.New[*http.ResponseController](maxAnswers, maxAnswersAddress),
+	}
 	if c, ok := conn.(*net.UDPConn); ok {
 		wrapped, err := udp.Wrap(c)
 		if err != nil {
@@ -205,21 +209,23 @@ func (a *acceptor) handler() http.Handler {
 		other = mux
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := r.Context().Value(visitKey{}).(*visit)
 		if r.Method == http.MethodConnect && r.URL.Path == wtproto.Path {
-			a.upgrade(w, r)
+			a.upgrade(v, w, r)
 			return
 		}
-		other.ServeHTTP(w, r)
+		a.answer(v, w, r, other)
 	})
 }
 
 // upgrade makes a request a session and serves it.
-func (a *acceptor) upgrade(w http.ResponseWriter, r *http.Request) {
-	v := r.Context().Value(visitKey{}).(*visit)
+func (a *acceptor) upgrade(v *visit, w http.ResponseWriter, r *http.Request) {
 	first := false
 	v.once.Do(func() { first = true })
 	if !first {
-		http.Error(w, "one session a connection", http.StatusTooManyRequests)
+		a.answer(v, w, r, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "one session a connection", http.StatusTooManyRequests)
+		}))
 		return
 	}
 	keep := &keepStream{ResponseWriter: w}

@@ -17,6 +17,8 @@ const (
 	LimitHTTP              LimitName = "http"
 	LimitHTTPAddress       LimitName = "http_address"
 	LimitQuestions         LimitName = "questions"
+	LimitAnswers           LimitName = "answers"
+	LimitAnswersAddress    LimitName = "answers_address"
 	LimitSessions          LimitName = "sessions"
 	LimitSessionsPrincipal LimitName = "sessions_principal"
 	LimitTopics            LimitName = "topics"
@@ -64,6 +66,8 @@ var limits = []Limit{
 	{LimitHTTP, wtproto.CodeNone, "", "1,024", "TCP connections of each HTTP listener; the longest idle of the busiest address is closed", "file descriptors and memory"},
 	{LimitHTTPAddress, wtproto.CodeNone, "", "256", "the same of an IPv4 address or IPv6 /64", "one address cannot take all of them"},
 	{LimitQuestions, wtproto.CodeBusy, "", "16", "sessions of an address that wait for the authorizer's answer", "one address cannot keep it busy"},
+	{LimitAnswers, wtproto.CodeNone, "", "1,024", "answers to HTTP/3 requests that are not taken yet, for 15 s at most; the oldest of the busiest address is cut off", "memory and goroutines"},
+	{LimitAnswersAddress, wtproto.CodeNone, "", "64", "the same of an IPv4 address or IPv6 /64", "one address cannot take all of them"},
 	{LimitSessions, wtproto.CodeBusy, "MaxSessions", "10,000", "sessions; a tenth is kept for principals that have none", "memory and goroutines of the gateway"},
 	{LimitSessionsPrincipal, wtproto.CodeRateLimited, "MaxSessionsPerPrincipal", "256", "sessions of a principal", "one principal cannot fill the gateway"},
 	{LimitTopicsSession, wtproto.CodeTopicLimit, "MaxTopics", "64", "topics of a session", "what one session asks of the networks"},

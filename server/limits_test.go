@@ -94,6 +94,8 @@ func TestEachLimitIsSeenOnce(t *testing.T) {
 		LimitHandshakes:       "test/gateway, TestHandshakesOfAnAddress",
 		LimitVisits:           "test/gateway, TestVisitsHaveALimit",
 		LimitVisitsAddress:    "test/gateway, TestVisitorsMakeRoom",
+		LimitAnswers:          "the same as LimitAnswersAddress, of more addresses",
+		LimitAnswersAddress:   "test/gateway, TestAnswersThatNobodyTakes",
 		LimitUnread:           "TestMemoryShort",
 		LimitFramesPrincipal:  "TestFramesOfPrincipalWait",
 		LimitLogLines:         "TestLinesAboutSessions",

@@ -100,7 +100,7 @@ func TestProtocolLimitsAreThoseOfTheProgram(t *testing.T) {
 	}
 	for _, l := range Limits() {
 		switch l.Name {
-		case LimitFailedDials, LimitFailedDialsTopic, LimitDialsTarget, LimitByteRate, LimitHTTP, LimitHTTPAddress, LimitLogLines:
+		case LimitFailedDials, LimitFailedDialsTopic, LimitDialsTarget, LimitByteRate, LimitHTTP, LimitHTTPAddress, LimitAnswers, LimitAnswersAddress, LimitLogLines:
 			continue // which no client of a session is told
 		}
 		if !said[l.Name] {
