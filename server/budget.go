@@ -14,7 +14,7 @@ import (
 
 // budget is how much memory may be in use, in bytes.
 type budget struct {
-	full int64 // from here on there are no further sessions and circuits
+	full int64 // from here on a principal that has sessions or circuits gets no further ones
 	over int64 // from here on circuits that wait are ended, until no more than full is in use
 }
 

@@ -90,10 +90,10 @@ type Config struct {
 	// FailedDials is how many dials of a principal may fail a minute, or end with a circuit that
 	// the peer ended at once; then its sessions wait before they dial again. Zero means 1,200.
 	FailedDials int
-	// Memory is what the program may use, in bytes. At three fifths nothing new begins, and at
-	// seven tenths circuits end of which the far end takes nothing. It can do no more than that:
-	// for the garbage, set Go's own limit to four fifths, with [debug.SetMemoryLimit]. Zero means
-	// [AvailableMemory].
+	// Memory is what the program may use, in bytes. At three fifths nobody who has something gets
+	// more, and at seven tenths circuits end of which the far end takes nothing. It can do no more
+	// than that: for the garbage, set Go's own limit to four fifths, with [debug.SetMemoryLimit].
+	// Zero means [AvailableMemory].
 	Memory int64
 
 	// HelloTimeout is how long a connection may take until WELCOME. Zero means 5s.

@@ -16,8 +16,8 @@ const (
 	bytesOfFrame    = 256
 )
 
-// framesOfPrincipal is how many times the frames of one session all sessions of a principal may send together. More of them
-// wait, instead of ending a session, which may be that of a neighbour.
+// framesOfPrincipal is how many times the frames of one session all sessions of a principal may
+// send together. More of them wait, instead of ending a session, which may be that of a neighbour.
 const framesOfPrincipal = 20
 
 // frameRates bounds the frames of one session, and its streams that come to nothing. Any number of
@@ -59,7 +59,8 @@ func (f *frameRates) count(n int) error {
 	return nil
 }
 
-// pace waits until p may send one more frame. If its sessions send too many together, each of them waits for a moment.
+// pace waits until p may send one more frame. If its sessions send too many together, each of them
+// waits for a moment.
 func (s *session) pace(p *principal) {
 	wait := s.server.ledger.delay(p, flowFrames, time.Now())
 	if wait <= 0 {

@@ -95,8 +95,8 @@ func TestFramesWithinTheirRate(t *testing.T) {
 	})
 }
 
-// Many sessions of one address that flood do together what one may not. They wait, instead of ending, because one of them may
-// be a neighbour's; another address waits for nothing.
+// Many sessions of one address that flood do together what one may not. They wait, instead of
+// ending, because one of them may be a neighbour's; another address waits for nothing.
 func TestFramesOfPrincipalWait(t *testing.T) {
 	const sessions, each = 30, 2000 // 60,000 frames, of which 20,000 may come at once and as many each second
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {

@@ -33,7 +33,7 @@ const (
 	memoryLogEvery = time.Minute
 )
 
-// memory keeps the program within its budget: while memory is full nothing new begins, and when
+// memory keeps the program within its budget: while memory is full nobody gets more, and when
 // there is too little of it, circuits that wait are ended.
 type memory struct {
 	budget   budget

@@ -166,8 +166,9 @@ func TestMemoryNotGivenBack(t *testing.T) {
 	})
 }
 
-// One who held as much as made memory full, and no more, once kept all newcomers out for as long as
-// it liked: circuits that nobody read ended only when there was too little memory for those that there were.
+// One who held as much as made memory full, and no more, once kept all newcomers out for as long
+// as it liked: circuits that nobody read ended only when there was too little memory for those
+// that there were.
 func TestNobodyKeepsMemoryFull(t *testing.T) {
 	inBubble(t, Config{Memory: testMemory, IsolateClients: true, Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		const circuits = 12

@@ -18,7 +18,9 @@ type PrincipalStatus struct {
 }
 
 // resourceNames are the resources as [PrincipalStatus] has them.
-var resourceNames = [numResources]string{resourceSessions: "sessions", resourceTopics: "topics", resourceCircuits: "circuits"}
+var resourceNames = [numResources]string{
+	resourceSessions: "sessions", resourceTopics: "topics", resourceCircuits: "circuits", resourceQuestions: "questions",
+}
 
 // Principals returns who holds what, those with most sessions first. It copies what the ledger has
 // of all.

@@ -42,3 +42,12 @@ func TestPrincipalsReport(t *testing.T) {
 		}
 	})
 }
+
+// One that was refused at a limit that is new was told to operators as "".
+func TestResourcesHaveNames(t *testing.T) {
+	for i, name := range resourceNames {
+		if name == "" {
+			t.Errorf("resource %d has no name", i)
+		}
+	}
+}

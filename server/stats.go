@@ -34,8 +34,8 @@ type Stats struct {
 	// Outbox is how many bytes of control frames wait to be sent.
 	Outbox int64
 	// Memory is how many bytes of memory Go needed when it collected garbage last, as seen a tenth
-	// of a second ago or less; 0 before Serve. From MemoryFull on there are no further sessions
-	// and circuits, from MemoryOver on circuits that wait are ended.
+	// of a second ago or less; 0 before Serve. From MemoryFull on nobody who has sessions or
+	// circuits gets further ones, from MemoryOver on circuits that wait are ended.
 	Memory, MemoryFull, MemoryOver int64
 }
 

@@ -36,7 +36,7 @@ func newGauges(g *gateway) *gauges {
 		atLimit:      desc("principals_at_limit", "Principals that were refused something at a limit of their own, and have given nothing of it back since."),
 		outbox:       desc("outbox_bytes", "Control frames that wait to be sent."),
 		memory:       desc("memory_in_use_bytes", "Memory that Go needed when it collected garbage last."),
-		memoryFull:   desc("memory_full_bytes", "Memory in use from which on there are no further sessions and circuits."),
+		memoryFull:   desc("memory_full_bytes", "Memory in use from which on nobody who has sessions or circuits gets further ones."),
 		memoryOver:   desc("memory_over_bytes", "Memory in use from which on circuits that wait are ended."),
 		dhtHosts:     desc("dht_hosts", "Hosts of the DHT that the gateway knows. With none it finds nobody there."),
 		certificate:  desc("certificate_expiry_timestamp_seconds", "When the certificate that clients get expires."),
