@@ -32,7 +32,7 @@ func report(b *testing.B, all []time.Duration) {
 
 func quiet(cfg server.Config) server.Config {
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	cfg.MaxSessionsPerPrincipal = -1
+	cfg.MaxSessionsPerPrincipal, cfg.NewCircuits = -1, -1
 	cfg.HandshakesPerAddress = -1
 	cfg.MaxTopics = -1
 	cfg.ControlRate = -1

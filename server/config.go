@@ -71,6 +71,9 @@ type Config struct {
 	// MaxCircuitsPerPrincipal and MaxCircuitsTotal are how many circuits a principal and the
 	// gateway may have. Zero means sixteen times MaxCircuits, and 100,000.
 	MaxCircuitsPerPrincipal, MaxCircuitsTotal int
+	// NewCircuits is how many circuits a second a principal may begin, and ten times as many at once. Further ones wait. Zero
+	// means 500.
+	NewCircuits int
 	// DefaultPeers is how many circuits a topic may give a session that did not ask for a number.
 	// Zero means 64.
 	DefaultPeers int
@@ -157,6 +160,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.MaxTopicsPerPrincipal, 8*c.MaxTopics)
 	orDefault(&c.MaxTopicsTotal, 20_000)
 	orDefault(&c.NewTopics, 300)
+	orDefault(&c.NewCircuits, 500)
 	orDefault(&c.MaxCircuits, 256)
 	orDefault(&c.MaxCircuitsPerPrincipal, 16*c.MaxCircuits)
 	orDefault(&c.MaxCircuitsTotal, 100_000)
@@ -320,6 +324,7 @@ func (c *Config) ledger() *ledger {
 		[numFlows]pace{
 			flowFrames:      {rate.Limit(c.ControlRate) * framesOfEachAsk * framesOfPrincipal, framesOfEachAsk * framesOfPrincipal * 100, LimitFramesPrincipal, "frames"},
 			flowLogLines:    {linesPerSecond, linesBurst, LimitLogLines, "sessions in the log"},
+			flowNewCircuits: {rate.Limit(c.NewCircuits), 10 * max(c.NewCircuits, 1), LimitNewCircuits, "new circuits"},
 			flowNewTopics:   {rate.Limit(c.NewTopics) / 60, burst, LimitNewTopics, "new topics"},
 			flowFailedDials: {rate.Limit(c.FailedDials) / 60, max(c.FailedDials, 1), LimitFailedDials, "failed dials"},
 		},

@@ -136,7 +136,7 @@ func (s *session) suspect(now time.Time) bool {
 func (s *session) reserve(peer wtproto.Peer, offerOnly bool) (*leg, wtproto.Code) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if code := s.takePlaceLocked(); code != wtproto.CodeNone {
+	if code := s.takePlaceLocked(s.server.ledger.spend); code != wtproto.CodeNone {
 		return nil, code
 	}
 	return &leg{session: s, peer: peer, offerOnly: offerOnly, answer: make(chan answer, 1)}, wtproto.CodeNone
@@ -146,15 +146,15 @@ func (s *session) reserve(peer wtproto.Peer, offerOnly bool) (*leg, wtproto.Code
 func (s *session) full() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.takePlaceLocked() != wtproto.CodeNone {
+	if s.takePlaceLocked(s.server.ledger.left) != wtproto.CodeNone {
 		return true
 	}
 	s.givePlaceLocked()
 	return false
 }
 
-// takePlaceLocked counts a circuit, or says why not.
-func (s *session) takePlaceLocked() wtproto.Code {
+// takePlaceLocked counts a circuit, or says why not. begins is what the ledger says of a new one.
+func (s *session) takePlaceLocked(begins func(*principal, flow, int, time.Time) *refusal) wtproto.Code {
 	switch {
 	case s.goaway:
 		return wtproto.CodeShutdown
@@ -167,7 +167,12 @@ func (s *session) takePlaceLocked() wtproto.Code {
 	case !within(s.places, s.maxCircuits):
 		refused = refuse(LimitCircuitsSession, "%d circuits of a session are the most", s.maxCircuits)
 	default:
-		refused = s.server.ledger.take(s.principal, resourceCircuits, 1)
+		if refused = s.server.ledger.take(s.principal, resourceCircuits, 1); refused != nil {
+			break
+		}
+		if refused = begins(s.principal, flowNewCircuits, 1, time.Now()); refused != nil {
+			s.server.ledger.give(s.principal, resourceCircuits, 1)
+		}
 	}
 	if refused != nil {
 		s.cfg.Observer.refused(refused)

@@ -59,10 +59,10 @@ func (f *frameRates) count(n int) error {
 	return nil
 }
 
-// pace waits until p may send one more frame. If its sessions send too many together, each of them
+// pace waits until p may send n more frames. If its sessions send too many together, each of them
 // waits for a moment.
-func (s *session) pace(p *principal) {
-	wait := s.server.ledger.delay(p, flowFrames, time.Now())
+func (s *session) pace(p *principal, n int) {
+	wait := s.server.ledger.delay(p, flowFrames, n, time.Now())
 	if wait <= 0 {
 		return
 	}

@@ -50,6 +50,9 @@ func newBubble(t *testing.T, cfg Config) *bubble {
 	if cfg.MaxSessionsPerPrincipal == 0 {
 		cfg.MaxSessionsPerPrincipal = -1 // all of them come from one address, unless the test says otherwise
 	}
+	if cfg.NewCircuits == 0 {
+		cfg.NewCircuits = -1
+	}
 	cfg.Logger = slog.New(g.log)
 	s, err := New(cfg)
 	if err != nil {

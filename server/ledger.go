@@ -32,6 +32,7 @@ const (
 	flowFailedDials             // dials that failed, or whose circuit the peer ended at once
 	flowLogLines                // sessions in the log
 	flowFrames                  // control frames, and streams that come to nothing
+	flowNewCircuits             // that begin, whether they open or not
 	numFlows
 )
 
@@ -260,8 +261,8 @@ func (l *ledger) use(p *principal, f flow, n int, now time.Time, spend bool) *re
 	return nil
 }
 
-// delay uses one of f up for p, and returns how long p has to wait for it.
-func (l *ledger) delay(p *principal, f flow, now time.Time) time.Duration {
+// delay uses n of f up for p, and returns how long p has to wait for it.
+func (l *ledger) delay(p *principal, f flow, n int, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	perSecond, burst := l.paces[f].perSecond, l.paces[f].burst
@@ -275,8 +276,8 @@ func (l *ledger) delay(p *principal, f flow, now time.Time) time.Duration {
 		if row.used[f] == nil {
 			row.used[f] = rate.NewLimiter(perSecond, burst)
 		}
-		if !row.used[f].AllowN(now, 1) { // a reservation takes memory
-			longest = max(longest, row.used[f].ReserveN(now, 1).DelayFrom(now))
+		if !row.used[f].AllowN(now, n) { // a reservation takes memory
+			longest = max(longest, row.used[f].ReserveN(now, n).DelayFrom(now))
 		}
 		perSecond, burst = perSecond*crowd.Widen, burst*crowd.Widen
 	}

@@ -243,3 +243,25 @@ func TestLedgerKeepsSomeForNeighbours(t *testing.T) {
 		}
 	}
 }
+
+// Sessions of one address that join anew again and again made and ended circuits without an end, and took the processor from all
+// others. Those beyond a rate wait, and come about.
+func TestCircuitsOfPrincipalWait(t *testing.T) {
+	inBubble(t, Config{NewCircuits: 2, IsolateClients: true}, func(t *testing.T, g *bubble) {
+		c := g.connect()
+		c.join(wtproto.JoinLookUp, 100)
+		began := time.Now()
+		for i := range 26 {
+			g.lan.see(g.lan.peer(fmt.Sprint(i)).sighting())
+		}
+		for i := range 26 {
+			c.circuit()
+			if i == 19 && time.Since(began) != 0 {
+				t.Errorf("20 circuits took %v, want none", time.Since(began))
+			}
+		}
+		if took := time.Since(began); took < 3*time.Second || took > 5*time.Second {
+			t.Errorf("26 circuits took %v, want 3s to 5s", took)
+		}
+	})
+}

@@ -28,6 +28,7 @@ const (
 	LimitCircuits          LimitName = "circuits"
 	LimitCircuitsPrincipal LimitName = "circuits_principal"
 	LimitCircuitsSession   LimitName = "circuits_session"
+	LimitNewCircuits       LimitName = "new_circuits"
 	LimitFailedDials       LimitName = "failed_dials"
 	LimitFailedDialsTopic  LimitName = "failed_dials_topic"
 	LimitDialsTarget       LimitName = "dials_target"
@@ -77,12 +78,13 @@ var limits = []Limit{
 	{LimitCircuitsSession, wtproto.CodeCircuitLimit, "MaxCircuits", "256", "circuits of a session, offers included", "streams and windows of one session"},
 	{LimitCircuitsPrincipal, wtproto.CodeCircuitLimit, "MaxCircuitsPerPrincipal", "4,096", "circuits of a principal; a tenth as above", "goroutines and memory of the gateway"},
 	{LimitCircuits, wtproto.CodeBusy, "MaxCircuitsTotal", "100,000", "circuits of the gateway; a tenth is kept for principals that have none", "goroutines and memory of the gateway"},
+	{LimitNewCircuits, wtproto.CodeBusy, "NewCircuits", "500 a second, 5,000 at once", "circuits that a principal begins; further ones wait", "many that begin and end take the processor's time"},
 	{LimitFailedDials, wtproto.CodeNone, "FailedDials", "1,200 a minute, 1,200 at once", "dials of a principal that fail, or whose circuit the peer ends at once", "nobody can have the gateway attack a third party"},
 	{LimitFailedDialsTopic, wtproto.CodeNone, "", "10 a second, 512 at once", "the same of a topic", "one topic full of dead peers leaves the others their turns"},
 	{LimitDialsTarget, wtproto.CodeRateLimited, "", "12 a minute, 32 at once; 16 times as many on the LAN and in ranges that you allow", "dials in vain of an IPv4 address or IPv6 /64, and 100 a second, 2,048 at once, of all; not of your own static peers and seeds", "nobody can have the gateway attack a third party"},
 	{LimitFrames, wtproto.CodeRateLimited, "ControlRate", "100 a second, 200 at once", "JOIN, LEAVE, DECLINE and PING of a session", "work for the gateway's loops"},
 	{LimitAllFrames, wtproto.CodeRateLimited, "ControlRate", "1,000 a second, 2,200 at once", "all control frames of a session, long ones more than once, and streams that come to nothing; CREDIT only above one for each KiB sent", "time of the processor"},
-	{LimitFramesPrincipal, wtproto.CodeNone, "ControlRate", "20,000 a second, 20,000 at once", "the same of a principal; more of them wait", "many sessions cannot do together what one may not"},
+	{LimitFramesPrincipal, wtproto.CodeNone, "ControlRate", "20,000 a second, 20,000 at once", "the same of a principal, those that ask for something eleven times; more of them wait", "many sessions cannot do together what one may not"},
 	{LimitByteRate, wtproto.CodeNone, "", "none", "bytes a second of a principal, both ways, if its grant says so; more of them wait", "what a token pays for"},
 	{LimitBytes, wtproto.CodeForbidden, "", "none", "bytes of a principal, both ways, while the gateway runs, if its grant says so", "what a token pays for"},
 	{LimitControlUnread, wtproto.CodeBusy, "MaxControlBytes", "64 KiB", "control frames that a client leaves unread", "memory of the gateway"},

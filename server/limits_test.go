@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -134,6 +135,16 @@ func TestEachLimitIsSeenOnce(t *testing.T) {
 		LimitCircuitsSession:   {Config{MaxCircuits: 1}, refuseCircuit},
 		LimitCircuitsPrincipal: {Config{MaxCircuitsPerPrincipal: 1}, refuseCircuit},
 		LimitCircuits:          {Config{MaxCircuitsTotal: 1}, refuseCircuit},
+		LimitNewCircuits: {Config{NewCircuits: 1}, func(t *testing.T, g *bubble) {
+			c := g.connect()
+			c.join(wtproto.JoinLookUp, 0)
+			for i := range 10 {
+				g.lan.see(g.lan.peer(strconv.Itoa(i)).sighting())
+				c.circuit()
+			}
+			g.lan.see(g.lan.peer("10").sighting())
+			synctest.Wait()
+		}},
 		LimitFrames: {Config{ControlRate: 1, ControlBurst: 1}, func(_ *testing.T, g *bubble) {
 			c := g.connect()
 			c.send(wtproto.Ping{}, wtproto.Ping{}, wtproto.Ping{})

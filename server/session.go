@@ -214,7 +214,7 @@ func (s *session) firstFrame(str stream) {
 		s.cancel(e)
 	}
 	if err != nil {
-		s.pace(s.from)
+		s.pace(s.from, 1)
 	}
 	e, decided := errors.AsType[*wtproto.Error](err)
 	switch {
@@ -314,12 +314,13 @@ func (s *session) handle(typ wtproto.Type, payload []byte) error {
 		if err := s.rates.count(len(payload)); err != nil {
 			return err
 		}
-		s.pace(s.principal)
+		s.pace(s.principal, 1)
 	}
 	if asks(typ) {
 		if err := s.rates.ask(); err != nil {
 			return err
 		}
+		s.pace(s.principal, framesOfEachAsk) // it makes as much work
 	}
 	switch typ {
 	case wtproto.TypeJoin:

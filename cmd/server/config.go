@@ -58,6 +58,7 @@ type options struct {
 	MaxTopics               limit    `group:"Limits" placeholder:"64" default:"64" help:"Topics that a session may have joined at once."`
 	MaxTopicsPerPrincipal   limit    `group:"Limits" placeholder:"512" help:"Topics at once of all sessions of one name or address, those that they have left in the last seconds too. Unless given, eight times --max-topics."`
 	MaxTopicsTotal          limit    `group:"Limits" placeholder:"20000" default:"20000" help:"Topics at once of the gateway."`
+	NewCircuits             limit    `group:"Limits" placeholder:"500" default:"500" help:"Circuits a second that one name or address may begin, and ten times as many at once."`
 	NewTopics               limit    `group:"Limits" placeholder:"300" default:"300" help:"Topics a minute that nobody is on yet, which one name or address may join."`
 	MaxCircuits             limit    `group:"Limits" placeholder:"256" default:"256" help:"Peers that a session may be connected to at once."`
 	MaxCircuitsPerPrincipal limit    `group:"Limits" placeholder:"4096" help:"The same of all sessions of one name or address. Unless given, sixteen times --max-circuits."`

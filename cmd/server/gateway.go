@@ -278,6 +278,7 @@ func (g *gateway) build(o *options, k keys, networks []discovery.Network) error 
 		MaxTopicsPerPrincipal:   int(o.MaxTopicsPerPrincipal),
 		MaxTopicsTotal:          int(o.MaxTopicsTotal),
 		NewTopics:               int(o.NewTopics),
+		NewCircuits:             int(o.NewCircuits),
 		MaxCircuits:             int(o.MaxCircuits),
 		MaxCircuitsPerPrincipal: int(o.MaxCircuitsPerPrincipal),
 		MaxCircuitsTotal:        int(o.MaxCircuitsTotal),
