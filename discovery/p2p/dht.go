@@ -93,7 +93,7 @@ func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Co
 			),
 		)
 	}
-	d, err := dht.New(h, opts...)
+	d, err := dht.New(frugalHost{h}, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("p2p: DHT: %w", err)
 	}

@@ -106,12 +106,12 @@ func newMuxer(keepAlive time.Duration) *yamux.Transport {
 // drops a whole connection when the count says that there is none, so it is streams that are
 // limited, each of which holds at most StreamWindow.
 func limits() rcmgr.ConcreteLimitConfig {
-	const others = 64 // streams of a protocol that is not ours
+	const others = 16 // streams of a protocol that is not ours; hosts of the DHT use one or two
 	return rcmgr.PartialLimitConfig{
 		System:              rcmgr.ResourceLimits{ConnsInbound: maxConns, ConnsOutbound: maxConns, StreamsInbound: 32 * MaxStreams},
 		Transient:           rcmgr.ResourceLimits{ConnsInbound: maxConns / 8, StreamsInbound: 2 * MaxStreams},
 		PeerDefault:         rcmgr.ResourceLimits{ConnsInbound: 8, ConnsOutbound: 8, StreamsInbound: MaxStreams + 4*others},
-		ProtocolDefault:     rcmgr.ResourceLimits{StreamsInbound: MaxStreams},
+		ProtocolDefault:     rcmgr.ResourceLimits{StreamsInbound: 8 * MaxStreams},
 		ProtocolPeerDefault: rcmgr.ResourceLimits{StreamsInbound: others},
 		Protocol: map[protocol.ID]rcmgr.ResourceLimits{
 			wtproto.HostProtocol: {StreamsInbound: rcmgr.Unlimited},

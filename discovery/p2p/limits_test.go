@@ -104,6 +104,16 @@ func TestMaxStreams(t *testing.T) {
 	})
 }
 
+// One address that had 64 streams of the DHT with each of 32 ids once took all 2,048 that there were
+// for everybody, and the DHT did not answer any more.
+func TestOneNetworkLeavesOthersTheDHT(t *testing.T) {
+	l := limits().ToPartialLimitConfig()
+	most := 8 * maxConnsAddress * int(l.ProtocolPeerDefault.StreamsInbound) // of a /48
+	if all := int(l.ProtocolDefault.StreamsInbound); most > all/2 {
+		t.Errorf("one /48 can have %d of %d streams of a protocol", most, all)
+	}
+}
+
 // Streams that do not say what they are take so much room and no more, and give it back.
 func TestMaxPending(t *testing.T) {
 	small, large := keys(t)
@@ -141,10 +151,30 @@ func TestMaxPending(t *testing.T) {
 	if refused != 10 {
 		t.Errorf("%d streams were refused, want 10", refused)
 	}
-	h.ties.mu.Lock()
-	defer h.ties.mu.Unlock()
-	if h.ties.allPend != 0 || len(h.ties.pending) != 0 {
-		t.Errorf("%d streams still count as pending, of %d hosts", h.ties.allPend, len(h.ties.pending))
+	if n := h.ties.pending.Len(); n != 0 {
+		t.Errorf("%d streams still count as pending", n)
+	}
+}
+
+// 256 silent streams with each of four ids, of one address or many, once kept everybody else's MEET
+// and OPEN out.
+func TestSilentStreamsShutNobodyOut(t *testing.T) {
+	h := listen(t, nil)
+	join(t, h, discovery.Native(), nil)
+	for range 4 {
+		_, k := keys(t)
+		silent := newStranger(t, k)
+		for range maxPendingAll / 4 {
+			write(t, silent.open(h), []byte{0x20})
+		}
+	}
+	eventually(t, "all that one address may have are silent", func() bool { return h.ties.pending.Len() == maxPending })
+	_, k := keys(t)
+	s := newStranger(t, k)
+	st := s.open(h)
+	write(t, st, s.meet(h, endpoint(1)).Append(nil))
+	if typ, _, err := wtproto.NewReader(st).Next(); err != nil || typ != wtproto.TypeMet {
+		t.Errorf("the answer to MEET is %v, %v", typ, err)
 	}
 }
 
@@ -207,15 +237,6 @@ func TestTies(t *testing.T) {
 	h.ties.dropCircuit(a)
 	if conns.IsProtected(a, tagCircuit) {
 		t.Error("a host without a circuit is protected")
-	}
-	for range maxPendingAll {
-		id := peer.ID([]byte{byte(h.ties.allPend >> 2), byte(h.ties.allPend)})
-		if !h.ties.addPending(id) {
-			t.Fatal("a stream was refused")
-		}
-	}
-	if h.ties.addPending(a) {
-		t.Error("there was room for one more stream")
 	}
 }
 

@@ -115,23 +115,21 @@ func (h *Host) serve(s network.Stream) {
 		return
 	}
 	defer h.serves.leave()
-	id := s.Conn().RemotePeer()
-	if !h.ties.addPending(id) {
-		reset(s, wtproto.CodeBusy)
-		return
-	}
-	serve, err := h.first(stream{s, s})
+	place := h.ties.addPending(s)
+	known := func() { h.ties.pending.Leave(place) }
+	serve, err := h.first(stream{s, s}, known)
 	if err != nil {
-		h.ties.dropPending(id)
-		h.log.Debug("stream refused", "peer", id.String(), "error", err)
+		known()
+		h.log.Debug("stream refused", "peer", s.Conn().RemotePeer().String(), "error", err)
 		reset(s, codeOf(err))
 		return
 	}
 	serve()
 }
 
-// first reads the first frame of s, and returns what is to be done, which ends with dropPending.
-func (h *Host) first(s stream) (serve func(), err error) {
+// first reads the first frame of s, and returns what is to be done, which calls known once it is
+// known what becomes of s.
+func (h *Host) first(s stream, known func()) (serve func(), err error) {
 	if err := s.SetReadDeadline(time.Now().Add(h.AnswerTimeout)); err != nil {
 		return nil, err
 	}
@@ -143,18 +141,17 @@ func (h *Host) first(s stream) (serve func(), err error) {
 	if err := s.SetReadDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
-	id := s.Conn().RemotePeer()
 	switch typ {
 	case wtproto.TypeMeet:
 		m, err := wtproto.ParseMeet(payload)
 		return func() {
-			h.ties.dropPending(id)
+			known()
 			h.serveMeet(s, r, m)
 		}, err
 	case wtproto.TypeOpen:
 		o, err := wtproto.ParseOpen(payload)
 		return func() {
-			defer h.ties.dropPending(id)
+			defer known()
 			h.serveOpen(s, o)
 		}, err
 	}

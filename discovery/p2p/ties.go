@@ -4,13 +4,17 @@ import (
 	"sync"
 
 	"github.com/libp2p/go-libp2p/core/connmgr"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/swarmgate/swarmgate/internal/crowd"
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 const (
 	maxMeetings   = 1024 // streams that one host has sent MEET on, over all topics
-	maxPending    = 256  // streams of one host that have not said what they are, or wait for our answer
-	maxPendingAll = 1024 // such streams of all hosts together: each may hold what fits into a first window
+	maxPending    = 256  // streams of one address that have not said what they are, or wait for our answer
+	maxPendingAll = 1024 // such streams of all together: each may hold what fits into a first window
 	meetingValue  = 50   // for the connection manager; a DHT host far from us has 5
 	tagCircuit    = "swarmgate/circuit"
 	tagMeeting    = "swarmgate/meeting"
@@ -19,21 +23,20 @@ const (
 // ties counts what this host has with each other host, within limits, and tells the connection manager: it keeps hosts with
 // circuits whatever happens, and those with meetings as long as it can.
 type ties struct {
-	conns connmgr.ConnManager
+	conns   connmgr.ConnManager
+	pending *crowd.Crowd[network.Stream]
 
 	mu       sync.Mutex
 	circuits map[peer.ID]int // guarded by mu, like all below
 	meetings map[peer.ID]int
 	inbound  map[peer.ID]int // those of the meetings that the other host began
-	pending  map[peer.ID]int
-	allPend  int
 }
 
 func newTies(c connmgr.ConnManager) *ties {
 	return &ties{
-		conns:    c,
+		conns: c, pending: crowd.New[network.Stream](maxPendingAll, maxPending),
 		circuits: make(map[peer.ID]int), meetings: make(map[peer.ID]int),
-		inbound: make(map[peer.ID]int), pending: make(map[peer.ID]int),
+		inbound: make(map[peer.ID]int),
 	}
 }
 
@@ -93,24 +96,15 @@ func (t *ties) dropMeeting(id peer.ID, ours bool) {
 	}
 }
 
-// addPending notes a stream of id that is not what it will be yet, which is refused where there are too many.
-func (t *ties) addPending(id peer.ID) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.pending[id] >= maxPending || t.allPend >= maxPendingAll {
-		return false
+// addPending notes a stream that is not what it will be yet, until it leaves pending. If there are too
+// many, the oldest of the busiest address is reset, so that whoever says nothing shuts nobody out.
+func (t *ties) addPending(s network.Stream) *crowd.Place[network.Stream] {
+	from, _ := plainTCP(s.Conn().RemoteMultiaddr())
+	place, out := t.pending.Enter(from.Addr(), s)
+	if out != nil {
+		reset(out.Who, wtproto.CodeBusy)
 	}
-	add(t.pending, id, 1)
-	t.allPend++
-	return true
-}
-
-// dropPending notes that it is, or is no more.
-func (t *ties) dropPending(id peer.ID) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	add(t.pending, id, -1)
-	t.allPend--
+	return place
 }
 
 // met returns up to n hosts with meetings.
