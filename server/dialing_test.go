@@ -140,6 +140,24 @@ func TestFailedDialsBackOff(t *testing.T) {
 	}
 }
 
+// A report once pointed at the time that a topic's loop changes, while it was being written as JSON.
+func TestReportsStayWhatTheyWere(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		c := g.connect()
+		c.join(wtproto.JoinLookUp, 1)
+		p := g.lan.peer("1")
+		p.refuses(wtproto.CodeBusy)
+		g.lan.see(p.sighting())
+		synctest.Wait()
+		at := g.Topics()[0].Peers[0].RetryAt
+		before := *at
+		pass(time.Minute)
+		if len(p.dialed()) < 2 || !at.Equal(before) {
+			t.Errorf("after %d dials the report says %v instead of %v", len(p.dialed()), at, before)
+		}
+	})
+}
+
 // A dial may take 10 s; then it counts as failed.
 func TestDialTimeout(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {

@@ -156,7 +156,8 @@ func (e snapshot) apply(t *topic) {
 			Circuits: circuits[p.key],
 		}
 		if p.retryAt.After(t.now) {
-			r.RetryAt = &p.retryAt
+			at := p.retryAt // p's is the loop's
+			r.RetryAt = &at
 		}
 		s.Peers = append(s.Peers, r)
 	}
