@@ -76,7 +76,8 @@ func TestShortCircuits(t *testing.T) {
 	} {
 		t.Run(network.name, func(t *testing.T) {
 			var s shorts
-			g := network.start(t, server.Config{NewCircuits: -1,
+			g := network.start(t, server.Config{
+				NewCircuits:    -1,
 				IsolateClients: true, MaxSessionsPerPrincipal: -1, Logger: slog.New(slog.DiscardHandler),
 			}, s.serve(t))
 			stop := time.Now().Add(*shortTime)
