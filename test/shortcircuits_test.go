@@ -77,8 +77,8 @@ func TestShortCircuits(t *testing.T) {
 		t.Run(network.name, func(t *testing.T) {
 			var s shorts
 			g := network.start(t, server.Config{
-				NewCircuits:    -1,
-				IsolateClients: true, MaxSessionsPerPrincipal: -1, Logger: slog.New(slog.DiscardHandler),
+				NewCircuits: -1, HandshakesPerAddress: -1, MaxSessionsPerPrincipal: -1, // one address has them all
+				IsolateClients: true, Logger: slog.New(slog.DiscardHandler),
 			}, s.serve(t))
 			stop := time.Now().Add(*shortTime)
 			var all sync.WaitGroup
