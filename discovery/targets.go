@@ -11,13 +11,13 @@ import (
 
 // Dials in vain that one target gets, a /32 or an IPv6 /64: some at once, and then slowly more. A
 // target that the operator allows, or on the LAN, gets some times as many. All targets together
-// get many.
+// get more than what one principal may have dialed in vain, each dial at eight addresses.
 const (
 	targetBurst  = 32
 	targetEvery  = 5 * time.Second
 	targetTrust  = 16
-	targetsBurst = 2048
-	targetsEvery = 10 * time.Millisecond
+	targetsBurst = 16_384
+	targetsEvery = 2500 * time.Microsecond
 	// targetsSwept is the least number of targets at which those that say nothing any more are looked for.
 	targetsSwept = 1024
 )

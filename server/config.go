@@ -91,7 +91,7 @@ type Config struct {
 	// session and in all. Zero means 8, 16 and 256.
 	TopicDials, SessionDials, Dials int
 	// FailedDials is how many dials of a principal may fail a minute, or end with a circuit that
-	// the peer ended at once; then its sessions wait before they dial again. Zero means 1,200.
+	// the peer ended at once; then its sessions wait before they dial again. Zero means 600.
 	FailedDials int
 	// Memory is what the program may use, in bytes. At three fifths nobody who has something gets
 	// more, and at seven tenths circuits end of which the far end takes nothing. It can do no more
@@ -172,7 +172,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.TopicDials, 8)
 	orDefault(&c.SessionDials, 16)
 	orDefault(&c.Dials, 256)
-	orDefault(&c.FailedDials, 1200)
+	orDefault(&c.FailedDials, 600)
 	orDefault(&c.HelloTimeout, 5*time.Second)
 	orDefault(&c.FirstFrameTimeout, 5*time.Second)
 	orDefault(&c.OfferTimeout, 10*time.Second)

@@ -248,6 +248,10 @@ func (l *ledger) use(p *principal, f flow, n int, now time.Time, spend bool) *re
 		if row.used[f] == nil {
 			row.used[f] = rate.NewLimiter(perSecond, burst)
 		}
+		if u := row.used[f]; a.name != "" && u.Limit() != perSecond { // the name has another grant now
+			u.SetLimitAt(now, perSecond)
+			u.SetBurstAt(now, burst)
+		}
 		if row.used[f].TokensAt(now) < float64(n) {
 			return refuse(pace.limit, "too many %s of %v", pace.unit, a)
 		}

@@ -150,6 +150,13 @@ func TestLedgerSpend(t *testing.T) {
 	if n := use(byName("bob", auth.Limits{NewTopics: 5})); n != 5 {
 		t.Errorf("another name: %d at once, want 5", n)
 	}
+	if n := use(byName("bob", auth.Limits{NewTopics: 600})); n != 0 {
+		t.Errorf("another grant of the same name: %d at once, want 0", n)
+	}
+	now = now.Add(time.Second)
+	if n := use(byName("bob", auth.Limits{NewTopics: 600})); n != 10 {
+		t.Errorf("another grant of the same name: %d after a second, want its 10", n)
+	}
 	if l.spend(byName("eve", auth.Limits{NewTopics: -1}), flowNewTopics, 1000, now) != nil {
 		t.Error("a grant without a limit was refused")
 	}
