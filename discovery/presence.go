@@ -12,6 +12,9 @@ type State struct {
 	Announce  bool                 // be found by others
 	LookUp    bool                 // find others
 	Endpoints []wtproto.EndpointID // ours; a native peer has one, the zero value. Not to be changed by those who read it
+	// Want is how many peers of other hosts the endpoints have places for, those that they are connected with
+	// included. Zero means that nobody said.
+	Want int
 }
 
 // Presence is a [State] that changes while a topic is joined. Any number of goroutines may use it.
@@ -37,7 +40,7 @@ func (p *Presence) Set(s State) {
 	defer p.mu.Unlock()
 	old := p.state
 	p.state = s
-	if old.Announce == s.Announce && old.LookUp == s.LookUp && slices.Equal(old.Endpoints, s.Endpoints) {
+	if old.Announce == s.Announce && old.LookUp == s.LookUp && old.Want == s.Want && slices.Equal(old.Endpoints, s.Endpoints) {
 		return
 	}
 	close(p.changed)
