@@ -4,19 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
-	"github.com/ipfs/go-cid"
 	dht "github.com/libp2p/go-libp2p-kad-dht"
 	dhtrecords "github.com/libp2p/go-libp2p-kad-dht/records"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
-	"github.com/multiformats/go-multihash"
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/internal/backoff"
@@ -24,13 +20,8 @@ import (
 )
 
 const (
-	dhtPrefix    = "/swarmgate"     // of the private DHT's protocol
-	maxProviders = 256              // that one look-up may bring
-	roundTimeout = 30 * time.Second // of a look-up
-	provideLimit = time.Minute      // of an announcement
-	settleTime   = 2 * time.Second  // for a host that we connected to, to turn up in the routing table
-	maxProvides  = 16               // announcements at once
-	maxLookUps   = 64               // look-ups at once
+	dhtPrefix  = "/swarmgate"    // of the private DHT's protocol
+	settleTime = 2 * time.Second // for a host that we connected to, to turn up in the routing table
 )
 
 // publicSeeds are the hosts by which everybody enters the Amino DHT.
@@ -218,64 +209,6 @@ func (t *table) enter(ctx context.Context) error {
 	return nil
 }
 
-// recordKey is what a topic is stored under: the digest itself as a SHA-256 multihash, not hashed
-// again.
-func recordKey(digest [32]byte) cid.Cid {
-	mh, err := multihash.Encode(digest[:], multihash.SHA2_256)
-	if err != nil {
-		panic(err) // the code and the length are those of SHA-256
-	}
-	return cid.NewCidV1(cid.Raw, mh)
-}
-
-// provide announces that we are on the topic with digest: to those who ask us, and, unless we know
-// nobody, to others.
-func (t *table) provide(ctx context.Context, digest [32]byte) error {
-	select {
-	case t.provides <- struct{}{}:
-		defer func() { <-t.provides }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	began := time.Now()
-	limited, cancel := context.WithTimeout(ctx, provideLimit)
-	defer cancel()
-	err := t.dht.Provide(limited, recordKey(digest), !t.empty())
-	if ctx.Err() == nil {
-		t.observer.NoteAnnouncement(networkDHT, began, err)
-	}
-	return err
-}
-
-// find yields the hosts that have announced the topic with digest, as they are found, until the
-// look-up is complete or takes too long.
-func (t *table) find(ctx context.Context, digest [32]byte) iter.Seq[target] {
-	return func(yield func(target) bool) {
-		select {
-		case t.lookUps <- struct{}{}:
-			defer func() { <-t.lookUps }()
-		case <-ctx.Done():
-			return
-		}
-		began, n := time.Now(), 0
-		limited, cancel := context.WithTimeout(ctx, roundTimeout)
-		defer cancel()
-		found := t.dht.FindProvidersAsync(limited, recordKey(digest), maxProviders)
-		for info := range found {
-			n++
-			if !yield(target{id: info.ID, addrs: info.Addrs, network: networkDHT}) {
-				break
-			}
-		}
-		if ctx.Err() == nil {
-			t.observer.NoteLookUp(networkDHT, n, began, limited.Err())
-		}
-		cancel()
-		for range found { // until the queries are gone, which end with ctx
-		}
-	}
-}
-
 // whereIs looks for the addresses of a host.
 func (t *table) whereIs(ctx context.Context, id peer.ID) ([]ma.Multiaddr, error) {
 	info, err := t.dht.FindPeer(ctx, id)
@@ -284,8 +217,3 @@ func (t *table) whereIs(ctx context.Context, id peer.ID) ([]ma.Multiaddr, error)
 
 // close ends the DHT. run must have returned.
 func (t *table) close() error { return t.dht.Close() }
-
-// jitter returns a duration up to a tenth shorter than d.
-func jitter(d time.Duration) time.Duration {
-	return d - time.Duration(rand.Int64N(int64(d)/10+1))
-}
