@@ -31,6 +31,9 @@ type Peer struct {
 	Address string
 	// Initiator says that this end is the initiator; the peer was told that it is not.
 	Initiator bool
+	// Client says that the peer is a client of a gateway, ours ([wtproto.NetworkClient]) or another. Else it is a native
+	// peer or a TCP service.
+	Client bool
 }
 
 // Conn is a circuit with a peer. It is a [net.Conn] with half-close and codes: any number of goroutines may use it, Read and
@@ -72,7 +75,7 @@ func newConn(s *session, t *Topic, m wtproto.Peer) *Conn {
 		session: s, topic: t, id: m.Circuit,
 		peer: Peer{
 			Topic: m.Topic, Network: m.Network, ID: slices.Clone(m.ID), Address: m.Address,
-			Initiator: m.Flags&wtproto.PeerInitiator != 0,
+			Initiator: m.Flags&wtproto.PeerInitiator != 0, Client: m.Flags&wtproto.PeerClient != 0,
 		},
 	}
 }

@@ -35,13 +35,13 @@ func TestPeer(t *testing.T) {
 	m := wtproto.Peer{Circuit: 1, Topic: topicA, Flags: wtproto.PeerInitiator, Network: "lan", ID: []byte{0xca, 0xfe}}
 	r.open(m.Append(nil))
 	first := accept(t, topic)
-	if p := first.Peer(); p.Topic != topicA || p.Network != "lan" || !bytes.Equal(p.ID, m.ID) || p.Address != "" || !p.Initiator {
+	if p := first.Peer(); p.Topic != topicA || p.Network != "lan" || !bytes.Equal(p.ID, m.ID) || p.Address != "" || !p.Initiator || p.Client {
 		t.Errorf("Peer = %+v, want what %+v says", p, m)
 	}
-	m = wtproto.Peer{Circuit: 2, Topic: topicA, Network: "dht", ID: []byte{1}, Address: "192.0.2.1:5"}
+	m = wtproto.Peer{Circuit: 2, Topic: topicA, Flags: wtproto.PeerClient, Network: "dht", ID: []byte{1}, Address: "192.0.2.1:5"}
 	r.open(m.Append(nil))
 	second := accept(t, topic)
-	if p := second.Peer(); p.Address != m.Address || p.Initiator {
+	if p := second.Peer(); p.Address != m.Address || p.Initiator || !p.Client {
 		t.Errorf("Peer = %+v, want what %+v says", p, m)
 	}
 	for _, tt := range []struct {

@@ -222,7 +222,10 @@ func (t *topic) unblocked(s *subscription) {
 func (t *topic) tell(p *peer, initiator bool) wtproto.Peer {
 	m := wtproto.Peer{Topic: t.key, Network: p.Network, ID: []byte(p.ID)}
 	if initiator {
-		m.Flags = wtproto.PeerInitiator
+		m.Flags |= wtproto.PeerInitiator
+	}
+	if p.Client {
+		m.Flags |= wtproto.PeerClient
 	}
 	if t.router.cfg.ShowAddresses && !p.Client {
 		m.Address = clip(p.Address, wtproto.MaxAddress)
@@ -233,9 +236,9 @@ func (t *topic) tell(p *peer, initiator bool) wtproto.Peer {
 // tellClient returns what a client is told of the client o.
 func (t *topic) tellClient(o *subscription, initiator bool) wtproto.Peer {
 	id := o.session.endpoint
-	m := wtproto.Peer{Topic: t.key, Network: wtproto.NetworkClient, ID: id[:]}
+	m := wtproto.Peer{Topic: t.key, Flags: wtproto.PeerClient, Network: wtproto.NetworkClient, ID: id[:]}
 	if initiator {
-		m.Flags = wtproto.PeerInitiator
+		m.Flags |= wtproto.PeerInitiator
 	}
 	return m
 }

@@ -223,12 +223,17 @@ type graceCut struct{}
 
 func (graceCut) apply(t *topic) { t.hurried = true }
 
-// announce tells the networks what this gateway is on the topic now. In the grace time it stays what it was, without endpoints.
+// announce tells the networks what this gateway is on the topic now. In the grace time it stays what it was, without
+// endpoints. Nothing of it depends on circuits, so networks hear of joins and departures only.
 func (t *topic) announce() {
 	state, _ := t.presence.State()
 	state.Endpoints = nil
 	if len(t.subs) > 0 {
-		state.Announce, state.LookUp = false, false
+		state.Announce, state.LookUp, state.Want = false, false, 0
+	}
+	here := len(t.subs) - 1
+	if t.router.cfg.IsolateClients {
+		here = 0
 	}
 	for _, s := range t.subs {
 		if !s.meetsNative() {
@@ -237,6 +242,9 @@ func (t *topic) announce() {
 		state.Announce = state.Announce || s.announces()
 		state.LookUp = state.LookUp || s.looksUp()
 		state.Endpoints = append(state.Endpoints, s.session.endpoint)
+		if s.announces() || s.looksUp() {
+			state.Want += foreignPlaces(s.maxPeers, here)
+		}
 	}
 	t.presence.Set(state)
 }

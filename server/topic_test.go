@@ -284,3 +284,52 @@ func TestGraceBeginsAfterLastCircuit(t *testing.T) {
 		}
 	})
 }
+
+// The networks are told how many places there are for peers of other hosts: all that clients of this gateway cannot
+// take, and of each member a quarter at least. It does not change with each circuit, which would wake networks for nothing.
+func TestWant(t *testing.T) {
+	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		want := func(n int) {
+			t.Helper()
+			synctest.Wait()
+			if s := g.lan.state(); s.Want != n {
+				t.Errorf("%d are wanted, want %d", s.Want, n)
+			}
+		}
+		a, b, c, d := g.connect(), g.connect(), g.connect(), g.connect()
+		a.join(announceAndLookUp, 8)
+		want(8)
+		presence := g.lan.all()[0].presence
+		_, changed := presence.State()
+		p := g.lan.peer("1")
+		g.lan.see(p.sighting())
+		reset(a.circuit(), wtproto.CodeApplication)
+		pass(time.Minute)
+		select {
+		case <-changed:
+			t.Error("a circuit came and went, and the network was woken")
+		default:
+		}
+		b.join(wtproto.JoinLookUp, 4)
+		want(7 + 3)
+		c.join(announceAndLookUp, 1)
+		want(6 + 2 + 1)
+		d.join(0, 4) // nobody
+		want(5 + 1 + 1)
+		c.leave()
+		a.join(announceAndLookUp, 64)
+		want(62 + 2)
+		b.leave()
+		d.leave()
+		a.leave()
+		want(64) // in the grace time
+	})
+	inBubble(t, Config{IsolateClients: true, DefaultPeers: -1}, func(t *testing.T, g *bubble) {
+		for i := range 3 {
+			g.connect().join(announceAndLookUp, uint64(i)*8)
+		}
+		if s := g.lan.state(); s.Want != unlimitedPlaces+8+16 {
+			t.Errorf("%d are wanted, want all places", s.Want)
+		}
+	})
+}

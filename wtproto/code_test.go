@@ -44,6 +44,7 @@ func TestFlags(t *testing.T) {
 		{"JoinLookUp", uint64(JoinLookUp), 2},
 		{"JoinOfferOnly", uint64(JoinOfferOnly), 4},
 		{"PeerInitiator", uint64(PeerInitiator), 1},
+		{"PeerClient", uint64(PeerClient), 2},
 		{"MeetGateway", uint64(MeetGateway), 1},
 	} {
 		if test.got != test.want {

@@ -144,12 +144,12 @@ func ExampleStatus() {
 }
 
 func ExamplePeer() {
-	frame := wtproto.Peer{Circuit: 1, Topic: topic, Flags: wtproto.PeerInitiator, Network: wtproto.NetworkClient, ID: make([]byte, 16)}.Append(nil)
+	frame := wtproto.Peer{Circuit: 1, Topic: topic, Flags: wtproto.PeerInitiator | wtproto.PeerClient, Network: wtproto.NetworkClient, ID: make([]byte, 16)}.Append(nil)
 	fmt.Printf("%x\n", frame)
 	m, err := wtproto.ParsePeer(payload(frame))
 	fmt.Println(m.Circuit, m.Flags&wtproto.PeerInitiator != 0, m.Network, len(m.ID), m.Address == "", err)
 	// Output:
-	// 083b01ff5d0af858154dce24e27d66068a4ec57e619abeb763de0e7242ab6a4b52b61d0106636c69656e74100000000000000000000000000000000000
+	// 083b01ff5d0af858154dce24e27d66068a4ec57e619abeb763de0e7242ab6a4b52b61d0306636c69656e74100000000000000000000000000000000000
 	// 1 true client 16 true <nil>
 }
 

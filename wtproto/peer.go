@@ -8,8 +8,13 @@ type CircuitID uint64
 // PeerFlags say what a circuit is.
 type PeerFlags uint64
 
-// PeerInitiator tells the client that it is the initiator of the circuit; its peer was told that it is not.
-const PeerInitiator PeerFlags = 1 << 0
+const (
+	// PeerInitiator tells the client that it is the initiator of the circuit; its peer was told that it is not.
+	PeerInitiator PeerFlags = 1 << 0
+	// PeerClient says that the peer is a client of a gateway, this one (network [NetworkClient]) or another. Else it
+	// is a native peer or a TCP service.
+	PeerClient PeerFlags = 1 << 1
+)
 
 // NetworkClient is the network of a peer that is another client of the same gateway.
 const NetworkClient = "client"

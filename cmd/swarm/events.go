@@ -53,11 +53,12 @@ type peer struct {
 	Network   string `json:"network"`
 	Address   string `json:"address,omitempty"`
 	Initiator bool   `json:"initiator"` // this end is the initiator
+	Client    bool   `json:"client"`    // it is a client of a gateway
 }
 
 // newPeer describes a peer with the id that it has on its network.
-func newPeer(id []byte, network, address string, initiator bool) peer {
-	return peer{ID: hex.EncodeToString(id), Host: hostID(id), Network: network, Address: address, Initiator: initiator}
+func newPeer(id []byte, network, address string, initiator, client bool) peer {
+	return peer{ID: hex.EncodeToString(id), Host: hostID(id), Network: network, Address: address, Initiator: initiator, Client: client}
 }
 
 // topicStatus is STATUS.

@@ -135,5 +135,5 @@ func follow(ctx context.Context, c *client.Client, tell *events) {
 // peerOf describes the peer of a client's circuit.
 func peerOf(c *client.Conn) peer {
 	p := c.Peer()
-	return newPeer(p.ID, p.Network, p.Address, p.Initiator)
+	return newPeer(p.ID, p.Network, p.Address, p.Initiator, p.Client)
 }

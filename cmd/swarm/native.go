@@ -138,7 +138,7 @@ func (v *native) take(ctx context.Context, s discovery.Sighting) {
 			v.program.log.Debug("circuit lost before it began", "error", err)
 			return
 		}
-		v.crowd.serve(ctx, c, newPeer([]byte(s.Peer.ID), s.Peer.Network, s.Peer.Address, false)) // the events have its error
+		v.crowd.serve(ctx, c, newPeer([]byte(s.Peer.ID), s.Peer.Network, s.Peer.Address, false, s.Peer.Client)) // the events have its error
 	})
 }
 
@@ -156,7 +156,7 @@ func (v *native) keep(ctx context.Context, k *known) {
 		if !isLoss(err) {
 			return
 		}
-		v.program.log.Debug("trying a peer again", "id", newPeer([]byte(k.peer.ID), "", "", false).ID, "error", err)
+		v.program.log.Debug("trying a peer again", "id", newPeer([]byte(k.peer.ID), "", "", false, k.peer.Client).ID, "error", err)
 		select {
 		case <-time.After(retry.Next()):
 		case <-k.gone:
@@ -191,7 +191,7 @@ func (v *native) connect(ctx context.Context, k *known, retry *backoff.Backoff) 
 		return err
 	}
 	retry.Reset()
-	_, err = v.crowd.serve(ctx, c, newPeer([]byte(k.peer.ID), k.peer.Network, k.peer.Address, true))
+	_, err = v.crowd.serve(ctx, c, newPeer([]byte(k.peer.ID), k.peer.Network, k.peer.Address, true, k.peer.Client))
 	return err
 }
 

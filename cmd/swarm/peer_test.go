@@ -111,8 +111,8 @@ func TestPeerTellsEvents(t *testing.T) {
 				t.Fatal(err)
 			}
 			if e.Event == "peer" {
-				if e.Peer.Host != ready.ID {
-					t.Errorf("peer: %+v, want %s", e.Peer, ready.ID)
+				if e.Peer.Host != ready.ID || e.Peer.Client {
+					t.Errorf("peer: %+v, want %s, a native one", e.Peer, ready.ID)
 				}
 				if e.Peer.Initiator {
 					initiators++

@@ -83,7 +83,7 @@ func TestClientsMeet(t *testing.T) {
 		t.Errorf("initiator: %v and %v, want exactly one", ca.Peer().Initiator, cb.Peer().Initiator)
 	}
 	for _, c := range []*client.Conn{ca, cb} {
-		if c.Peer().Network != wtproto.NetworkClient || len(c.Peer().ID) != wtproto.EndpointSize {
+		if c.Peer().Network != wtproto.NetworkClient || !c.Peer().Client || len(c.Peer().ID) != wtproto.EndpointSize {
 			t.Errorf("Peer = %+v", c.Peer())
 		}
 	}

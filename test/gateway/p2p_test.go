@@ -89,7 +89,7 @@ func TestNativePeer(t *testing.T) {
 				h = native()
 			}
 			conn := Accept(t, top)
-			if p := conn.Peer(); p.Network != "dht" || !p.Initiator || len(p.ID) == 0 {
+			if p := conn.Peer(); p.Network != "dht" || !p.Initiator || p.Client || len(p.ID) == 0 {
 				t.Errorf("Peer = %+v", p)
 			}
 			data := random(1 << 20)
@@ -214,6 +214,11 @@ func TestGatewaysMeet(t *testing.T) {
 	a, b := Accept(t, tops[0]), Accept(t, tops[1])
 	if a.Peer().Initiator == b.Peer().Initiator {
 		t.Errorf("initiator: %v and %v, want exactly one", a.Peer().Initiator, b.Peer().Initiator)
+	}
+	for _, conn := range []*client.Conn{a, b} {
+		if p := conn.Peer(); !p.Client || p.Network != "dht" {
+			t.Errorf("Peer = %+v, want a client behind another gateway", p)
+		}
 	}
 	data := random(1 << 20)
 	for _, pair := range [][2]*client.Conn{{a, b}, {b, a}} {

@@ -3,14 +3,6 @@ import type { PeerInfo } from 'swarmgate'
 const ENDPOINT = 32 // hexadecimal digits of a client's endpoint id
 const ALPHABET = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz'
 
-/**
- * Reports whether a peer is a client of this or another gateway, as a console is. Others, native programs and TCP services, are never
- * sent a byte that nobody asked for. See docs/PROTOCOL.md, PEER, for what the ids look like.
- */
-export function isClient ({ network, id }: Pick<PeerInfo, 'network' | 'id'>): boolean {
-  return network === 'client' || id.length === hostLength(id) + ENDPOINT
-}
-
 /** Returns what stays the same of a client in all its sessions, at whatever gateway: its endpoint id. */
 export function endpoint ({ id }: Pick<PeerInfo, 'id'>): string { return id.slice(-ENDPOINT) }
 

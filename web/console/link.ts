@@ -2,7 +2,6 @@ import type { Peer } from 'swarmgate'
 import { ANSWER, CALL, FramingError, HEAD, encode, parse, parseHead } from './framing.js'
 import type { Message } from './framing.js'
 import { Input } from './input.js'
-import { isClient } from './id.js'
 import { Meter } from './meter.js'
 
 const MAX_QUEUED = 1 << 20 // bytes of messages for a console that does not read
@@ -95,7 +94,7 @@ export class Link {
 
   async #read (quiet: boolean): Promise<void> {
     try {
-      if (!quiet && isClient(this.peer)) await this.#meet()
+      if (!quiet && this.peer.client) await this.#meet()
       else this.#become('raw')
       if (this.kind === 'console') await this.#listen()
       for (let b; (b = await this.#input.read());) {

@@ -3,7 +3,7 @@ import { Code } from './codes.js'
 import type { Account } from './credit.js'
 import { deferred, ignore } from './deferred.js'
 import { SwarmError, codeOf, isCode } from './errors.js'
-import { lowestBit } from './fields.js'
+import { hasBit } from './fields.js'
 import type { Num } from './fields.js'
 import type { Of, Peer as PeerFrame, Reader } from './frames.js'
 import { hex } from './hex.js'
@@ -21,6 +21,7 @@ export class Circuit extends EventTarget implements Peer {
   declare readonly network: string
   declare readonly address: string
   declare readonly initiator: boolean
+  declare readonly client: boolean
   declare readonly topic: string
   readonly readable: ReadableStream<Uint8Array>
   readonly writable: WritableStream<Uint8Array | ArrayBuffer | ArrayBufferView>
@@ -60,7 +61,7 @@ export class Circuit extends EventTarget implements Peer {
     this.account = account
     this.number = m.circuit
     const { network, address, topic } = m
-    this.#info = { id: hex(m.id), network, address, topic, initiator: lowestBit(m.flags) }
+    this.#info = { id: hex(m.id), network, address, topic, initiator: hasBit(m.flags, 0), client: hasBit(m.flags, 1) }
     Object.assign(this, this.#info)
     this.readable = new ReadableStream({
       type: 'bytes',

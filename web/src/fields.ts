@@ -92,11 +92,11 @@ export const circuit: Field<Num> = {
   }
 }
 
-/** Reports whether the lowest bit of flags is set. */
-export function lowestBit (flags: Num): boolean { return (BigInt(flags) & 1n) === 1n }
+/** Reports whether a bit of flags is set, counted from 0. */
+export function hasBit (flags: Num, bit: number): boolean { return (BigInt(flags) >> BigInt(bit) & 1n) === 1n }
 
 /** Flags of which the lowest says that there is more than what is told. */
-export const more: Field<boolean> = { put: (b, v) => { b.push(Number(v)) }, get: (f, name) => lowestBit(f.varint(name)) }
+export const more: Field<boolean> = { put: (b, v) => { b.push(Number(v)) }, get: (f, name) => hasBit(f.varint(name), 0) }
 
 /** `n` bytes. */
 export function fixed (n: number): Field<Uint8Array> {

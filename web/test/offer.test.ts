@@ -10,9 +10,9 @@ import { Code, failure, frames, peerFrame, settled } from './network.js'
 describe('offers', () => {
   test('offer only: accepted', async () => {
     const { net, swarm, transport, control, peers } = await joined<Offer>({ offerOnly: true })
-    control.send(peerFrame(7, wowcool, { flags: 1, id: Uint8Array.of(7), address: 'there' }))
+    control.send(peerFrame(7, wowcool, { flags: 3, id: Uint8Array.of(7), address: 'there' }))
     const offer = await next(peers)
-    assert.deepEqual([offer.id, offer.network, offer.address, offer.initiator, offer.topic.slice(0, 4)], ['07', 'dht', 'there', true, 'ff5d'])
+    assert.deepEqual([offer.id, offer.network, offer.address, offer.initiator, offer.client, offer.topic.slice(0, 4)], ['07', 'dht', 'there', true, true, 'ff5d'])
     const accepting = offer.accept()
     assert.equal(offer.accept(), accepting)
     offer.decline() // too late

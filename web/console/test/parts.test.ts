@@ -4,19 +4,9 @@ import { Bucket } from '../bucket.js'
 import { EchoError, EchoTest } from '../echo.js'
 import { duration, plain, size } from '../format.js'
 import { utf8 } from '../framing.js'
-import { isClient, shortId, showId } from '../id.js'
+import { shortId, showId } from '../id.js'
 import { Meter } from '../meter.js'
 import { fileName } from '../sink.js'
-
-test('clients are told from native peers by their ids', () => {
-  const host = '002408011220' + '11'.repeat(32)
-  const rsa = '1220' + '11'.repeat(32)
-  const endpoint = 'ab'.repeat(16)
-  for (const [network, id, want] of [
-    ['client', endpoint, true], ['dht', host + endpoint, true], ['lan', rsa + endpoint, true],
-    ['dht', host, false], ['static', rsa, false], ['lan', endpoint, false], ['static', '0000' + endpoint.slice(4), false], ['dat', '', false]
-  ] as const) assert.equal(isClient({ network, id }), want, `${network} ${id}`)
-})
 
 test('ids are shown as other programs show them', () => {
   const id = '0024080112203d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c' // a vector of docs/PROTOCOL.md

@@ -1,5 +1,5 @@
 import { size } from '../format.js'
-import { isClient, shortId, showId } from '../id.js'
+import { shortId, showId } from '../id.js'
 import type { Link } from '../link.js'
 import { $, dot, h, setText } from './dom.js'
 import { RawView } from './raw.js'
@@ -107,8 +107,7 @@ class Card {
     setText(this.#name, name)
     this.#name.title = showId(peer)
     this.#id.hidden = this.#id.textContent === name
-    const client = isClient(peer)
-    setText(this.#kind, kind === 'console' ? 'console' : kind === 'unknown' ? 'asking …' : client ? 'program' : 'native peer')
+    setText(this.#kind, kind === 'console' ? 'console' : kind === 'unknown' ? 'asking …' : peer.client ? 'program' : 'native peer')
     this.#kind.dataset['kind'] = kind
     this.#close.setAttribute('aria-label', `End the circuit with ${name}`)
     this.#note.hidden = true

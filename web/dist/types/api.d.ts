@@ -160,6 +160,8 @@ export interface PeerInfo {
     readonly address: string;
     /** This end is the initiator; the peer was told that it is not. */
     readonly initiator: boolean;
+    /** It is a client of a gateway, this one (network `client`) or another. Else it is a native peer or a TCP service. */
+    readonly client: boolean;
     /** Where it was met: 64 hexadecimal digits. */
     readonly topic: string;
 }
