@@ -6,11 +6,12 @@ STATIC   := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VULN     := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 FUZZTIME ?= 20s
 SOAKTIME ?= 10m
+N        ?= 3
 
 # The rooms whose tests run under the race detector; test/ holds real browsers, real peers and the soak.
 ROOMS = $(shell $(GO) list ./... | grep -v '/swarmgate/test$$')
 
-.PHONY: help test deps web web-check unit fuzz real soak lint bench bench-web attack demo
+.PHONY: help test deps web web-check unit fuzz real soak lint bench bench-web attack demo fleet
 
 help:
 	@echo 'make test       install what is missing, then run every test'
@@ -24,6 +25,7 @@ help:
 	@echo 'make bench-web  the web client in Chromium and Firefox'
 	@echo 'make attack     a gateway under attack, and what honest clients feel of it: a table'
 	@echo 'make demo       a gateway with a peer to talk to'
+	@echo 'make fleet      $(N) gateways that find each other, N=... of them'
 
 test: deps
 	$(MAKE) web-check
@@ -72,3 +74,6 @@ bench:
 
 demo:
 	$(GO) run ./cmd/server --demo
+
+fleet:
+	$(GO) run ./deploy/fleet -n $(N)

@@ -28,6 +28,7 @@ var rooms = map[string][]string{
 	"cmd/server":       {"server", "server/", "client", "discovery", "discovery/", "certs", "web", "wtproto"},
 	"cmd/swarm":        {"client", "server/auth", "discovery", "discovery/", "certs", "wtproto"},
 	"web":              {},
+	"deploy/":          {},
 	"internal/":        {},
 	"bench":            {"test/", "server", "server/", "client", "discovery", "discovery/", "certs", "wtproto"},
 	"test/":            {"server", "server/", "client", "discovery", "discovery/", "certs", "wtproto", "test/"},

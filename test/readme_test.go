@@ -3,14 +3,18 @@
 package test
 
 import (
+	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -71,4 +75,75 @@ func onLocalhost(t *testing.T, address string) string {
 		t.Fatal(err)
 	}
 	return "http://" + net.JoinHostPort("localhost", port)
+}
+
+// The four commands of README.md: two gateways of a fleet, and a page in Chromium and one in Firefox that meet through them. Ctrl-C
+// ends the fleet and leaves nothing behind.
+func TestReadmeFleet(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)\n## Two gateways, two browsers, one topic\n\n```sh\n(.*?)```").FindSubmatch(readme)
+	if block == nil {
+		t.Fatal("README.md does not show two gateways")
+	}
+	commands := strings.Split(strings.TrimSpace(string(block[1])), "\n")
+	if len(commands) != 4 || !strings.HasPrefix(commands[0], "git clone ") {
+		t.Fatalf("the commands are %q, want git clone and three others", commands)
+	}
+	consoles := startFleet(t, commands[1])
+	if len(consoles) != 2 {
+		t.Fatalf("the consoles are %q, want two", consoles)
+	}
+	urls := make([]string, 2)
+	for i, command := range commands[2:] {
+		m := regexp.MustCompile(`^\w+ '(http://127\.0\.0\.1:\d+)(/\?topic=\w+)'`).FindStringSubmatch(command)
+		if m == nil {
+			t.Fatalf("%q opens no page", command)
+		}
+		if console := fmt.Sprintf("http://127.0.0.1:%d", 8081+i); m[1] != console {
+			t.Errorf("%q does not open %s", command, console)
+		}
+		urls[i] = consoles[i] + m[2] // the port may be taken on this machine
+	}
+	if out, err := exec.CommandContext(t.Context(), "node", append([]string{"browser/fleet.mjs"}, urls...)...).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// startFleet runs a command that starts a fleet, and returns the consoles that it prints. When the test ends it gets Ctrl-C.
+func startFleet(t *testing.T, command string) (consoles []string) {
+	t.Helper()
+	temp := t.TempDir()
+	cmd := exec.Command("sh", "-c", command)
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "TMPDIR="+temp)
+	cmd.Stderr = t.Output()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // as a shell does, so that Ctrl-C reaches all of it
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGINT)
+		io.Copy(io.Discard, out)
+		cmd.Wait() // make says that it was interrupted
+		if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+			t.Errorf("Ctrl-C leaves %v, %v", left, err)
+		}
+	})
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if m := regexp.MustCompile(`^  gateway-\d+ +(http://\S+) `).FindStringSubmatch(lines.Text()); m != nil {
+			consoles = append(consoles, m[1])
+		}
+		if strings.HasPrefix(lines.Text(), "Ctrl-C ends all.") {
+			return consoles
+		}
+	}
+	t.Fatal("the fleet ended at once")
+	return nil
 }
