@@ -15,6 +15,22 @@ type State struct {
 	// Want is how many peers of other hosts the endpoints have places for, those that they are connected with
 	// included. Zero means that nobody said.
 	Want int
+	// For are some of those for whose sake we are on the topic, at most [MaxPayers]. They take turns where work for topics
+	// waits. A gateway without them is there for nobody's sake just now; a native peer counts as one. Not to be changed by
+	// those who read it.
+	For []Payer
+}
+
+// MaxPayers is how many payers a [State] may have: enough that a topic is not held up by one of them.
+const MaxPayers = 8
+
+// Payer is for whose sake work is done: a path of things that are opaque and can be compared with ==, the widest first, such as
+// the network that a client's address is in, the address, and the session. Those who share the first ones share their turns.
+type Payer []any
+
+// SamePayers reports whether a and b are the same payers in the same order.
+func SamePayers(a, b []Payer) bool {
+	return slices.EqualFunc(a, b, func(x, y Payer) bool { return slices.Equal(x, y) })
 }
 
 // Presence is a [State] that changes while a topic is joined. Any number of goroutines may use it.
@@ -34,13 +50,14 @@ func Native() *Presence {
 	return NewPresence(State{Announce: true, LookUp: true, Endpoints: []wtproto.EndpointID{{}}})
 }
 
-// Set changes the state, and tells those who wait for a change unless s is what was there. It keeps s.Endpoints.
+// Set changes the state, and tells those who wait for a change unless s is what was there. It keeps s.Endpoints and s.For.
 func (p *Presence) Set(s State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := p.state
 	p.state = s
-	if old.Announce == s.Announce && old.LookUp == s.LookUp && old.Want == s.Want && slices.Equal(old.Endpoints, s.Endpoints) {
+	if old.Announce == s.Announce && old.LookUp == s.LookUp && old.Want == s.Want &&
+		slices.Equal(old.Endpoints, s.Endpoints) && SamePayers(old.For, s.For) {
 		return
 	}
 	close(p.changed)

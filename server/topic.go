@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -227,7 +228,7 @@ func (graceCut) apply(t *topic) { t.hurried = true }
 // endpoints. Nothing of it depends on circuits, so networks hear of joins and departures only.
 func (t *topic) announce() {
 	state, _ := t.presence.State()
-	state.Endpoints = nil
+	state.Endpoints, state.For = nil, nil
 	if len(t.subs) > 0 {
 		state.Announce, state.LookUp, state.Want = false, false, 0
 	}
@@ -245,8 +246,28 @@ func (t *topic) announce() {
 		if s.announces() || s.looksUp() {
 			state.Want += foreignPlaces(s.maxPeers, here)
 		}
+		state.For = addPayer(state.For, s.session)
 	}
 	t.presence.Set(state)
+}
+
+// addPayer adds a session to those for whose sake the gateway is on a topic, if there is room and
+// none of them is of the same principal.
+func addPayer(payers []discovery.Payer, s *session) []discovery.Payer {
+	if len(payers) == discovery.MaxPayers {
+		return payers
+	}
+	accounts := s.principal.accounts
+	for _, p := range payers {
+		if p[0] == any(accounts[len(accounts)-1]) {
+			return payers
+		}
+	}
+	var payer discovery.Payer
+	for _, a := range slices.Backward(accounts) { // the widest first
+		payer = append(payer, a)
+	}
+	return append(payers, append(payer, s.id))
 }
 
 // subscribed says that a session joined, or changed its options.

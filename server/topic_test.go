@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -331,5 +332,49 @@ func TestWant(t *testing.T) {
 		if s := g.lan.state(); s.Want != unlimitedPlaces+8+16 {
 			t.Errorf("%d are wanted, want all places", s.Want)
 		}
+	})
+}
+
+// The networks are told for whom a topic is: one session of each principal that others may meet. In the grace time, nobody.
+func TestPayers(t *testing.T) {
+	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		want := func(n int) {
+			t.Helper()
+			synctest.Wait()
+			s := g.lan.state()
+			if len(s.For) != n {
+				t.Errorf("%d pay, want %d", len(s.For), n)
+			}
+			seen := make(map[any]bool)
+			for _, p := range s.For {
+				if len(p) != 2 || seen[p[0]] {
+					t.Errorf("payers %v, want an account and a session each, of different accounts", s.For)
+				}
+				seen[p[0]] = true
+			}
+		}
+		a, b := g.connect(), g.connect()
+		a.join(announceAndLookUp, 8)
+		want(1)
+		b.join(announceAndLookUp, 8) // of the same address
+		want(1)
+		a.leave()
+		want(1)
+		var others []*fakeClient
+		for i := range discovery.MaxPayers + 2 {
+			l := newFakeLink()
+			l.from = net.IPv4(192, 0, 2, byte(i))
+			c := g.dialOver(l)
+			c.hello()
+			expect[wtproto.Welcome](c)
+			c.join(announceAndLookUp, 8)
+			others = append(others, c)
+		}
+		want(discovery.MaxPayers)
+		b.leave()
+		for _, c := range others {
+			c.leave()
+		}
+		want(0)
 	})
 }
