@@ -2,26 +2,27 @@ package p2p
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	dht "github.com/libp2p/go-libp2p-kad-dht"
 	dhtrecords "github.com/libp2p/go-libp2p-kad-dht/records"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/swarmgate/swarmgate/discovery"
-	"github.com/swarmgate/swarmgate/internal/backoff"
-	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 const (
-	dhtPrefix  = "/swarmgate"    // of the private DHT's protocol
-	settleTime = 2 * time.Second // for a host that we connected to, to turn up in the routing table
+	dhtPrefix = "/swarmgate" // of the private DHT's protocol
+	// publicEnough is how many hosts of the public DHT must be known for seeds to be left alone:
+	// they are everybody's.
+	publicEnough = 8
 )
 
 // publicSeeds are the hosts by which everybody enters the Amino DHT.
@@ -33,27 +34,28 @@ func publicSeeds() []string {
 	return s
 }
 
-// table is our place in a DHT. It keeps us there: whenever no other host of it is known, it
-// connects to the seeds.
+// table is our place in a DHT. It keeps us there by connections with the seeds.
 type table struct {
 	// constant after newTable
 	dht      *dht.IpfsDHT
-	seeds    []target
 	private  bool
 	lan      *lan
 	connect  func(context.Context, target) error
 	log      *slog.Logger
 	observer *discovery.Observer
-	seedMin  time.Duration
-	seedMax  time.Duration
 	provides chan struct{} // one element for each announcement that runs
 	lookUps  chan struct{} // one element for each look-up that runs
 
-	status *status
-	moved  chan struct{}  // has an element when a host came to the routing table or left it
-	hint   chan struct{}  // has an element when a host of the LAN was seen
-	dials  sync.WaitGroup // to seeds
+	status  *status
+	moved   chan struct{}           // has an element when a host came or went, in the routing table too
+	hint    chan struct{}           // has an element when a host of the LAN was seen
+	missing atomic.Pointer[trouble] // which seeds do not answer
+
+	seeds *seedList // owned by run
 }
+
+// trouble is an error that may be nil.
+type trouble struct{ err error }
 
 // newTable makes a DHT on h, which must not have any connection yet. connect is how hosts are dialed.
 func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Context, target) error) (*table, error) {
@@ -89,16 +91,23 @@ func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Co
 		return nil, fmt.Errorf("p2p: DHT: %w", err)
 	}
 	t := &table{
-		dht: d, seeds: s.seeds, private: s.Mode == Private, lan: l, connect: connect, log: s.Logger, observer: s.Observer,
-		seedMin: s.SeedMin, seedMax: s.SeedMax,
+		dht: d, seeds: newSeedList(s.seeds, s.SeedMin, s.SeedMax), private: s.Mode == Private, lan: l, connect: connect, log: s.Logger, observer: s.Observer,
 		provides: make(chan struct{}, maxProvides), lookUps: make(chan struct{}, maxLookUps),
 		status: newStatus(), moved: make(chan struct{}, 1), hint: make(chan struct{}, 1),
+	}
+	t.missing.Store(&trouble{})
+	for _, o := range t.seeds.configured {
+		h.ConnManager().Protect(o.id, tagSeed)
 	}
 	// Nobody calls these before there is a connection.
 	rt := d.RoutingTable()
 	added, removed := rt.PeerAdded, rt.PeerRemoved
 	rt.PeerAdded = func(p peer.ID) { added(p); wake(t.moved) }
 	rt.PeerRemoved = func(p peer.ID) { removed(p); wake(t.moved) }
+	h.Network().Notify(&network.NotifyBundle{
+		ConnectedF:    func(network.Network, network.Conn) { wake(t.moved) },
+		DisconnectedF: func(network.Network, network.Conn) { wake(t.moved) },
+	})
 	return t, nil
 }
 
@@ -124,87 +133,96 @@ func (t *table) empty() bool { return t.dht.RoutingTable().Size() == 0 }
 
 // run keeps us in the DHT until ctx ends.
 func (t *table) run(ctx context.Context) {
-	defer t.dials.Wait()
-	retry := backoff.New(t.seedMin, t.seedMax)
+	type result struct {
+		seed *seed
+		err  error
+	}
+	results := make(chan result)
+	var dials sync.WaitGroup
+	defer dials.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	lookAround := t.private
 	for ctx.Err() == nil {
-		err := t.enter(ctx)
-		if ctx.Err() != nil {
-			return
+		now := time.Now()
+		if lookAround {
+			t.seeds.sawLAN(t.lan.all())
 		}
-		if t.status.set(err) {
-			switch {
-			case err == nil:
-				t.log.Info("joined the DHT")
-			case len(t.seeds) == 0:
-				t.log.Info("the DHT has no other host yet")
-			default:
-				t.log.Warn("not in the DHT", "error", err)
+		lookAround = false
+		isNew := t.seeds.update(now, t.connectedSince)
+		err, known, again := t.seeds.verdict(now)
+		if !t.empty() {
+			err, known = nil, true
+		}
+		if known && t.status.set(err) {
+			t.note(err)
+		} else if isNew {
+			t.status.touch()
+		}
+		if t.private || t.dht.RoutingTable().Size() < publicEnough {
+			dial, next := t.seeds.due(now)
+			for _, s := range dial {
+				dials.Go(func() {
+					r := result{s, t.connect(ctx, s.target)}
+					select {
+					case results <- r:
+					case <-ctx.Done():
+					}
+				})
+			}
+			if again.IsZero() || next.Before(again) {
+				again = next
 			}
 		}
-		if err == nil {
-			retry.Reset()
-			select {
-			case <-t.moved:
-			case <-ctx.Done():
-			}
-			continue
+		t.missing.Store(&trouble{t.seeds.missing()})
+		if again.IsZero() {
+			again = now.Add(t.seeds.max)
 		}
-		timer := time.NewTimer(retry.Next())
+		timer.Reset(again.Sub(now))
 		select {
 		case <-timer.C:
-		case <-t.moved: // somebody connected to us
+			lookAround = t.private
 		case <-t.hint:
+			lookAround = t.private
+		case <-t.moved:
+		case r := <-results:
+			if t.seeds.dialed(r.seed, r.err, time.Now()) && len(t.seeds.configured) > 1 {
+				t.log.Warn("a seed of the DHT does not answer", "error", r.seed.err)
+			}
 		case <-ctx.Done():
 		}
-		timer.Stop()
 	}
 }
 
-// enter returns nil once another host of the DHT is known, after connecting to the seeds if need
-// be, or why there is none.
-func (t *table) enter(ctx context.Context) error {
-	if !t.empty() {
-		return nil
+// note logs that we are in the DHT, or why not.
+func (t *table) note(err error) {
+	switch {
+	case err == nil:
+		t.log.Info("joined the DHT")
+	case len(t.seeds.configured) == 0:
+		t.log.Info("the DHT has no other host yet")
+	default:
+		t.log.Warn("not in the DHT", "error", err)
 	}
-	targets := t.seeds
-	if t.private {
-		targets = append(targets[:len(targets):len(targets)], t.lan.all()...)
-	}
-	if len(targets) == 0 {
-		return wtproto.Errorf(wtproto.CodePeerUnreachable, "no other host of the DHT is known, and no seed is configured")
-	}
-	type result struct {
-		target int
-		err    error
-	}
-	results := make(chan result, len(targets))
-	for i, target := range targets {
-		t.dials.Go(func() { results <- result{i, t.connect(ctx, target)} })
-	}
-	errs, failed := make([]error, len(targets)), 0 // in the order of targets, so that the same trouble has the same words
-	settle := time.NewTimer(0)                     // runs once all have answered
-	settle.Stop()
-	defer settle.Stop()
-	for n := 0; t.empty(); {
-		select {
-		case r := <-results:
-			if r.err != nil {
-				errs[r.target] = r.err
-				failed++
-			}
-			if n++; n < len(targets) {
-				continue
-			}
-			if failed == n {
-				return &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "no seed of the DHT answers", Err: errors.Join(errs...)}
-			}
-			settle.Reset(settleTime)
-		case <-t.moved:
-		case <-settle.C:
-			return wtproto.Errorf(wtproto.CodePeerUnreachable, "the seeds answer, but are not in the DHT")
-		case <-ctx.Done():
-			return ctx.Err()
+}
+
+// connectedSince returns when the connection with a host was made, zero without one.
+func (t *table) connectedSince(id peer.ID) (since time.Time) {
+	for _, c := range t.dht.Host().Network().ConnsToPeer(id) {
+		if opened := c.Stat().Opened; !c.IsClosed() && (since.IsZero() || opened.Before(since)) {
+			since = opened
 		}
+	}
+	return since
+}
+
+// err returns why we are not in the DHT, or which seeds do not answer though we are in it.
+func (t *table) err() error {
+	if works, _, err := t.status.get(); !works {
+		return err
+	}
+	if t.private || t.empty() {
+		return t.missing.Load().err
 	}
 	return nil
 }

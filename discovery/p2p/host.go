@@ -134,14 +134,14 @@ func (h *Host) Port() int {
 	return 0
 }
 
-// Err returns why the host is not in its DHT, an [*wtproto.Error] in its chain, or nil: also while it is still entering, where
-// Mode is Off, and where no seeds are configured, as such a host is where others enter.
+// Err returns why the host is not in its DHT, or which of its seeds do not answer though it is, an [*wtproto.Error] in its
+// chain. It returns nil while all is well, while the host is still entering, if Mode is Off, and if no seeds are configured:
+// such a host is where others enter.
 func (h *Host) Err() error {
 	if h.table == nil || len(h.seeds) == 0 {
 		return nil
 	}
-	_, _, err := h.table.status.get()
-	return err
+	return h.table.err()
 }
 
 // HostSeen says that the host with id, in text, was seen on the LAN at addrs just now. It is asked about our topics, and
@@ -152,7 +152,7 @@ func (h *Host) HostSeen(id string, addrs []netip.AddrPort) {
 		return
 	}
 	h.lan.saw(p, addrs)
-	if h.table != nil && h.table.empty() {
+	if h.table != nil {
 		wake(h.table.hint)
 	}
 	seen, _ := h.lan.target(p)

@@ -7,7 +7,7 @@ type status struct {
 	mu      sync.Mutex
 	works   bool          // guarded by mu
 	err     error         // guarded by mu; why it does not, nil while that is not known
-	changed chan struct{} // guarded by mu; closed when works or err becomes another
+	changed chan struct{} // guarded by mu; closed when works or err becomes another, and by touch
 }
 
 func newStatus() *status { return &status{changed: make(chan struct{})} }
@@ -23,6 +23,14 @@ func (s *status) set(err error) bool {
 	close(s.changed)
 	s.changed = make(chan struct{})
 	return true
+}
+
+// touch has those who wait look again, though works and err stay as they are.
+func (s *status) touch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
 // get returns whether it works, a channel that is closed when this changes, and why it does not work.
