@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"net/netip"
 	"time"
 
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -44,6 +45,19 @@ type Peer struct {
 	Address string
 	// Client says that the peer is a client behind another gateway, not a native peer.
 	Client bool
+	// Service is set if the peer is a plain service, nil for all others.
+	Service *Service
+}
+
+// Service says that a peer is a plain TCP service. It knows nothing of topics, so it cannot join
+// one anew, and a circuit that it has ended is made again after a while.
+type Service struct {
+	// Source says who told of the service. If two of a topic are at one address, they are one
+	// service, and that of the more trusted source is dialed.
+	Source Source
+	// At are the addresses of the service, as far as they are known before it is dialed. Not to be
+	// changed.
+	At []netip.AddrPort
 }
 
 // Sighting is news of one peer: it is there ([Sighting.Holds]), it is gone ([Sighting.Gone]), or

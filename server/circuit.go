@@ -46,18 +46,20 @@ type circuit struct {
 
 	over *over // set by run
 
-	peerFirst atomic.Bool // the peer's end was the first of the two to end
-	ending    atomic.Bool // one of them has
+	peerFirst  atomic.Bool // the peer's end was the first of the two to end
+	peerFailed atomic.Bool // the peer's end has ended the circuit, other than by FIN both ways
+	ending     atomic.Bool // one of them has ended
 }
 
 // verdict is how a circuit ended, for the topic's loop.
 type verdict int
 
 const (
-	ended   verdict = iota // by one of its ends: not to be made again
-	broken                 // the connection with the peer was lost
-	refused                // it never opened, and not by the client's will
-	hungUp                 // the peer ended it at once, without a byte: not to be made again, and as good as a failed dial
+	ended     verdict = iota // by its client, or for its client's sake: not to be made again
+	peerEnded                // by its peer: not to be made again until one of the two joins anew, which a service cannot
+	broken                   // the connection with the peer was lost
+	refused                  // it never opened, and not by the client's will
+	hungUp                   // the peer ended it at once, without a byte: peerEnded, and as good as a failed dial
 )
 
 // atOnce is how soon a peer ends a circuit that it did not want.
@@ -117,8 +119,21 @@ func (c *circuit) serve(ctx context.Context) verdict {
 		return broken
 	case c.peerFirst.Load() && c.toClient.Moved() == 0 && time.Since(began) < atOnce:
 		return hungUp
+	case unwanted(codeOf(cause)):
+		return ended
+	case c.peerFirst.Load() || c.peerFailed.Load():
+		return peerEnded
 	}
 	return ended
+}
+
+// unwanted reports whether code says that the client does not want the circuit, or cannot be given one.
+func unwanted(code wtproto.Code) bool {
+	switch code {
+	case wtproto.CodeDeclined, wtproto.CodeLeft, wtproto.CodeStalled:
+		return true
+	}
+	return false
 }
 
 // peerLost reports whether err says that the connection with a peer was lost. Where it was the
@@ -205,12 +220,10 @@ func (c *circuit) copy(cp *splice.Copy, dst, src end) {
 		failed = dst
 	}
 	if err == nil {
-		c.note(src)
-	} else {
-		c.note(failed)
-	}
-	if err == nil {
+		c.note(src, false)
 		err = dst.CloseWrite()
+	} else {
+		c.note(failed, true)
 	}
 	if err != nil {
 		c.over.end(failed.explain(err))
@@ -248,16 +261,19 @@ func later(stalled time.Time, c *credit) time.Time {
 	return stalled
 }
 
-// note notes that an end has ended its direction, or both, unless we have ended it.
-func (c *circuit) note(e end) {
+// note notes that an end has ended its direction, or both by failing, unless we have ended it.
+func (c *circuit) note(e end, failed bool) {
 	select {
 	case <-c.over.done():
 		return
 	default:
 	}
+	_, peer := e.(peerEnd)
 	if !c.ending.Swap(true) {
-		_, peer := e.(peerEnd)
 		c.peerFirst.Store(peer)
+	}
+	if failed && peer {
+		c.peerFailed.Store(true)
 	}
 }
 

@@ -344,23 +344,30 @@ type circuitEnded struct {
 func (e circuitEnded) apply(t *topic) {
 	p := e.circuit.pair
 	t.circuits--
-	lived := p.opened && t.now.Sub(p.began) >= settled
+	if p.opened && t.now.Sub(p.began) >= settled {
+		p.retry.Reset()
+		if p.peer != nil {
+			p.peer.retry.Reset()
+		}
+	}
+	service := p.peer != nil && p.peer.Service != nil
 	switch {
-	case e.verdict == ended:
+	case e.verdict == ended, e.verdict == peerEnded && !service:
 		t.settle(p, pairEnded, false)
 	case e.verdict == hungUp:
 		p.peer.backOff(t.now)
-		t.settle(p, pairEnded, false)
+		if service {
+			t.settle(p, pairWaiting, true)
+		} else {
+			t.settle(p, pairEnded, false)
+		}
 		t.classify(p.peer)
 		t.charge(p.sub)
 	case e.verdict == broken && p.peer != nil:
-		if lived {
-			p.peer.retry.Reset()
-		}
 		p.peer.backOff(t.now)
 		t.settle(p, pairWaiting, true)
 		t.classify(p.peer)
-	default:
+	default: // what a service ends for one client puts nobody else off
 		p.retryAt = t.now.Add(p.retry.Next())
 		t.settle(p, pairWaiting, false)
 	}

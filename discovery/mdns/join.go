@@ -130,8 +130,12 @@ func (n *Network) newsFor(j *join, now time.Time) (list []news, expiry time.Dura
 
 // sighting returns what is told of i, which is there for left unless it is seen again.
 func (n *Network) sighting(topic wtproto.Topic, i *instance, left time.Duration) discovery.Sighting {
+	at := i.listPorts()
 	s := discovery.Sighting{
-		Peer:  discovery.Peer{Network: name, ID: discovery.OpaqueID(name, topic, i.name)},
+		Peer: discovery.Peer{
+			Network: name, ID: discovery.OpaqueID(name, topic, i.name),
+			Service: &discovery.Service{Source: discovery.SourceLAN, At: at},
+		},
 		Holds: left,
 	}
 	refused := i.refused
@@ -140,7 +144,7 @@ func (n *Network) sighting(topic wtproto.Topic, i *instance, left time.Duration)
 		return s
 	}
 	var addrs []string
-	for _, a := range i.listPorts() {
+	for _, a := range at {
 		addrs = append(addrs, a.String())
 	}
 	s.Peer.Address = "tcp://" + addrs[0]

@@ -78,7 +78,7 @@ func testAvahi(t *testing.T, want string) {
 		case err != nil:
 			t.Fatalf("Join yields %v", err)
 		case s.Gone:
-			if s.Peer != found {
+			if s.Peer.ID != found.ID || s.Peer.Address != found.Address {
 				t.Errorf("gone: %+v, found: %+v", s.Peer, found)
 			}
 			cancel()

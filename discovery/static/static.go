@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/netip"
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -73,8 +74,14 @@ func (n *Network) Join(ctx context.Context, topic wtproto.Topic, _ *discovery.Pr
 }
 
 func (n *Network) sighting(topic wtproto.Topic, address string) discovery.Sighting {
+	service := &discovery.Service{Source: discovery.SourceConfigured}
+	if at, err := netip.ParseAddrPort(address); err == nil { // else it is a name
+		service.At = []netip.AddrPort{at}
+	}
 	return discovery.Sighting{
-		Peer:  discovery.Peer{Network: name, ID: discovery.OpaqueID(name, topic, address), Address: scheme + address},
+		Peer: discovery.Peer{
+			Network: name, ID: discovery.OpaqueID(name, topic, address), Address: scheme + address, Service: service,
+		},
 		Holds: -1,
 		Dial: func(ctx context.Context, _ wtproto.EndpointID) (discovery.Stream, error) {
 			return n.dialer.Dial(ctx, address)
