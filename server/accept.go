@@ -51,7 +51,7 @@ type acceptor struct {
 func newAcceptor(s *Server, conn net.PacketConn) (*acceptor, error) {
 	a := &acceptor{
 		server: s, farewells: make(chan struct{}, farewells),
-		answers: crowd.New[*http.ResponseController](maxAnswers, maxAnswersAddress),
+		answers: crowd.New[*http.ResponseController](maxAnswers, maxAnswersAddress, s.cfg.TrustedProxies...),
 	}
 	if c, ok := conn.(*net.UDPConn); ok {
 		wrapped, err := udp.Wrap(c)
@@ -62,8 +62,8 @@ func newAcceptor(s *Server, conn net.PacketConn) (*acceptor, error) {
 	}
 	all := rate.NewLimiter(unproven, unproven)
 	perSecond := s.cfg.HandshakesPerAddress
-	each := crowd.NewRates(float64(perSecond)/unprovenEach, max(2*perSecond/unprovenEach, 1))
-	handshakes := crowd.NewRates(float64(perSecond), 2*perSecond)
+	each := crowd.NewRates(float64(perSecond)/unprovenEach, max(2*perSecond/unprovenEach, 1), s.cfg.TrustedProxies...)
+	handshakes := crowd.NewRates(float64(perSecond), 2*perSecond, s.cfg.TrustedProxies...)
 	a.transport = &quic.Transport{
 		Conn: conn,
 		VerifySourceAddress: func(addr net.Addr) bool {

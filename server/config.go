@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/crowd"
 	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -45,6 +48,12 @@ type Config struct {
 	Agent string
 	// Handler answers HTTP/3 requests that are no session. Nil answers with the info document and 404.
 	Handler http.Handler
+	// TrustedProxies are the networks of load balancers in front of the gateway. Nothing in a UDP
+	// packet says where it was before, so an address in them has none of the limits of addresses;
+	// instead each connection is a principal of its own, unless the Authorizer gives it a name, and
+	// all behind one balancer leave the last tenth of what the gateway has to others. Nil means
+	// none.
+	TrustedProxies []netip.Prefix
 
 	// MaxSessions is how many sessions there may be at once. Zero means 10,000.
 	MaxSessions int
@@ -203,6 +212,11 @@ func (c Config) validate() error {
 	if len(c.Agent) > wtproto.MaxAgent {
 		errs = append(errs, fmt.Errorf("agent has %d bytes, at most %d", len(c.Agent), wtproto.MaxAgent))
 	}
+	for _, p := range c.TrustedProxies {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			errs = append(errs, fmt.Errorf("trusted proxy %v: want a range of addresses, of IPv4 as IPv4", p))
+		}
+	}
 	names := make(map[string]bool)
 	for i, n := range c.Networks {
 		switch {
@@ -306,6 +320,15 @@ func (c *Config) maxVisits() int {
 		return -1
 	}
 	return max(c.MaxSessions/4, 256)
+}
+
+// principal returns who is charged for a session that comes from there.
+func (c *Config) principal(g *auth.Grant, from net.Addr) *principal {
+	at := crowd.AddrPortOf(from)
+	if g.Name == "" && crowd.Shared(c.TrustedProxies).Contains(at.Addr()) {
+		return newBehind(g, at)
+	}
+	return newPrincipal(g, at.Addr())
 }
 
 // ledger returns an empty ledger with the limits of c.

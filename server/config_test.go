@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"iter"
 	"math"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,8 @@ func TestConfigMistakes(t *testing.T) {
 		{"an origin with a fragment", func(c *Config) { c.Origins = []string{"https://app.example#a"} }, `origin "https://app.example#a"`},
 		{"an origin with a user", func(c *Config) { c.Origins = []string{"https://me@app.example"} }, `origin "https://me@app.example"`},
 		{"an origin that is none", func(c *Config) { c.Origins = []string{"https://%"} }, `origin "https://%"`},
+		{"a trusted proxy that is no range", func(c *Config) { c.TrustedProxies = []netip.Prefix{{}} }, "trusted proxy invalid Prefix"},
+		{"a trusted proxy of IPv4 as IPv6", func(c *Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")} }, "trusted proxy ::ffff:10.0.0.0/104"},
 		{"negative memory", func(c *Config) { c.Memory = -1 }, "negative Memory"},
 		{"negative HelloTimeout", func(c *Config) { c.HelloTimeout = -1 }, "negative HelloTimeout"},
 		{"negative FirstFrameTimeout", func(c *Config) { c.FirstFrameTimeout = -1 }, "negative FirstFrameTimeout"},

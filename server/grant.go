@@ -53,7 +53,7 @@ func (s *session) authorize(token []byte) error {
 	}
 	s.maxTopics = tighter(s.cfg.MaxTopics, s.grant.Limits.Topics)
 	s.maxCircuits = tighter(s.cfg.MaxCircuits, s.grant.Limits.Circuits)
-	p := newPrincipal(&s.grant, addr)
+	p := s.cfg.principal(&s.grant, s.link.remoteAddr())
 	r := s.server.router.memory.refuse(s.server.ledger.holds(p, resourceSessions))
 	if r == nil {
 		r = s.server.ledger.take(p, resourceSessions, 1)

@@ -36,23 +36,33 @@ const (
 	numFlows
 )
 
-// account is whom the ledger counts for: a name of a grant, or a group of addresses.
+// account is whom the ledger counts for: a name of a grant, a group of addresses, or a load
+// balancer and each of its connections.
 type account struct {
 	name      string
 	addresses netip.Prefix
+	port      uint16 // of the balancer's connection at addresses, else 0
+	balancer  bool   // all of the balancer at addresses
 }
 
 // String returns the account for people.
 func (a account) String() string {
-	if a.name != "" {
+	switch {
+	case a.name != "":
 		return fmt.Sprintf("%q", a.name)
+	case a.port != 0:
+		return netip.AddrPortFrom(a.addresses.Addr(), a.port).String()
 	}
 	return a.addresses.String()
 }
 
+// strangers reports whether sessions of a may be of different parties.
+func (a account) strangers() bool { return a.name == "" && a.port == 0 }
+
 // principal is who is charged for what one session uses.
 type principal struct {
 	accounts []account // narrowest first; each is charged; constant
+	behind   *account  // the balancer that it is behind, or nil; it is charged, and has no limits; constant
 	limits   auth.Limits
 	held     [numResources]int64 // by this session; guarded by the ledger's mu
 }
@@ -65,6 +75,14 @@ func newPrincipal(g *auth.Grant, addr netip.Addr) *principal {
 		return &principal{accounts: []account{{name: g.Name}}, limits: g.Limits}
 	}
 	return &principal{accounts: addressAccounts(addr), limits: g.Limits}
+}
+
+// newBehind returns the principal of a session that has no name and comes through a balancer. Where
+// its client is nobody knows, so it is by itself what an address is elsewhere.
+func newBehind(g *auth.Grant, balancer netip.AddrPort) *principal {
+	addr := balancer.Addr().Unmap().WithZone("")
+	a := account{addresses: netip.PrefixFrom(addr, addr.BitLen()), port: balancer.Port()}
+	return &principal{accounts: []account{a}, behind: &account{addresses: a.addresses, balancer: true}, limits: g.Limits}
 }
 
 // addressAccounts returns the groups that addr belongs to: /32, or /64, /56 and /48.
@@ -178,7 +196,7 @@ func (l *ledger) take(p *principal, r resource, n int64) *refusal {
 		}
 		limit := l.limit(p, i, r)
 		room := limit
-		if a.name == "" && p.held[r] > 0 {
+		if a.strangers() && p.held[r] > 0 {
 			room -= limit / reserved
 		}
 		if limit >= 0 && held+n > room {
@@ -188,6 +206,11 @@ func (l *ledger) take(p *principal, r resource, n int64) *refusal {
 			return refuse(q.eachLimit, "%d %s of %v are the most", limit, q.unit, a)
 		}
 		widest = held
+	}
+	if p.behind != nil {
+		if row := l.rows[*p.behind]; row != nil {
+			widest = row.held[r]
+		}
 	}
 	if q.total >= 0 {
 		room := q.total
@@ -203,6 +226,9 @@ func (l *ledger) take(p *principal, r resource, n int64) *refusal {
 	for _, a := range p.accounts {
 		l.rowLocked(a).held[r] += n
 	}
+	if p.behind != nil {
+		l.rowLocked(*p.behind).held[r] += n
+	}
 	return nil
 }
 
@@ -213,11 +239,18 @@ func (l *ledger) give(p *principal, r resource, n int64) {
 	l.total[r] -= n
 	p.held[r] -= n
 	for _, a := range p.accounts {
-		row := l.rows[a]
-		row.full[r] = false
-		if row.held[r] -= n; row.empty() {
-			delete(l.rows, a)
-		}
+		l.giveLocked(a, r, n)
+	}
+	if p.behind != nil {
+		l.giveLocked(*p.behind, r, n)
+	}
+}
+
+func (l *ledger) giveLocked(a account, r resource, n int64) {
+	row := l.rows[a]
+	row.full[r] = false
+	if row.held[r] -= n; row.empty() {
+		delete(l.rows, a)
 	}
 }
 
@@ -243,7 +276,8 @@ func (l *ledger) use(p *principal, f flow, n int, now time.Time, spend bool) *re
 		return nil
 	}
 	l.sweepLocked(now)
-	for _, a := range p.accounts {
+	accounts := p.chargedFor(f)
+	for _, a := range accounts {
 		row := l.rowLocked(a)
 		if row.used[f] == nil {
 			row.used[f] = rate.NewLimiter(perSecond, burst)
@@ -258,11 +292,20 @@ func (l *ledger) use(p *principal, f flow, n int, now time.Time, spend bool) *re
 		perSecond, burst = perSecond*crowd.Widen, burst*crowd.Widen
 	}
 	if spend {
-		for _, a := range p.accounts {
+		for _, a := range accounts {
 			l.rows[a].used[f].AllowN(now, n)
 		}
 	}
 	return nil
+}
+
+// chargedFor returns the accounts that use f up. All behind a balancer share its lines of the log,
+// or they could fill a disk by coming again and again.
+func (p *principal) chargedFor(f flow) []account {
+	if f == flowLogLines && p.behind != nil {
+		return []account{*p.behind}
+	}
+	return p.accounts
 }
 
 // delay uses n of f up for p, and returns how long p has to wait for it.

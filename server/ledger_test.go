@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -40,6 +41,12 @@ func testLedger(total, each int) *ledger {
 }
 
 func from(addr string) *principal { return newPrincipal(&auth.Grant{}, netip.MustParseAddr(addr)) }
+
+// through is somebody behind a balancer, by a connection of it.
+func through(balancer string) *principal {
+	c := Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8:ba::/48")}}
+	return c.principal(&auth.Grant{}, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(balancer)))
+}
 
 func byName(name string, l auth.Limits) *principal {
 	return newPrincipal(&auth.Grant{Name: name, Limits: l}, netip.MustParseAddr("192.0.2.99"))
@@ -80,6 +87,13 @@ func TestLedgerTake(t *testing.T) {
 		{"too many of both", 1, 1, times(1, from("192.0.2.1")), from("192.0.2.1"), LimitSessionsPrincipal},
 		{"no limit of an address", 100, -1, times(9, from("192.0.2.1")), from("192.0.2.1"), ""},
 		{"no limit in all", -1, 1, []*principal{from("192.0.2.1"), from("192.0.2.2")}, from("192.0.2.3"), ""},
+		{"another connection of a balancer", 100, 1, times(1, through("198.51.100.1:1")), through("198.51.100.1:2"), ""},
+		{"the same connection of a balancer", 100, 1, times(1, through("198.51.100.1:1")), through("[::ffff:198.51.100.1]:1"), LimitSessionsPrincipal},
+		{"another connection of a balancer with IPv6", 100, 1, times(1, through("[2001:db8:ba::1]:1")), through("[2001:db8:ba::1]:2"), ""},
+		{"an address beside the balancers", 100, 1, times(1, through("198.51.101.1:1")), through("198.51.101.1:2"), LimitSessionsPrincipal},
+		{"the last tenth, behind a balancer that has some", 10, -1, times(9, through("198.51.100.1:1")), through("198.51.100.1:2"), LimitSessions},
+		{"the last tenth, behind another balancer", 10, -1, times(9, through("198.51.100.1:1")), through("198.51.100.2:2"), ""},
+		{"the last tenth, beside a balancer", 10, -1, times(9, through("198.51.100.1:1")), from("192.0.2.1"), ""},
 		{"a name is one, wherever it is", 10, 1, times(1, byName("ann", auth.Limits{})), byName("ann", auth.Limits{}), LimitSessionsPrincipal},
 		{"another name at the same address", 10, 1, times(1, byName("ann", auth.Limits{})), byName("bob", auth.Limits{}), ""},
 		{"a name is not its address", 10, 1, times(1, from("192.0.2.99")), byName("ann", auth.Limits{}), ""},
@@ -159,6 +173,25 @@ func TestLedgerSpend(t *testing.T) {
 	}
 	if l.spend(byName("eve", auth.Limits{NewTopics: -1}), flowNewTopics, 1000, now) != nil {
 		t.Error("a grant without a limit was refused")
+	}
+}
+
+// Whoever is behind a balancer could have filled a disk by coming again and again, each time as
+// somebody new.
+func TestLogLinesBehindABalancer(t *testing.T) {
+	l, now := testLedger(-1, -1), time.Unix(1_000_000, 0)
+	lines := 0
+	for port := range 10 * linesBurst {
+		p := through(fmt.Sprintf("198.51.100.1:%d", port+1))
+		if l.spend(p, flowNewTopics, 60, now) != nil {
+			t.Fatal("new topics were refused by what others used up")
+		}
+		if l.spend(p, flowLogLines, 1, now) == nil {
+			lines++
+		}
+	}
+	if lines != linesBurst {
+		t.Errorf("%d lines, want %d", lines, linesBurst)
 	}
 }
 

@@ -6,11 +6,11 @@ import (
 	"slices"
 )
 
-// PrincipalStatus is what [Server.PrincipalsHandler] tells of one principal, or of a /56 or /48
-// around IPv6 addresses, which is charged for all of them.
+// PrincipalStatus is what [Server.PrincipalsHandler] tells of one principal, of a /56 or /48 around
+// IPv6 addresses, or of a load balancer, which are charged for all of them.
 type PrincipalStatus struct {
 	Name      string   `json:"name,omitempty"`      // of its grant
-	Addresses string   `json:"addresses,omitempty"` // if it has no name, such as 192.0.2.1/32
+	Addresses string   `json:"addresses,omitempty"` // if it has no name, such as 192.0.2.1/32, or 192.0.2.1:5000 for a connection by a balancer
 	Sessions  int64    `json:"sessions"`
 	Topics    int64    `json:"topics"`             // those in their grace time too
 	Circuits  int64    `json:"circuits"`           // offers included
@@ -45,7 +45,7 @@ func (l *ledger) principals() []PrincipalStatus {
 			Name: a.name, Sessions: r.held[resourceSessions], Topics: r.held[resourceTopics], Circuits: r.held[resourceCircuits],
 		}
 		if a.name == "" {
-			p.Addresses = a.addresses.String()
+			p.Addresses = a.String()
 		}
 		for i, full := range r.full {
 			if full {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/swarmgate/swarmgate/server/auth"
@@ -41,6 +42,23 @@ func TestPrincipalsReport(t *testing.T) {
 			t.Errorf("reported\n%s\nwant\n%s", got, want)
 		}
 	})
+}
+
+// Of a balancer there is told what all behind it hold together, and each of its connections.
+func TestPrincipalsBehindABalancer(t *testing.T) {
+	l := testLedger(-1, -1)
+	l.take(through("198.51.100.1:5000"), resourceSessions, 1)
+	l.take(through("198.51.100.1:5001"), resourceSessions, 1)
+	sessions := make(map[string]int64)
+	for _, p := range l.principals() {
+		sessions[p.Addresses] = p.Sessions
+	}
+	if want := map[string]int64{"198.51.100.1:5000": 1, "198.51.100.1:5001": 1, "198.51.100.1/32": 2}; !maps.Equal(sessions, want) {
+		t.Errorf("sessions %v, want %v", sessions, want)
+	}
+	if c := l.census(); c.principals != 2 {
+		t.Errorf("%d principals, want 2", c.principals)
+	}
 }
 
 // One that was refused at a limit that is new was told to operators as "".

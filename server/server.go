@@ -57,7 +57,7 @@ func New(cfg Config) (*Server, error) {
 		log:      cfg.Logger,
 		ledger:   cfg.ledger(),
 		remains:  newRemains(),
-		visits:   crowd.New[*visit](cfg.maxVisits(), cfg.MaxSessionsPerPrincipal),
+		visits:   crowd.New[*visit](cfg.maxVisits(), cfg.MaxSessionsPerPrincipal, cfg.TrustedProxies...),
 		ctx:      ctx,
 		cancel:   cancel,
 		sessions: make(map[wtproto.Secret]*session),

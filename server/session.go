@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/swarmgate/swarmgate/internal/crowd"
 	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -72,7 +71,7 @@ type hello struct {
 func newSession(s *Server, l link, admit func()) *session {
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	ses := &session{
-		server: s, cfg: &s.cfg, link: l, from: newPrincipal(&auth.Grant{}, crowd.AddrOf(l.remoteAddr())), admit: admit, ctx: ctx, cancel: cancel,
+		server: s, cfg: &s.cfg, link: l, from: s.cfg.principal(&auth.Grant{}, l.remoteAddr()), admit: admit, ctx: ctx, cancel: cancel,
 		wake:      make(chan struct{}, 1),
 		hello:     make(chan hello, 1),
 		clear:     make(chan struct{}),

@@ -122,10 +122,10 @@ func (l *ledger) census() census {
 	return c
 }
 
-// narrowest reports whether a is the account by which a principal is known: its name, or its /32
-// or /64.
+// narrowest reports whether a is the account by which a principal is known: its name, its /32 or
+// /64, or its connection by a balancer.
 func (a account) narrowest() bool {
-	return a.name != "" || a.addresses.Bits() == 32 && a.addresses.Addr().Is4() || a.addresses.Bits() == 64
+	return !a.balancer && (a.name != "" || a.addresses.Bits() == 32 && a.addresses.Addr().Is4() || a.addresses.Bits() == 64 || a.port != 0)
 }
 
 // meter counts the bytes of one network's circuits while they move.

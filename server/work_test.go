@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/swarmgate/swarmgate/discovery"
-	"github.com/swarmgate/swarmgate/internal/crowd"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -40,7 +39,7 @@ func (m *manual) add(join wtproto.Join) *subscription {
 	m.n++
 	ses := newSession(m.server, newFakeLink(), func() {})
 	ses.endpoint = wtproto.EndpointID{byte(m.n), byte(m.n >> 8), byte(m.n >> 16)}
-	ses.principal = newPrincipal(&ses.grant, crowd.AddrOf(ses.link.remoteAddr()))
+	ses.principal = ses.cfg.principal(&ses.grant, ses.link.remoteAddr())
 	s := newSubscription(ses)
 	s.topic = m.topic
 	m.handle(subscribed{s, join})

@@ -46,6 +46,7 @@ var libraries = map[string][]string{
 	"github.com/alecthomas/kong":            {"cmd/server", "cmd/swarm"},
 	"github.com/golang-jwt/jwt":             {"server/auth"},
 	"github.com/hashicorp/golang-lru":       {"server/auth"},
+	"github.com/pires/go-proxyproto":        {},
 	"github.com/prometheus/":                {"cmd/server"},
 	"go.yaml.in/yaml":                       {"cmd/server"},
 }

@@ -31,6 +31,8 @@ type options struct {
 	DevHTTP hostPort `name:"dev-http" group:"Listeners" placeholder:"ADDR" help:"Also answer plain HTTP here, for development. Pages from here may open sessions if it is a loopback address. Unless given, none, and 127.0.0.1:8080 with --demo."`
 	Admin   hostPort `group:"Listeners" placeholder:"ADDR" help:"Answer operators here, on plain HTTP: /healthz, /readyz, /metrics, /api/topics, /api/principals. Keep it from others: it tells topics and peers' addresses and asks for no password."`
 
+	TrustedProxy []cidr `group:"Listeners" placeholder:"CIDR" help:"A load balancer in front of --listen. What comes from there on TCP must begin with the PROXY protocol, which says whose it is. UDP cannot say that, so what comes from there has no limits of an address."`
+
 	Name           []publicName `group:"Clients" placeholder:"NAME" help:"A public name or IP address of this gateway: in the pinned certificate, as an origin of pages, as a Host of plain HTTP. Clients are told to connect to the first one."`
 	AllowOrigin    []origin     `group:"Clients" placeholder:"ORIGIN" help:"Let pages from here open sessions, such as https://app.example; * stands for all."`
 	ConnectClients bool         `group:"Clients" negatable:"" default:"true" help:"Connect clients of this gateway with each other."`
@@ -166,6 +168,9 @@ func parseCIDR(s string) (cidr, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		return cidr{}, fmt.Errorf("%q is not a range of addresses such as 10.0.0.0/8", s)
+	}
+	if p.Addr().Is4In6() {
+		return cidr{}, fmt.Errorf("%s: write an IPv4 range as IPv4", s)
 	}
 	return cidr(p), nil
 }
@@ -352,13 +357,18 @@ func (o *options) host(listen []string, key ed25519.PrivateKey, policy *discover
 
 // policy returns the configuration of the address policy.
 func (o *options) policy() discovery.PolicyConfig {
-	var allow []netip.Prefix
-	for _, p := range o.DialAllow {
-		if p := netip.Prefix(p); p.IsValid() { // else it is a mistake that was told
-			allow = append(allow, p)
+	return discovery.PolicyConfig{Allow: prefixes(o.DialAllow), Private: o.AllowPrivate, LANInterfaces: o.LANInterface}
+}
+
+// prefixes returns the ranges of list, but those that are mistakes, which were told.
+func prefixes(list []cidr) []netip.Prefix {
+	var all []netip.Prefix
+	for _, p := range list {
+		if p := netip.Prefix(p); p.IsValid() {
+			all = append(all, p)
 		}
 	}
-	return discovery.PolicyConfig{Allow: allow, Private: o.AllowPrivate, LANInterfaces: o.LANInterface}
+	return all
 }
 
 // staticHosts returns the libp2p hosts of --static.

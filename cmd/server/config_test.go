@@ -123,7 +123,7 @@ version: true
 	_, err := parse([]string{
 		"--listen", "x", "--dev-http", "127.0.0.1:70000", "--dht", "secret", "--dht-seed", "nowhere",
 		"--p2p-listen", "/ip4/127.0.0.1/udp/1", "--static", "e=/ip4/127.0.0.1/tcp/1", "--dial-allow", "10.0.0.0",
-		"--dial-allow", "::ffff:10.0.0.0/104", "--allow-origin", "https://a.example/page", "--max-sessions", "0", "--max-topics", "many",
+		"--dial-allow", "::ffff:10.0.0.0/104", "--trusted-proxy", "balancer", "--allow-origin", "https://a.example/page", "--max-sessions", "0", "--max-topics", "many",
 		"--log-level", "loud", "--log-format", "xml", "--key", "key.pem", "--demo-exit", "--lan-interface", "eth0",
 		"--token-file", "tokens", "--auth-url", "https://auth.example", "--jwt-audience", "gate",
 		"--config", file,
@@ -139,6 +139,7 @@ version: true
 		`Listen: /ip4/127.0.0.1/udp/1: want`,
 		`Static: /ip4/127.0.0.1/tcp/1: has no /p2p/ID`,
 		`--dial-allow: "10.0.0.0" is not a range`,
+		`--trusted-proxy: "balancer" is not a range`,
 		`::ffff:10.0.0.0/104: write an IPv4 range as IPv4`,
 		`--allow-origin: "https://a.example/page": want scheme://host`,
 		`--max-sessions: 0 lets nobody in`,

@@ -2,13 +2,16 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/swarmgate/swarmgate/internal/proxied"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -41,6 +44,11 @@ func openSite(t *testing.T, d doors) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveSite(t, l, d)
+}
+
+// serveSite is openSite on a listener.
+func serveSite(t *testing.T, l net.Listener, d doors) *site {
 	s := newSite("test", l, d, nil, say("in"), slog.New(slog.DiscardHandler))
 	done := make(chan error, 1)
 	go func() { done <- s.serve() }()
@@ -93,5 +101,64 @@ func TestConnectionsTooOften(t *testing.T) {
 	ask1(t, s, 3)
 	if l := <-seen; l != server.LimitHandshakes {
 		t.Errorf("refused for %s, want %s", l, server.LimitHandshakes)
+	}
+}
+
+// Behind a balancer all clients once shared the limits of one address. What the balancer says counts, and what clients say of
+// themselves does not.
+func TestBalancerSaysWhoseConnectionItIs(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := make(chan server.LimitName, 10)
+	l := proxied.Listen(inner, []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")})
+	s := serveSite(t, l, doors{1, func(l server.LimitName, _ wtproto.Code) { refused <- l }})
+	asks := func(n byte, begins, forwardedFor string) bool {
+		t.Helper()
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, n)}}
+		c, err := d.DialContext(t.Context(), "tcp", s.listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(30 * time.Second))
+		io.WriteString(c, begins+"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-For: "+forwardedFor+"\r\n\r\n")
+		r, err := http.ReadResponse(bufio.NewReader(c), nil)
+		return err == nil && body(t, r) == "in"
+	}
+	of := func(client int) string {
+		return fmt.Sprintf("PROXY TCP4 10.0.0.%d 127.0.0.1 1234 443\r\n", client)
+	}
+	for client := range 10 {
+		if !asks(9, of(client), "10.0.0.99") {
+			t.Errorf("client %d behind the balancer got no answer", client)
+		}
+	}
+	if asks(9, "", "") {
+		t.Error("the balancer need not say whose a connection is")
+	}
+	if asks(3, of(1), "") {
+		t.Error("anybody may say whose their connection is")
+	}
+	const tries = 100 // more than the rate lets through meanwhile
+	for name, again := range map[string]func(int) bool{
+		"one client behind the balancer": func(n int) bool { return asks(9, of(20), fmt.Sprintf("10.0.1.%d", n)) },
+		"one client beside it":           func(n int) bool { return asks(4, "", fmt.Sprintf("10.0.1.%d", n)) },
+	} {
+		answered := 0
+		for n := range tries {
+			if again(n) {
+				answered++
+			}
+			for len(refused) > 0 {
+				if got := <-refused; got != server.LimitHandshakes {
+					t.Errorf("%s met %s", name, got)
+				}
+			}
+		}
+		if answered == tries {
+			t.Errorf("%s was answered each time", name)
+		}
 	}
 }

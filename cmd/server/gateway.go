@@ -15,6 +15,7 @@ import (
 	"github.com/swarmgate/swarmgate/discovery/mdns"
 	"github.com/swarmgate/swarmgate/discovery/p2p"
 	"github.com/swarmgate/swarmgate/discovery/static"
+	"github.com/swarmgate/swarmgate/internal/proxied"
 	"github.com/swarmgate/swarmgate/internal/udp"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/server/auth"
@@ -160,8 +161,11 @@ func (g *gateway) listen(o *options) error {
 		err = fmt.Errorf("--listen: %w", err)
 	} else {
 		g.sockets.quic, g.sockets.https = both.udp, both.tcp
+		if trusted := prefixes(o.TrustedProxy); len(trusted) > 0 {
+			g.sockets.https = proxied.Listen(both.tcp, trusted)
+		}
 		g.onClose("UDP socket", both.udp.Close)
-		g.own(both.tcp)
+		g.own(g.sockets.https)
 	}
 	listen := func(flag string, addrs []hostPort) net.Listener {
 		if len(addrs) == 0 {
@@ -271,6 +275,7 @@ func (g *gateway) build(o *options, k keys, networks []discovery.Network) error 
 		Authority:               o.authority(g.sockets.https.Addr()),
 		Agent:                   "swarmgate " + version(),
 		Handler:                 public,
+		TrustedProxies:          prefixes(o.TrustedProxy),
 		MaxSessions:             int(o.MaxSessions),
 		MaxSessionsPerPrincipal: int(o.MaxSessionsPerPrincipal),
 		HandshakesPerAddress:    int(o.HandshakesPerAddress),

@@ -9,7 +9,8 @@ import (
 
 // Crowd holds places for values of type T. Make it with [New].
 type Crowd[T any] struct {
-	each int // limit of an IPv4 address or IPv6 /64; negative means none
+	each   int // limit of an IPv4 address or IPv6 /64; negative means none
+	shared Shared
 
 	mu     sync.Mutex
 	all    group[T]                   // guarded by mu
@@ -54,9 +55,9 @@ type group[T any] struct {
 
 // New returns a Crowd of at most total places, of which an IPv4 address or IPv6 /64 has at most
 // each, a /56 four times as many and a /48 sixteen times. A negative limit means none; 0 is taken
-// for 1, because a newcomer always gets in.
-func New[T any](total, each int) *Crowd[T] {
-	c := &Crowd[T]{each: atLeastOne(each), groups: make(map[netip.Prefix]*group[T])}
+// for 1, because a newcomer always gets in. An address in shared may take all of them.
+func New[T any](total, each int, shared ...netip.Prefix) *Crowd[T] {
+	c := &Crowd[T]{each: atLeastOne(each), shared: shared, groups: make(map[netip.Prefix]*group[T])}
 	c.all.limit = atLeastOne(total)
 	return c
 }
@@ -74,7 +75,7 @@ func atLeastOne(limit int) int {
 func (c *Crowd[T]) Enter(addr netip.Addr, who T) (*Place[T], *Eviction[T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g := c.groupLocked(Groups(addr))
+	g := c.groupLocked(c.groupsOf(addr))
 	p := &Place[T]{who: who, group: g}
 	p.here = g.places.PushBack(p)
 	for ; g != nil; g = g.within {
@@ -123,9 +124,17 @@ func (c *Crowd[T]) Len() int {
 	return c.all.n
 }
 
-// groupLocked returns the narrowest of the groups, each within the next.
-func (c *Crowd[T]) groupLocked(prefixes []netip.Prefix) *group[T] {
-	limit := c.each
+// groupsOf returns the groups that addr belongs to, narrowest first, and the limit of the first.
+func (c *Crowd[T]) groupsOf(addr netip.Addr) (prefixes []netip.Prefix, limit int) {
+	if c.shared.Contains(addr) {
+		addr = addr.Unmap().WithZone("")
+		return []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}, -1
+	}
+	return Groups(addr), c.each
+}
+
+// groupLocked returns the narrowest of the groups, each within the next. limit is its own.
+func (c *Crowd[T]) groupLocked(prefixes []netip.Prefix, limit int) *group[T] {
 	within := &c.all
 	for i := range prefixes {
 		if i > 0 {

@@ -12,6 +12,7 @@ import (
 // the second, … of that address.
 func TestCrowd(t *testing.T) {
 	const a, b, c, d = "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"
+	const balancer, balancer6 = "198.51.100.1", "2001:db8:ba::1"
 	v6 := func(n uint16) string { return fmt.Sprintf("2001:db8:1:%x::1", n) }
 	for _, test := range []struct {
 		name        string
@@ -30,11 +31,14 @@ func TestCrowd(t *testing.T) {
 		{"a /56 has four times as many", 100, 1, []string{v6(0), v6(1), v6(2), v6(3), v6(4)}, v6(0) + "#1 of its group"},
 		{"the busiest /64 of a /56", 100, 2, []string{v6(0), v6(1), v6(1), v6(2), v6(2), v6(3), v6(4), v6(5), v6(6)}, v6(1) + "#1 of its group"},
 		{"a /48 is one party", 6, -1, []string{a, v6(0x100), v6(0x200), v6(0x300), v6(0x300), b, c}, v6(0x300) + "#1 of all"},
+		{"a shared address has no limit", 10, 1, []string{balancer, balancer, "::ffff:" + balancer, balancer6, balancer6, a}, ""},
+		{"but it is the busiest", 4, 1, []string{a, b, balancer, balancer, c}, balancer + "#1 of all"},
+		{"and not one party with another", 3, 1, []string{balancer6, balancer6, "2001:db8:ba::2", a}, balancer6 + "#1 of all"},
 		{"no limit", -1, -1, []string{a, a, a, a, a, a}, ""},
 		{"a limit of 0 is 1", 0, 0, []string{a, a, b}, a + "#1 of its group, " + a + "#2 of all"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			crowd := New[string](test.total, test.each)
+			crowd := New[string](test.total, test.each, netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8:ba::/48"))
 			there, seen := make(map[string]*Place[string]), make(map[string]int)
 			var out []string
 			for _, addr := range test.come {

@@ -18,6 +18,7 @@ type Rates struct {
 	perSecond float64 // negative means no limit
 	burst     int
 	maxRows   int
+	shared    Shared
 
 	mu    sync.Mutex
 	rows  map[netip.Prefix]time.Time // guarded by mu; when everything is forgotten
@@ -26,14 +27,14 @@ type Rates struct {
 
 // NewRates returns Rates of perSecond on average, and burst at once, for an IPv4 address or IPv6
 // /64; four times as many for a /56, and sixteen times for a /48. A negative perSecond means no
-// limit.
-func NewRates(perSecond float64, burst int) *Rates {
-	return &Rates{perSecond: perSecond, burst: burst, maxRows: maxRows, rows: make(map[netip.Prefix]time.Time)}
+// limit, and an address in shared has none.
+func NewRates(perSecond float64, burst int, shared ...netip.Prefix) *Rates {
+	return &Rates{perSecond: perSecond, burst: burst, maxRows: maxRows, shared: shared, rows: make(map[netip.Prefix]time.Time)}
 }
 
 // Allow reports whether one more may come from addr at now, and counts it if so.
 func (r *Rates) Allow(addr netip.Addr, now time.Time) bool {
-	if r.perSecond < 0 {
+	if r.perSecond < 0 || r.shared.Contains(addr) {
 		return true
 	}
 	r.mu.Lock()

@@ -34,11 +34,17 @@ func TestRates(t *testing.T) {
 			t.Errorf("%d: %v after %v = %v, want %v", i, test.addr, test.at, got, test.want)
 		}
 	}
-	none := NewRates(-1, 0)
+	none, shared := NewRates(-1, 0), NewRates(1, 1, netip.MustParsePrefix("192.0.2.1/32"))
 	for range 1000 {
 		if !none.Allow(a, start) {
 			t.Fatal("no limit refuses")
 		}
+		if !shared.Allow(a, start) {
+			t.Fatal("a shared address is refused")
+		}
+	}
+	if !shared.Allow(b, start) || shared.Allow(b, start) {
+		t.Error("beside a shared address another one has no limit")
 	}
 }
 
