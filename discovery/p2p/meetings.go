@@ -1,0 +1,456 @@
+package p2p
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/time/rate"
+
+	"github.com/swarmgate/swarmgate/internal/backoff"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+const (
+	maxKnown = 1024 // hosts that are remembered a topic
+
+	// A host meets at least leastMeetings others of a topic, if there are so many, and asks for at
+	// most mostMeetings.
+	leastMeetings, mostMeetings = 8, 64
+	// ownMeetings is how many of these it chose itself at random, whoever else came to it. A graph
+	// in which everybody chose four others at random is in one piece.
+	ownMeetings = 4
+	// moreMeetings is the least number of meetings beyond those that a host wants that others get
+	// who ask for them. It is half of the wanted ones if that is more.
+	moreMeetings = 8
+	// A host with that many lets go one of those that were asked for by others for a newcomer, at
+	// most once in swapEvery, after swapBurst at once.
+	swapEvery, swapBurst = 10 * time.Second, 8
+	// rotateEvery is how often one meeting makes room for another one.
+	rotateEvery = 10 * time.Minute
+	// partedFor is how long a host counts as one that was met lately.
+	partedFor = time.Hour
+
+	maxAsking = 16 // hosts of a topic that are asked at once
+	maxSlow   = 64 // beside them, hosts that take longer than askPatience
+	// askPatience is how long an answer may take before another host is asked beside it.
+	askPatience = 500 * time.Millisecond
+	// failedShare is one in how many asks goes to a host that failed, if there are others.
+	failedShare = 4
+	// busyWait is the least delay before a host without room is asked again, if there are others.
+	busyWait = time.Minute
+	// A host that breaks the rules is left alone for faultMin, and longer each time, up to faultMax.
+	faultMin, faultMax = 30 * time.Second, time.Hour
+)
+
+// meetings decides which hosts of one topic are met: whom to ask, whom to accept and whom to let
+// go. Pure accounting.
+type meetings struct {
+	// constant after newMeetings
+	retryMin, retryMax time.Duration
+	// random returns a number from 0 to n-1.
+	random func(n int) int
+	// busy reports whether there are circuits with a host, so that it is not let go. Nil: with nobody.
+	busy func(peer.ID) bool
+
+	known     map[peer.ID]*acquaintance // at most maxKnown
+	all       []*acquaintance           // the same, in an order that chance alone decides
+	wanted    int                       // meetings that the topic wants
+	operators int                       // of the known, what the operator wrote
+	met       int                       // all of them
+	named     int                       // of these, what the operator wrote
+	own       int                       // of the met that are not named, those that we chose
+	asking    int                       // slow ones not included
+	slow      int
+	swaps     *rate.Limiter
+	rotate    time.Time // when one makes room for another; zero until there are enough
+}
+
+// newMeetings returns the accounting of a topic without hosts. Delays before a host is asked again
+// grow from retryMin to retryMax.
+func newMeetings(retryMin, retryMax time.Duration) *meetings {
+	m := &meetings{
+		retryMin: retryMin, retryMax: retryMax, random: rand.IntN,
+		known: make(map[peer.ID]*acquaintance),
+		swaps: rate.NewLimiter(rate.Every(swapEvery), swapBurst),
+	}
+	m.want(0)
+	return m
+}
+
+// want notes for how many peers of other hosts there are places. With 0 nobody said, as with a
+// native peer, and as many hosts are met as may be.
+func (m *meetings) want(places int) {
+	m.wanted = mostMeetings
+	if places > 0 {
+		m.wanted = min(max(places+places/4+2, leastMeetings), mostMeetings)
+	}
+}
+
+// most returns how many meetings there may be, those included that others asked for.
+func (m *meetings) most() int { return m.wanted + max(m.wanted/2, moreMeetings) }
+
+// found notes that id is said to be on the topic. It returns nil if there is no room.
+func (m *meetings) found(id peer.ID, now time.Time) *acquaintance {
+	a := m.known[id]
+	if a == nil {
+		if len(m.known) >= maxKnown && !m.evict() {
+			return nil
+		}
+		a = &acquaintance{id: id, retry: backoff.New(m.retryMin, m.retryMax)}
+		a.retry.Int64N = func(n int64) int64 { return int64(m.random(int(n))) }
+		a.index = len(m.all)
+		m.known[id], m.all = a, append(m.all, a)
+	}
+	a.seen = now
+	return a
+}
+
+// evict forgets somebody, and reports whether there was one: rather one that failed and never
+// answered than one that was never asked, and rather this one than one that is known to be real.
+// Among equals chance decides, so whoever makes up hosts pushes out its own. Those of the operator
+// and of the LAN stay.
+func (m *meetings) evict() bool {
+	for _, least := range [...]int{evictFailed, evictNever, evictReal} {
+		if a := m.choose(func(a *acquaintance) bool { return a.evictable() >= least }); a != nil {
+			m.drop(a)
+			return true
+		}
+	}
+	return false
+}
+
+// name notes that the operator says that id is on the topic. It returns nil if there is no room.
+func (m *meetings) name(id peer.ID, now time.Time) *acquaintance {
+	a := m.found(id, now)
+	if a != nil && !a.named {
+		a.named = true
+		m.operators++
+		if a.stand == standMet {
+			m.named++
+			if a.ours {
+				m.own--
+			}
+		}
+	}
+	return a
+}
+
+// drop takes a, which stands apart, out.
+func (m *meetings) drop(a *acquaintance) {
+	last := len(m.all) - 1
+	m.all[a.index] = m.all[last]
+	m.all[a.index].index = a.index
+	m.all[last] = nil
+	m.all = m.all[:last]
+	delete(m.known, a.id)
+}
+
+// lacks returns how many hosts should be asked now, if those that are being asked say yes.
+func (m *meetings) lacks() int {
+	chosen := max(m.wanted-(m.met-m.named), ownMeetings-m.own)
+	return min(chosen, m.most()-m.met) - m.asking
+}
+
+// next returns the host to ask now, which counts as asked from now on, or nil. may says whether a
+// host may be asked; nil means that each may.
+func (m *meetings) next(now time.Time, may func(peer.ID) bool) *acquaintance {
+	if m.asking >= maxAsking {
+		return nil
+	}
+	spare := false
+	var a *acquaintance
+	if m.operators > 0 {
+		a = m.choose(func(a *acquaintance) bool { return a.named && m.ready(a, now, may) })
+	}
+	if a == nil && m.lacks() > 0 {
+		m.rotate = time.Time{}
+		a = m.candidate(now, may)
+	}
+	if a == nil && m.rotates(now) {
+		a = m.choose(func(a *acquaintance) bool { return m.ready(a, now, may) && a.fresh(now) })
+		m.rotate, spare = m.nextRotation(now), true
+	}
+	if a != nil {
+		a.stand, a.since, a.spare = standAsked, now, spare
+		m.asking++
+	}
+	return a
+}
+
+// ready reports whether a may be asked now.
+func (m *meetings) ready(a *acquaintance, now time.Time, may func(peer.ID) bool) bool {
+	return a.stand == standApart && !now.Before(a.next) && (may == nil || may(a.id))
+}
+
+// candidate returns somebody to ask, or nil: most times one that nothing speaks against.
+func (m *meetings) candidate(now time.Time, may func(peer.ID) bool) *acquaintance {
+	first := m.random(failedShare) > 0
+	for _, fresh := range [...]bool{first, !first} {
+		a := m.choose(func(a *acquaintance) bool { return m.ready(a, now, may) && a.fresh(now) == fresh })
+		if a != nil {
+			return a
+		}
+	}
+	return nil
+}
+
+// choose returns one at random of those that suit, or nil.
+func (m *meetings) choose(suits func(*acquaintance) bool) (chosen *acquaintance) {
+	for range min(len(m.all), 8) { // most times a few tries are enough
+		if a := m.all[m.random(len(m.all))]; suits(a) {
+			return a
+		}
+	}
+	n := 0
+	for _, a := range m.all {
+		if suits(a) {
+			if n++; m.random(n) == 0 {
+				chosen = a
+			}
+		}
+	}
+	return chosen
+}
+
+// rotates reports whether it is time that one makes room for another one.
+func (m *meetings) rotates(now time.Time) bool {
+	switch {
+	case m.lacks() > 0 || m.asking > 0:
+		return false
+	case m.rotate.IsZero():
+		m.rotate = m.nextRotation(now)
+	}
+	return !now.Before(m.rotate)
+}
+
+func (m *meetings) nextRotation(now time.Time) time.Time {
+	const spread = rotateEvery / 5
+	return now.Add(rotateEvery - spread + time.Duration(m.random(int(2*spread))))
+}
+
+// wake returns when next is to be called again, if nothing happens until then.
+func (m *meetings) wake(now time.Time) time.Time {
+	at := m.rotate
+	if !at.After(now) {
+		at = now.Add(rotateEvery)
+	}
+	lacks := m.lacks() > 0
+	for _, a := range m.all {
+		if a.stand == standApart && (lacks || a.named) && a.next.After(now) && a.next.Before(at) {
+			at = a.next
+		}
+	}
+	return at
+}
+
+// tarries notes that the answer of id takes long. It reports whether others may be asked beside it.
+func (m *meetings) tarries(id peer.ID) bool {
+	a := m.known[id]
+	if a == nil || a.stand != standAsked || a.slow || m.slow >= maxSlow {
+		return false
+	}
+	a.slow = true
+	m.asking--
+	m.slow++
+	return true
+}
+
+// leave takes a out of what is counted for how it stands.
+func (m *meetings) leave(a *acquaintance) {
+	switch {
+	case a.stand == standMet:
+		m.met--
+		if a.named {
+			m.named--
+		} else if a.ours {
+			m.own--
+		}
+	case a.stand == standAsked && a.slow:
+		m.slow--
+	case a.stand == standAsked:
+		m.asking--
+	}
+	a.stand, a.slow, a.ours, a.spare = standApart, false, false, false
+}
+
+// welcome decides about a host that asks. With NONE it may be met; then the meeting with out, unless
+// that is empty, is over, and out is to be told.
+func (m *meetings) welcome(id peer.ID, now time.Time) (code wtproto.Code, out peer.ID) {
+	a := m.found(id, now)
+	if a == nil {
+		return wtproto.CodeBusy, ""
+	}
+	a.real = true
+	if now.Before(a.shunned) {
+		return wtproto.CodeBusy, ""
+	}
+	if a.stand != standApart || a.named || m.met+m.asking < m.most() {
+		return wtproto.CodeNone, ""
+	}
+	if now.Sub(a.parted) >= partedFor && m.swaps.TokensAt(now) >= 1 {
+		if o := m.spare(now, func(o *acquaintance) bool { return !o.ours }); o != nil {
+			m.swaps.AllowN(now, 1)
+			m.part(o, now)
+			return wtproto.CodeNone, o.id
+		}
+	}
+	return wtproto.CodeBusy, ""
+}
+
+// spare returns somebody of those that suit to let go: at random, without circuits, and not one
+// that was met just now.
+func (m *meetings) spare(now time.Time, suits func(*acquaintance) bool) *acquaintance {
+	return m.choose(func(a *acquaintance) bool {
+		return a.stand == standMet && !a.named && now.Sub(a.since) >= settled && suits(a) && (m.busy == nil || !m.busy(a.id))
+	})
+}
+
+// part notes that one of us let the other go.
+func (m *meetings) part(a *acquaintance, now time.Time) {
+	m.leave(a)
+	a.parted, a.since = now, now
+	a.next = now.Add(a.retry.Next())
+}
+
+// meet notes that id is met, because we asked, or because it did. The meeting with out, unless that
+// is empty, is over, and out is to be told: it can be id itself.
+func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
+	a := m.found(id, now)
+	if a == nil {
+		return id
+	}
+	a.real, a.failures = true, 0
+	if a.stand == standMet {
+		return ""
+	}
+	spare := a.spare
+	m.leave(a)
+	a.stand, a.since, a.ours = standMet, now, ours
+	m.met++
+	switch {
+	case a.named:
+		m.named++
+		return ""
+	case ours:
+		m.own++
+	}
+	var o *acquaintance
+	if m.met > m.most() {
+		o = a // several that took long have answered
+	} else if spare && m.met-m.named > m.wanted {
+		o = m.spare(now, func(o *acquaintance) bool { return now.Sub(o.since) >= rotateEvery/2 })
+	}
+	if o == nil {
+		return ""
+	}
+	m.part(o, now)
+	return o.id
+}
+
+// failed notes that id was asked in vain. It reports whether that is a failure that somebody should
+// hear of.
+func (m *meetings) failed(id peer.ID, code wtproto.Code, now time.Time) bool {
+	a := m.known[id]
+	if a == nil || a.stand == standMet {
+		return false
+	}
+	if a.spare {
+		m.rotate = now // another one can take the place
+	}
+	m.leave(a)
+	a.since = now
+	a.failures++
+	a.next = now.Add(a.retry.Next())
+	switch code {
+	case wtproto.CodeBusy, wtproto.CodeCircuitLimit, wtproto.CodeRateLimited:
+		a.real = true
+		if m.met > 0 {
+			a.next = latest(a.next, now.Add(busyWait+time.Duration(m.random(int(busyWait)))))
+		}
+		return false
+	case wtproto.CodeLeft, wtproto.CodeShutdown, wtproto.CodeReplaced:
+		a.real = true
+		return false
+	}
+	return true
+}
+
+// ended notes that the meeting with id is over, for a reason that code says. It reports whether
+// others are to be looked for.
+func (m *meetings) ended(id peer.ID, code wtproto.Code, now time.Time) bool {
+	a := m.known[id]
+	if a == nil || a.stand != standMet {
+		return false
+	}
+	lasted := now.Sub(a.since) >= settled
+	if lasted {
+		a.retry.Reset()
+	}
+	if code == wtproto.CodeNone || code == wtproto.CodeBusy {
+		m.part(a, now)
+		return m.lacks() > 0
+	}
+	m.leave(a)
+	a.since = now
+	if !lasted {
+		a.failures++
+	}
+	a.next = now.Add(a.retry.Next())
+	return lasted
+}
+
+// fault notes that id broke the rules, so that it is left alone, longer each time.
+func (m *meetings) fault(id peer.ID, now time.Time) {
+	a := m.found(id, now)
+	if a == nil {
+		return
+	}
+	if a.faults == nil {
+		b := backoff.New(faultMin, faultMax)
+		b.Int64N = a.retry.Int64N
+		a.faults = &b
+	}
+	m.leave(a)
+	a.since = now
+	a.failures++
+	a.shunned = now.Add(a.faults.Next())
+	a.next = a.shunned
+}
+
+// relieve lets somebody go for the sake of another topic, and returns who is to be told, or "".
+func (m *meetings) relieve(now time.Time, suits func(peer.ID) bool) peer.ID {
+	a := m.spare(now, func(a *acquaintance) bool { return suits(a.id) })
+	if a == nil {
+		return ""
+	}
+	m.part(a, now)
+	return a.id
+}
+
+// again notes that id is somewhere else now, so that its failures do not count.
+func (m *meetings) again(id peer.ID) {
+	if a := m.known[id]; a != nil && a.stand == standApart {
+		a.failures, a.next = 0, a.shunned
+	}
+}
+
+// forget drops hosts that were not found for so long that asking is in vain, and returns them.
+func (m *meetings) forget(now time.Time) (gone []peer.ID) {
+	for _, a := range m.all {
+		if a.stand == standApart && !a.named && now.Sub(a.seen) > stale {
+			gone = append(gone, a.id)
+		}
+	}
+	for _, id := range gone {
+		m.drop(m.known[id])
+	}
+	return gone
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,471 @@
+package p2p
+
+import (
+	"cmp"
+	"container/heap"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// manyHosts is how many hosts there are where there are many.
+var manyHosts = flag.Int("hosts", 200, "hosts of the largest meetings that are tried; 1000 takes minutes")
+
+// model is a world of hosts that follow the rules of meetings, over a network on which nothing is
+// lost, in virtual time. The same seed makes the same world.
+type model struct {
+	t      *testing.T
+	rand   *rand.Rand
+	now    time.Time
+	events events
+	seq    int
+	hosts  []*modelHost // all that ever were, by number
+	most   int          // places of a host
+	made   int          // meetings
+}
+
+// modelHost is one host of a model, on some topics.
+type modelHost struct {
+	w      *model
+	id     peer.ID
+	alive  bool
+	topics map[int]*modelTopic
+	places *places[int]
+}
+
+// modelTopic is what a host does on one topic.
+type modelTopic struct {
+	h      *modelHost
+	number int
+	m      *meetings
+	met    map[peer.ID]*modelHost // as the network sees it
+	holds  map[peer.ID]bool       // has a place with
+	busy   map[peer.ID]bool       // hosts with circuits
+	timer  time.Time              // when pump is called again
+}
+
+type event struct {
+	at  time.Time
+	seq int
+	do  func()
+}
+
+type events []event
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	return cmp.Or(e[i].at.Compare(e[j].at), cmp.Compare(e[i].seq, e[j].seq)) < 0
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	last := (*e)[len(*e)-1]
+	*e = (*e)[:len(*e)-1]
+	return last
+}
+
+func newModel(t *testing.T, seed uint64) *model {
+	return &model{t: t, rand: rand.New(rand.NewPCG(seed, 0)), now: time.Unix(1e9, 0)}
+}
+
+// simulationSeeds returns the seeds of a simulation: a fixed one and a new one, which the name of the
+// test says; or the one of the environment.
+func simulationSeeds(t *testing.T) []uint64 {
+	if s := os.Getenv("SWARMGATE_SEED"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []uint64{n}
+	}
+	return []uint64{1, rand.Uint64()}
+}
+
+func (w *model) after(d time.Duration, do func()) {
+	w.seq++
+	heap.Push(&w.events, event{w.now.Add(d), w.seq, do})
+}
+
+// run lets d go by.
+func (w *model) run(d time.Duration) {
+	end := w.now.Add(d)
+	for len(w.events) > 0 && !w.events[0].at.After(end) {
+		e := heap.Pop(&w.events).(event)
+		w.now = e.at
+		e.do()
+	}
+	w.now = end
+}
+
+// delay is how long a message is under way.
+func (w *model) delay() time.Duration {
+	return time.Millisecond + time.Duration(w.rand.IntN(int(50*time.Millisecond)))
+}
+
+// host starts a host that wants peers on a topic.
+func (w *model) host() *modelHost {
+	h := &modelHost{w: w, id: peer.ID(fmt.Sprintf("host %d", len(w.hosts))), alive: true, topics: make(map[int]*modelTopic), places: newPlaces[int](w.most)}
+	w.hosts = append(w.hosts, h)
+	return h
+}
+
+func (h *modelHost) join(number, want int) {
+	m := newMeetings(time.Second, 10*time.Minute)
+	m.random = h.w.rand.IntN
+	m.want(want)
+	tp := &modelTopic{h: h, number: number, m: m, met: make(map[peer.ID]*modelHost), holds: make(map[peer.ID]bool), busy: make(map[peer.ID]bool)}
+	m.busy = func(id peer.ID) bool { return tp.busy[id] }
+	h.topics[number] = tp
+	tp.lookUp(500 * time.Millisecond)
+}
+
+// lookUp finds up to 256 of those on the topic, now and again and again.
+func (tp *modelTopic) lookUp(again time.Duration) {
+	if !tp.h.alive {
+		return
+	}
+	w := tp.h.w
+	found := 0
+	for _, i := range w.rand.Perm(len(w.hosts)) {
+		o := w.hosts[i]
+		// The dead are found for a while too.
+		if o != tp.h && o.topics[tp.number] != nil && (o.alive || w.rand.IntN(4) == 0) {
+			tp.m.found(o.id, w.now)
+			if found++; found == 256 {
+				break
+			}
+		}
+	}
+	tp.m.forget(w.now)
+	w.after(again, func() { tp.lookUp(min(2*again, 10*time.Minute)) })
+	tp.pump()
+}
+
+// pump asks all who are to be asked now.
+func (tp *modelTopic) pump() {
+	w := tp.h.w
+	for tp.h.alive {
+		a := tp.m.next(w.now, func(id peer.ID) bool { return tp.h.places.may(tp.number, id) })
+		if a == nil {
+			break
+		}
+		tp.hold(a.id)
+		tp.ask(w.find(a.id))
+	}
+	tp.makeRoom()
+	at := tp.m.wake(w.now)
+	if tp.timer.After(w.now) && !at.Before(tp.timer) {
+		return
+	}
+	tp.timer = at
+	w.after(at.Sub(w.now), func() {
+		if at.Equal(tp.timer) {
+			tp.pump()
+		}
+	})
+}
+
+// hold takes a place with id, if there is one.
+func (tp *modelTopic) hold(id peer.ID) bool {
+	if !tp.holds[id] {
+		tp.holds[id] = tp.h.places.take(tp.number, id)
+	}
+	return tp.holds[id]
+}
+
+// release gives it back.
+func (tp *modelTopic) release(id peer.ID) {
+	if tp.holds[id] {
+		tp.h.places.give(tp.number, id)
+	}
+	delete(tp.holds, id)
+}
+
+// makeRoom has the topic that has most let a host go, if this one has less and there is no place.
+func (tp *modelTopic) makeRoom() {
+	if tp.m.lacks() <= 0 || tp.h.places.may(tp.number, "nobody") {
+		return
+	}
+	if rich, ok := tp.h.places.richest(tp.number); ok {
+		other := tp.h.topics[rich]
+		other.letGo(other.m.relieve(tp.h.w.now, tp.h.places.alone))
+	}
+}
+
+func (w *model) find(id peer.ID) *modelHost {
+	var n int
+	if _, err := fmt.Sscanf(string(id), "host %d", &n); err != nil {
+		w.t.Fatal(err)
+	}
+	return w.hosts[n]
+}
+
+func (tp *modelTopic) ask(o *modelHost) {
+	w := tp.h.w
+	w.after(w.delay(), func() {
+		other := o.topics[tp.number]
+		if !o.alive || other == nil {
+			if w.rand.IntN(2) == 0 { // nothing answers
+				w.after(askPatience, func() {
+					if tp.m.tarries(o.id) {
+						tp.pump()
+					}
+				})
+				w.after(5*time.Second, func() { tp.refused(o, wtproto.CodePeerUnreachable) })
+				return
+			}
+			w.after(w.delay(), func() { tp.refused(o, wtproto.CodePeerUnreachable) })
+			return
+		}
+		code, out := wtproto.CodeBusy, peer.ID("")
+		if other.hold(tp.h.id) {
+			code, out = other.m.welcome(tp.h.id, w.now)
+		}
+		other.letGo(out)
+		if code != wtproto.CodeNone {
+			other.release(tp.h.id)
+		}
+		if code == wtproto.CodeNone && tp.h.alive {
+			other.letGo(other.m.meet(tp.h.id, false, w.now))
+			if other.m.known[tp.h.id].stand == standMet {
+				other.met[tp.h.id] = tp.h
+			}
+		}
+		w.check(other)
+		other.pump()
+		w.after(w.delay(), func() {
+			if code != wtproto.CodeNone {
+				tp.refused(o, code)
+				return
+			}
+			if tp.met[o.id] != nil || !tp.h.alive { // it asked too
+				return
+			}
+			if other.met[tp.h.id] != tp.h { // it has let us go meanwhile
+				tp.refused(o, wtproto.CodeBusy)
+				return
+			}
+			w.made++
+			tp.met[o.id] = o
+			tp.letGo(tp.m.meet(o.id, true, w.now))
+			w.check(tp)
+			tp.pump()
+		})
+	})
+}
+
+func (tp *modelTopic) refused(o *modelHost, code wtproto.Code) {
+	if tp.h.alive {
+		tp.m.failed(o.id, code, tp.h.w.now)
+		if tp.met[o.id] == nil {
+			tp.release(o.id)
+		}
+		tp.pump()
+	}
+}
+
+// letGo says PART to out, which the rules have let go.
+func (tp *modelTopic) letGo(out peer.ID) {
+	if out != "" {
+		tp.release(out)
+		tp.part(out, wtproto.CodeNone)
+	}
+}
+
+func (tp *modelTopic) part(out peer.ID, code wtproto.Code) {
+	w := tp.h.w
+	o := w.find(out)
+	delete(tp.met, out)
+	w.after(w.delay(), func() {
+		if other := o.topics[tp.number]; o.alive && other != nil && other.met[tp.h.id] != nil && tp.met[out] == nil {
+			delete(other.met, tp.h.id)
+			other.release(tp.h.id)
+			other.m.ended(tp.h.id, code, w.now)
+			other.pump()
+		}
+	})
+}
+
+// die ends a host without a word, which others notice.
+func (h *modelHost) die() {
+	h.alive = false
+	for _, tp := range h.topics {
+		for id := range tp.met {
+			tp.part(id, wtproto.CodePeerGone)
+		}
+		clear(tp.met)
+	}
+}
+
+// check wants the counts to be what they say, and the bounds to hold. Most times it does not look.
+func (w *model) check(tp *modelTopic) {
+	if w.rand.IntN(16) > 0 {
+		return
+	}
+	if n := len(tp.h.places.hosts); n > w.most {
+		w.t.Fatalf("%d hosts are met, of at most %d", n, w.most)
+	}
+	met, own, asking, slow := 0, 0, 0, 0
+	for _, a := range tp.m.all {
+		switch {
+		case a.stand == standMet:
+			met++
+			if a.ours {
+				own++
+			}
+		case a.stand == standAsked && a.slow:
+			slow++
+		case a.stand == standAsked:
+			asking++
+		}
+	}
+	m := tp.m
+	if met != m.met || own != m.own || asking != m.asking || slow != m.slow || len(m.all) != len(m.known) {
+		w.t.Fatalf("counted %d met, %d own, %d asked, %d slow; have %+v", met, own, asking, slow, m)
+	}
+	if met > m.most() || asking > maxAsking || slow > maxSlow || len(m.all) > maxKnown {
+		w.t.Fatalf("%d met of %d, %d asked, %d slow, %d known", met, m.most(), asking, slow, len(m.all))
+	}
+}
+
+// pieces returns how many components the graph of the hosts on a topic has.
+func (w *model) pieces(number int) (n int) {
+	seen := make(map[peer.ID]bool)
+	for _, h := range w.hosts {
+		if tp := h.topics[number]; !h.alive || tp == nil || seen[h.id] {
+			continue
+		}
+		n++
+		seen[h.id] = true
+		for todo := []*modelHost{h}; len(todo) > 0; {
+			next := todo[0].topics[number].met
+			todo = todo[1:]
+			for id, o := range next {
+				if !seen[id] && o.alive {
+					seen[id] = true
+					todo = append(todo, o)
+				}
+			}
+		}
+	}
+	return n
+}
+
+// count returns on how many topics hosts are, all counted, and the least and the greatest number of
+// meetings of one on a topic.
+func (w *model) count() (joins, least, most int) {
+	least = len(w.hosts)
+	for _, h := range w.hosts {
+		if !h.alive {
+			continue
+		}
+		for _, tp := range h.topics {
+			joins++
+			least, most = min(least, len(tp.met)), max(most, len(tp.met))
+		}
+	}
+	return joins, least, most
+}
+
+// 850 gateways on one topic once met each with each other, and their connection managers cut 338
+// meetings a minute, which were made again. Of those that are at rest only the rotation remakes
+// meetings, and those who meet by need are one piece all the same.
+func TestMeetingsSimulation(t *testing.T) {
+	all := func(*rand.Rand, int) int { return 0 }
+	few := func(*rand.Rand, int) int { return 1 }
+	some := func(r *rand.Rand, _ int) int { return 1 + r.IntN(100) }
+	for _, tc := range []simulation{
+		{hosts: 2, topics: 1, want: all},
+		{hosts: 3, topics: 2, want: few, stagger: time.Second},
+		{hosts: 10, topics: 1, want: all},
+		{hosts: 30, topics: 3, want: some},
+		{hosts: 100, topics: 2, want: few, stagger: 100 * time.Millisecond},
+		{hosts: 150, topics: 1, want: all, stagger: time.Second},
+		// Each host is on half of the topics, and may meet far fewer hosts than it wants to.
+		{hosts: 60, topics: 6, share: 2, most: 32, want: func(_ *rand.Rand, topic int) int { return 1 + 20*topic }},
+		{hosts: *manyHosts, topics: 1, want: few, stagger: 10 * time.Millisecond},
+		{hosts: *manyHosts, topics: 1, want: some, long: true},
+	} {
+		if tc.long && *manyHosts < 1000 {
+			continue
+		}
+		for _, seed := range simulationSeeds(t) {
+			t.Run(fmt.Sprintf("seed %d/%d hosts/%d topics", seed, tc.hosts, tc.topics), func(t *testing.T) { tc.run(t, seed) })
+		}
+	}
+}
+
+// simulation is a world and what happens in it.
+type simulation struct {
+	hosts, topics int
+	share         int // one in how many topics a host is on, 0 for all
+	most          int // places of a host, 0 for the usual
+	want          func(r *rand.Rand, topic int) int
+	stagger       time.Duration // between two hosts that join
+	long          bool
+}
+
+func (s simulation) run(t *testing.T, seed uint64) {
+	w := newModel(t, seed)
+	w.most = cmp.Or(s.most, maxMetHosts)
+	start := func() {
+		h := w.host()
+		for number := range s.topics {
+			if s.share == 0 || w.rand.IntN(s.share) == 0 {
+				h.join(number, s.want(w.rand, number))
+			}
+		}
+	}
+	for range s.hosts {
+		start()
+		w.run(s.stagger)
+	}
+	began := w.now
+	for number := range s.topics {
+		for w.pieces(number) > 1 {
+			if w.run(time.Second); w.now.Sub(began) > time.Minute {
+				t.Fatalf("not one piece after a minute")
+			}
+		}
+	}
+	joined := w.now.Sub(began)
+	w.whole("after a minute", time.Minute, s.topics)
+	for range 10 { // half of the hosts go, and others come, in a minute
+		for range s.hosts / 20 {
+			if h := w.hosts[w.rand.IntN(len(w.hosts))]; h.alive {
+				h.die()
+			}
+			start()
+		}
+		w.run(6 * time.Second)
+	}
+	w.whole("after churn", 10*time.Minute, s.topics)
+	w.made = 0
+	w.whole("at rest", 10*time.Minute, s.topics)
+	joins, least, most := w.count()
+	each := float64(w.made) / float64(joins) / 10
+	t.Logf("one piece %v after the last join; at rest %.3f meetings made a host, topic and minute; %d to %d meetings", joined, each, least, most)
+	if limit := 2.5 / rotateEvery.Minutes(); each > limit {
+		t.Errorf("%.3f meetings made a host, topic and minute at rest, want at most %.3f", each, limit)
+	}
+}
+
+// whole lets d go by, and wants each topic to be one piece then.
+func (w *model) whole(when string, d time.Duration, topics int) {
+	w.t.Helper()
+	w.run(d)
+	for number := range topics {
+		if n := w.pieces(number); n != 1 {
+			_, least, most := w.count()
+			w.t.Fatalf("%s: topic %d has %d pieces, hosts have %d to %d meetings", when, number, n, least, most)
+		}
+	}
+}

@@ -1,0 +1,383 @@
+package p2p
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// epoch is when accounting begins.
+var epoch = time.Unix(1e9, 0)
+
+func testMeetings(places int) *meetings {
+	m := newMeetings(time.Second, 10*time.Minute)
+	m.want(places)
+	return m
+}
+
+// hostID returns a peer id.
+func hostID(kind string, n int) peer.ID { return peer.ID(fmt.Sprintf("%s %d", kind, n)) }
+
+// meetAll has the hosts from 0 to n-1 met who asked us.
+func meetAll(t *testing.T, m *meetings, n int, now time.Time) {
+	t.Helper()
+	for i := range n {
+		id := hostID("guest", i)
+		if code, out := m.welcome(id, now); code != wtproto.CodeNone || out != "" {
+			t.Fatalf("guest %d is answered %v, and %q let go", i, code, out)
+		}
+		if out := m.meet(id, false, now); out != "" {
+			t.Fatalf("%q let go for guest %d", out, i)
+		}
+	}
+}
+
+func TestMeetingsWanted(t *testing.T) {
+	for _, tc := range []struct{ places, wanted, most int }{
+		{0, 64, 96}, // nobody said: a native peer
+		{1, 8, 16},
+		{4, 8, 16},
+		{6, 9, 17},
+		{40, 52, 78},
+		{64, 64, 96},
+		{12800, 64, 96},
+	} {
+		if m := testMeetings(tc.places); m.wanted != tc.wanted || m.most() != tc.most {
+			t.Errorf("%d places: %d meetings wanted, %d at most; want %d, %d", tc.places, m.wanted, m.most(), tc.wanted, tc.most)
+		}
+	}
+}
+
+// Hosts were once forgotten by age, so that whoever made up 1,024 of them had all others forgotten.
+func TestMeetingsEvictMadeUpHosts(t *testing.T) {
+	m := testMeetings(0)
+	now := epoch
+	meetAll(t, m, 10, now)
+	m.name(hostID("operator", 0), now)
+	m.found(hostID("lan", 0), now).near = true
+	for i := range 20 { // were met once
+		id := hostID("real", i)
+		m.welcome(id, now)
+		m.meet(id, false, now)
+		m.ended(id, wtproto.CodeLeft, now)
+	}
+	for i := range 10 * maxKnown {
+		id := hostID("made up", i)
+		if m.found(id, now) == nil {
+			t.Fatal("no room")
+		}
+		if i%3 > 0 {
+			m.known[id].stand = standAsked
+			m.asking++
+			m.failed(id, wtproto.CodePeerUnreachable, now)
+		}
+	}
+	for kind, n := range map[string]int{"guest": 10, "operator": 1, "lan": 1, "real": 20} {
+		for i := range n {
+			if m.known[hostID(kind, i)] == nil {
+				t.Errorf("%s %d is forgotten", kind, i)
+			}
+		}
+	}
+	if len(m.known) != maxKnown || len(m.all) != maxKnown {
+		t.Errorf("%d known, %d in order", len(m.known), len(m.all))
+	}
+	if gone := m.forget(now.Add(stale + 1)); len(gone) != maxKnown-11 || len(m.known) != 11 {
+		t.Errorf("%d forgotten as stale, %d known", len(gone), len(m.known))
+	}
+}
+
+// A host that was there waited behind a thousand made-up ones, of which 16 were tried at once for 5 s
+// each: for five minutes.
+func TestMeetingsFindTheRealOne(t *testing.T) {
+	const silent = 5 * time.Second // an attempt
+	m := testMeetings(0)
+	for i := range maxKnown - 1 {
+		m.found(hostID("made up", i), epoch)
+	}
+	real := hostID("real", 0)
+	m.found(real, epoch)
+	asked := make(map[peer.ID]time.Time)
+	for now := epoch; ; now = now.Add(100 * time.Millisecond) {
+		for id, at := range asked {
+			switch took := now.Sub(at); {
+			case took >= silent:
+				m.failed(id, wtproto.CodePeerUnreachable, now)
+				delete(asked, id)
+			case took >= askPatience:
+				m.tarries(id)
+			}
+		}
+		for a := m.next(now, nil); a != nil; a = m.next(now, nil) {
+			asked[a.id] = now
+		}
+		if len(asked) > maxAsking+maxSlow {
+			t.Fatalf("%d hosts are asked at once", len(asked))
+		}
+		if at, ok := asked[real]; ok {
+			if took := at.Sub(epoch); took > 90*time.Second {
+				t.Errorf("asked after %v", took)
+			}
+			return
+		}
+	}
+}
+
+// Hosts that nothing speaks against go first, and those that failed have their share.
+func TestMeetingsOrder(t *testing.T) {
+	m := testMeetings(1)
+	const n = 400
+	for i := range n {
+		m.found(hostID("fresh", i), epoch)
+		a := m.found(hostID("failed", i), epoch)
+		a.failures = 1
+	}
+	failed := 0
+	for range n {
+		a := m.next(epoch, nil)
+		if a.failures > 0 {
+			failed++
+		}
+		m.failed(a.id, wtproto.CodeForbidden, epoch)
+	}
+	if want := n / failedShare; failed < want/2 || failed > want*2 {
+		t.Errorf("%d of %d asks went to hosts that had failed", failed, n)
+	}
+	if a := m.next(epoch, func(peer.ID) bool { return false }); a != nil {
+		t.Errorf("%q is asked, which may not be", a.id)
+	}
+}
+
+// Whoever asks is met, up to a number; beyond it a newcomer takes the place of somebody who asked
+// and has no circuits, now and then; and who was let go is not let in at once for somebody else.
+func TestMeetingsWelcome(t *testing.T) {
+	now := epoch
+	m := testMeetings(1)
+	m.busy = func(id peer.ID) bool { return id == hostID("guest", 3) }
+	meetAll(t, m, m.most(), now)
+	if code, _ := m.welcome("newcomer", now); code != wtproto.CodeBusy {
+		t.Errorf("a newcomer is answered %v while all were met just now", code)
+	}
+	now = now.Add(time.Minute)
+	var last peer.ID
+	for i := range 2 * swapBurst {
+		id := hostID("newcomer", i)
+		code, out := m.welcome(id, now)
+		if i >= swapBurst {
+			if code != wtproto.CodeBusy || out != "" {
+				t.Errorf("newcomer %d is answered %v for %q", i, code, out)
+			}
+			continue
+		}
+		if code != wtproto.CodeNone || out == "" || out == hostID("guest", 3) {
+			t.Errorf("newcomer %d is answered %v for %q", i, code, out)
+		}
+		last = out
+		m.meet(id, false, now)
+		if m.met != m.most() {
+			t.Errorf("%d meetings", m.met)
+		}
+	}
+	now = now.Add(time.Minute)
+	if code, out := m.welcome(last, now); code != wtproto.CodeBusy || out != "" {
+		t.Errorf("who was let go is answered %v for %q", code, out)
+	}
+	m.name("operator", now)
+	if code, out := m.welcome("operator", now); code != wtproto.CodeNone || out != "" {
+		t.Errorf("the operator's is answered %v for %q", code, out)
+	}
+	if out := m.meet("operator", false, now); out != "" || m.named != 1 {
+		t.Errorf("%q let go for the operator's; %d named", out, m.named)
+	}
+	if code, out := m.welcome(hostID("guest", 3), now); code != wtproto.CodeNone || out != "" {
+		t.Errorf("one that is met is answered %v for %q", code, out)
+	}
+}
+
+// A host whose places all went to those who asked chooses some itself all the same: else a part of
+// the LAN that asks everybody there would be an island.
+func TestMeetingsOwnChoice(t *testing.T) {
+	m := testMeetings(1)
+	meetAll(t, m, m.wanted, epoch)
+	for i := range 50 {
+		m.found(hostID("far", i), epoch)
+	}
+	n := 0
+	for a := m.next(epoch, nil); a != nil; a = m.next(epoch, nil) {
+		m.meet(a.id, true, epoch)
+		n++
+	}
+	if n != ownMeetings || m.own != ownMeetings {
+		t.Errorf("%d chosen, %d counted, want %d", n, m.own, ownMeetings)
+	}
+}
+
+// Each rotateEvery one without circuits makes room for one that was not met lately, once that is met.
+func TestMeetingsRotation(t *testing.T) {
+	m := testMeetings(1)
+	now := epoch
+	for i := range 100 {
+		m.found(hostID("host", i), now)
+	}
+	var kept peer.ID // has circuits
+	for a := m.next(now, nil); a != nil; a = m.next(now, nil) {
+		m.meet(a.id, true, now)
+		kept = a.id
+	}
+	m.busy = func(id peer.ID) bool { return id == kept }
+	met := make(map[peer.ID]int)
+	const hours = 10
+	made := 0
+	for end := now.Add(hours * time.Hour); now.Before(end); {
+		at := m.wake(now)
+		if at.Sub(now) > 2*rotateEvery || !at.After(now) {
+			t.Fatalf("next is called in %v", at.Sub(now))
+		}
+		now = at
+		for id := range m.known {
+			m.known[id].seen = now
+		}
+		a := m.next(now, nil)
+		if a == nil {
+			continue
+		}
+		if made%5 == 4 { // in vain
+			m.failed(a.id, wtproto.CodePeerUnreachable, now)
+			made++
+			a = m.next(now, nil)
+		}
+		made++
+		met[a.id]++
+		out := m.meet(a.id, true, now)
+		if out == "" || out == kept || out == a.id || m.met != m.wanted {
+			t.Fatalf("%q let go for %q, and there are %d", out, a.id, m.met)
+		}
+		if again := m.next(now, nil); again != nil {
+			t.Fatalf("%q is asked too", again.id)
+		}
+	}
+	if want := hours * 6; len(met) < 40 || made < want*3/4 || made > want*3/2 {
+		t.Errorf("%d rotations in %d hours, %d hosts", made, hours, len(met))
+	}
+	if m.known[kept].stand != standMet {
+		t.Error("the host with circuits was let go")
+	}
+}
+
+// What becomes of a host after it was asked in vain, or has ended.
+func TestMeetingsAfterwards(t *testing.T) {
+	const id = peer.ID("host")
+	ask := func(m *meetings, now time.Time) {
+		if a := m.next(now, nil); a == nil || a.id != id {
+			t.Fatalf("%v is asked", a)
+		}
+	}
+	for _, tc := range []struct {
+		name     string
+		do       func(m *meetings, now time.Time) bool
+		want     bool // what do returns
+		min, max time.Duration
+	}{
+		{"unreachable", func(m *meetings, now time.Time) bool {
+			ask(m, now)
+			return m.failed(id, wtproto.CodePeerUnreachable, now)
+		}, true, time.Second, 2 * time.Second},
+		{"busy, and nobody else is met", func(m *meetings, now time.Time) bool {
+			ask(m, now)
+			return m.failed(id, wtproto.CodeBusy, now)
+		}, false, time.Second, 2 * time.Second},
+		{"busy", func(m *meetings, now time.Time) bool {
+			meetAll(t, m, 1, now)
+			ask(m, now)
+			return m.failed(id, wtproto.CodeBusy, now)
+		}, false, busyWait, 2 * busyWait},
+		{"left soon", func(m *meetings, now time.Time) bool {
+			ask(m, now)
+			m.meet(id, true, now)
+			return m.ended(id, wtproto.CodeLeft, now.Add(settled-1))
+		}, false, settled, settled + 2*time.Second},
+		{"left", func(m *meetings, now time.Time) bool {
+			ask(m, now)
+			m.meet(id, true, now)
+			return m.ended(id, wtproto.CodeLeft, now.Add(settled))
+		}, true, settled, settled + 2*time.Second},
+		{"let us go", func(m *meetings, now time.Time) bool {
+			ask(m, now)
+			m.meet(id, true, now)
+			return m.ended(id, wtproto.CodeNone, now)
+		}, true, time.Second, 2 * time.Second},
+		{"let us go, and we have enough", func(m *meetings, now time.Time) bool {
+			m.welcome(id, now)
+			m.meet(id, false, now)
+			meetAll(t, m, m.wanted, now)
+			m.own = ownMeetings
+			return m.ended(id, wtproto.CodeNone, now)
+		}, false, time.Second, 2 * time.Second},
+		{"broke the rules", func(m *meetings, now time.Time) bool {
+			m.fault(id, now)
+			code, _ := m.welcome(id, now)
+			return code == wtproto.CodeBusy
+		}, true, faultMin, 2 * faultMin},
+		{"broke the rules for the fifth time", func(m *meetings, now time.Time) bool {
+			for range 5 {
+				m.fault(id, now)
+			}
+			m.again(id) // moving does not help
+			code, _ := m.welcome(id, now.Add(faultMin*15))
+			return code == wtproto.CodeBusy
+		}, true, 16 * faultMin, 32 * faultMin},
+		{"moved", func(m *meetings, now time.Time) bool {
+			ask(m, now)
+			m.failed(id, wtproto.CodePeerUnreachable, now)
+			m.again(id)
+			return m.known[id].fresh(now)
+		}, true, -1 << 63, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := testMeetings(1)
+			m.found(id, epoch)
+			if got := tc.do(m, epoch); got != tc.want {
+				t.Errorf("it is %v, want %v", got, tc.want)
+			}
+			a := m.known[id]
+			if wait := a.next.Sub(epoch); wait < tc.min || wait > tc.max {
+				t.Errorf("asked again after %v, want %v to %v", wait, tc.min, tc.max)
+			}
+			if a.stand != standApart || m.asking != 0 || m.slow != 0 {
+				t.Errorf("it stands %d; %d asked, %d slow", a.stand, m.asking, m.slow)
+			}
+		})
+	}
+	m := testMeetings(1)
+	m.found(id, epoch)
+	var last time.Duration
+	for range 20 { // the delay grows
+		now := m.known[id].next
+		if now.IsZero() {
+			now = epoch
+		}
+		ask(m, now)
+		m.failed(id, wtproto.CodeForbidden, now)
+		last = m.known[id].next.Sub(now)
+	}
+	if last < 5*time.Minute || last > 10*time.Minute {
+		t.Errorf("after 20 failures it is asked again after %v", last)
+	}
+}
+
+// Another topic may need the place of a host that is met.
+func TestMeetingsRelieve(t *testing.T) {
+	m := testMeetings(1)
+	meetAll(t, m, 3, epoch)
+	only := func(id peer.ID) bool { return id == hostID("guest", 1) }
+	if out := m.relieve(epoch, only); out != "" {
+		t.Errorf("%q was met just now, and is let go", out)
+	}
+	if out := m.relieve(epoch.Add(settled), only); out != hostID("guest", 1) || m.met != 2 {
+		t.Errorf("%q is let go, %d are left", out, m.met)
+	}
+}

@@ -1,0 +1,70 @@
+package p2p
+
+import "github.com/libp2p/go-libp2p/core/peer"
+
+const (
+	// maxMetHosts is how many hosts one host meets, or asks, on all topics together.
+	maxMetHosts = 1024
+	// leastPlaces is how many of these a topic gets first. The last maxMetHosts/keptPlaces are for
+	// topics that have fewer.
+	leastPlaces, keptPlaces = 4, 16
+)
+
+// places shares the hosts that one host may meet among its topics. A host that is met on several
+// topics takes one place. Pure accounting.
+type places[T comparable] struct {
+	most   int
+	hosts  map[peer.ID]int // topics that have a place with it
+	topics map[T]int       // places that each topic has
+}
+
+func newPlaces[T comparable](most int) *places[T] {
+	return &places[T]{most: most, hosts: make(map[peer.ID]int), topics: make(map[T]int)}
+}
+
+// may reports whether topic may have a place with id.
+func (p *places[T]) may(topic T, id peer.ID) bool {
+	switch free := p.most - len(p.hosts); {
+	case p.hosts[id] > 0:
+		return true
+	case p.topics[topic] < leastPlaces:
+		return free > 0
+	default:
+		return free > p.most/keptPlaces
+	}
+}
+
+// take gives topic a place with id, if it may have one. The caller gives it back.
+func (p *places[T]) take(topic T, id peer.ID) bool {
+	if !p.may(topic, id) {
+		return false
+	}
+	p.hosts[id]++
+	p.topics[topic]++
+	return true
+}
+
+// give takes a place back.
+func (p *places[T]) give(topic T, id peer.ID) {
+	if p.hosts[id]--; p.hosts[id] == 0 {
+		delete(p.hosts, id)
+	}
+	if p.topics[topic]--; p.topics[topic] == 0 {
+		delete(p.topics, topic)
+	}
+}
+
+// alone reports whether id is met on one topic only, so that its place is free when that lets go.
+func (p *places[T]) alone(id peer.ID) bool { return p.hosts[id] == 1 }
+
+// richest returns the topic that is to let a host go, so that poor may have the place: the one that
+// has most, if it has more than poor even then.
+func (p *places[T]) richest(poor T) (rich T, ok bool) {
+	least := p.topics[poor] + 2
+	for t, n := range p.topics {
+		if n >= least {
+			rich, least, ok = t, n+1, true
+		}
+	}
+	return rich, ok
+}
