@@ -95,9 +95,7 @@ func TestProtocolLimitsAreThoseOfTheProgram(t *testing.T) {
 		}
 	}
 	for of := range rows {
-		if !strings.Contains(of, "between hosts") && of != "MET, OPENED" { // which discovery/p2p keeps
-			t.Errorf("the document has the limit %q, which this test does not know", of)
-		}
+		t.Errorf("the document has the limit %q, which this test does not know", of)
 	}
 	for _, l := range Limits() {
 		switch l.Name {

@@ -35,6 +35,8 @@ func TestAllocs(t *testing.T) {
 	testAllocs(t, ParsePong, 0)
 	testAllocs(t, ParseOpen, 0)
 	testAllocs(t, ParseOpened, 0)
+	testAllocs(t, ParseHost, 0)
+	testAllocs(t, ParsePart, 0)
 
 	testAllocs(t, ParseHello, 1)     // agent
 	testAllocs(t, ParseWelcome, 2)   // hashes, agent
@@ -45,6 +47,7 @@ func TestAllocs(t *testing.T) {
 	testAllocs(t, ParseMeet, 1)      // endpoints
 	testAllocs(t, ParseMet, 1)       // endpoints
 	testAllocs(t, ParseEndpoints, 1) // endpoints
+	testAllocs(t, ParseGuess, 1)     // tags
 }
 
 // rewind reads the same bytes again and again, and is no io.ByteReader.

@@ -45,7 +45,8 @@ func TestFlags(t *testing.T) {
 		{"JoinOfferOnly", uint64(JoinOfferOnly), 4},
 		{"PeerInitiator", uint64(PeerInitiator), 1},
 		{"PeerClient", uint64(PeerClient), 2},
-		{"MeetGateway", uint64(MeetGateway), 1},
+		{"MeetGuessed", uint64(MeetGuessed), 1},
+		{"HostGateway", uint64(HostGateway), 1},
 	} {
 		if test.got != test.want {
 			t.Errorf("%s is %d, want %d", test.name, test.got, test.want)

@@ -218,38 +218,65 @@ func ExamplePong() {
 	// {[1 2 3 4 5 6 7 8]} <nil>
 }
 
+func ExampleHost() {
+	frame := wtproto.Host{Flags: wtproto.HostGateway, Run: wtproto.Run{0xaa}}.Append(nil)
+	fmt.Printf("%x\n", frame)
+	m, err := wtproto.ParseHost(payload(frame))
+	fmt.Println(m.Flags&wtproto.HostGateway != 0, err)
+	// Output:
+	// 251101aa000000000000000000000000000000
+	// true <nil>
+}
+
 func ExampleMeet() {
 	frame := wtproto.Meet{
 		Digest:    topic.Digest(),
 		Proof:     topic.Proof(wtproto.ProofMeet, []byte("sender"), []byte("receiver")),
-		Flags:     wtproto.MeetGateway,
 		Endpoints: []wtproto.EndpointID{secret.Endpoint()},
 	}.Append(nil)
 	m, err := wtproto.ParseMeet(payload(frame))
-	fmt.Println(len(frame), m.Digest == topic.Digest(), m.Flags&wtproto.MeetGateway != 0, m.More, m.Endpoints, err)
+	fmt.Println(len(frame), m.Digest == topic.Digest(), m.Flags&wtproto.MeetGuessed != 0, m.More, m.Endpoints, err)
 	fmt.Println(topic.VerifyProof(m.Proof, wtproto.ProofMeet, []byte("sender"), []byte("receiver")))
 	// Output:
-	// 86 true true false [de9571a4fa3ee9d9afee1424fb20a67d] <nil>
+	// 86 true false false [de9571a4fa3ee9d9afee1424fb20a67d] <nil>
 	// true
 }
 
 func ExampleMet() {
-	frame := wtproto.Met{Proof: topic.Proof(wtproto.ProofMet, []byte("receiver"), []byte("sender")), Endpoints: make([]wtproto.EndpointID, 1)}.Append(nil)
-	fmt.Printf("%x\n", frame)
+	frame := wtproto.Met{
+		Digest:    topic.Digest(),
+		Proof:     topic.Proof(wtproto.ProofMet, []byte("receiver"), []byte("sender")),
+		Endpoints: make([]wtproto.EndpointID, 1),
+	}.Append(nil)
 	m, err := wtproto.ParseMet(payload(frame))
-	fmt.Println(m.Code, m.Flags&wtproto.MeetGateway != 0, m.Endpoints, err)
+	fmt.Println(len(frame), m.Digest == topic.Digest(), m.Code, m.Endpoints, err)
 	// Output:
-	// 213400d20ee341959ff82387c46863b2605f9a2660404d1c7252d22fd7242d8ef5bafc00000100000000000000000000000000000000
-	// NONE false [00000000000000000000000000000000] <nil>
+	// 86 true NONE [00000000000000000000000000000000] <nil>
 }
 
 func ExampleEndpoints() {
-	frame := wtproto.Endpoints{More: true, Endpoints: []wtproto.EndpointID{secret.Endpoint()}}.Append(nil)
-	fmt.Printf("%x\n", frame)
-	fmt.Println(wtproto.ParseEndpoints(payload(frame)))
+	frame := wtproto.Endpoints{Digest: topic.Digest(), More: true, Endpoints: []wtproto.EndpointID{secret.Endpoint()}}.Append(nil)
+	m, err := wtproto.ParseEndpoints(payload(frame))
+	fmt.Println(len(frame), m.Digest == topic.Digest(), m.More, m.Endpoints, err)
 	// Output:
-	// 22120101de9571a4fa3ee9d9afee1424fb20a67d
-	// {true [de9571a4fa3ee9d9afee1424fb20a67d]} <nil>
+	// 52 true true [de9571a4fa3ee9d9afee1424fb20a67d] <nil>
+}
+
+func ExamplePart() {
+	frame := wtproto.Part{Digest: topic.Digest(), Code: wtproto.CodeLeft}.Append(nil)
+	m, err := wtproto.ParsePart(payload(frame))
+	fmt.Println(len(frame), m.Digest == topic.Digest(), m.Code, err)
+	// Output:
+	// 35 true LEFT <nil>
+}
+
+func ExampleGuess() {
+	tag := topic.Guess([]byte("sender"), []byte("receiver"), wtproto.Run{0xaa})
+	frame := wtproto.Guess{Tags: []wtproto.Tag{tag}}.Append(nil)
+	m, err := wtproto.ParseGuess(payload(frame))
+	fmt.Println(len(frame), len(m.Tags), m.Tags[0] == tag, err)
+	// Output:
+	// 11 1 true <nil>
 }
 
 func ExampleOpen() {

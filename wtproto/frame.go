@@ -25,9 +25,10 @@ const (
 
 // Limits of the protocol in elements.
 const (
-	MaxHashes    = 8  // certificate hashes in WELCOME
-	MaxNetworks  = 16 // networks in STATUS
-	MaxEndpoints = 64 // endpoints in MEET, MET and ENDPOINTS
+	MaxHashes    = 8    // certificate hashes in WELCOME
+	MaxNetworks  = 16   // networks in STATUS
+	MaxEndpoints = 64   // endpoints in MEET, MET and ENDPOINTS
+	MaxTags      = 1024 // tags in GUESS
 )
 
 // MinCredit is the least credit that HELLO may ask for, in bytes.
@@ -57,10 +58,13 @@ const (
 	TypePong     Type = 0x0f // data 8
 
 	TypeMeet      Type = 0x20 // digest 32, proof 32, flags i, more i, endpoints i × 16
-	TypeMet       Type = 0x21 // code i, proof 32, flags i, more i, endpoints i × 16
-	TypeEndpoints Type = 0x22 // more i, endpoints i × 16
+	TypeMet       Type = 0x21 // digest 32, code i, proof 32, more i, endpoints i × 16
+	TypeEndpoints Type = 0x22 // digest 32, more i, endpoints i × 16
 	TypeOpen      Type = 0x23 // digest 32, proof 32, from 16, to 16
 	TypeOpened    Type = 0x24 // code i, proof 32
+	TypeHost      Type = 0x25 // flags i, run 16
+	TypePart      Type = 0x26 // digest 32, code i
+	TypeGuess     Type = 0x27 // tags i × 8
 )
 
 // typeNames are the names of docs/PROTOCOL.md.
@@ -85,6 +89,9 @@ var typeNames = map[Type]string{
 	TypeEndpoints: "ENDPOINTS",
 	TypeOpen:      "OPEN",
 	TypeOpened:    "OPENED",
+	TypeHost:      "HOST",
+	TypePart:      "PART",
+	TypeGuess:     "GUESS",
 }
 
 // Known reports whether t is a frame of this version. One that stands where it does not belong is

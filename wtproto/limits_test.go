@@ -103,8 +103,11 @@ func TestLongestFrames(t *testing.T) {
 		Peer{Circuit: most, Flags: most, Network: text, ID: make([]byte, MaxPeerID), Address: text},
 		Goaway{Code: math.MaxUint32, RetryAfter: math.MaxInt64, Reason: text},
 		Meet{Flags: most, Endpoints: ids},
-		Met{Code: math.MaxUint32, Flags: most, Endpoints: ids},
+		Met{Code: math.MaxUint32, Endpoints: ids},
 		Endpoints{Endpoints: ids},
+		Host{Flags: most},
+		Part{Code: math.MaxUint32},
+		Guess{Tags: make([]Tag, MaxTags)},
 	} {
 		typ, payload := oneFrame(t, m.Append(nil)) // fails if it is too long
 		if _, err := parsers[typ](payload); err != nil {

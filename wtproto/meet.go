@@ -2,14 +2,13 @@ package wtproto
 
 import "github.com/quic-go/quic-go/quicvarint"
 
-// MeetFlags say what a host is.
+// MeetFlags say why a host wants to meet.
 type MeetFlags uint64
 
-// MeetGateway marks a gateway, which speaks for its clients. A host without it is a native peer.
-const MeetGateway MeetFlags = 1 << 0
+// MeetGuessed says that the sender answers a GUESS: it was found by the receiver.
+const MeetGuessed MeetFlags = 1 << 0
 
-// Meet is the first frame of a stream on which two hosts tell each other of their endpoints on a topic
-// (docs/PROTOCOL.md, MEET).
+// Meet asks another host to meet on a topic, and tells it of the sender's endpoints (docs/PROTOCOL.md, MEET).
 type Meet struct {
 	Digest    [32]byte // of the topic: [Topic.Digest]
 	Proof     [32]byte // that the sender knows the topic: [Topic.Proof] with [ProofMeet]

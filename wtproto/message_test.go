@@ -38,6 +38,9 @@ var parsers = map[Type]func([]byte) (message, error){
 	TypeEndpoints: parser(ParseEndpoints),
 	TypeOpen:      parser(ParseOpen),
 	TypeOpened:    parser(ParseOpened),
+	TypeHost:      parser(ParseHost),
+	TypePart:      parser(ParsePart),
+	TypeGuess:     parser(ParseGuess),
 }
 
 // samples returns messages of every type: the emptiest and one with something in every field.
@@ -71,11 +74,14 @@ func samples() map[Type][]message {
 		TypeGoaway:    {Goaway{}, Goaway{Code: CodeShutdown, RetryAfter: 1500 * time.Millisecond, Reason: "reason"}},
 		TypePing:      {Ping{}, Ping{Data: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}}},
 		TypePong:      {Pong{}, Pong{Data: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}}},
-		TypeMeet:      {Meet{}, Meet{Digest: digest, Proof: [32]byte{1}, Flags: MeetGateway, More: true, Endpoints: ids}},
-		TypeMet:       {Met{}, Met{Code: CodeForbidden, Proof: [32]byte{1}, Flags: MeetGateway, More: true, Endpoints: ids}},
-		TypeEndpoints: {Endpoints{}, Endpoints{More: true, Endpoints: ids}},
+		TypeMeet:      {Meet{}, Meet{Digest: digest, Proof: [32]byte{1}, Flags: MeetGuessed, More: true, Endpoints: ids}},
+		TypeMet:       {Met{}, Met{Digest: digest, Code: CodeForbidden, Proof: [32]byte{1}, More: true, Endpoints: ids}},
+		TypeEndpoints: {Endpoints{}, Endpoints{Digest: digest, More: true, Endpoints: ids}},
 		TypeOpen:      {Open{}, Open{Digest: digest, Proof: [32]byte{1}, From: ids[1], To: ids[2]}},
 		TypeOpened:    {Opened{}, Opened{Code: CodeForbidden, Proof: [32]byte{1}}},
+		TypeHost:      {Host{}, Host{Flags: HostGateway, Run: Run{1}}},
+		TypePart:      {Part{}, Part{Digest: digest, Code: CodeLeft}},
+		TypeGuess:     {Guess{}, Guess{Tags: []Tag{{1}, {2}}}},
 	}
 }
 
@@ -83,8 +89,8 @@ func samples() map[Type][]message {
 func typesInOrder() []Type { return slices.Sorted(maps.Keys(typeNames)) }
 
 func TestEveryTypeIsTested(t *testing.T) {
-	if len(typeNames) != 20 {
-		t.Errorf("%d types have names, want 20", len(typeNames))
+	if len(typeNames) != 23 {
+		t.Errorf("%d types have names, want 23", len(typeNames))
 	}
 	for typ := range typeNames {
 		if parsers[typ] == nil || len(samples()[typ]) < 2 {

@@ -5,7 +5,7 @@ import (
 	"crypto/sha256"
 )
 
-// HostProtocol is the libp2p protocol of the streams between two hosts; their first frame is MEET or OPEN.
+// HostProtocol is the libp2p protocol of the streams between two hosts; their first frame is HOST or OPEN.
 const HostProtocol = "/swarmgate/peer/1"
 
 // ProofLabel says which frame a proof stands in.

@@ -119,7 +119,7 @@ func TestProtocolTables(t *testing.T) {
 			t.Errorf("no row %q", row)
 		}
 	}
-	for name, limit := range map[string]int{"hashes": MaxHashes, "networks": MaxNetworks, "endpoints": MaxEndpoints} {
+	for name, limit := range map[string]int{"hashes": MaxHashes, "networks": MaxNetworks, "endpoints": MaxEndpoints, "tags": MaxTags} {
 		if row := fmt.Sprintf("\n| %s | %d elements |\n", name, limit); !strings.Contains(limits, row) {
 			t.Errorf("no row %q", row)
 		}

@@ -273,7 +273,15 @@ type derivedFile struct {
 		Secret   string `json:"secret"`
 		Endpoint string `json:"endpoint"`
 	} `json:"endpoints"`
-	Proofs []proofVector `json:"proofs"`
+	Proofs  []proofVector `json:"proofs"`
+	Guesses []struct {
+		Topic    Topic  `json:"topic"`
+		Sender   string `json:"sender"`
+		Receiver string `json:"receiver"`
+		Run      string `json:"run"`
+		Input    string `json:"input"`
+		Tag      string `json:"tag"`
+	} `json:"guesses"`
 }
 
 type proofVector struct {
@@ -288,7 +296,7 @@ type proofVector struct {
 func TestDerivedVectors(t *testing.T) {
 	var file derivedFile
 	readStrictly(t, "derived.json", &file)
-	if min(len(file.Topics), len(file.Texts), len(file.Digests), len(file.Endpoints)) < 3 {
+	if min(len(file.Topics), len(file.Texts), len(file.Digests), len(file.Endpoints), len(file.Guesses)) < 3 {
 		t.Error("fewer than three vectors of a kind")
 	}
 	for _, v := range file.Topics {
@@ -328,6 +336,16 @@ func TestDerivedVectors(t *testing.T) {
 		input := appendBytes(appendBytes(appendBytes(nil, v.Label), sender), receiver)
 		if got := hex.EncodeToString(input); got != v.Input {
 			t.Errorf("input of the proof is %s, want %s", got, v.Input)
+		}
+	}
+	for _, v := range file.Guesses {
+		sender, receiver, run := mustHex(t, v.Sender), mustHex(t, v.Receiver), Run(mustHex(t, v.Run))
+		if got := v.Topic.Guess(sender, receiver, run); got != Tag(mustHex(t, v.Tag)) {
+			t.Errorf("Guess(%s, %s, %s) = %x, want %s", v.Sender, v.Receiver, v.Run, got, v.Tag)
+		}
+		input := appendBytes(appendBytes(appendBytes(appendBytes(nil, "guess"), sender), receiver), run[:])
+		if got := hex.EncodeToString(input); got != v.Input {
+			t.Errorf("input of the tag is %s, want %s", got, v.Input)
 		}
 	}
 	for _, l := range []ProofLabel{ProofMeet, ProofMet, ProofOpen, ProofOpened} {

@@ -39,16 +39,8 @@ var (
 	_ discovery.Windowed = (*circuit)(nil)
 )
 
-// newCircuit makes a circuit of s, whose deadlines must be unset. It counts as one with the other
-// host until it is freed.
-func newCircuit(s network.Stream, t *ties, freed func()) *circuit {
-	id := s.Conn().RemotePeer()
-	t.addCircuit(id)
-	return &circuit{s: s, freed: func() {
-		t.dropCircuit(id)
-		freed()
-	}}
-}
+// newCircuit makes a circuit of s, whose deadlines must be unset. freed is called once, when its caller is done with it.
+func newCircuit(s network.Stream, freed func()) *circuit { return &circuit{s: s, freed: freed} }
 
 // ReadWindow makes the circuit a [discovery.Windowed].
 func (c *circuit) ReadWindow() (initial, most int64) { return StreamWindow / 4, StreamWindow }

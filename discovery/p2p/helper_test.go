@@ -370,15 +370,41 @@ func (s stranger) open(h *Host) network.Stream {
 	return st
 }
 
-// meet returns a good MEET for h, a gateway's with endpoints or a native peer's.
-func (s stranger) meet(h *Host, e ...wtproto.EndpointID) wtproto.Meet {
-	m := wtproto.Meet{Digest: testTopic.Digest(), Proof: s.prove(wtproto.ProofMeet, h.id), Endpoints: e}
-	if len(e) == 0 {
-		m.Endpoints = []wtproto.EndpointID{nobody}
-	} else {
-		m.Flags = wtproto.MeetGateway
+// link opens a control stream to h, as a gateway or a native peer, and returns it after HOST of both.
+func (s stranger) link(h *Host, flags wtproto.HostFlags) network.Stream {
+	s.t.Helper()
+	st := s.open(h)
+	write(s.t, st, wtproto.Host{Flags: flags, Run: s.run()}.Append(nil))
+	read(s.t, st, wtproto.TypeHost)
+	return st
+}
+
+// run names the life of s.
+func (s stranger) run() (r wtproto.Run) {
+	copy(r[:], s.ID()[len(s.ID())-len(r):])
+	return r
+}
+
+// greet answers HOST on a control stream that another host opened.
+func (s stranger) greet(st network.Stream, flags wtproto.HostFlags) bool {
+	if typ, _, err := wtproto.NewReader(st).Next(); err != nil || typ != wtproto.TypeHost {
+		return false
 	}
-	return m
+	_, err := st.Write(wtproto.Host{Flags: flags, Run: s.run()}.Append(nil))
+	return err == nil
+}
+
+// meet returns a good MEET for h, with the endpoint of a native peer if there are none.
+func (s stranger) meet(h *Host, e ...wtproto.EndpointID) wtproto.Meet {
+	if len(e) == 0 {
+		e = []wtproto.EndpointID{nobody}
+	}
+	return wtproto.Meet{Digest: testTopic.Digest(), Proof: s.prove(wtproto.ProofMeet, h.id), Endpoints: e}
+}
+
+// met returns a good MET for h.
+func (s stranger) met(h *Host, e ...wtproto.EndpointID) wtproto.Met {
+	return wtproto.Met{Digest: testTopic.Digest(), Proof: s.prove(wtproto.ProofMet, h.id), Endpoints: e}
 }
 
 func (s stranger) prove(l wtproto.ProofLabel, to peer.ID) [32]byte {

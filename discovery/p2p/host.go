@@ -34,14 +34,16 @@ type Host struct {
 	gater  *gater
 	lan    *lan
 	ties   *ties
-	table  *table // nil where Mode is Off
+	links  *links
+	run    wtproto.Run // names this life of the program to others
+	table  *table      // nil where Mode is Off
 	names  names
 	decoy  wtproto.Topic // to check the proofs of topics that we are not on
 	log    *slog.Logger
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // of table.run
-	serves gate           // of streams that others open
+	serves gate           // of streams that others open, and of links
 	closed func() error   // Close, once
 
 	mu       sync.Mutex
@@ -67,6 +69,8 @@ func Listen(cfg Config) (*Host, error) {
 	}
 	h.gater = newGater(s.Policy, h.lan)
 	rand.Read(h.decoy[:])
+	rand.Read(h.run[:])
+	h.links = newLinks(h)
 	if h.libp2p, err = newLibp2p(s, h.gater); err != nil {
 		return nil, err
 	}
@@ -181,9 +185,11 @@ func (h *Host) close() error {
 	h.mu.Unlock()
 	for _, t := range topics {
 		t.end()
+		t.part()
 	}
 	h.wg.Wait()
 	h.serves.shut()
+	h.parting()
 	var err error
 	if h.table != nil {
 		err = h.table.close()
@@ -193,6 +199,13 @@ func (h *Host) close() error {
 	<-flushed
 	h.serves.close()
 	return err
+}
+
+// parting ends the links, after others were told that we leave.
+func (h *Host) parting() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+	defer cancel()
+	h.links.close(ctx)
 }
 
 // flush gives what was written a moment to arrive. libp2p closes a TCP connection with a reset, which throws away what is still

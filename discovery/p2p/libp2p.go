@@ -30,12 +30,12 @@ const (
 	// StreamWindow is how much unread data of one circuit a host holds at most, in bytes. It
 	// begins with a quarter, and grows while the circuit is read fast.
 	StreamWindow = 1 << 20
-	// MaxStreams is how many streams, of circuits and meetings together, another host may have
-	// open to this one.
-	MaxStreams = 2048
+	// MaxCircuits is how many circuits this host has with another one.
+	MaxCircuits = 2048
 
-	maxConns        = 4096 // each way
-	maxConnsAddress = 64   // in from an IPv4 address or an IPv6 /56
+	maxStreams      = MaxCircuits + 16 // of our protocol, that another host has open to this one
+	maxConns        = 4096             // each way
+	maxConnsAddress = 64               // in from an IPv4 address or an IPv6 /56
 	// lowWater and highWater are between which numbers the connection manager keeps connections
 	// without circuits.
 	lowWater, highWater = 512, 768
@@ -108,16 +108,16 @@ func newMuxer(keepAlive time.Duration) *yamux.Transport {
 func limits() rcmgr.ConcreteLimitConfig {
 	const others = 16 // streams of a protocol that is not ours; hosts of the DHT use one or two
 	return rcmgr.PartialLimitConfig{
-		System:              rcmgr.ResourceLimits{ConnsInbound: maxConns, ConnsOutbound: maxConns, StreamsInbound: 32 * MaxStreams},
-		Transient:           rcmgr.ResourceLimits{ConnsInbound: maxConns / 8, StreamsInbound: 2 * MaxStreams},
-		PeerDefault:         rcmgr.ResourceLimits{ConnsInbound: 8, ConnsOutbound: 8, StreamsInbound: MaxStreams + 4*others},
-		ProtocolDefault:     rcmgr.ResourceLimits{StreamsInbound: 8 * MaxStreams},
+		System:              rcmgr.ResourceLimits{ConnsInbound: maxConns, ConnsOutbound: maxConns, StreamsInbound: 32 * maxStreams},
+		Transient:           rcmgr.ResourceLimits{ConnsInbound: maxConns / 8, StreamsInbound: 2 * maxStreams},
+		PeerDefault:         rcmgr.ResourceLimits{ConnsInbound: 8, ConnsOutbound: 8, StreamsInbound: maxStreams + 4*others},
+		ProtocolDefault:     rcmgr.ResourceLimits{StreamsInbound: 8 * maxStreams},
 		ProtocolPeerDefault: rcmgr.ResourceLimits{StreamsInbound: others},
 		Protocol: map[protocol.ID]rcmgr.ResourceLimits{
 			wtproto.HostProtocol: {StreamsInbound: rcmgr.Unlimited},
 		},
 		ProtocolPeer: map[protocol.ID]rcmgr.ResourceLimits{
-			wtproto.HostProtocol: {StreamsInbound: MaxStreams, StreamsOutbound: MaxStreams},
+			wtproto.HostProtocol: {StreamsInbound: maxStreams, StreamsOutbound: maxStreams},
 		},
 	}.Build(rcmgr.InfiniteLimits)
 }

@@ -1,7 +1,9 @@
 package p2p
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"testing"
@@ -68,40 +70,97 @@ func TestStalledCircuits(t *testing.T) {
 	writers.Wait()
 }
 
-// A host opens as many circuits as the limit says, and the next one is refused with a code until one has ended.
-func TestMaxStreams(t *testing.T) {
-	hosts := swarmOf(t, gateway, native)
-	g, n := hosts[0], hosts[1]
-	clients := endpoints(MaxStreams + 1)
-	gm := join(t, g, presence(true, true, clients...), nil)
-	join(t, n, discovery.Native(), echo)
-	peer := gm.await("the native peer", isPeer(n, nobody))
-	var open []discovery.Stream
-	for _, c := range clients {
-		s, err := peer.sighting.Dial(t.Context(), c)
-		if err == nil {
-			open = append(open, s)
-			continue
-		}
-		wantCode(t, "Dial", err, wtproto.CodeCircuitLimit, false)
-		break
+// Each topic that two hosts share once had a stream of its own, which was missing for circuits: with 1,100 common topics
+// 1,024 circuits could be opened. Now all topics have one, and as many circuits can be opened as the limit says. The next
+// one is refused with a code until one has ended.
+func TestManyTopicsAndCircuits(t *testing.T) {
+	const topics = 1100
+	n := listen(t, func(c *Config) { c.Mode = Off })
+	static := make(map[wtproto.Topic][]string)
+	for i := range topics - 1 {
+		static[wtproto.TopicFromName(fmt.Sprint("common topic ", i))] = n.Addrs()
 	}
+	static[testTopic] = n.Addrs()
+	g := listen(t, all(gateway, func(c *Config) { c.Mode, c.Static = Off, static }))
+	clients := endpoints(MaxCircuits + 1)
+	join(t, n, discovery.Native(), echo)
+	for topic := range static {
+		if topic != testTopic {
+			ignore(t, n, topic, discovery.Native())
+			ignore(t, g, topic, presence(true, true, endpoint(1)))
+		}
+	}
+	gm := join(t, g, presence(true, true, clients...), nil)
+	peer := gm.await("the native peer", isPeer(n, nobody))
+	for _, pair := range [][2]*Host{{g, n}, {n, g}} {
+		eventually(t, "all topics are met", func() bool { return metWith(pair[0], pair[1].id) == topics })
+	}
+	if streams := streamsWith(g, n.id); streams != 1 {
+		t.Errorf("%d streams, want the link", streams)
+	}
+	var open []discovery.Stream
 	t.Cleanup(func() {
 		for _, s := range open {
 			s.Close()
 		}
 	})
-	if len(open) < MaxStreams-1 || len(open) > MaxStreams { // the meeting is a stream too
-		t.Errorf("%d circuits, want %d", len(open), MaxStreams)
+	for i, c := range clients {
+		s, err := peer.sighting.Dial(t.Context(), c)
+		if i == MaxCircuits {
+			wantCode(t, "Dial", err, wtproto.CodeCircuitLimit, false)
+			break
+		}
+		if err != nil {
+			t.Fatalf("circuit %d: %v", i, err)
+		}
+		open = append(open, s)
 	}
 	open[0].Close()
 	eventually(t, "there is room again", func() bool {
-		s, err := peer.sighting.Dial(t.Context(), clients[MaxStreams])
+		s, err := peer.sighting.Dial(t.Context(), clients[MaxCircuits])
 		if err == nil {
 			open = append(open, s)
 		}
 		return err == nil
 	})
+	if met := metWith(g, n.id); met != topics {
+		t.Errorf("%d topics are met", met)
+	}
+}
+
+// ignore is on a topic until the test ends, whatever happens there.
+func ignore(t testing.TB, h *Host, topic wtproto.Topic, p *discovery.Presence) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range h.Join(ctx, topic, p) {
+			continue
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
+// metWith returns on how many topics h has met another host.
+func metWith(h *Host, id peer.ID) int {
+	h.links.mu.Lock()
+	defer h.links.mu.Unlock()
+	if n := h.links.hosts[id]; n != nil {
+		return len(n.met)
+	}
+	return 0
+}
+
+// streamsWith returns how many streams of our protocol h has with another host.
+func streamsWith(h *Host, id peer.ID) (n int) {
+	for _, c := range h.libp2p.Network().ConnsToPeer(id) {
+		for _, s := range c.GetStreams() {
+			if s.Protocol() == wtproto.HostProtocol {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // One address that had 64 streams of the DHT with each of 32 ids once took all 2,048 that there were
@@ -124,7 +183,7 @@ func TestMaxPending(t *testing.T) {
 	var wg sync.WaitGroup
 	for range cap(busy) {
 		st := s.open(h)
-		write(t, st, []byte{0x20})
+		write(t, st, []byte{0x25})
 		wg.Go(func() {
 			_, err := io.ReadAll(st)
 			e, ok := errors.AsType[*network.StreamError](err)
@@ -165,13 +224,13 @@ func TestSilentStreamsShutNobodyOut(t *testing.T) {
 		_, k := keys(t)
 		silent := newStranger(t, k)
 		for range maxPendingAll / 4 {
-			write(t, silent.open(h), []byte{0x20})
+			write(t, silent.open(h), []byte{0x25})
 		}
 	}
 	eventually(t, "all that one address may have are silent", func() bool { return h.ties.pending.Len() == maxPending })
 	_, k := keys(t)
 	s := newStranger(t, k)
-	st := s.open(h)
+	st := s.link(h, wtproto.HostGateway)
 	write(t, st, s.meet(h, endpoint(1)).Append(nil))
 	if typ, _, err := wtproto.NewReader(st).Next(); err != nil || typ != wtproto.TypeMet {
 		t.Errorf("the answer to MEET is %v, %v", typ, err)
@@ -184,13 +243,13 @@ func TestMaxHosts(t *testing.T) {
 	tp := &topic{h: h, hosts: make(map[peer.ID]*remote)}
 	id := func(i int) peer.ID { return peer.ID([]byte{byte(i >> 8), byte(i)}) }
 	for i := range maxHosts {
-		tp.remoteLocked(id(i)).received = &meeting{}
+		tp.remoteLocked(id(i)).link = &link{}
 	}
 	if r := tp.remoteLocked(id(maxHosts)); r != nil {
 		t.Error("there was room for one more host")
 	}
 	for _, i := range []int{7, 8} {
-		tp.hosts[id(i)].received = nil
+		tp.hosts[id(i)].link = nil
 	}
 	tp.hosts[id(7)].seen = time.Now().Add(-time.Minute)
 	if r := tp.remoteLocked(id(maxHosts)); r == nil || tp.hosts[id(7)] != nil || tp.hosts[id(8)] == nil || len(tp.hosts) != maxHosts {
@@ -198,34 +257,21 @@ func TestMaxHosts(t *testing.T) {
 	}
 }
 
-// One host may send MEET on so many topics.
 func TestTies(t *testing.T) {
 	h := listen(t, func(c *Config) { c.Mode = Off })
 	a, b := peer.ID("a"), peer.ID("b")
-	for range maxMeetings {
-		if !h.ties.addMeeting(a, false) {
-			t.Fatal("a meeting was refused")
-		}
-	}
-	if h.ties.addMeeting(a, false) {
-		t.Error("there was room for one more meeting")
-	}
-	if !h.ties.addMeeting(a, true) || !h.ties.addMeeting(b, false) {
-		t.Error("other meetings do not count, but were refused")
-	}
+	h.ties.addMeeting(a)
+	h.ties.addMeeting(b)
 	if got := h.ties.met(1); len(got) != 1 {
 		t.Errorf("met(1) = %v", got)
 	}
 	if got := h.ties.met(9); len(got) != 2 {
 		t.Errorf("met(9) = %v", got)
 	}
-	for range maxMeetings {
-		h.ties.dropMeeting(a, false)
-	}
-	h.ties.dropMeeting(a, true)
-	h.ties.dropMeeting(b, false)
-	if got := h.ties.met(9); len(got) != 0 || len(h.ties.inbound) != 0 {
-		t.Errorf("met = %v after all have ended, %v", got, h.ties.inbound)
+	h.ties.dropMeeting(a)
+	h.ties.dropMeeting(b)
+	if got := h.ties.met(9); len(got) != 0 {
+		t.Errorf("met = %v after all have ended", got)
 	}
 	conns := h.libp2p.ConnManager()
 	h.ties.addCircuit(a)

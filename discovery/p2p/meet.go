@@ -1,8 +1,6 @@
 package p2p
 
 import (
-	"context"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -17,20 +15,6 @@ const (
 	tellEvery = 500 * time.Millisecond
 	tellBurst = 8
 )
-
-// meeting is a stream between this host and another that are both on a topic. It lives as long as they are.
-type meeting struct {
-	// constant
-	t      *topic
-	r      *remote
-	s      stream
-	frames *wtproto.Reader // of s
-	ours   bool            // we sent MEET
-
-	live bool                 // guarded by topic.mu; MET was sent or received
-	told []wtproto.EndpointID // owned by tell, after the first frame; what the other host was told
-	more bool                 // likewise
-}
 
 // choose returns at most n of all, and whether that leaves some out: those of told that are still there, and then any.
 func choose(told, all []wtproto.EndpointID, n int) (chosen []wtproto.EndpointID, more bool) {
@@ -59,153 +43,208 @@ func choose(told, all []wtproto.EndpointID, n int) (chosen []wtproto.EndpointID,
 	return chosen, true
 }
 
-// endpoints notes and returns what the other host is to be told first.
-func (m *meeting) endpoints() ([]wtproto.EndpointID, bool) {
-	state, _ := m.t.presence.State()
-	m.told, m.more = choose(nil, state.Endpoints, wtproto.MaxEndpoints)
-	return m.told, m.more
+// tellOf returns which of our endpoints r is told of now, whether there are more, and whether that is news to it.
+func (t *topic) tellOf(r *remote) (e []wtproto.EndpointID, more, changed bool) {
+	state, _ := t.presence.State()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e, more = choose(r.told, state.Endpoints, wtproto.MaxEndpoints)
+	changed = more != r.toldMore || !slices.Equal(e, r.told)
+	r.told, r.toldMore = e, more
+	return e, more, changed
 }
 
-// flags returns what we are.
-func (h *Host) flags() wtproto.MeetFlags {
-	if h.Gateway {
-		return wtproto.MeetGateway
-	}
-	return 0
-}
-
-// ask sends MEET and waits for the answer.
-func (m *meeting) ask() (wtproto.Met, error) {
-	h, id := m.t.h, m.r.id
-	e, more := m.endpoints()
-	meet := wtproto.Meet{Digest: m.t.digest, Proof: h.prove(m.t.key, wtproto.ProofMeet, id), Flags: h.flags(), More: more, Endpoints: e}
-	if err := m.s.write(meet.Append(nil), h.AnswerTimeout); err != nil {
-		return wtproto.Met{}, answerError("MEET", err)
-	}
-	if err := m.s.SetReadDeadline(time.Now().Add(h.AnswerTimeout)); err != nil {
-		return wtproto.Met{}, answerError("MEET", err)
-	}
-	payload, err := await(m.frames, wtproto.TypeMet)
-	if err != nil {
-		return wtproto.Met{}, answerError("MEET", err)
-	}
-	met, err := wtproto.ParseMet(payload)
-	switch {
-	case err != nil:
-		return met, fmt.Errorf("p2p: %w", err)
-	case met.Code != wtproto.CodeNone:
-		return met, &wtproto.Error{Code: met.Code, Remote: true, Reason: "MEET was refused"}
-	case !m.t.key.VerifyProof(met.Proof, wtproto.ProofMet, []byte(id), []byte(h.id)):
-		return met, wtproto.Errorf(wtproto.CodeForbidden, "MET: the proof is wrong")
-	}
-	return met, m.s.SetReadDeadline(time.Time{})
-}
-
-// answer sends MET.
-func (m *meeting) answer() error {
-	h := m.t.h
-	e, more := m.endpoints()
-	met := wtproto.Met{Proof: h.prove(m.t.key, wtproto.ProofMet, m.r.id), Flags: h.flags(), More: more, Endpoints: e}
-	return m.s.write(met.Append(nil), h.AnswerTimeout)
-}
-
-// hold keeps the meeting until one of the hosts leaves the topic.
-func (m *meeting) hold() {
-	ctx, cancel := context.WithCancel(m.t.ctx)
-	stop := context.AfterFunc(m.t.ctx, func() { reset(m.s, wtproto.CodeLeft) })
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := m.tell(ctx); err != nil {
-			reset(m.s, codeOf(err)) // ends listen
-		}
-	}()
-	err := m.listen()
-	cancel()
-	reset(m.s, codeOf(err))
-	<-done
-	stop()
-	m.t.ended(m)
-}
-
-// listen takes the other host's endpoints until the stream ends, and returns why it did.
-func (m *meeting) listen() error {
-	limit := rate.NewLimiter(rate.Every(tellEvery/2), 4*tellBurst)
-	for {
-		typ, payload, err := m.frames.Next()
-		if err != nil {
-			return err
-		}
-		if !limit.Allow() {
-			return wtproto.Errorf(wtproto.CodeRateLimited, "frames come too fast")
-		}
-		switch {
-		case typ == wtproto.TypeEndpoints:
-			e, err := wtproto.ParseEndpoints(payload)
-			if err != nil {
-				return err
-			}
-			m.t.told(m, e)
-		case typ.Known():
-			return wtproto.Errorf(wtproto.CodeProtocol, "%v in a meeting", typ)
-		}
-	}
-}
-
-// tell sends our endpoints when they change, and repeats sightings while they hold, until ctx ends or a write fails.
-func (m *meeting) tell(ctx context.Context) error {
+// tell tells the hosts that are met of our endpoints when these change, and repeats sightings while they hold.
+func (t *topic) tell() {
 	limit := rate.NewLimiter(rate.Every(tellEvery), tellBurst)
-	again := time.NewTicker(m.t.h.Hold / 2)
+	again := time.NewTicker(t.h.Hold / 2)
 	defer again.Stop()
 	for {
-		state, changed := m.t.presence.State()
-		if e, more := choose(m.told, state.Endpoints, wtproto.MaxEndpoints); more != m.more || !slices.Equal(e, m.told) {
-			if err := m.s.write(wtproto.Endpoints{More: more, Endpoints: e}.Append(nil), m.t.h.AnswerTimeout); err != nil {
-				return err
+		_, changed := t.presence.State()
+		t.mu.Lock()
+		for _, r := range t.hosts {
+			if r.met() {
+				t.h.links.tell(r)
 			}
-			m.told, m.more = e, more
-			if limit.Wait(ctx) != nil {
-				return nil // ctx has ended
-			}
-			continue
 		}
-		select {
-		case <-changed:
-		case <-again.C:
-			m.t.repeat(m.r)
-		case <-ctx.Done():
-			return nil
+		t.mu.Unlock()
+		if limit.Wait(t.ctx) != nil {
+			return // the topic has ended
+		}
+		for waiting := true; waiting; {
+			select {
+			case <-changed:
+				waiting = false
+			case <-again.C:
+				t.repeat()
+			case <-t.ctx.Done():
+				return
+			}
 		}
 	}
 }
 
-// serveMeet answers MEET, and stays until the meeting has ended.
-func (h *Host) serveMeet(s stream, r *wtproto.Reader, meet wtproto.Meet) {
-	t := h.proven(meet.Digest, wtproto.ProofMeet, meet.Proof, s.Conn().RemotePeer())
-	if t == nil || !t.gate.enter() {
-		h.refuseMeet(s, wtproto.CodeForbidden)
+// repeat says once more what endpoints the hosts have that are met, before that is forgotten.
+func (t *topic) repeat() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.hosts {
+		if r.met() {
+			t.sightLocked(r, t.h.Hold)
+		}
+	}
+}
+
+// welcome answers a good MEET.
+func (t *topic) welcome(l *link, m wtproto.Meet) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r, code := t.admitLocked(l)
+	answer := word{typ: wtproto.TypeMet, digest: m.Digest, code: code}
+	if code == wtproto.CodeNone {
+		t.renewLocked(l, r)
+		r.foundUs = true
+		t.metLocked(l, r, wtproto.Endpoints{More: m.More, Endpoints: m.Endpoints})
+		answer.r = r
+	}
+	t.h.links.say(l, answer)
+	if code == wtproto.CodeNone && r.found && !r.noticed {
+		t.queueLocked(r)
+	}
+}
+
+// admitLocked returns the host that said MEET on l, which is met now, or why not.
+func (t *topic) admitLocked(l *link) (*remote, wtproto.Code) {
+	r := t.remoteLocked(l.id())
+	if r == nil {
+		return nil, wtproto.CodeBusy
+	}
+	if !r.asks.Allow() {
+		return r, wtproto.CodeRateLimited
+	}
+	return r, t.h.links.meet(l, r)
+}
+
+// answered takes the answer of r to MEET. An error ends the link.
+func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
+	if !t.gate.enter() {
+		return nil
+	}
+	defer t.gate.leave()
+	proven := m.Code != wtproto.CodeNone || t.key.VerifyProof(m.Proof, wtproto.ProofMet, []byte(r.id), []byte(t.h.id))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.askedLocked(r)
+	defer t.pumpLocked()
+	code := m.Code
+	if code == wtproto.CodeNone && proven {
+		code = t.h.links.meet(l, r)
+	}
+	switch {
+	case !proven:
+		err := wtproto.Errorf(wtproto.CodeForbidden, "MET: the proof is wrong")
+		t.failedLocked(r, err)
+		return err
+	case m.Code != wtproto.CodeNone:
+		t.failedLocked(r, &wtproto.Error{Code: code, Remote: true, Reason: "MEET was refused"})
+	case code != wtproto.CodeNone:
+		t.failedLocked(r, wtproto.Errorf(code, "there is no room for one more meeting"))
+		t.h.links.part(r, code)
+	default:
+		t.renewLocked(l, r)
+		r.found, r.noticed = true, true
+		t.metLocked(l, r, wtproto.Endpoints{More: m.More, Endpoints: m.Endpoints})
+	}
+	return nil
+}
+
+// failed says that r could not be asked, or did not answer.
+func (t *topic) failed(r *remote, err error) {
+	if !t.gate.enter() {
 		return
 	}
 	defer t.gate.leave()
-	m, code := t.welcome(s, r)
-	if m == nil {
-		h.refuseMeet(s, code)
-		return
-	}
-	if err := m.answer(); err != nil {
-		reset(s, codeOf(err))
-		t.ended(m)
-		return
-	}
-	t.met(m, meet.Flags, wtproto.Endpoints{More: meet.More, Endpoints: meet.Endpoints})
-	m.hold()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.askedLocked(r)
+	t.failedLocked(r, err)
+	t.pumpLocked()
 }
 
-// refuseMeet answers MEET with code, and ends the stream.
-func (h *Host) refuseMeet(s stream, code wtproto.Code) {
-	if err := s.write(wtproto.Met{Code: code}.Append(nil), h.AnswerTimeout); err != nil {
-		reset(s, code)
+// told takes what endpoints the host of l has now. An error ends the link.
+func (t *topic) told(l *link, e wtproto.Endpoints) error {
+	if !t.gate.enter() {
+		return nil
+	}
+	defer t.gate.leave()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.hosts[l.id()]
+	if r == nil || r.link != l { // it has not seen our PART yet
+		return nil
+	}
+	if !r.tells.Allow() {
+		return wtproto.Errorf(wtproto.CodeRateLimited, "ENDPOINTS come too fast")
+	}
+	before, more := r.endpoints, r.more
+	t.updateLocked(r, e)
+	for id := range r.endpoints {
+		if !before[id] || r.more != more {
+			t.sightEndpointLocked(r, id, t.h.Hold)
+		}
+	}
+	return nil
+}
+
+// parted says that the host of l has ended the meeting.
+func (t *topic) parted(l *link, code wtproto.Code) {
+	if !t.gate.enter() {
 		return
 	}
-	_ = s.Close() // after the answer
+	defer t.gate.leave()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.hosts[l.id()]
+	if r == nil || r.link != l {
+		return
+	}
+	t.h.links.unmeet(l, r)
+	t.endedLocked(r, code == wtproto.CodeLeft)
+}
+
+// lost says that the link with r has ended. Nobody knows whether r has left.
+func (t *topic) lost(l *link, r *remote) {
+	if !t.gate.enter() {
+		return
+	}
+	defer t.gate.leave()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r.link == l {
+		t.endedLocked(r, false)
+		t.sightLocked(r, min(lostKept, t.h.Hold))
+	}
+}
+
+// reborn says that the program of r's host has been started anew: all that was known of it is gone.
+func (t *topic) reborn(r *remote) {
+	if !t.gate.enter() {
+		return
+	}
+	defer t.gate.leave()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !r.met() {
+		t.updateLocked(r, wtproto.Endpoints{})
+		r.found, r.foundUs = false, false
+	}
+}
+
+// part tells all hosts that we leave the topic. Nothing else of the topic runs any more.
+func (t *topic) part() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.hosts {
+		t.h.links.part(r, wtproto.CodeLeft)
+	}
 }

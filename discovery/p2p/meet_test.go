@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -141,8 +142,7 @@ func TestDeparture(t *testing.T) {
 	}
 }
 
-// Two hosts that find each other at the same time have one meeting in the end, on the stream of the smaller id, and
-// both know that they found and were found.
+// Two hosts that find each other at the same time have one link in the end, and both know that they found and were found.
 func TestBothFind(t *testing.T) {
 	hosts := swarmOf(t, native, gateway, gateway)
 	a, b := hosts[1], hosts[2]
@@ -153,9 +153,10 @@ func TestBothFind(t *testing.T) {
 	if a.id > b.id {
 		a, b = b, a
 	}
-	eventually(t, "one meeting is left", func() bool {
-		return look(a, b.id, func(r *remote) bool { return r.sent != nil && r.sent.live && r.received == nil }) &&
-			look(b, a.id, func(r *remote) bool { return r.sent == nil && r.received != nil })
+	met := func(r *remote) bool { return r.met() && r.noticed }
+	eventually(t, "they have met on one link", func() bool {
+		l, m := linkOf(a, b.id), linkOf(b, a.id)
+		return look(a, b.id, met) && look(b, a.id, met) && l != nil && m != nil && l.ours != m.ours
 	})
 	// Nobody has left meanwhile.
 	for _, m := range []*member{am, bm} {
@@ -167,8 +168,27 @@ func TestBothFind(t *testing.T) {
 	}
 }
 
+// linkOf returns the link of h with another host, if there is one.
+func linkOf(h *Host, id peer.ID) *link {
+	h.links.mu.Lock()
+	defer h.links.mu.Unlock()
+	if n := h.links.hosts[id]; n != nil {
+		return n.link
+	}
+	return nil
+}
+
+// wantReset fails unless st ends with a reset that has this code.
+func wantReset(t testing.TB, what string, st network.Stream, code wtproto.Code) {
+	t.Helper()
+	_, err := io.ReadAll(st)
+	if e, ok := errors.AsType[*network.StreamError](err); !ok || wtproto.Code(e.ErrorCode) != code {
+		t.Errorf("%s ended with %v, want a reset with %v", what, err, code)
+	}
+}
+
 // The same, step by step, with a stranger that decides when.
-func TestTwoMeetings(t *testing.T) {
+func TestTwoLinks(t *testing.T) {
 	small, large := keys(t)
 	for _, tc := range []struct {
 		name           string
@@ -187,44 +207,30 @@ func TestTwoMeetings(t *testing.T) {
 			}))
 			m := join(t, h, discovery.Native(), nil)
 			theirs := <-asked
-			read(t, theirs, wtproto.TypeMeet)
+			read(t, theirs, wtproto.TypeHost)
 			ours := s.open(h)
-			write(t, ours, s.meet(h).Append(nil))
-			met, err := wtproto.ParseMet(read(t, ours, wtproto.TypeMet))
-			if err != nil {
-				t.Fatal(err)
-			}
+			host := wtproto.Host{Run: s.run()}.Append(nil)
+			write(t, ours, host)
 			if tc.stays {
-				if met.Code != wtproto.CodeReplaced {
-					t.Errorf("MET has %v, want %v", met.Code, wtproto.CodeReplaced)
-				}
-				write(t, theirs, wtproto.Met{Proof: s.prove(wtproto.ProofMet, h.id), Endpoints: []wtproto.EndpointID{nobody}}.Append(nil))
+				wantReset(t, "the stranger's stream", ours, wtproto.CodeReplaced)
+				ours = theirs
+				write(t, ours, host)
 			} else {
-				if met.Code != wtproto.CodeNone {
-					t.Errorf("MET has %v, want %v", met.Code, wtproto.CodeNone)
-				}
-				_, err := theirs.Read(make([]byte, 1))
-				if e, ok := errors.AsType[*network.StreamError](err); !ok || e.ErrorCode != network.StreamErrorCode(wtproto.CodeReplaced) {
-					t.Errorf("the host's stream: %v, want a reset with %v", err, wtproto.CodeReplaced)
-				}
+				wantReset(t, "the host's stream", theirs, wtproto.CodeReplaced)
+				read(t, ours, wtproto.TypeHost)
+			}
+			read(t, ours, wtproto.TypeMeet)
+			write(t, ours, s.meet(h).Append(s.met(h, nobody).Append(nil)))
+			if met, err := wtproto.ParseMet(read(t, ours, wtproto.TypeMet)); err != nil || met.Code != wtproto.CodeNone {
+				t.Errorf("MET = %+v, %v", met, err)
 			}
 			m.awaitBoth(string(s.ID()))
-			// A newer MEET replaces the older one, and that is no departure.
-			if !tc.stays {
-				newer := s.open(h)
-				write(t, newer, s.meet(h).Append(nil))
-				if met, err := wtproto.ParseMet(read(t, newer, wtproto.TypeMet)); err != nil || met.Code != wtproto.CodeNone {
-					t.Errorf("MET = %+v, %v", met, err)
-				}
-				_, err := io.ReadAll(ours)
-				if e, ok := errors.AsType[*network.StreamError](err); !ok || e.ErrorCode != network.StreamErrorCode(wtproto.CodeReplaced) {
-					t.Errorf("the older stream: %v, want a reset with %v", err, wtproto.CodeReplaced)
-				}
-				ours = newer
-			} else {
-				ours = theirs
-			}
-			write(t, ours, wtproto.Endpoints{}.Append(nil))
+			// A newer link replaces the older one, and that is no departure.
+			newer := s.link(h, 0)
+			wantReset(t, "the older stream", ours, wtproto.CodeReplaced)
+			write(t, newer, s.meet(h).Append(nil))
+			read(t, newer, wtproto.TypeMet)
+			write(t, newer, wtproto.Endpoints{Digest: testTopic.Digest()}.Append(nil))
 			gone := m.await("the departure", func(i item) bool { return i.sighting.Gone })
 			if gone.sighting.Peer.ID != string(s.ID()) {
 				t.Errorf("%s", describe(gone))
@@ -249,24 +255,20 @@ func TestMeetRefused(t *testing.T) {
 	other.Proof = elsewhere.Proof(wtproto.ProofMeet, []byte(s.ID()), []byte(h.id))
 	wrong := s.meet(h)
 	wrong.Proof[0] ^= 0x80
+	st := s.link(h, 0)
 	for _, tc := range []struct {
 		name string
 		meet wtproto.Meet
 	}{{"unknown topic", other}, {"wrong proof", wrong}} {
-		st := s.open(h)
 		write(t, st, tc.meet.Append(nil))
 		met, err := wtproto.ParseMet(read(t, st, wtproto.TypeMet))
-		if err != nil || met.Code != wtproto.CodeForbidden || met.Proof != [32]byte{} || met.Flags != 0 || len(met.Endpoints) != 0 {
+		if want := (wtproto.Met{Digest: tc.meet.Digest, Code: wtproto.CodeForbidden}); err != nil || !reflect.DeepEqual(met, want) {
 			t.Errorf("%s: MET = %+v, %v, want %v and zeros", tc.name, met, err, wtproto.CodeForbidden)
 		}
-		if n, err := st.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-			t.Errorf("%s: Read = %d, %v, want the end", tc.name, n, err)
-		}
 	}
-	st := s.open(h)
 	write(t, st, s.meet(h).Append(nil))
 	met, err := wtproto.ParseMet(read(t, st, wtproto.TypeMet))
-	if err != nil || met.Code != wtproto.CodeNone || met.Flags != 0 || !slices.Equal(met.Endpoints, []wtproto.EndpointID{nobody}) ||
+	if err != nil || met.Code != wtproto.CodeNone || !slices.Equal(met.Endpoints, []wtproto.EndpointID{nobody}) ||
 		!testTopic.VerifyProof(met.Proof, wtproto.ProofMet, []byte(h.id), []byte(s.ID())) {
 		t.Errorf("MET = %+v, %v, want a good proof and one endpoint", met, err)
 	}
@@ -281,11 +283,11 @@ func TestForeignEndpoints(t *testing.T) {
 	h := listen(t, all(gateway, key(large), func(c *Config) { c.Mode = Off }))
 	m := join(t, h, presence(true, true), nil)
 	s := newStranger(t, small)
-	st := s.open(h)
+	st := s.link(h, wtproto.HostGateway)
 	meet := s.meet(h, endpoint(1), nobody, endpoint(1))
 	write(t, st, meet.Append(nil))
 	read(t, st, wtproto.TypeMet)
-	write(t, st, wtproto.Endpoints{Endpoints: []wtproto.EndpointID{nobody, endpoint(2)}}.Append(nil))
+	write(t, st, wtproto.Endpoints{Digest: testTopic.Digest(), Endpoints: []wtproto.EndpointID{nobody, endpoint(2)}}.Append(nil))
 	var got []string
 	second := endpoint(2)
 	m.await("the second client", func(i item) bool {
@@ -305,38 +307,39 @@ func TestBadFrames(t *testing.T) {
 	h := listen(t, all(key(large), func(c *Config) { c.AnswerTimeout = time.Second }))
 	join(t, h, discovery.Native(), nil)
 	s := newStranger(t, small)
-	good := s.open(h)
-	write(t, good, s.meet(h).Append(nil))
-	read(t, good, wtproto.TypeMet)
-	meet := s.meet(h).Append(nil)
-	flood := slices.Repeat(wtproto.Endpoints{Endpoints: []wtproto.EndpointID{nobody}}.Append(nil), 1000)
+	digest := testTopic.Digest()
+	host, meet := wtproto.Host{}.Append(nil), s.meet(h).Append(nil)
+	flood := slices.Repeat(wtproto.Endpoints{Digest: digest, Endpoints: []wtproto.EndpointID{nobody}}.Append(nil), 1000)
 	for _, tc := range []struct {
 		name string
 		send []byte
 		fin  bool
-		met  bool // the stream begins with a good MEET
+		met  bool // on a link on which the two have met
 		want wtproto.Code
 	}{
 		{"another frame first", wtproto.Endpoints{}.Append(nil), false, false, wtproto.CodeProtocol},
+		{"MEET first", meet, false, false, wtproto.CodeProtocol},
 		{"an unknown frame first", []byte{0x3f, 0}, false, false, wtproto.CodeProtocol},
 		{"a frame of a session", []byte{0x01, 0}, false, false, wtproto.CodeProtocol},
-		{"too long", []byte{0x20, 0x80, 0, 0x40, 1}, false, false, wtproto.CodeTooLarge},
-		{"too many endpoints", meetWith(65), false, false, wtproto.CodeTooLarge},
-		{"short", []byte{0x20, 1, 0}, false, false, wtproto.CodeProtocol},
-		{"cut", meet[:20], true, false, wtproto.CodeProtocol},
-		{"silent", meet[:1], false, false, wtproto.CodeIdle},
-		{"cut and silent", meet[:20], false, false, wtproto.CodeIdle},
-		{"MEET twice on a stream", meet, false, true, wtproto.CodeProtocol},
-		{"a frame of a session in a meeting", []byte{0x0e, 8, 1, 2, 3, 4, 5, 6, 7, 8}, false, true, wtproto.CodeProtocol},
+		{"too long", []byte{0x25, 0x80, 0, 0x40, 1}, false, false, wtproto.CodeTooLarge},
+		{"short", []byte{0x25, 1, 0}, false, false, wtproto.CodeProtocol},
+		{"cut", host[:10], true, false, wtproto.CodeProtocol},
+		{"silent", host[:1], false, false, wtproto.CodeIdle},
+		{"cut and silent", host[:10], false, false, wtproto.CodeIdle},
+		{"HOST twice", host, false, true, wtproto.CodeProtocol},
+		{"OPEN on a link", wtproto.Open{Digest: digest}.Append(nil), false, true, wtproto.CodeProtocol},
+		{"MET without MEET", wtproto.Met{Digest: digest}.Append(nil), false, true, wtproto.CodeProtocol},
+		{"too many endpoints", meetWith(65), false, true, wtproto.CodeTooLarge},
+		{"a frame of a session on a link", []byte{0x0e, 8, 1, 2, 3, 4, 5, 6, 7, 8}, false, true, wtproto.CodeProtocol},
 		{"short ENDPOINTS", []byte{0x22, 1, 0}, false, true, wtproto.CodeProtocol},
 		{"too many ENDPOINTS", flood, false, true, wtproto.CodeRateLimited},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			st := s.open(h)
 			if tc.met {
-				g := listen(t, native) // each its own, as they replace each other
+				g := listen(t, native) // each its own, as links replace each other
 				join(t, g, discovery.Native(), nil)
-				st = s.open(g)
+				st = s.link(g, 0)
 				write(t, st, s.meet(g).Append(nil))
 				read(t, st, wtproto.TypeMet)
 			}
@@ -346,17 +349,19 @@ func TestBadFrames(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := io.ReadAll(st)
-			if e, ok := errors.AsType[*network.StreamError](err); !ok || wtproto.Code(e.ErrorCode) != tc.want {
-				t.Errorf("the stream ended with %v, want a reset with %v", err, tc.want)
-			}
+			wantReset(t, "the stream", st, tc.want)
 		})
 	}
-	// The meeting goes on, and skips what it does not know.
+	// A link skips what it does not know, and what it is not told in time.
+	good := s.link(h, 0)
 	write(t, good, []byte{0x3f, 2, 1, 2})
-	write(t, good, wtproto.Endpoints{}.Append(nil))
+	write(t, good, wtproto.Endpoints{Digest: digest}.Append(nil))
+	write(t, good, wtproto.Part{Digest: digest}.Append(nil))
+	write(t, good, s.meet(h).Append(nil))
+	read(t, good, wtproto.TypeMet)
+	write(t, good, wtproto.Endpoints{Digest: digest}.Append(nil))
 	eventually(t, "the last frame has arrived", func() bool {
-		return look(h, s.ID(), func(r *remote) bool { return r.received != nil && len(r.endpoints) == 0 })
+		return look(h, s.ID(), func(r *remote) bool { return r.met() && len(r.endpoints) == 0 })
 	})
 }
 
@@ -370,6 +375,9 @@ func TestMeetAnswers(t *testing.T) {
 	answers := make(chan func(network.Stream))
 	s := newStranger(t, large)
 	s.SetStreamHandler(wtproto.HostProtocol, func(st network.Stream) {
+		if !s.greet(st, 0) {
+			return
+		}
 		if typ, _, err := wtproto.NewReader(st).Next(); err != nil || typ != wtproto.TypeMeet {
 			return
 		}
@@ -388,11 +396,11 @@ func TestMeetAnswers(t *testing.T) {
 		answer func(network.Stream)
 		want   wtproto.Code
 	}{
-		{"not on the topic", send(wtproto.Met{Code: wtproto.CodeForbidden}.Append(nil)), wtproto.CodeForbidden},
-		{"no room", send(wtproto.Met{Code: wtproto.CodeBusy}.Append(nil)), wtproto.CodeBusy},
+		{"not on the topic", send(wtproto.Met{Digest: testTopic.Digest(), Code: wtproto.CodeForbidden}.Append(nil)), wtproto.CodeForbidden},
+		{"no room", send(wtproto.Met{Digest: testTopic.Digest(), Code: wtproto.CodeBusy}.Append(nil)), wtproto.CodeBusy},
 		{"a reset", func(st network.Stream) { _ = st.Reset() }, wtproto.CodePeerReset},
 		{"nothing", func(network.Stream) {}, wtproto.CodePeerUnreachable},
-		{"a wrong proof", send(wtproto.Met{Proof: s.prove(wtproto.ProofMeet, h.id)}.Append(nil)), wtproto.CodeForbidden},
+		{"a wrong proof", send(wtproto.Met{Digest: testTopic.Digest(), Proof: s.prove(wtproto.ProofMeet, h.id)}.Append(nil)), wtproto.CodeForbidden},
 		{"another frame", send(wtproto.Opened{}.Append(nil)), wtproto.CodeProtocol},
 		{"a frame of a session", send(wtproto.Ping{}.Append(nil)), wtproto.CodeProtocol},
 		{"a long frame", send([]byte{byte(wtproto.TypeMet), 0x80, 1, 0, 0}), wtproto.CodeTooLarge},
@@ -401,8 +409,7 @@ func TestMeetAnswers(t *testing.T) {
 		answers <- tc.answer
 		m.await(tc.name, isError(tc.want))
 	}
-	met := wtproto.Met{Proof: s.prove(wtproto.ProofMet, h.id), Endpoints: []wtproto.EndpointID{nobody}}.Append(nil)
-	answers <- send(met)
+	answers <- send(s.met(h, nobody).Append(nil))
 	m.await("the stranger", func(i item) bool { return i.sighting.Peer.ID == string(s.ID()) })
 	m.await("that all is well", isRecovery)
 }
@@ -431,7 +438,7 @@ func TestStrangersFailuresAreLoggedOnce(t *testing.T) {
 	defer h.leave(tp)
 	tp.mu.Lock()
 	for i := range 100 {
-		r := newRemote(peer.ID(fmt.Sprintf("stranger %d", i)), h)
+		r := tp.newRemote(peer.ID(fmt.Sprintf("stranger %d", i)))
 		r.guess = false
 		tp.failedLocked(r, wtproto.Errorf(wtproto.CodeForbidden, "MET: the proof is wrong"))
 	}

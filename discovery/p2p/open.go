@@ -32,6 +32,18 @@ func opens(aGateway bool, a peer.ID, bGateway bool, b peer.ID) bool {
 
 // open opens a circuit from our endpoint from to endpoint to of host id.
 func (h *Host) open(ctx context.Context, key wtproto.Topic, id peer.ID, from, to wtproto.EndpointID) (discovery.Stream, error) {
+	if !h.ties.addCircuit(id) {
+		return nil, wtproto.Errorf(wtproto.CodeCircuitLimit, "there are too many circuits with host %s", id)
+	}
+	c, err := h.openCircuit(ctx, key, id, from, to)
+	if err != nil {
+		h.ties.dropCircuit(id)
+		return nil, err
+	}
+	return c, nil
+}
+
+func (h *Host) openCircuit(ctx context.Context, key wtproto.Topic, id peer.ID, from, to wtproto.EndpointID) (*circuit, error) {
 	ctx, cancel := context.WithTimeout(ctx, h.AnswerTimeout)
 	defer cancel()
 	s, err := h.openStream(ctx, id)
@@ -53,7 +65,7 @@ func (h *Host) open(ctx context.Context, key wtproto.Topic, id peer.ID, from, to
 		reset(s, codeOf(err))
 		return nil, err
 	}
-	return newCircuit(s.Stream, h.ties, func() {}), nil
+	return newCircuit(s.Stream, func() { h.ties.dropCircuit(id) }), nil
 }
 
 // askOpen sends OPEN and waits for the answer.
@@ -95,6 +107,9 @@ func (h *Host) serveOpen(s stream, o wtproto.Open) {
 	case !slices.Contains(state.Endpoints, o.To):
 		h.refuseOpen(s, wtproto.CodePeerUnreachable)
 		return
+	case !h.ties.addCircuit(id):
+		h.refuseOpen(s, wtproto.CodeCircuitLimit)
+		return
 	}
 	in := &inbound{h: h, s: s, key: t.key, pair: pair{o.Digest, id, o.From, o.To}, answered: make(chan struct{})}
 	if older := h.replace(in); older != nil {
@@ -112,6 +127,7 @@ func (h *Host) serveOpen(s stream, o wtproto.Open) {
 	}
 	if code, refused := in.refusal(); refused {
 		h.forget(in)
+		h.ties.dropCircuit(id)
 		h.refuseOpen(s, code)
 	}
 }
@@ -190,7 +206,10 @@ func (in *inbound) Accept() (discovery.Stream, error) {
 		code, _ := in.refusal()
 		return nil, wtproto.Errorf(code, "the circuit was answered before")
 	}
-	c := newCircuit(in.s.Stream, in.h.ties, func() { in.h.forget(in) })
+	c := newCircuit(in.s.Stream, func() {
+		in.h.ties.dropCircuit(in.pair.host)
+		in.h.forget(in)
+	})
 	yes := wtproto.Opened{Proof: in.h.prove(in.key, wtproto.ProofOpened, in.pair.host)}
 	if err := in.s.write(yes.Append(nil), in.h.AnswerTimeout); err != nil {
 		err = answerError("OPENED", err)

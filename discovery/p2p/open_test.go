@@ -349,13 +349,18 @@ func TestDialAnswers(t *testing.T) {
 	}))
 	answers := make(chan func(network.Stream), 1)
 	s.SetStreamHandler(wtproto.HostProtocol, func(st network.Stream) {
-		typ, _, err := wtproto.NewReader(st).Next()
+		r := wtproto.NewReader(st)
+		typ, _, err := r.Next()
 		if err != nil {
 			return
 		}
-		if typ == wtproto.TypeMeet {
-			met := wtproto.Met{Proof: s.prove(wtproto.ProofMet, h.id), Endpoints: []wtproto.EndpointID{nobody}}
-			_, _ = st.Write(met.Append(nil))
+		if typ == wtproto.TypeHost {
+			_, _ = st.Write(wtproto.Host{Run: s.run()}.Append(nil))
+			for err == nil {
+				if typ, _, err = r.Next(); typ == wtproto.TypeMeet {
+					_, _ = st.Write(s.met(h, nobody).Append(nil))
+				}
+			}
 			return
 		}
 		(<-answers)(st)

@@ -2,7 +2,7 @@ package p2p
 
 import (
 	"errors"
-	"io"
+	"fmt"
 	"maps"
 	"os"
 	"regexp"
@@ -87,18 +87,15 @@ func TestProtocolMetCodes(t *testing.T) {
 	s := newStranger(t, small)
 	ask := func(t *testing.T, h *Host, s stranger, m wtproto.Meet) wtproto.Code {
 		t.Helper()
-		st := s.open(h)
+		st := s.link(h, 0)
 		write(t, st, m.Append(nil))
 		met, err := wtproto.ParseMet(read(t, st, wtproto.TypeMet))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if met.Code != wtproto.CodeNone {
-			if met.Proof != [32]byte{} || met.Flags != 0 || met.More || len(met.Endpoints) > 0 {
-				t.Errorf("MET = %+v, want zeros besides the code", met)
-			}
-			if n, err := st.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-				t.Errorf("Read = %d, %v, want the end", n, err)
+			if met.Digest != m.Digest || met.Proof != [32]byte{} || met.More || len(met.Endpoints) > 0 {
+				t.Errorf("MET = %+v, want zeros besides digest and code", met)
 			}
 		}
 		return met.Code
@@ -117,13 +114,27 @@ func TestProtocolMetCodes(t *testing.T) {
 			}
 			return wtproto.CodeNone
 		},
-		wtproto.CodeCircuitLimit: func(t *testing.T) wtproto.Code {
+		wtproto.CodeTopicLimit: func(t *testing.T) wtproto.Code {
 			_, k := keys(t)
 			s := newStranger(t, k)
-			h.ties.mu.Lock()
-			h.ties.inbound[s.ID()] = maxMeetings
-			h.ties.mu.Unlock()
-			return ask(t, h, s, s.meet(h))
+			st := s.link(h, 0)
+			h.links.mu.Lock()
+			n := h.links.hosts[s.ID()]
+			for i := range maxLinkTopics { // as if the two had met on so many others
+				n.met[[32]byte{byte(i >> 8), byte(i)}] = nil
+			}
+			h.links.mu.Unlock()
+			defer func() {
+				h.links.mu.Lock()
+				clear(n.met)
+				h.links.mu.Unlock()
+			}()
+			write(t, st, s.meet(h).Append(nil))
+			met, err := wtproto.ParseMet(read(t, st, wtproto.TypeMet))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return met.Code
 		},
 		wtproto.CodeBusy: func(t *testing.T) wtproto.Code {
 			_, k := keys(t)
@@ -133,7 +144,7 @@ func TestProtocolMetCodes(t *testing.T) {
 			tp.hosts = make(map[peer.ID]*remote)
 			for i := range maxHosts { // as if all of them were just being met
 				id := peer.ID(string(rune(i)))
-				tp.hosts[id] = newRemote(id, h)
+				tp.hosts[id] = tp.newRemote(id)
 				tp.hosts[id].queued = true
 			}
 			tp.mu.Unlock()
@@ -142,18 +153,6 @@ func TestProtocolMetCodes(t *testing.T) {
 				tp.hosts = before
 				tp.mu.Unlock()
 			}()
-			return ask(t, h, s, s.meet(h))
-		},
-		wtproto.CodeReplaced: func(t *testing.T) wtproto.Code {
-			small, large := keys(t)
-			asked := make(chan struct{})
-			s := newStranger(t, large)
-			s.SetStreamHandler(wtproto.HostProtocol, func(network.Stream) { close(asked) })
-			h := listen(t, all(key(small), func(c *Config) {
-				c.Mode, c.Static = Off, map[wtproto.Topic][]string{testTopic: {s.addr()}}
-			}))
-			join(t, h, discovery.Native(), nil)
-			<-asked // the smaller id has sent MEET, and its stream stays
 			return ask(t, h, s, s.meet(h))
 		},
 	})
@@ -214,9 +213,48 @@ func TestProtocolOpenedCodes(t *testing.T) {
 	})
 }
 
+// The document's table of limits between hosts says what the program does.
+func TestProtocolLimits(t *testing.T) {
+	grouped := func(n int) string {
+		if n < 1000 {
+			return fmt.Sprint(n)
+		}
+		return fmt.Sprintf("%d,%03d", n/1000, n%1000)
+	}
+	h := listen(t, func(c *Config) { c.Mode = Off })
+	answer := fmt.Sprintf("%.0f s", h.AnswerTimeout.Seconds())
+	_, table, _ := strings.Cut(protocolSection(t, "13. Limits"), "\n| between hosts | at most | above it |\n|---|---|---|\n")
+	rows := make(map[string][2]string)
+	for row := range strings.Lines(table) {
+		if cells := strings.Split(strings.Trim(row, "| \n"), " | "); len(cells) == 3 {
+			rows[cells[0]] = [2]string{cells[1], cells[2]}
+		}
+	}
+	for _, tc := range []struct {
+		of, most string
+		code     wtproto.Code
+	}{
+		{"first frame of a stream", answer, wtproto.CodeIdle},
+		{"HOST, MET, OPENED", answer, wtproto.CodeIdle},
+		{"streams that have not said what they are, or wait for OPENED, of an address", fmt.Sprintf("%d, and %s in all", maxPending, grouped(maxPendingAll)), wtproto.CodeBusy},
+		{"circuits with another host", grouped(MaxCircuits), wtproto.CodeCircuitLimit},
+		{"topics on which two hosts have met", grouped(maxLinkTopics), wtproto.CodeTopicLimit},
+		{"unread frames of a link", grouped(maxUnread), wtproto.CodeBusy},
+	} {
+		row := rows[tc.of]
+		delete(rows, tc.of)
+		if row[0] != tc.most || !strings.Contains(row[1], tc.code.String()) {
+			t.Errorf("%s: %q, want %q and %v", tc.of, row, tc.most, tc.code)
+		}
+	}
+	for of := range rows {
+		t.Errorf("the document has the limit %q, which this test does not know", of)
+	}
+}
+
 // A stream whose MET or OPENED is late is reset with the code that the document says.
 func TestProtocolLateAnswers(t *testing.T) {
-	row := regexp.MustCompile(`\n\| MET, OPENED \| 10 s \| stream is reset with ([A-Z]+) \|\n`).FindStringSubmatch(protocolSection(t, "13. Limits"))
+	row := regexp.MustCompile(`\n\| HOST, MET, OPENED \| 10 s \| stream is reset with ([A-Z]+) \|\n`).FindStringSubmatch(protocolSection(t, "13. Limits"))
 	if row == nil {
 		t.Fatal("PROTOCOL.md does not say what a late MET or OPENED is")
 	}
@@ -225,6 +263,10 @@ func TestProtocolLateAnswers(t *testing.T) {
 	s := newStranger(t, small)
 	s.SetStreamHandler(wtproto.HostProtocol, func(st network.Stream) {
 		typ, _, _ := wtproto.NewReader(st).Next()
+		if typ == wtproto.TypeHost {
+			_, _ = st.Write(wtproto.Host{Run: s.run()}.Append(nil))
+			typ, _, _ = wtproto.NewReader(st).Next()
+		}
 		first <- typ
 		_, err := st.Read(make([]byte, 1))
 		ended <- err
@@ -245,7 +287,7 @@ func TestProtocolLateAnswers(t *testing.T) {
 		}
 	}
 	want(wtproto.TypeMeet)
-	st := s.open(h)
+	st := s.link(h, 0)
 	write(t, st, s.meet(h).Append(nil))
 	read(t, st, wtproto.TypeMet)
 	i := m.await("the stranger", func(i item) bool { return i.sighting.Peer.ID == string(s.ID()) && i.sighting.Dial != nil })

@@ -15,9 +15,11 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// remote is another host on a topic. Everything in it is guarded by topic.mu.
+// remote is another host on a topic. Everything in it that is not constant is guarded by topic.mu.
 type remote struct {
-	id      peer.ID
+	t  *topic  // constant
+	id peer.ID // constant
+
 	network string         // how it was found
 	addrs   []ma.Multiaddr // where
 	named   bool           // addrs are the operator's
@@ -27,6 +29,7 @@ type remote struct {
 	seen    time.Time      // when it was found, or met, last
 
 	queued   bool // it is to be met
+	asking   bool // and was asked to
 	noticed  bool // it knows that we found it
 	retry    backoff.Backoff
 	next     time.Time // it is not tried again before
@@ -34,19 +37,25 @@ type remote struct {
 	failed   error     // why it could not be met
 	failedAt time.Time
 
-	sent, received *meeting // on which we, and it, sent MEET; at most one for longer than a moment
-	metAt          time.Time
-	gateway        bool
-	address        string
-	endpoints      map[wtproto.EndpointID]bool
-	more           bool          // it has others
-	asks           *rate.Limiter // of its MEETs
+	link      *link // over which it is met, nil if it is not
+	metAt     time.Time
+	run       wtproto.Run // of its program; what follows is of that run
+	gateway   bool
+	address   string
+	endpoints map[wtproto.EndpointID]bool // as far as is known, met or not
+	more      bool                        // it has others
+	asks      *rate.Limiter               // of its MEETs
+	tells     *rate.Limiter               // of its ENDPOINTS
+
+	told     []wtproto.EndpointID // of ours
+	toldMore bool
+	telling  bool // guarded by links.mu; ENDPOINTS waits to be written
 }
 
-func newRemote(id peer.ID, h *Host) *remote {
+func (t *topic) newRemote(id peer.ID) *remote {
 	return &remote{
-		id: id, guess: true, seen: time.Now(), retry: backoff.New(h.RetryMin, h.RetryMax),
-		asks: rate.NewLimiter(1, 8),
+		t: t, id: id, guess: true, seen: time.Now(), retry: backoff.New(t.h.RetryMin, t.h.RetryMax),
+		asks: rate.NewLimiter(1, 8), tells: rate.NewLimiter(rate.Every(tellEvery/2), 4*tellBurst),
 	}
 }
 
@@ -66,59 +75,24 @@ func (r *remote) learn(p target) {
 }
 
 // met reports whether there is a meeting with r.
-func (r *remote) met() bool { return r.sent != nil && r.sent.live || r.received != nil }
+func (r *remote) met() bool { return r.link != nil }
 
 // idle reports whether nothing is going on with r.
-func (r *remote) idle() bool { return r.sent == nil && r.received == nil && !r.queued }
+func (r *remote) idle() bool { return r.link == nil && !r.queued }
 
-// meet tries to meet r, and stays for the meeting.
-func (t *topic) meet(r *remote) {
-	m, err := t.reach(r)
-	t.mu.Lock()
-	t.meets--
-	r.queued = false
-	if err != nil && t.ctx.Err() == nil {
-		t.failedLocked(r, err)
-	}
-	t.pumpLocked()
-	t.mu.Unlock()
-	if err == nil {
-		m.hold()
-	}
+// askLocked asks r to meet. Then answered or failed is called.
+func (t *topic) askLocked(r *remote) {
+	r.asking = true
+	t.meets++
+	t.h.links.ask(r, target{id: r.id, addrs: r.addrs, named: r.named})
 }
 
-// reach connects to r, sends MEET, and returns the meeting once it is answered.
-func (t *topic) reach(r *remote) (*meeting, error) {
-	t.mu.Lock()
-	where := target{id: r.id, addrs: r.addrs, named: r.named}
-	t.mu.Unlock()
-	if err := t.h.locate(t.ctx, &where); err != nil {
-		return nil, err
+// askedLocked says that r has answered, or could not.
+func (t *topic) askedLocked(r *remote) {
+	if r.asking {
+		t.meets--
 	}
-	if err := t.h.connect(t.ctx, where); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(t.ctx, t.h.AnswerTimeout)
-	defer cancel()
-	s, err := t.h.openStream(ctx, r.id)
-	if err != nil {
-		return nil, err
-	}
-	m := &meeting{t: t, r: r, s: s, frames: wtproto.NewReader(s.rw), ours: true}
-	t.h.ties.addMeeting(r.id, true)
-	t.mu.Lock()
-	r.sent = m
-	t.mu.Unlock()
-	stop := context.AfterFunc(t.ctx, func() { reset(s, wtproto.CodeLeft) })
-	met, err := m.ask()
-	stop()
-	if err != nil {
-		reset(s, codeOf(err))
-		t.ended(m)
-		return nil, err
-	}
-	t.met(m, met.Flags, wtproto.Endpoints{More: met.More, Endpoints: met.Endpoints})
-	return m, nil
+	r.asking, r.queued = false, false
 }
 
 // failedLocked notes that r could not be met.
@@ -133,13 +107,7 @@ func (t *topic) failedLocked(r *remote, err error) {
 		r.left = true
 	}
 	switch {
-	case code == wtproto.CodeReplaced: // it has found us too, and the meeting is on its stream
-		r.noticed = true
-		if !r.found {
-			r.found = true
-			t.sightLocked(r)
-		}
-	case r.guess || r.left: // as was to be expected
+	case r.guess || r.left || r.met(): // as was to be expected, or not important
 		t.log.Debug("host is not on the topic", "peer", r.id.String(), "error", err)
 	default:
 		if text(err) != text(r.failed) {
@@ -154,97 +122,29 @@ func (t *topic) failedLocked(r *remote, err error) {
 	}
 }
 
-// welcome makes a meeting of a stream on which another host sent a good MEET, or returns with which code to refuse it.
-func (t *topic) welcome(s stream, frames *wtproto.Reader) (*meeting, wtproto.Code) {
-	id := s.Conn().RemotePeer()
-	t.mu.Lock()
-	r := t.remoteLocked(id)
-	if r == nil {
-		t.mu.Unlock()
-		return nil, wtproto.CodeBusy
-	}
-	refuse := wtproto.CodeNone
-	switch {
-	case !r.asks.Allow():
-		refuse = wtproto.CodeRateLimited
-	case r.sent != nil && t.h.id < id: // both of us sent MEET, and ours stays
-		refuse = wtproto.CodeReplaced
-		if !r.foundUs {
-			r.foundUs = true
-			t.sightLocked(r)
-		}
-	case !t.h.ties.addMeeting(id, false):
-		refuse = wtproto.CodeCircuitLimit
-	}
-	if refuse != wtproto.CodeNone {
-		t.mu.Unlock()
-		return nil, refuse
-	}
-	m := &meeting{t: t, r: r, s: s, frames: frames, live: true}
-	older := [...]*meeting{r.sent, r.received}
-	r.sent, r.received = nil, m
-	r.foundUs = true
-	if r.network == "" {
-		r.network = t.h.networkOf(t.key, id)
-	}
-	t.mu.Unlock()
-	for _, o := range older {
-		if o != nil {
-			reset(o.s, wtproto.CodeReplaced)
-		}
-	}
-	return m, wtproto.CodeNone
-}
-
-// met says that MET went over the stream of m, and what the other host said of itself.
-func (t *topic) met(m *meeting, flags wtproto.MeetFlags, e wtproto.Endpoints) {
-	t.mu.Lock()
-	r := m.r
-	if r.sent != m && r.received != m { // replaced meanwhile
-		t.mu.Unlock()
+// renewLocked forgets what was known of r if its program has been started anew.
+func (t *topic) renewLocked(l *link, r *remote) {
+	if r.run == l.host.Run {
 		return
 	}
-	m.live = true
-	var older *meeting
-	if m.ours {
-		older, r.received = r.received, nil
-		r.found, r.noticed = true, true
+	t.updateLocked(r, wtproto.Endpoints{})
+	r.run, r.found, r.foundUs = l.host.Run, false, false
+}
+
+// metLocked says that the two have met on l, and what r said of itself.
+func (t *topic) metLocked(l *link, r *remote, e wtproto.Endpoints) {
+	if r.link != l {
+		r.link, r.metAt = l, time.Now()
 	}
-	if r.metAt.IsZero() {
-		r.metAt = time.Now()
+	if r.network == "" {
+		r.network = t.h.networkOf(t.key, r.id)
 	}
 	r.seen, r.failed, r.left = time.Now(), nil, false
-	r.gateway = flags&wtproto.MeetGateway != 0
-	r.address = m.s.Conn().RemoteMultiaddr().String()
+	r.gateway = l.host.Flags&wtproto.HostGateway != 0
+	r.address = l.s.Conn().RemoteMultiaddr().String()
 	t.updateLocked(r, e)
-	t.sightLocked(r)
+	t.sightLocked(r, t.h.Hold)
 	t.reportLocked()
-	t.mu.Unlock()
-	if older != nil {
-		reset(older.s, wtproto.CodeReplaced)
-	}
-}
-
-// told says that the other host of m has other endpoints now.
-func (t *topic) told(m *meeting, e wtproto.Endpoints) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if r := m.r; r.sent == m || r.received == m {
-		before, more := r.endpoints, r.more
-		t.updateLocked(r, e)
-		for id := range r.endpoints {
-			if !before[id] || r.more != more {
-				t.sightEndpointLocked(r, id)
-			}
-		}
-	}
-}
-
-// repeat says once more what endpoints r has, before that is forgotten.
-func (t *topic) repeat(r *remote) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.sightLocked(r)
 }
 
 // updateLocked replaces r's endpoints. Those that are missing have left, unless r has more than it tells of.
@@ -264,41 +164,30 @@ func (t *topic) updateLocked(r *remote, e wtproto.Endpoints) {
 	}
 }
 
-// ended says that m is over. With the last meeting of a host, its endpoints have left.
-func (t *topic) ended(m *meeting) {
-	t.h.ties.dropMeeting(m.r.id, m.ours)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	r := m.r
-	if r.sent == m {
-		r.sent = nil
-	}
-	if r.received == m {
-		r.received = nil
-	}
-	if r.sent != nil || r.received != nil || r.metAt.IsZero() {
-		return
-	}
-	t.updateLocked(r, wtproto.Endpoints{})
+// endedLocked says that the meeting with r is over. Its endpoints are gone only if it has left the topic.
+func (t *topic) endedLocked(r *remote, left bool) {
 	if time.Since(r.metAt) >= settled {
 		r.retry.Reset()
 		wake(t.again)
 	}
 	r.next = time.Now().Add(r.retry.Next())
-	r.metAt, r.seen, r.failed = time.Time{}, time.Now(), nil
-	r.found, r.foundUs, r.noticed, r.left = false, false, false, true
+	r.link, r.seen, r.failed, r.noticed = nil, time.Now(), nil, false
+	if left {
+		t.updateLocked(r, wtproto.Endpoints{})
+		r.found, r.foundUs, r.left = false, false, true
+	}
 	t.reportLocked()
 }
 
 // sightLocked yields all that is known of r's endpoints.
-func (t *topic) sightLocked(r *remote) {
+func (t *topic) sightLocked(r *remote, holds time.Duration) {
 	for id := range r.endpoints {
-		t.sightEndpointLocked(r, id)
+		t.sightEndpointLocked(r, id, holds)
 	}
 }
 
-func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID) {
-	s := discovery.Sighting{Peer: t.peer(r.id, id, r), Holds: t.h.Hold, More: r.more}
+func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time.Duration) {
+	s := discovery.Sighting{Peer: t.peer(r.id, id, r), Holds: holds, More: r.more}
 	if host := r.id; opens(t.h.Gateway, t.h.id, r.gateway, host) {
 		s.Dial = func(ctx context.Context, from wtproto.EndpointID) (discovery.Stream, error) {
 			return t.h.open(ctx, t.key, host, from, id)

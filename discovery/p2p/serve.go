@@ -142,11 +142,11 @@ func (h *Host) first(s stream, known func()) (serve func(), err error) {
 		return nil, err
 	}
 	switch typ {
-	case wtproto.TypeMeet:
-		m, err := wtproto.ParseMeet(payload)
+	case wtproto.TypeHost:
+		host, err := wtproto.ParseHost(payload)
 		return func() {
 			known()
-			h.serveMeet(s, r, m)
+			h.serveHost(s, host)
 		}, err
 	case wtproto.TypeOpen:
 		o, err := wtproto.ParseOpen(payload)
@@ -158,11 +158,16 @@ func (h *Host) first(s stream, known func()) (serve func(), err error) {
 	return nil, wtproto.Errorf(wtproto.CodeProtocol, "%v begins a stream", typ)
 }
 
+// topicOf returns the topic with digest, nil if we are not on it.
+func (h *Host) topicOf(digest [32]byte) *topic {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.topics[digest]
+}
+
 // proven returns the topic with digest, if we are on it and proof shows that id is. It works as much where we are not.
 func (h *Host) proven(digest [32]byte, label wtproto.ProofLabel, proof [32]byte, id peer.ID) *topic {
-	h.mu.Lock()
-	t := h.topics[digest]
-	h.mu.Unlock()
+	t := h.topicOf(digest)
 	key := h.decoy
 	if t != nil {
 		key = t.key

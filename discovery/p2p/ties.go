@@ -12,7 +12,6 @@ import (
 )
 
 const (
-	maxMeetings   = 1024 // streams that one host has sent MEET on, over all topics
 	maxPending    = 256  // streams of one address that have not said what they are, or wait for our answer
 	maxPendingAll = 1024 // such streams of all together: each may hold what fits into a first window
 	meetingValue  = 50   // for the connection manager; a DHT host far from us has 5
@@ -27,16 +26,14 @@ type ties struct {
 	pending *crowd.Crowd[network.Stream]
 
 	mu       sync.Mutex
-	circuits map[peer.ID]int // guarded by mu, like all below
-	meetings map[peer.ID]int
-	inbound  map[peer.ID]int // those of the meetings that the other host began
+	circuits map[peer.ID]int  // guarded by mu, like all below
+	meetings map[peer.ID]bool // hosts that are met, on any number of topics
 }
 
 func newTies(c connmgr.ConnManager) *ties {
 	return &ties{
 		conns: c, pending: crowd.New[network.Stream](maxPendingAll, maxPending),
-		circuits: make(map[peer.ID]int), meetings: make(map[peer.ID]int),
-		inbound: make(map[peer.ID]int),
+		circuits: make(map[peer.ID]int), meetings: make(map[peer.ID]bool),
 	}
 }
 
@@ -50,13 +47,17 @@ func add(m map[peer.ID]int, id peer.ID, n int) int {
 	return m[id]
 }
 
-// addCircuit notes a circuit with id.
-func (t *ties) addCircuit(id peer.ID) {
+// addCircuit notes a circuit with id, or one that is being opened, unless there are too many.
+func (t *ties) addCircuit(id peer.ID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.circuits[id] >= MaxCircuits {
+		return false
+	}
 	if add(t.circuits, id, 1) == 1 {
 		t.conns.Protect(id, tagCircuit)
 	}
+	return true
 }
 
 // dropCircuit notes the end of one.
@@ -68,32 +69,20 @@ func (t *ties) dropCircuit(id peer.ID) {
 	}
 }
 
-// addMeeting notes a meeting with id, which is refused where the other host began it and has too many.
-func (t *ties) addMeeting(id peer.ID, ours bool) bool {
+// addMeeting notes that id is met.
+func (t *ties) addMeeting(id peer.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !ours {
-		if t.inbound[id] >= maxMeetings {
-			return false
-		}
-		add(t.inbound, id, 1)
-	}
-	if add(t.meetings, id, 1) == 1 {
-		t.conns.TagPeer(id, tagMeeting, meetingValue)
-	}
-	return true
+	t.meetings[id] = true
+	t.conns.TagPeer(id, tagMeeting, meetingValue)
 }
 
-// dropMeeting notes the end of one.
-func (t *ties) dropMeeting(id peer.ID, ours bool) {
+// dropMeeting notes that it is not any more, on any topic.
+func (t *ties) dropMeeting(id peer.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !ours {
-		add(t.inbound, id, -1)
-	}
-	if add(t.meetings, id, -1) == 0 {
-		t.conns.UntagPeer(id, tagMeeting)
-	}
+	delete(t.meetings, id)
+	t.conns.UntagPeer(id, tagMeeting)
 }
 
 // addPending notes a stream that is not what it will be yet, until it leaves pending. If there are too
@@ -107,7 +96,7 @@ func (t *ties) addPending(s network.Stream) *crowd.Place[network.Stream] {
 	return place
 }
 
-// met returns up to n hosts with meetings.
+// met returns up to n hosts that are met.
 func (t *ties) met(n int) []peer.ID {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -45,7 +45,7 @@ type topic struct {
 	mu       sync.Mutex
 	hosts    map[peer.ID]*remote // guarded by mu; at most maxHosts
 	waiting  []*remote           // guarded by mu; to be met
-	meets    int                 // guarded by mu; goroutines that try to
+	meets    int                 // guarded by mu; hosts that are being asked
 	reported bool                // guarded by mu; Join has yielded whether all is well
 	trouble  error               // guarded by mu; what it yielded last, nil when all was well
 
@@ -109,6 +109,7 @@ func (h *Host) enter(ctx context.Context, key wtproto.Topic, presence *discovery
 // leave ends t and lets the next Join of its key in.
 func (h *Host) leave(t *topic) {
 	t.end()
+	t.part()
 	h.mu.Lock()
 	delete(h.topics, t.digest)
 	h.mu.Unlock()
@@ -122,6 +123,7 @@ func (t *topic) end() {
 }
 
 func (t *topic) start() {
+	t.gate.start(t.tell)
 	t.gate.start(t.lookUp)
 	if t.h.table != nil {
 		t.gate.start(t.announce)
@@ -147,7 +149,7 @@ func (t *topic) found(p target) {
 	r.learn(p)
 	if r.met() && !r.found && !p.guess {
 		r.found = true
-		t.sightLocked(r)
+		t.sightLocked(r, t.h.Hold)
 	}
 	t.queueLocked(r)
 }
@@ -183,14 +185,14 @@ func (t *topic) remoteLocked(id peer.ID) *remote {
 		}
 		delete(t.hosts, oldest.id)
 	}
-	r = newRemote(id, t.h)
+	r = t.newRemote(id)
 	t.hosts[id] = r
 	return r
 }
 
 // queueLocked has r met, if that makes sense now.
 func (t *topic) queueLocked(r *remote) {
-	if r.queued || r.sent != nil || time.Now().Before(r.next) {
+	if r.queued || time.Now().Before(r.next) {
 		return
 	}
 	if r.met() && (r.guess || r.noticed) { // it knows
@@ -206,10 +208,7 @@ func (t *topic) pumpLocked() {
 	for t.meets < maxMeets && len(t.waiting) > 0 {
 		r := t.waiting[0]
 		t.waiting = t.waiting[1:]
-		if !t.gate.start(func() { t.meet(r) }) {
-			return
-		}
-		t.meets++
+		t.askLocked(r)
 	}
 }
 

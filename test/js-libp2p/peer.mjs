@@ -3,8 +3,8 @@
 //   node peer.mjs --topic NAME|HEX --seed MULTIADDR [--listen MULTIADDR] [--mode announce|lookup]
 //
 // It announces the topic on the private DHT, or looks for hosts and sends them MEET; it echoes what circuits bring. Each event is a
-// line of JSON on stdout: ready, announced, met, refused, opened, ended, left. It ends when its stdin does.
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
+// line of JSON on stdout: ready, announced, met, refused, opened, ended, left, lost. It ends when its stdin does.
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
@@ -25,8 +25,8 @@ Promise.withResolvers ??= function () { // Node 20 lacks it
 }
 
 const PROTOCOL = '/swarmgate/peer/1'
-const PONG = 0x0f, MEET = 0x20, MET = 0x21, ENDPOINTS = 0x22, OPEN = 0x23, OPENED = 0x24
-const NONE = 0x00, BAD = 0x02, FORBIDDEN = 0x06, PEER_UNREACHABLE = 0x0e, REPLACED = 0x15 // BAD is PROTOCOL
+const PONG = 0x0f, MEET = 0x20, MET = 0x21, ENDPOINTS = 0x22, OPEN = 0x23, OPENED = 0x24, HOST = 0x25, PART = 0x26, GUESS = 0x27
+const NONE = 0x00, BAD = 0x02, FORBIDDEN = 0x06, PEER_UNREACHABLE = 0x0e, LEFT = 0x12 // BAD is PROTOCOL
 const PATIENCE = 10_000 // ms, for a first frame and for an answer
 const NOBODY = Buffer.alloc(16) // the endpoint of a native peer
 const ZEROS = Buffer.alloc(32)
@@ -80,12 +80,14 @@ async function readFrame (bytes, options) {
   return { type, payload }
 }
 
-// await reads frames until one of a type, and skips those that it does not know.
+const isKnown = type => (type > 0 && type <= PONG) || (type >= MEET && type <= GUESS)
+
+// readAnswer reads frames until one of a type, and skips those that it does not know.
 async function readAnswer (bytes, type, options) {
   for (;;) {
     const f = await readFrame(bytes, options)
     if (f.type === type) return new Fields(f.payload)
-    if ((f.type > 0 && f.type <= PONG) || (f.type >= MEET && f.type <= OPENED)) throw new Error(`PROTOCOL: frame 0x${f.type.toString(16)}`)
+    if (isKnown(f.type)) throw new Error(`PROTOCOL: frame 0x${f.type.toString(16)}`)
   }
 }
 
@@ -124,80 +126,123 @@ const proof = (label, from, to) => createHmac('sha256', topic)
 // known says whether a frame's sender knows the topic. It works as much for a topic that is not ours.
 const known = (d, p, label, from) => timingSafeEqual(p, proof(label, from, node.peerId)) & timingSafeEqual(d, digest)
 
-// Meetings: one for each host, on the stream that stays.
+// Links: one control stream with each host.
 
-const meetings = new Map() // by peer id in text, of { stream, sent }
+const run = randomBytes(16)
+const hello = frame(HOST, varint(0), run)
+const links = new Map() // by peer id in text, of { stream, bytes, gateway, asked, met, opened }
+const trying = new Map() // by peer id in text, of our streams on which the other host has not said HOST yet
 
 async function served (stream, connection) {
   const peer = connection.remotePeer
   const bytes = byteStream(stream)
   const { type, payload } = await readFrame(bytes, { signal: AbortSignal.timeout(PATIENCE) })
   const f = new Fields(payload)
-  if (type === MEET) await meetServed(stream, bytes, peer, f)
+  if (type === HOST) await hostServed(stream, bytes, peer, f)
   else if (type === OPEN) await openServed(stream, bytes, peer, f)
-  else throw new Error('PROTOCOL: neither MEET nor OPEN')
+  else throw new Error('PROTOCOL: neither HOST nor OPEN')
 }
 
-async function meetServed (stream, bytes, peer, f) {
-  const d = f.fixed(32), p = f.fixed(32), flags = f.varint(), endpoints = f.endpoints()
-  const refuse = async code => {
-    await bytes.write(frame(MET, varint(code), ZEROS, varint(0), varint(0), varint(0)))
-    await stream.close()
-  }
-  if (!known(d, p, 'meet', peer)) return refuse(FORBIDDEN)
-  const other = meetings.get(peer.toString())
-  if (other?.sent && smaller(node.peerId, peer)) return refuse(REPLACED)
-  const meeting = { stream, sent: false }
-  meetings.set(peer.toString(), meeting)
-  other?.stream.abort(new Error('replaced'))
-  await bytes.write(frame(MET, varint(NONE), proof('met', node.peerId, peer), varint(0), mine))
-  await meet(meeting, bytes, peer, flags, endpoints)
+async function hostServed (stream, bytes, peer, f) {
+  const flags = f.varint()
+  f.fixed(16) // run: this peer remembers nothing of a host that has left
+  const ours = trying.get(peer.toString())
+  if (ours && smaller(node.peerId, peer)) throw new Error('REPLACED: our own stream stays')
+  trying.delete(peer.toString())
+  ours?.abort(new Error('replaced'))
+  await bytes.write(hello)
+  await hold(peer, stream, bytes, flags)
 }
 
+// sendMeet meets a host that was found.
 async function sendMeet (peer) {
   const name = peer.toString()
-  if (meetings.has(name)) return
+  if (trying.has(name)) return
+  const link = links.get(name)
+  if (link) return link.meet()
   const signal = AbortSignal.timeout(PATIENCE)
-  const meeting = { sent: true }
-  meetings.set(name, meeting)
+  let stream
   try {
     const connection = await node.dial(peer, { signal })
-    const stream = meeting.stream = await connection.newStream(PROTOCOL, { signal })
+    stream = await connection.newStream(PROTOCOL, { signal })
+    trying.set(name, stream)
     const bytes = byteStream(stream)
-    await bytes.write(frame(MEET, digest, proof('meet', node.peerId, peer), varint(0), mine), { signal })
-    const f = await readAnswer(bytes, MET, { signal })
-    const code = f.varint(), p = f.fixed(32), flags = f.varint(), endpoints = f.endpoints()
-    if (code !== NONE) {
-      say('refused', { peer: name, code })
-      await stream.close()
-      return
-    }
-    if (!timingSafeEqual(p, proof('met', peer, node.peerId))) throw new Error('FORBIDDEN: wrong proof')
-    await meet(meeting, bytes, peer, flags, endpoints)
+    await bytes.write(hello, { signal })
+    const flags = (await readAnswer(bytes, HOST, { signal })).varint()
+    if (trying.get(name) !== stream) throw new Error('replaced')
+    trying.delete(name)
+    await hold(peer, stream, bytes, flags, l => l.meet())
   } catch (e) {
-    meeting.stream?.abort(e)
+    stream?.abort(e)
     say('unmet', { peer: name, error: String(e) })
   } finally {
-    if (meetings.get(name) === meeting) meetings.delete(name)
+    if (trying.get(name) === stream) trying.delete(name)
   }
 }
 
-// meet keeps a meeting until it ends.
-async function meet (meeting, bytes, peer, flags, endpoints) {
-  const gateway = (flags & 1) !== 0
-  say('met', { peer: peer.toString(), gateway, sent: meeting.sent, endpoints: endpoints.list })
-  if (!gateway && smaller(node.peerId, peer)) {
-    for (const e of endpoints.list) sendOpen(peer, Buffer.from(e, 'hex')).catch(err => say('unopened', { peer: peer.toString(), error: String(err) }))
+// hold has a link until it ends.
+async function hold (peer, stream, bytes, flags, begin) {
+  const name = peer.toString()
+  const link = {
+    stream,
+    asked: false, // MEET was sent, MET has not come
+    met: false,
+    meet () {
+      if (this.asked || this.met) return
+      this.asked = true
+      return bytes.write(frame(MEET, digest, proof('meet', node.peerId, peer), varint(0), mine))
+    },
+    part: () => bytes.write(frame(PART, digest, varint(LEFT)))
   }
+  links.get(name)?.stream.abort(new Error('replaced'))
+  links.set(name, link)
   try {
-    for (;;) say('endpoints', { peer: peer.toString(), endpoints: (await readAnswer(bytes, ENDPOINTS)).endpoints().list })
-  } catch {
-    // The end of the stream is the departure, unless another stream has taken over.
+    await begin?.(link)
+    for (;;) await heard(peer, link, bytes, (flags & 1) !== 0, await readFrame(bytes))
+  } catch (e) {
+    stream.abort(e)
   }
-  meeting.stream.abort(new Error('the meeting has ended'))
-  if (meetings.get(peer.toString()) === meeting) {
-    meetings.delete(peer.toString())
-    say('left', { peer: peer.toString() })
+  if (links.get(name) === link) {
+    links.delete(name)
+    if (link.met) say('lost', { peer: name })
+  }
+}
+
+// heard acts on a frame of a link.
+async function heard (peer, link, bytes, gateway, { type, payload }) {
+  const name = peer.toString()
+  const f = new Fields(payload)
+  const met = (sent, endpoints) => {
+    link.met = true
+    say('met', { peer: name, gateway, sent, endpoints: endpoints.list })
+    if (gateway || smaller(peer, node.peerId)) return // the other one opens
+    for (const e of endpoints.list) sendOpen(peer, Buffer.from(e, 'hex')).catch(err => say('unopened', { peer: name, error: String(err) }))
+  }
+  if (type === MEET) {
+    const d = f.fixed(32), p = f.fixed(32)
+    f.varint() // flags
+    const endpoints = f.endpoints()
+    if (!known(d, p, 'meet', peer)) {
+      await bytes.write(frame(MET, d, varint(FORBIDDEN), ZEROS, varint(0), varint(0)))
+      return
+    }
+    await bytes.write(frame(MET, d, varint(NONE), proof('met', node.peerId, peer), mine))
+    if (!link.met) met(false, endpoints)
+  } else if (type === MET) {
+    const d = f.fixed(32), code = f.varint(), p = f.fixed(32), endpoints = f.endpoints()
+    if (!link.asked || !d.equals(digest)) throw new Error('PROTOCOL: MET without MEET')
+    link.asked = false
+    if (code !== NONE) return say('refused', { peer: name, code })
+    if (!timingSafeEqual(p, proof('met', peer, node.peerId))) throw new Error('FORBIDDEN: wrong proof')
+    if (!link.met) met(true, endpoints)
+  } else if (type === ENDPOINTS) {
+    if (f.fixed(32).equals(digest)) say('endpoints', { peer: name, endpoints: f.endpoints().list })
+  } else if (type === PART) {
+    if (!f.fixed(32).equals(digest) || !link.met) return
+    link.met = false
+    say('left', { peer: name, code: f.varint() })
+  } else if (isKnown(type) && type !== GUESS) {
+    throw new Error(`PROTOCOL: frame 0x${type.toString(16)}`)
   }
 }
 
@@ -286,7 +331,10 @@ const node = await createLibp2p({
 await node.handle(PROTOCOL, (stream, connection) => {
   served(stream, connection).catch(e => stream.abort(e))
 }, { maxInboundStreams: 2048, maxOutboundStreams: 2048 })
-process.stdin.resume().on('end', () => node.stop().finally(() => process.exit(0)))
+process.stdin.resume().on('end', async () => {
+  await Promise.allSettled([...links.values()].map(l => l.part()))
+  node.stop().finally(() => process.exit(0))
+})
 for (const s of args.seed) await node.dial(multiaddr(s))
 say('ready', { id: node.peerId.toString(), binary: binary(node.peerId).toString('hex'), addrs: node.getMultiaddrs().map(String) })
 

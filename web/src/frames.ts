@@ -89,7 +89,7 @@ export const Ping = message(0x0e, 'PING', { data: fixed(8) })
 export const Pong = message(0x0f, 'PONG', { data: fixed(8) })
 
 /** Whether a frame is one of this version: of a session, or of those between hosts, which have no place in one. */
-export const known = (type: Num): boolean => type >= 0x01 && type <= 0x0f || type >= 0x20 && type <= 0x24
+export const known = (type: Num): boolean => type >= 0x01 && type <= 0x0f || type >= 0x20 && type <= 0x27
 
 // The bits of JOIN's flags.
 export const ANNOUNCE = 1

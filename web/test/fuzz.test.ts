@@ -58,10 +58,13 @@ function values (name: string): fc.Arbitrary<any> {
     PING: { data: fixed(8) },
     PONG: { data: fixed(8) },
     MEET: { digest, proof: digest, flags: num, more, endpoints },
-    MET: { code, proof: digest, flags: num, more, endpoints },
-    ENDPOINTS: { more, endpoints },
+    MET: { digest, code, proof: digest, more, endpoints },
+    ENDPOINTS: { digest, more, endpoints },
     OPEN: { digest, proof: digest, from: fixed(16), to: fixed(16) },
-    OPENED: { code, proof: digest }
+    OPENED: { code, proof: digest },
+    HOST: { flags: num, run: fixed(16) },
+    PART: { digest, code },
+    GUESS: { tags: fc.array(fixed(8), { maxLength: 1024 }) }
   }
   return fc.record(all[name]!, plain)
 }

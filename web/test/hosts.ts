@@ -7,10 +7,13 @@ const endpoints = list(64, 16, fixed(16))
 
 export const hostMessages = [
   message(0x20, 'MEET', { digest: fixed(32), proof: fixed(32), flags: number, more, endpoints }),
-  message(0x21, 'MET', { code, proof: fixed(32), flags: number, more, endpoints }),
-  message(0x22, 'ENDPOINTS', { more, endpoints }),
+  message(0x21, 'MET', { digest: fixed(32), code, proof: fixed(32), more, endpoints }),
+  message(0x22, 'ENDPOINTS', { digest: fixed(32), more, endpoints }),
   message(0x23, 'OPEN', { digest: fixed(32), proof: fixed(32), from: fixed(16), to: fixed(16) }),
-  message(0x24, 'OPENED', { code, proof: fixed(32) })
+  message(0x24, 'OPENED', { code, proof: fixed(32) }),
+  message(0x25, 'HOST', { flags: number, run: fixed(16) }),
+  message(0x26, 'PART', { digest: fixed(32), code }),
+  message(0x27, 'GUESS', { tags: list(1024, 8, fixed(8)) })
 ]
 
 /** SHA-256 of a label and what follows it. */
@@ -30,14 +33,24 @@ export async function endpointOf (secret: Uint8Array): Promise<Uint8Array> {
   return (await hash('swarmgate/endpoint/1\0', secret)).subarray(0, 16)
 }
 
-export async function proofOf (label: string, topic: Uint8Array, sender: Uint8Array, receiver: Uint8Array) {
+/** HMAC-SHA256 with a topic over parts, each after its length. */
+async function mac (topic: Uint8Array, ...parts: Uint8Array[]) {
   const b: number[] = []
-  for (const part of [new TextEncoder().encode(label), sender, receiver]) {
+  for (const part of parts) {
     putVarint(b, part.length)
     b.push(...part)
   }
   const input = Uint8Array.from(b)
   const key = await crypto.subtle.importKey('raw', concat(topic), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign'])
-  return { input, proof: new Uint8Array(await crypto.subtle.sign('HMAC', key, input)) }
+  return { input, mac: new Uint8Array(await crypto.subtle.sign('HMAC', key, input)) }
 }
 
+export async function proofOf (label: string, topic: Uint8Array, sender: Uint8Array, receiver: Uint8Array) {
+  const { input, mac: proof } = await mac(topic, new TextEncoder().encode(label), sender, receiver)
+  return { input, proof }
+}
+
+export async function guessOf (topic: Uint8Array, sender: Uint8Array, receiver: Uint8Array, run: Uint8Array) {
+  const { input, mac: m } = await mac(topic, new TextEncoder().encode('guess'), sender, receiver, run)
+  return { input, tag: m.subarray(0, 8) }
+}

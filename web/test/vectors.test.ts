@@ -9,7 +9,7 @@ import { readFrame } from '../src/frames.js'
 import { hex, unhex32 } from '../src/hex.js'
 import { topicFrom, topicFromName } from '../src/key.js'
 import { messages } from './messages.js'
-import { cidOf, digestOf, endpointOf, proofOf } from './hosts.js'
+import { cidOf, digestOf, endpointOf, guessOf, proofOf } from './hosts.js'
 import { byteStream } from './bytes.js'
 
 const directory = new URL('../../wtproto/testdata/vectors/', import.meta.url)
@@ -108,7 +108,7 @@ describe('derived', () => {
   const derived = load('derived.json')
 
   test('all members are known', () => {
-    assert.deepEqual(Object.keys(derived).sort(), ['digests', 'endpoints', 'proofs', 'texts', 'topics'])
+    assert.deepEqual(Object.keys(derived).sort(), ['digests', 'endpoints', 'guesses', 'proofs', 'texts', 'topics'])
   })
   test('topics', async () => {
     for (const { name, topic } of derived.topics) assert.equal(hex(await topicFromName(name)), topic, name)
@@ -133,6 +133,12 @@ describe('derived', () => {
     for (const { label, topic, sender, receiver, input, proof } of derived.proofs) {
       const got = await proofOf(label, unhex(topic), unhex(sender), unhex(receiver))
       assert.deepEqual([hex(got.input), hex(got.proof)], [input, proof])
+    }
+  })
+  test('guesses', async () => {
+    for (const { topic, sender, receiver, run, input, tag } of derived.guesses) {
+      const got = await guessOf(unhex(topic), unhex(sender), unhex(receiver), unhex(run))
+      assert.deepEqual([hex(got.input), hex(got.tag)], [input, tag])
     }
   })
 })

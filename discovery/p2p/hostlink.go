@@ -1,0 +1,305 @@
+package p2p
+
+import (
+	"bufio"
+	"errors"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+const (
+	// maxLinkTopics is on how many topics this host meets, or asks to meet, another one.
+	maxLinkTopics = 4096
+	// maxUnread is how many frames may wait for a host that does not read them.
+	maxUnread = 4 * maxLinkTopics
+	// writeChunk is about how many bytes of frames are written at once.
+	writeChunk = 16 << 10
+)
+
+// link is the control stream with another host: one for a pair of hosts, whatever number of topics they share. Two
+// goroutines have it, run and write; the first to fail ends both. What is in it besides constants, links.mu guards.
+type link struct {
+	// constant; host before the link is established
+	links *links
+	n     *neighbor
+	s     stream
+	ours  bool // we opened the stream
+	host  wtproto.Host
+	more  chan struct{} // has an element when there is something to write
+	gone  chan struct{} // closed by run when the stream has ended
+	wrote chan struct{} // closed by write when nothing will be written any more
+
+	queue   []word
+	full    bool              // the queue was too long
+	owed    map[[32]byte]bool // topics whose MEET came and whose MET was not written
+	closing bool              // the end of the stream follows the queue
+	ended   bool              // no topic has anything to do with it any more
+	cause   error             // why this side ended it
+	late    *time.Timer       // ends the link if no answer to MEET comes
+	idle    *time.Timer       // ends the link if nobody needs it
+}
+
+// word is a frame that is still to be said. What it says of endpoints is decided when it is written.
+type word struct {
+	typ    wtproto.Type
+	digest [32]byte
+	code   wtproto.Code // of MET and PART
+	flags  wtproto.MeetFlags
+	r      *remote // whose topic's endpoints are told; nil in a refusal and in PART
+}
+
+// newLink returns a link of which the stream was opened by us, or has brought HOST.
+func (ls *links) newLink(s stream, ours bool) *link {
+	l := &link{
+		links: ls, s: s, ours: ours, owed: make(map[[32]byte]bool),
+		more: make(chan struct{}, 1), gone: make(chan struct{}), wrote: make(chan struct{}),
+	}
+	l.late = time.AfterFunc(time.Hour, func() {
+		l.fail(&wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "no answer to MEET"}, wtproto.CodeIdle)
+	})
+	l.idle = time.AfterFunc(time.Hour, func() { ls.rest(l) })
+	l.late.Stop()
+	l.idle.Stop()
+	return l
+}
+
+// id returns the other host's.
+func (l *link) id() peer.ID { return l.s.Conn().RemotePeer() }
+
+// fail ends l because of err, which the other host is told as code.
+func (l *link) fail(err error, code wtproto.Code) {
+	l.links.mu.Lock()
+	if l.cause == nil {
+		l.cause = err
+	}
+	l.links.mu.Unlock()
+	reset(l.s, code) // ends run
+}
+
+// run says and hears what there is until the link ends.
+func (l *link) run() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := l.write(); err != nil {
+			l.fail(err, codeOf(err))
+		}
+	}()
+	err := l.read()
+	close(l.gone)
+	l.links.end(l, err)
+	reset(l.s, codeOf(err))
+	<-done
+}
+
+// read takes frames until the stream ends, and returns why it did.
+func (l *link) read() error {
+	frames := wtproto.NewReader(bufio.NewReaderSize(l.s.rw, 4<<10)) // all that comes is frames
+	for {
+		typ, payload, err := frames.Next()
+		if err != nil {
+			return err
+		}
+		if err := l.hear(typ, payload); err != nil {
+			return err
+		}
+	}
+}
+
+// hear acts on one frame. An error ends the link.
+func (l *link) hear(typ wtproto.Type, payload []byte) error {
+	h := l.links.h
+	switch typ {
+	case wtproto.TypeMeet:
+		m, err := wtproto.ParseMeet(payload)
+		if err != nil {
+			return err
+		}
+		return l.hearMeet(m)
+	case wtproto.TypeMet:
+		m, err := wtproto.ParseMet(payload)
+		if err != nil {
+			return err
+		}
+		return l.hearMet(m)
+	case wtproto.TypeEndpoints:
+		e, err := wtproto.ParseEndpoints(payload)
+		if err != nil {
+			return err
+		}
+		if t := h.topicOf(e.Digest); t != nil {
+			return t.told(l, e)
+		}
+	case wtproto.TypePart:
+		p, err := wtproto.ParsePart(payload)
+		if err != nil {
+			return err
+		}
+		if t := h.topicOf(p.Digest); t != nil {
+			t.parted(l, p.Code)
+		}
+	case wtproto.TypeGuess:
+		if _, err := wtproto.ParseGuess(payload); err != nil {
+			return err
+		}
+	default:
+		if typ.Known() {
+			return wtproto.Errorf(wtproto.CodeProtocol, "%v on a control stream", typ)
+		}
+	}
+	return nil
+}
+
+// hearMeet answers MEET.
+func (l *link) hearMeet(m wtproto.Meet) error {
+	if !l.links.owe(l, m.Digest) {
+		return wtproto.Errorf(wtproto.CodeProtocol, "MEET again before MET")
+	}
+	t := l.links.h.proven(m.Digest, wtproto.ProofMeet, m.Proof, l.id())
+	if t == nil || !t.gate.enter() {
+		l.links.say(l, word{typ: wtproto.TypeMet, digest: m.Digest, code: wtproto.CodeForbidden})
+		return nil
+	}
+	defer t.gate.leave()
+	t.welcome(l, m)
+	return nil
+}
+
+// hearMet takes the answer to MEET.
+func (l *link) hearMet(m wtproto.Met) error {
+	r, due := l.links.answered(l, m.Digest)
+	switch {
+	case !due:
+		return wtproto.Errorf(wtproto.CodeProtocol, "MET without MEET")
+	case r == nil: // the topic was left meanwhile
+		return nil
+	}
+	return r.t.answered(l, r, m)
+}
+
+// write says what is in the queue, many frames at once, until the link ends.
+func (l *link) write() error {
+	defer close(l.wrote)
+	var b []byte
+	for {
+		words, end, err := l.links.take(l)
+		if err != nil {
+			return err
+		}
+		b = b[:0]
+		for i, w := range words {
+			if b = l.compose(b, w); len(b) < writeChunk && i < len(words)-1 {
+				continue
+			}
+			if err := l.put(b); err != nil {
+				return err
+			}
+			b = b[:0]
+		}
+		switch {
+		case end:
+			// The other host answers this with its end, which ends run.
+			return l.s.CloseWrite()
+		case len(words) > 0:
+			continue
+		}
+		select {
+		case <-l.more:
+		case <-l.gone:
+			return nil
+		}
+	}
+}
+
+// put writes frames. The other host has to make room for them in time.
+func (l *link) put(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if err := l.s.write(b, l.links.h.AnswerTimeout); err != nil {
+		return err
+	}
+	l.links.progress(l)
+	return nil
+}
+
+// compose appends the frame of w to b.
+func (l *link) compose(b []byte, w word) []byte {
+	h, id := l.links.h, l.id()
+	switch w.typ {
+	case wtproto.TypeMeet:
+		e, more, _ := w.r.t.tellOf(w.r)
+		proof := h.prove(w.r.t.key, wtproto.ProofMeet, id)
+		return wtproto.Meet{Digest: w.digest, Proof: proof, Flags: w.flags, More: more, Endpoints: e}.Append(b)
+	case wtproto.TypeMet:
+		m := wtproto.Met{Digest: w.digest, Code: w.code}
+		if w.r != nil {
+			m.Endpoints, m.More, _ = w.r.t.tellOf(w.r)
+			m.Proof = h.prove(w.r.t.key, wtproto.ProofMet, id)
+		}
+		return m.Append(b)
+	case wtproto.TypeEndpoints:
+		if e, more, changed := w.r.t.tellOf(w.r); changed {
+			return wtproto.Endpoints{Digest: w.digest, More: more, Endpoints: e}.Append(b)
+		}
+	case wtproto.TypePart:
+		return wtproto.Part{Digest: w.digest, Code: w.code}.Append(b)
+	}
+	return b
+}
+
+// hello says HOST on our stream and waits for the other host's.
+func (l *link) hello() error {
+	h := l.links.h
+	if err := l.s.write(h.hostFrame(), h.AnswerTimeout); err != nil {
+		return answerError("HOST", err)
+	}
+	if err := l.s.SetReadDeadline(time.Now().Add(h.AnswerTimeout)); err != nil {
+		return answerError("HOST", err)
+	}
+	payload, err := await(wtproto.NewReader(l.s.rw), wtproto.TypeHost)
+	if err != nil {
+		return answerError("HOST", err)
+	}
+	if l.host, err = wtproto.ParseHost(payload); err != nil {
+		return err
+	}
+	return l.s.SetReadDeadline(time.Time{})
+}
+
+// hostFrame returns what we say first.
+func (h *Host) hostFrame() []byte {
+	m := wtproto.Host{Run: h.run}
+	if h.Gateway {
+		m.Flags = wtproto.HostGateway
+	}
+	return m.Append(nil)
+}
+
+// serveHost has the stream on which another host said HOST as the link with it, until that ends.
+func (h *Host) serveHost(s stream, host wtproto.Host) {
+	l := h.links.newLink(s, false)
+	l.host = host
+	if !h.links.yield(l) { // both of us have opened one, and ours stays
+		reset(s, wtproto.CodeReplaced)
+		return
+	}
+	if err := s.write(h.hostFrame(), h.AnswerTimeout); err != nil {
+		reset(s, codeOf(err))
+		return
+	}
+	if !h.links.establish(l) {
+		reset(s, wtproto.CodeShutdown)
+		return
+	}
+	l.run()
+}
+
+// isReplaced reports whether err says that a link ended because another one took over.
+func isReplaced(err error) bool {
+	e, ok := errors.AsType[*wtproto.Error](err)
+	return ok && e.Code == wtproto.CodeReplaced
+}
