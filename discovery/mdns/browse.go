@@ -3,59 +3,155 @@ package mdns
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
+	"net/netip"
+	"slices"
 	"sync"
+	"time"
 
-	"github.com/grandcat/zeroconf"
+	"golang.org/x/time/rate"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/mcast"
 )
 
-// domain is the domain of multicast DNS.
-const domain = "local."
+// Times of the browser.
+const (
+	settleAfter = 50 * time.Millisecond // after something was heard: more may follow
+	lookEvery   = 2 * time.Second       // at the interfaces
+	countAfter  = time.Second           // answers to a question come within this time
+)
 
-// browse asks for the instances of s and sends what comes to found until ctx ends, or returns early where it cannot ask.
-// found must be read for as long as browse runs.
-//
-// A zeroconf resolver asks until the first answer and then listens only, reports an instance once, and gives up when it
-// can use one IP family alone. So there is a new one for each browse and each family.
-func browse(ctx context.Context, s *service, ifaces []discovery.Interface, found chan<- record) error {
-	families := []zeroconf.IPType{zeroconf.IPv4, zeroconf.IPv6}
-	errs := make([]error, len(families))
-	var wg sync.WaitGroup
-	for i, family := range families {
-		wg.Go(func() { errs[i] = browseFamily(ctx, s, family, ifaces, found) })
-	}
-	wg.Wait()
-	for _, err := range errs {
-		if err == nil {
-			return nil // one family is enough
-		}
-	}
-	return fmt.Errorf("mdns: browse %s: %w", s.name, errors.Join(errs...))
+// conn is a [mcast.Conn].
+type conn interface {
+	SetInterfaces(list []mcast.Interface) (joined int, err error)
+	Run(ctx context.Context, handle func(mcast.Packet)) error
+	Send(index int, family mcast.Family, b []byte) error
+	Close() error
 }
 
-func browseFamily(ctx context.Context, s *service, family zeroconf.IPType, ifaces []discovery.Interface, found chan<- record) error {
-	r, err := zeroconf.NewResolver(zeroconf.SelectIPTraffic(family), zeroconf.SelectIfaces(plain(ifaces)))
-	if err != nil {
-		return err
-	}
-	entries := make(chan *zeroconf.ServiceEntry, 16)
-	err = r.Browse(ctx, s.name, domain, entries)
-	for e := range entries { // closed once ctx ends or the query failed; a resolver that is not read to the end leaks
-		if rec, ok := s.newRecord(e); ok {
-			found <- rec
-		}
-	}
-	return err
+// listen opens the sockets of multicast DNS.
+func listen() (conn, error) {
+	return mcast.Listen(mcast.Config{Group4: group4, Group6: group6, Port: port})
 }
 
-// plain returns ifaces as net knows them.
-func plain(ifaces []discovery.Interface) []net.Interface {
-	out := make([]net.Interface, len(ifaces))
-	for i, f := range ifaces {
-		out[i] = f.Interface
+// browser hears what is said on the LAN, and asks.
+type browser struct {
+	services []*service
+	wake     chan struct{} // holds 1: something is to be settled
+	intake   intake
+
+	mu       sync.Mutex
+	resolver *resolver // guarded by mu
+}
+
+func newBrowser(services []*service, anyHost bool) *browser {
+	return &browser{
+		services: services, wake: make(chan struct{}, 1), resolver: newResolver(services, anyHost),
+		intake: intake{all: newAllowance(bytesPerSecond, bytesAtOnce), own: make(map[origin]*rate.Limiter)},
 	}
-	return out
+}
+
+func (b *browser) wakeUp() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// receive takes in one packet. Answers come from the port of multicast DNS (RFC 6762, 6).
+func (b *browser) receive(p mcast.Packet) {
+	const flags, isResponse = 2, 0x80
+	if len(p.Data) <= flags || p.Data[flags]&isResponse == 0 || p.Source.Port() != port {
+		return
+	}
+	from, now := origin{p.Interface, p.Source.Addr()}, time.Now()
+	if !b.intake.allows(from, len(p.Data), now) {
+		return
+	}
+	answers := parseAnswers(p.Data, b.services)
+	if len(answers) == 0 {
+		return
+	}
+	b.mu.Lock()
+	matters := b.resolver.take(from, answers, now)
+	b.mu.Unlock()
+	if matters {
+		b.wakeUp()
+	}
+}
+
+// ask asks for instances anew, unless that was done lately.
+func (b *browser) ask() {
+	b.mu.Lock()
+	b.resolver.refresh(time.Now())
+	b.mu.Unlock()
+	b.wakeUp()
+}
+
+// setLinks says what the LAN is now; before is what it was.
+func (b *browser) setLinks(lan, before map[int]discovery.Interface) {
+	var links []link
+	for index, i := range lan {
+		for _, family := range []mcast.Family{mcast.IPv4, mcast.IPv6} {
+			if slices.ContainsFunc(i.Subnets, func(s netip.Prefix) bool { return mcast.FamilyOf(s.Addr()) == family }) {
+				links = append(links, link{index, family})
+			}
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.resolver.setLinks(links, func(l link) bool { return !slices.Equal(lan[l.index].Subnets, before[l.index].Subnets) }, time.Now())
+}
+
+// settle sends what is to be asked by c, and returns what is known, whether instances were asked for, and when to settle
+// again. evicted is how many records there was no room for, since the start.
+func (b *browser) settle(c conn) (claims []claim, asked bool, next time.Time, evicted uint64, err error) {
+	b.mu.Lock()
+	queries, claims, next := b.resolver.settle(time.Now())
+	evicted = b.resolver.cache.evicted
+	b.mu.Unlock()
+	var errs []error
+	for _, q := range queries {
+		asked = asked || q.browses()
+		for _, packet := range packQuery(q.questions, q.known) {
+			errs = append(errs, c.Send(q.index, q.family, packet))
+		}
+	}
+	return claims, asked, next, evicted, errors.Join(errs...)
+}
+
+// How many bytes are read, each second and at once: of one origin, and of all. What is beyond is dropped unread.
+const (
+	bytesPerSecond    = 1 << 20
+	bytesAtOnce       = 2 << 20
+	ownBytesPerSecond = 64 << 10
+	ownBytesAtOnce    = 256 << 10
+	packetCost        = 100 // of a packet beside its bytes
+)
+
+// intake says how much is read. Any number of goroutines may use it.
+type intake struct {
+	all *rate.Limiter
+
+	mu  sync.Mutex
+	own map[origin]*rate.Limiter // guarded by mu
+}
+
+func newAllowance(perSecond rate.Limit, atOnce int) *rate.Limiter {
+	return rate.NewLimiter(perSecond, atOnce)
+}
+
+// allows reports whether a packet of n bytes of from may be read, and counts it if so.
+func (i *intake) allows(from origin, n int, now time.Time) bool {
+	i.mu.Lock()
+	own := i.own[from]
+	if own == nil {
+		if len(i.own) >= 2*maxOrigins {
+			clear(i.own) // origins may be made up: the allowance of all bounds these
+		}
+		own = newAllowance(ownBytesPerSecond, ownBytesAtOnce)
+		i.own[from] = own
+	}
+	i.mu.Unlock()
+	return own.AllowN(now, n+packetCost) && i.all.AllowN(now, n+packetCost)
 }

@@ -7,28 +7,20 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"time"
 
 	"github.com/swarmgate/swarmgate/discovery"
-)
-
-// Defaults of a [Config].
-const (
-	defaultCycle      = 25 * time.Second
-	defaultWindow     = 4 * time.Second
-	defaultHold       = 90 * time.Second
-	defaultMaxEntries = 1024
 )
 
 // maxID is the longest id that is published or taken, in bytes; a TXT string holds 255.
 const maxID = 128
 
-// Hosts is told of the libp2p hosts that the LAN has.
+// Hosts is told of the libp2p hosts that the LAN has. Its methods must not block.
 type Hosts interface {
 	// HostSeen says that the host id is at addrs now, best first, which the policy allows; it is
-	// called again in each cycle in which the host is still there. Link-local addresses have a
-	// zone. It must not block.
+	// called again every 25 s as long as the host is there. Link-local addresses have a zone.
 	HostSeen(id string, addrs []netip.AddrPort)
+	// HostGone says that the host id, of which HostSeen told, is on the LAN no more.
+	HostGone(id string)
 }
 
 // Self is what is published of our own libp2p host.
@@ -48,16 +40,11 @@ type Config struct {
 	Self *Self
 	// Hosts is told of libp2p hosts. Nil means that nobody looks for them.
 	Hosts Hosts
-	// Cycle is the time from one browse to the next, and Window how long a browse listens. Zero
-	// means 25s and 4s.
-	Cycle, Window time.Duration
-	// Hold is how long something is taken to be there after it was seen. It is longer than a
-	// cycle. Zero means 90s.
-	Hold time.Duration
-	// MaxEntries is how many instances of each service type are remembered; further ones are not
-	// taken. Zero means 1,024.
-	MaxEntries int
-	// Observer is told of each browse. Nil means nobody.
+	// AnyHost lets a machine publish TCP services of other machines of the LAN, as avahi-publish -H
+	// does. Without it a service is dialed only at the address that its answer came from: else any
+	// machine could have clients connected with what another one offers to its neighbours alone.
+	AnyHost bool
+	// Observer is told of each question for all services and hosts. Nil means nobody.
 	Observer *discovery.Observer
 	// Logger takes the log. Nil is silent.
 	Logger *slog.Logger
@@ -69,18 +56,6 @@ func (c Config) withDefaults() (Config, error) {
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("mdns: config: "+format, args...))
 	}
-	if c.Cycle == 0 {
-		c.Cycle = defaultCycle
-	}
-	if c.Window == 0 {
-		c.Window = min(defaultWindow, c.Cycle)
-	}
-	if c.Hold == 0 {
-		c.Hold = max(defaultHold, 3*c.Cycle+c.Window)
-	}
-	if c.MaxEntries == 0 {
-		c.MaxEntries = defaultMaxEntries
-	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -91,15 +66,6 @@ func (c Config) withDefaults() (Config, error) {
 		if name == "" {
 			bad("an interface has no name")
 		}
-	}
-	if c.Window < 0 || c.Cycle < c.Window {
-		bad("cycle %v, window %v: want 0 < window <= cycle", c.Cycle, c.Window)
-	}
-	if c.Hold <= c.Cycle {
-		bad("hold %v is not longer than the cycle of %v", c.Hold, c.Cycle)
-	}
-	if c.MaxEntries < 0 {
-		bad("max entries %d is negative", c.MaxEntries)
 	}
 	if s := c.Self; s != nil {
 		if !isID(s.ID) {

@@ -17,8 +17,8 @@ type join struct {
 	value string        // topic in text form
 	wake  chan struct{} // holds 1: something changed
 
-	told   map[string]told // by instance; owned by the caller of Join
-	health int             // the changes told of; owned by the caller of Join
+	told   map[key]told // owned by the caller of Join
+	health int          // the changes told of; owned by the caller of Join
 }
 
 // told is what the caller knows of an instance.
@@ -40,30 +40,23 @@ func (j *join) wakeUp() {
 	}
 }
 
-// wakeLocked wakes the joins of the topic whose text form is value.
-func (n *Network) wakeLocked(value string) {
-	for _, j := range n.joins[value] {
-		j.wakeUp()
-	}
-}
-
-// Join yields the services of topic that are there, again each time they are seen, and when they are gone for the time that
-// a sighting holds. It needs [Network.Run], and ends with it.
+// Join yields the services of topic that are there, again before the time is over for which a sighting holds, and when they
+// are gone. It needs [Network.Run], and ends with it.
 func (n *Network) Join(ctx context.Context, topic wtproto.Topic, _ *discovery.Presence) iter.Seq2[discovery.Sighting, error] {
 	return func(yield func(discovery.Sighting, error) bool) {
-		j := &join{topic: topic, value: topic.String(), wake: make(chan struct{}, 1), told: make(map[string]told)}
+		j := &join{topic: topic, value: topic.String(), wake: make(chan struct{}, 1), told: make(map[key]told)}
 		n.mu.Lock()
 		n.joins[j.value] = append(n.joins[j.value], j)
 		n.mu.Unlock()
 		defer n.leave(j)
+		n.browser.ask()
 		for {
-			list, expiry := n.newsFor(j, time.Now())
-			for _, x := range list {
+			for _, x := range n.newsFor(j, time.Now()) {
 				if ctx.Err() != nil || n.life.Err() != nil || !yield(x.sighting, x.err) {
 					return
 				}
 			}
-			if !j.wait(ctx, n.life, expiry) {
+			if !j.wait(ctx, n.life) {
 				return
 			}
 		}
@@ -79,64 +72,51 @@ func (n *Network) leave(j *join) {
 	}
 }
 
-// wait returns true once there may be news: something changed, or expiry is over.
-func (j *join) wait(ctx, life context.Context, expiry time.Duration) bool {
-	var expired <-chan time.Time
-	if expiry > 0 {
-		expired = time.After(expiry)
-	}
+// wait returns true once there may be news.
+func (j *join) wait(ctx, life context.Context) bool {
 	select {
 	case <-ctx.Done():
 		return false
 	case <-life.Done():
 		return false
 	case <-j.wake:
-	case <-expired:
+		return true
 	}
-	return true
 }
 
-// newsFor returns what j has not told, taking it as told, and in what time the first instance that it told of is gone
-// unless it is seen again; 0 where there is none.
-func (n *Network) newsFor(j *join, now time.Time) (list []news, expiry time.Duration) {
+// newsFor returns what j has not told, taking it as told.
+func (n *Network) newsFor(j *join, now time.Time) (list []news) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.health.changes != j.health {
 		j.health = n.health.changes
 		list = append(list, news{err: n.health.err}) // without an error: it works
 	}
-	for name, known := range j.told {
-		if i := n.peers.all[name]; i == nil || i.value != j.value || !n.peers.isThere(i, now) {
-			delete(j.told, name)
+	there := n.peers.all[j.value]
+	for k, known := range j.told {
+		if there[k] == nil {
+			delete(j.told, k)
 			list = append(list, news{sighting: discovery.Sighting{Peer: known.peer, Gone: true}})
 		}
 	}
-	for _, i := range n.peers.all {
-		if i.value != j.value || !n.peers.isThere(i, now) {
-			continue
-		}
-		left := n.peers.hold - now.Sub(i.seen)
-		if expiry == 0 || left < expiry {
-			expiry = left
-		}
-		if i.version != j.told[i.name].version {
-			s := n.sighting(j.topic, i, left)
-			j.told[i.name] = told{peer: s.Peer, version: i.version}
+	for k, i := range there {
+		if i.version != j.told[k].version {
+			s := n.sighting(j.topic, i, now)
+			j.told[k] = told{peer: s.Peer, version: i.version}
 			list = append(list, news{sighting: s})
 		}
 	}
-	return list, expiry
+	return list
 }
 
-// sighting returns what is told of i, which is there for left unless it is seen again.
-func (n *Network) sighting(topic wtproto.Topic, i *instance, left time.Duration) discovery.Sighting {
-	at := i.listPorts()
+// sighting returns what is told of i.
+func (n *Network) sighting(topic wtproto.Topic, i *instance, now time.Time) discovery.Sighting {
 	s := discovery.Sighting{
 		Peer: discovery.Peer{
-			Network: name, ID: discovery.OpaqueID(name, topic, i.name),
-			Service: &discovery.Service{Source: discovery.SourceLAN, At: at},
+			Network: name, ID: discovery.OpaqueID(name, topic, i.iface+"/"+i.instance),
+			Service: &discovery.Service{Source: discovery.SourceLAN, At: i.addrs},
 		},
-		Holds: left,
+		Holds: max(i.expires.Sub(now), time.Millisecond),
 	}
 	refused := i.refused
 	if refused != nil {
@@ -144,7 +124,7 @@ func (n *Network) sighting(topic wtproto.Topic, i *instance, left time.Duration)
 		return s
 	}
 	var addrs []string
-	for _, a := range at {
+	for _, a := range i.addrs {
 		addrs = append(addrs, a.String())
 	}
 	s.Peer.Address = "tcp://" + addrs[0]

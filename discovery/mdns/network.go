@@ -5,31 +5,34 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/internal/backoff"
-	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // name is the name of the network.
 const name = "lan"
 
-// retryMin is the shortest delay after a browse that failed; a cycle is the longest.
-const retryMin = time.Second
+// The delays after sockets that failed.
+const (
+	retryMin = time.Second
+	retryMax = 25 * time.Second
+)
 
 // Network is the [discovery.Network] of the TCP services of a LAN. It also publishes and finds
 // libp2p hosts there.
 type Network struct {
-	cfg    Config // with defaults; constant after New
-	dialer *discovery.TCPDialer
+	cfg     Config // with defaults; constant after New
+	dialer  *discovery.TCPDialer
+	browser *browser
 
 	// What the tests replace; constant after New.
-	browse   func(ctx context.Context, s *service, ifaces []discovery.Interface, found chan<- record) error
+	listen   func() (conn, error)
 	register func(self *Self, ifaces []discovery.Interface) (withdraw func(), err error)
 	lan      func() ([]discovery.Interface, error)
+	check    func(netip.AddrPort) error // nil if the address may be dialed
 
 	life context.Context // ends with Close, and with Run
 	end  context.CancelFunc
@@ -40,13 +43,11 @@ type Network struct {
 	peers  table              // guarded by mu; of topicService
 	joins  map[string][]*join // guarded by mu; by the text form of the topic
 	health health             // guarded by mu
-
-	hosts table // owned by Run; of hostService
 }
 
-// health is how the last browse went.
+// health is how the LAN is heard.
 type health struct {
-	changes int // 0 before the first browse
+	changes int // 0 before it is known
 	err     error
 }
 
@@ -59,14 +60,19 @@ func New(cfg Config) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
+	services := []*service{topicService}
+	if cfg.Hosts != nil {
+		services = append(services, hostService)
+	}
 	n := &Network{
 		cfg:      cfg,
 		dialer:   discovery.NewTCPDialer(cfg.Policy, discovery.SourceLAN),
-		browse:   browse,
-		register: register,
+		browser:  newBrowser(services, cfg.AnyHost),
+		listen:   listen,
+		register: registerWith(cfg.Logger),
 		lan:      cfg.Policy.LAN,
-		peers:    newTable(cfg.MaxEntries, cfg.Hold),
-		hosts:    newTable(cfg.MaxEntries, cfg.Hold),
+		check:    func(a netip.AddrPort) error { return cfg.Policy.Check(discovery.SourceLAN, a) },
+		peers:    newTable(),
 		joins:    make(map[string][]*join),
 	}
 	n.life, n.end = context.WithCancel(context.Background())
@@ -79,8 +85,8 @@ func (n *Network) Name() string { return name }
 // errRan is what a second Run returns.
 var errRan = errors.New("mdns: Run was called before, or the network is closed")
 
-// Run publishes our own host and browses in cycles until ctx ends or the network is closed, and
-// then returns nil. What fails is told to the joins and tried again. All joins end with it, so it
+// Run publishes our own host, listens and asks until ctx ends or the network is closed, and then
+// returns nil. What fails is told to the joins and tried again. All joins end with it, so it
 // is called once, for the life of the network.
 func (n *Network) Run(ctx context.Context) error {
 	n.mu.Lock()
@@ -97,137 +103,32 @@ func (n *Network) Run(ctx context.Context) error {
 	defer cancel()
 	defer context.AfterFunc(n.life, cancel)()
 
-	pub := publisher{self: n.cfg.Self, register: n.register}
-	defer pub.close()
-	retry := backoff.New(min(retryMin, n.cfg.Cycle), n.cfg.Cycle)
+	r := newRounds(n)
+	defer r.pub.close()
+	retry := backoff.New(retryMin, retryMax)
 	for {
 		begin := time.Now()
-		found, err := n.cycle(ctx, &pub)
+		c, err := n.listen()
+		if err == nil {
+			err = r.run(ctx, c)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		n.cfg.Observer.NoteLookUp(name, found, begin, err)
 		n.setHealth(err)
-		pause := n.cfg.Cycle - time.Since(begin)
-		if err != nil {
-			pause = retry.Next()
-		} else {
+		n.cfg.Observer.NoteLookUp(name, 0, begin, err)
+		if time.Since(begin) > retryMax {
 			retry.Reset()
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(pause):
+		case <-time.After(retry.Next()):
 		}
 	}
 }
 
-// cycle publishes where that changed, browses once, and forgets what is not there any more. It
-// returns how many answers came.
-func (n *Network) cycle(ctx context.Context, pub *publisher) (answers int, _ error) {
-	ifaces, err := n.interfaces()
-	if err != nil {
-		return 0, err
-	}
-	services := []*service{topicService}
-	if n.cfg.Hosts != nil {
-		services = append(services, hostService)
-	}
-	errs := make([]error, len(services), len(services)+1)
-	errs = append(errs, pub.update(ifaces))
-
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.Window)
-	defer cancel()
-	found := make(chan record)
-	var wg sync.WaitGroup
-	for i, s := range services {
-		wg.Go(func() { errs[i] = n.browse(ctx, s, ifaces, found) })
-	}
-	go func() {
-		wg.Wait()
-		close(found)
-	}()
-	for r := range found {
-		answers++
-		n.see(r, ifaces)
-	}
-	now := time.Now()
-	n.hosts.forget(now)
-	n.mu.Lock()
-	n.peers.forget(now)
-	n.mu.Unlock()
-	return answers, errors.Join(errs...)
-}
-
-// interfaces returns those to use now.
-func (n *Network) interfaces() ([]discovery.Interface, error) {
-	all, err := n.lan()
-	if err != nil {
-		return nil, &wtproto.Error{Code: wtproto.CodeInternal, Reason: "no network interfaces", Err: err}
-	}
-	chosen := make([]discovery.Interface, 0, len(all))
-	for _, i := range all {
-		if len(n.cfg.Interfaces) == 0 || slices.Contains(n.cfg.Interfaces, i.Name) {
-			chosen = append(chosen, i)
-		}
-	}
-	if len(chosen) == 0 { // zeroconf would take them all
-		return nil, wtproto.Errorf(wtproto.CodeInternal, "no network interface is on the LAN")
-	}
-	return chosen, nil
-}
-
-// see takes in one answer.
-func (n *Network) see(r record, ifaces []discovery.Interface) {
-	allowed, refused := r.places(n.cfg.Policy, ifaces)
-	now := time.Now()
-	if r.of == hostService {
-		n.seeHost(r, allowed, refused, now)
-		return
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	i, before, full := n.peers.merge(r, allowed, refused, now)
-	if full {
-		n.logFull(r.of)
-	}
-	if i == nil {
-		return
-	}
-	if before == "" {
-		n.cfg.Logger.Debug("service found on the LAN", "instance", i.name, "topic", i.value, "addresses", i.listPorts(), "refused", i.refused)
-	}
-	n.wakeLocked(before)
-	if before != i.value {
-		n.wakeLocked(i.value)
-	}
-}
-
-// seeHost tells of a host that is not our own.
-func (n *Network) seeHost(r record, allowed []netip.Addr, refused error, now time.Time) {
-	if n.cfg.Self != nil && r.value == n.cfg.Self.ID {
-		return
-	}
-	i, before, full := n.hosts.merge(r, allowed, refused, now)
-	if full {
-		n.logFull(r.of)
-	}
-	if i == nil {
-		return
-	}
-	if before == "" {
-		n.cfg.Logger.Debug("host found on the LAN", "instance", i.name, "id", i.value, "addresses", i.listPorts(), "refused", i.refused)
-	}
-	if addrs := i.listPorts(); len(addrs) > 0 {
-		n.cfg.Hosts.HostSeen(i.value, addrs)
-	}
-}
-
-func (n *Network) logFull(s *service) {
-	n.cfg.Logger.Warn("the LAN has more services than are remembered", "type", s.name, "limit", n.cfg.MaxEntries)
-}
-
-// setHealth notes how a browse went, and tells the joins where that is news.
+// setHealth notes how the LAN is heard, and tells the joins if that is news.
 func (n *Network) setHealth(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -242,6 +143,17 @@ func (n *Network) setHealth(err error) {
 	n.health = health{changes: n.health.changes + 1, err: err}
 	for _, joins := range n.joins {
 		for _, j := range joins {
+			j.wakeUp()
+		}
+	}
+}
+
+// setPeers notes the services that there are, and tells the joins that it concerns.
+func (n *Network) setPeers(list map[key]*instance, now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for value := range n.peers.replace(list, now) {
+		for _, j := range n.joins[value] {
 			j.wakeUp()
 		}
 	}

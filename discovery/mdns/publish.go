@@ -1,8 +1,14 @@
 package mdns
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
 	"slices"
+	"sync"
 
 	"github.com/grandcat/zeroconf"
 
@@ -13,18 +19,27 @@ import (
 type publisher struct {
 	self     *Self // nil publishes nothing
 	register func(self *Self, ifaces []discovery.Interface) (withdraw func(), err error)
-	withdraw func() // nil while nothing is published
-	on       []int  // indexes of the interfaces on which it is
+	withdraw func()  // nil while nothing is published
+	on       []place // where it is
 }
 
-// update publishes on ifaces. Nothing is done while they are the same: a membership of a multicast group lives as long
-// as its interface, and each answer carries the addresses that its interface has then.
+// place is an interface with its addresses.
+type place struct {
+	index int
+	addrs string
+}
+
+// update publishes on ifaces. Nothing is done while they and their addresses are the same; else the LAN is told anew.
 func (p *publisher) update(ifaces []discovery.Interface) (err error) {
-	var on []int
-	for _, i := range ifaces {
-		on = append(on, i.Index)
+	if p.self == nil {
+		return nil
 	}
-	if p.self == nil || p.withdraw != nil && slices.Equal(on, p.on) {
+	var on []place
+	for _, i := range ifaces {
+		addrs, _ := i.Addrs() // as they are answered
+		on = append(on, place{i.Index, fmt.Sprint(addrs)})
+	}
+	if p.withdraw != nil && slices.Equal(on, p.on) {
 		return nil
 	}
 	p.close()
@@ -41,14 +56,49 @@ func (p *publisher) close() {
 	}
 }
 
-// register publishes self by zeroconf.
-func register(self *Self, ifaces []discovery.Interface) (withdraw func(), err error) {
-	name := self.instance()
-	// Without addresses of its own the server takes those of the interface on which it is asked.
-	server, err := zeroconf.RegisterProxy(name, hostService.name, domain, self.Port, name, nil,
-		[]string{hostService.key + "=" + self.ID}, plain(ifaces))
-	if err != nil {
-		return nil, fmt.Errorf("mdns: publish: %w", err)
+// registering is held while zeroconf opens its sockets.
+var registering sync.Mutex
+
+// registerWith returns a function that publishes by zeroconf, which tells l what zeroconf prints.
+func registerWith(l *slog.Logger) func(self *Self, ifaces []discovery.Interface) (withdraw func(), err error) {
+	return func(self *Self, ifaces []discovery.Interface) (withdraw func(), err error) {
+		registering.Lock()
+		defer registering.Unlock()
+		before := log.Writer()
+		log.SetOutput(printed{l: l, others: before})
+		defer log.SetOutput(before)
+		name := self.instance()
+		// Without addresses of its own the server takes those of the interface on which it is asked.
+		server, err := zeroconf.RegisterProxy(name, hostService.name, domain, self.Port, name, nil,
+			[]string{hostService.key + "=" + self.ID}, plain(ifaces))
+		if err != nil {
+			return nil, fmt.Errorf("mdns: publish: %w", err)
+		}
+		return server.Shutdown, nil
 	}
-	return server.Shutdown, nil
+}
+
+// printed takes what is printed by the log package while zeroconf opens its sockets: that a family does not work, which
+// its error would not tell as long as the other one does.
+type printed struct {
+	l      *slog.Logger
+	others io.Writer // of all that others print meanwhile
+}
+
+func (p printed) Write(b []byte) (int, error) {
+	_, line, ours := bytes.Cut(b, []byte("[zeroconf] "))
+	if !ours {
+		return p.others.Write(b)
+	}
+	p.l.Debug("host not published on the LAN by one family", "error", string(bytes.TrimSpace(line)))
+	return len(b), nil
+}
+
+// plain returns ifaces as net knows them.
+func plain(ifaces []discovery.Interface) []net.Interface {
+	out := make([]net.Interface, len(ifaces))
+	for i, f := range ifaces {
+		out[i] = f.Interface
+	}
+	return out
 }

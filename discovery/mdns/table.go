@@ -2,96 +2,98 @@ package mdns
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// table remembers the instances of one service type: what answers said, put together over several cycles, since one answer
-// may carry a part of the addresses. It does no I/O.
-type table struct {
-	max  int
-	hold time.Duration
-	all  map[string]*instance
-	full bool // something was not taken since there last was room
+// maxAddrs is how many addresses an instance has at most.
+const maxAddrs = 8
 
-	version uint64 // of the instance that changed last
+// key names an instance. What one machine says of a name on one interface has nothing to do with what is said of the name
+// on another one.
+type key struct {
+	iface    string // name of the interface
+	instance string // its full name, canonical
+	value    string // of the service's TXT key
 }
 
-// instance is one instance of a service.
+// instance is an instance of a service, put together from what was claimed.
 type instance struct {
-	name    string
-	value   string // of the service's TXT key
-	port    uint16
-	addrs   map[netip.Addr]time.Time // when each was seen last
-	refused error                    // why the policy allows none of its addresses; nil where addrs is not empty
-	seen    time.Time
-	version uint64 // another one whenever it was seen
+	key
+	addrs   []netip.AddrPort // where it may be dialed, best first
+	refused error            // why it may not be dialed at all; nil if it may
+	since   time.Time        // when the first one who claims it was heard first
+	expires time.Time
+	version uint64 // another one whenever there is news of it
 }
 
-func newTable(limit int, hold time.Duration) table {
-	return table{max: limit, hold: hold, all: make(map[string]*instance)}
+// instances puts claims of s together: where each instance may be dialed, or why not. An address has to be in a subnet of the
+// interface on which it was told, and pass check; a link-local one is that of the interface.
+func instances(s *service, claims []claim, lan map[int]discovery.Interface, check func(netip.AddrPort) error) map[key]*instance {
+	slices.SortFunc(claims, func(a, b claim) int { // who was there first counts first
+		return cmp.Or(a.since.Compare(b.since), a.addr.Compare(b.addr), a.index-b.index, cmp.Compare(a.instance, b.instance))
+	})
+	out := make(map[key]*instance)
+	told := make(map[origin]int)
+	for _, c := range claims {
+		iface, on := lan[c.index]
+		if c.of != s || !on {
+			continue
+		}
+		if told[c.origin]++; s.most > 0 && told[c.origin] > s.most {
+			continue
+		}
+		k := key{iface.Name, c.instance, c.value}
+		i := out[k]
+		if i == nil {
+			i = &instance{key: k, since: c.since}
+			out[k] = i
+		}
+		if c.expires.After(i.expires) {
+			i.expires = c.expires
+		}
+		for _, ip := range c.addrs {
+			i.add(c, ip, iface, check)
+		}
+	}
+	for _, i := range out {
+		if len(i.addrs) > 0 {
+			i.refused = nil
+		}
+		slices.SortFunc(i.addrs, byRank)
+	}
+	return out
 }
 
-// merge adds what r says now, with its addresses that may be dialed, or none and the reason. It returns the instance, and
-// the value that it had before; or nil where r is of no use or there is no room, and full where that is so for the first time.
-func (t *table) merge(r record, allowed []netip.Addr, refused error, now time.Time) (i *instance, before string, full bool) {
-	i, known := t.all[r.instance]
+// add adds the address ip of c, which was told on iface, or the reason against it.
+func (i *instance) add(c claim, ip netip.Addr, iface discovery.Interface, check func(netip.AddrPort) error) {
 	switch {
-	case known:
-		before = i.value
-	case r.value == "":
-		return nil, "", false
-	case len(t.all) >= t.max:
-		full, t.full = !t.full, true
-		return nil, "", full
-	default:
-		i = &instance{name: r.instance, addrs: make(map[netip.Addr]time.Time)}
-		t.all[r.instance] = i
+	case c.foreign:
+		i.refused = wtproto.Errorf(wtproto.CodeForbidden, "%s says it is at %s, which is not its own address", c.addr, ip)
+		return
+	case !slices.ContainsFunc(iface.Subnets, func(s netip.Prefix) bool { return s.Contains(ip) }):
+		i.refused = wtproto.Errorf(wtproto.CodeForbidden, "%s is in no subnet of %s", ip, iface.Name)
+		return
 	}
-	if r.value != "" {
-		i.value = r.value
+	if ip.Is6() && ip.IsLinkLocalUnicast() {
+		ip = ip.WithZone(iface.Name)
 	}
-	if i.port != r.port {
-		clear(i.addrs) // the policy was asked about the old port
+	at := netip.AddrPortFrom(ip, c.port)
+	if err := check(at); err != nil {
+		i.refused = err
+		return
 	}
-	t.version++
-	i.port, i.seen, i.version = r.port, now, t.version
-	for ip, seen := range i.addrs {
-		if now.Sub(seen) >= t.hold {
-			delete(i.addrs, ip)
-		}
+	if len(i.addrs) < maxAddrs && !slices.Contains(i.addrs, at) {
+		i.addrs = append(i.addrs, at)
 	}
-	for _, ip := range allowed {
-		i.addrs[ip] = now
-	}
-	if list := i.list(); len(list) > maxAddrs {
-		for _, ip := range list[maxAddrs:] {
-			delete(i.addrs, ip)
-		}
-	}
-	if i.refused = refused; len(i.addrs) > 0 {
-		i.refused = nil
-	}
-	return i, before, false
 }
 
-// forget drops the instances that are not there any more.
-func (t *table) forget(now time.Time) {
-	for name, i := range t.all {
-		if !t.isThere(i, now) {
-			delete(t.all, name)
-		}
-	}
-	t.full = t.full && len(t.all) >= t.max
-}
-
-// isThere reports whether i was seen lately enough.
-func (t *table) isThere(i *instance, now time.Time) bool { return now.Sub(i.seen) < t.hold }
-
-// list returns the addresses of i in the order in which they are tried: IPv4 first, link-local last.
-func (i *instance) list() []netip.Addr {
+// byRank puts addresses into the order in which they are tried: IPv4 first, link-local last.
+func byRank(a, b netip.AddrPort) int {
 	rank := func(ip netip.Addr) int {
 		switch {
 		case ip.Is4():
@@ -102,16 +104,58 @@ func (i *instance) list() []netip.Addr {
 			return 2
 		}
 	}
-	return slices.SortedFunc(maps.Keys(i.addrs), func(a, b netip.Addr) int {
-		return cmp.Or(rank(a)-rank(b), a.Compare(b))
-	})
+	return cmp.Or(rank(a.Addr())-rank(b.Addr()), a.Compare(b))
 }
 
-// listPorts returns the addresses of i with its port, in the order of list.
-func (i *instance) listPorts() []netip.AddrPort {
-	var out []netip.AddrPort
-	for _, ip := range i.list() {
-		out = append(out, netip.AddrPortFrom(ip, i.port))
+// table holds the instances that are there, by what they are about. It does no I/O.
+type table struct {
+	all     map[string]map[key]*instance
+	version uint64 // of the instance that changed last
+}
+
+func newTable() table { return table{all: make(map[string]map[key]*instance)} }
+
+// replace has the table hold list from now on. It returns the values of which there is news: instances that came, went or
+// are elsewhere, or that live on for much longer than was known.
+func (t *table) replace(list map[key]*instance, now time.Time) (news map[string]bool) {
+	news = make(map[string]bool)
+	for value, known := range t.all {
+		for k := range known {
+			if list[k] == nil {
+				delete(known, k)
+				news[value] = true
+			}
+		}
+		if len(known) == 0 {
+			delete(t.all, value)
+		}
 	}
-	return out
+	for k, i := range list {
+		if t.all[k.value] == nil {
+			t.all[k.value] = make(map[key]*instance)
+		}
+		before := t.all[k.value][k]
+		if before != nil && before.tells(i, now) {
+			continue
+		}
+		t.version++
+		i.version = t.version
+		t.all[k.value][k] = i
+		news[k.value] = true
+	}
+	return news
+}
+
+// tells reports whether what is known of i is as good as that it is as after.
+func (i *instance) tells(after *instance, now time.Time) bool {
+	same := slices.Equal(i.addrs, after.addrs) && (i.refused == nil) == (after.refused == nil)
+	return same && i.expires.Sub(now) >= after.expires.Sub(now)/2
+}
+
+// count returns how many instances there are.
+func (t *table) count() (n int) {
+	for _, known := range t.all {
+		n += len(known)
+	}
+	return n
 }

@@ -173,6 +173,14 @@ func (h *Host) HostSeen(id string, addrs []netip.AddrPort) {
 	}
 }
 
+// HostGone says that the host with id, in text, is on the LAN no more: it is not looked for there. What is connected
+// stays. Invalid ids are ignored.
+func (h *Host) HostGone(id string) {
+	if p, err := peer.Decode(id); err == nil {
+		h.lan.forget(p)
+	}
+}
+
 // Close ends all joins, all circuits and all connections, and waits for its goroutines. What was written to circuits that have
 // ended arrives first, unless that takes long. It may be called more than once.
 func (h *Host) Close() error { return h.closed() }

@@ -47,6 +47,13 @@ func (l *lan) saw(id peer.ID, addrs []netip.AddrPort) {
 	l.hosts[id] = lanHost{addrs: kept, seen: time.Now()}
 }
 
+// forget forgets id.
+func (l *lan) forget(id peer.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.hosts, id)
+}
+
 // has reports whether id was seen at addr.
 func (l *lan) has(id peer.ID, addr netip.AddrPort) bool {
 	l.mu.Lock()

@@ -1,0 +1,305 @@
+package mdns
+
+import (
+	"container/list"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/time/rate"
+)
+
+// Bounds of the cache. A machine with 40 services has about 120 records for each family.
+const (
+	maxRecords   = 8192 // of all origins
+	maxOwn       = 512  // of one origin
+	maxOrigins   = 512
+	maxTTL       = 75 * time.Minute // what RFC 6762, 10 recommends for what changes least
+	goodbyeAfter = time.Second      // what is taken back lives on for this time (RFC 6762, 10.1)
+)
+
+// How many questions are asked because of one origin.
+const (
+	asksPerSecond = 20
+	asksAtOnce    = 256
+)
+
+// origin is who said something: a source address on an interface. What it says is kept apart from what others say, so no
+// machine can take back, change or push out what another one said.
+type origin struct {
+	index int        // of the interface
+	addr  netip.Addr // unmapped, without zone
+}
+
+// hostname is the name of a host on an interface.
+type hostname struct {
+	index int
+	name  string // canonical
+}
+
+// set names the records of one name and type.
+type set struct {
+	name string // canonical: lower case, with the last dot
+	kind uint16 // such as dns.TypePTR
+}
+
+// data is what a record says, apart from its name, type and time. It holds what its type has, and is compared with the
+// name in canonical form.
+type data struct {
+	target string     // of PTR and SRV, canonical
+	port   uint16     // of SRV
+	text   string     // of TXT: the value of the service's key
+	addr   netip.Addr // of A and AAAA
+}
+
+// answer is a record as a packet holds it.
+type answer struct {
+	set
+	data
+	owner, pointed string // the names of set and data as they were written, for asking
+	ttl            time.Duration
+	flush          bool // what the origin said of set before is over (RFC 6762, 10.2)
+}
+
+// entry is a record in the cache.
+type entry struct {
+	answer
+	heard, expires time.Time
+	asked          int     // how often it was asked for again since it was heard
+	jitter         float64 // part of the TTL by which these questions are late, from 0 to 0.02
+	of             *neighbour
+	at             *list.Element // in of.order
+}
+
+// neighbour is what is known from one origin.
+type neighbour struct {
+	origin
+	first time.Time // when it was heard first
+	sets  map[set][]*entry
+	order *list.List     // of *entry, the one that was heard longest ago first
+	hosts map[string]int // how many SRV records point to a name
+	asks  *rate.Limiter  // of questions that are asked because of what it said
+}
+
+// cache keeps records for as long as they are valid, by who said them. It does no I/O.
+type cache struct {
+	maxRecords, maxOwn, maxOrigins int
+
+	all     map[origin]*neighbour
+	hosts   map[hostname]int // how many SRV records point to a name
+	size    int              // records
+	evicted uint64           // records that had to go before their time
+}
+
+func newCache() cache {
+	return cache{
+		maxRecords: maxRecords, maxOwn: maxOwn, maxOrigins: maxOrigins,
+		all: make(map[origin]*neighbour), hosts: make(map[hostname]int),
+	}
+}
+
+// add takes in what from said at now. If there is no room, an origin that has said a lot loses what it said longest ago;
+// if the cache is full with many origins, those go that came last.
+func (c *cache) add(from origin, a answer, now time.Time) {
+	n := c.all[from]
+	if n == nil {
+		if a.ttl == 0 {
+			return
+		}
+		if len(c.all) >= c.maxOrigins {
+			c.drop(c.youngest())
+		}
+		n = &neighbour{origin: from, first: now, sets: make(map[set][]*entry), order: list.New(), hosts: make(map[string]int), asks: rate.NewLimiter(asksPerSecond, asksAtOnce)}
+		c.all[from] = n
+	}
+	var same *entry
+	for _, e := range n.sets[a.set] {
+		switch {
+		case e.data == a.data:
+			same = e
+		case a.flush && now.Sub(e.heard) > goodbyeAfter:
+			e.endBy(now.Add(goodbyeAfter))
+		}
+	}
+	switch {
+	case a.ttl == 0 && same != nil:
+		same.endBy(now.Add(goodbyeAfter))
+	case a.ttl == 0:
+	case same != nil:
+		same.hear(a, now)
+		n.order.MoveToBack(same.at)
+	default:
+		if n.order.Len() >= c.maxOwn {
+			c.evict(n)
+		} else if c.size >= c.maxRecords {
+			c.evict(c.youngest())
+		}
+		e := &entry{of: n}
+		e.hear(a, now)
+		e.at = n.order.PushBack(e)
+		n.sets[a.set] = append(n.sets[a.set], e)
+		c.all[from] = n // evicting its only record dropped it
+		c.size++
+		c.point(e, 1)
+	}
+	if n.order.Len() == 0 {
+		c.drop(n)
+	}
+}
+
+// hear notes that e was said again, as a.
+func (e *entry) hear(a answer, now time.Time) {
+	a.ttl = min(a.ttl, maxTTL)
+	e.answer, e.heard, e.expires = a, now, now.Add(a.ttl)
+	e.asked, e.jitter = 0, rand.Float64()*0.02
+}
+
+// endBy has e end at t if it would live longer.
+func (e *entry) endBy(t time.Time) {
+	if t.Before(e.expires) {
+		e.expires = t
+	}
+}
+
+// refreshAt returns when e is to be asked for again: at 80, 85, 90 and 95 % of its time and a bit (RFC 6762, 5.2). It
+// reports false if that was done, or if e was taken back.
+func (e *entry) refreshAt() (time.Time, bool) {
+	if e.asked > 3 || e.expires.Before(e.heard.Add(e.ttl)) {
+		return time.Time{}, false
+	}
+	part := 0.8 + 0.05*float64(e.asked) + e.jitter
+	return e.heard.Add(time.Duration(part * float64(e.ttl))), true
+}
+
+// newest returns the record of name and kind that n said last, or nil.
+func (n *neighbour) newest(name string, kind uint16) *entry {
+	var best *entry
+	for _, e := range n.sets[set{name, kind}] {
+		if best == nil || !e.heard.Before(best.heard) {
+			best = e
+		}
+	}
+	return best
+}
+
+// addresses returns the address records of name.
+func (n *neighbour) addresses(name string) []*entry {
+	v4, v6 := n.sets[set{name, dns.TypeA}], n.sets[set{name, dns.TypeAAAA}]
+	return append(v4[:len(v4):len(v4)], v6...)
+}
+
+// expire forgets what is over at now, and returns when the next record is, or a zero time.
+func (c *cache) expire(now time.Time) (next time.Time) {
+	for _, n := range c.all {
+		for e := n.order.Front(); e != nil; {
+			x := e.Value.(*entry)
+			e = e.Next()
+			if !x.expires.After(now) {
+				c.remove(x)
+			} else {
+				next = earlier(next, x.expires)
+			}
+		}
+		if n.order.Len() == 0 {
+			c.drop(n)
+		}
+	}
+	return next
+}
+
+// keep forgets the origins on interfaces that are not on the LAN any more.
+func (c *cache) keep(isOn func(origin) bool) {
+	for o, n := range c.all {
+		if !isOn(o) {
+			c.drop(n)
+		}
+	}
+}
+
+// earlier returns the earlier one of a and b, of which a zero one stands for never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// youngest returns, of a few origins chosen by chance, the one that came last: who was there before a flood from made-up
+// origins stays, and who comes after it finds room.
+func (c *cache) youngest() *neighbour {
+	const sample = 8
+	var young *neighbour
+	k := 0
+	for _, n := range c.all { // a random order
+		if young == nil || n.first.After(young.first) {
+			young = n
+		}
+		if k++; k == sample {
+			break
+		}
+	}
+	return young
+}
+
+// evict forgets what n said longest ago, and n if that was all.
+func (c *cache) evict(n *neighbour) {
+	c.evicted++
+	c.remove(n.order.Front().Value.(*entry))
+	if n.order.Len() == 0 {
+		c.drop(n)
+	}
+}
+
+// drop forgets n.
+func (c *cache) drop(n *neighbour) {
+	c.size -= n.order.Len()
+	for e := n.order.Front(); e != nil; e = e.Next() {
+		c.point(e.Value.(*entry), -1)
+	}
+	delete(c.all, n.origin)
+}
+
+// remove forgets e.
+func (c *cache) remove(e *entry) {
+	n := e.of
+	n.order.Remove(e.at)
+	c.size--
+	c.point(e, -1)
+	rest := n.sets[e.set]
+	for i, other := range rest {
+		if other == e {
+			rest[i] = rest[len(rest)-1]
+			rest[len(rest)-1] = nil
+			rest = rest[:len(rest)-1]
+			break
+		}
+	}
+	if n.sets[e.set] = rest; len(rest) == 0 {
+		delete(n.sets, e.set)
+	}
+}
+
+// point counts that e came (1) or went (-1), if it says on which host a service is.
+func (c *cache) point(e *entry, by int) {
+	if e.kind != dns.TypeSRV {
+		return
+	}
+	n, at := e.of, hostname{e.of.index, e.target}
+	if n.hosts[e.target] += by; n.hosts[e.target] == 0 {
+		delete(n.hosts, e.target)
+	}
+	if c.hosts[at] += by; c.hosts[at] == 0 {
+		delete(c.hosts, at)
+	}
+}
+
+// isHost reports whether a service is on the host with this name: one that from told of or, with anybody, one that was
+// told of on the same interface.
+func (c *cache) isHost(from origin, name string, anybody bool) bool {
+	if anybody {
+		return c.hosts[hostname{from.index, name}] > 0
+	}
+	n := c.all[from]
+	return n != nil && n.hosts[name] > 0
+}

@@ -1,0 +1,71 @@
+package mdns
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// tellEvery is how often a [Hosts] is told of a host that is still there.
+const tellEvery = 25 * time.Second
+
+// hosts are the libp2p hosts of the LAN. It does no I/O.
+type hosts struct {
+	all  map[string]*host // by id
+	gone []string         // to be told of
+	next time.Time        // when to tell again; zero for never
+}
+
+// host is one host, on whatever interfaces it is.
+type host struct {
+	addrs []netip.AddrPort // best first
+	told  time.Time        // zero if it has to be told now
+}
+
+func newHosts() hosts { return hosts{all: make(map[string]*host)} }
+
+// replace has the hosts be those of list from now on, without the one whose id is own.
+func (h *hosts) replace(list map[key]*instance, own string) {
+	addrs := make(map[string][]netip.AddrPort)
+	byAge := func(a, b *instance) int { return a.since.Compare(b.since) }
+	for _, i := range slices.SortedFunc(maps.Values(list), byAge) { // who claims an id later than others pushes out none
+		known := addrs[i.value]
+		for _, a := range i.addrs {
+			if i.value != own && len(known) < maxAddrs && !slices.Contains(known, a) {
+				known = append(known, a)
+			}
+		}
+		addrs[i.value] = known
+	}
+	for id := range h.all {
+		if len(addrs[id]) == 0 {
+			delete(h.all, id)
+			h.gone = append(h.gone, id)
+		}
+	}
+	for id, list := range addrs {
+		if len(list) == 0 {
+			continue
+		}
+		slices.SortFunc(list, byRank)
+		if known := h.all[id]; known == nil || !slices.Equal(known.addrs, list) {
+			h.all[id] = &host{addrs: list}
+		}
+	}
+}
+
+// tell tells to of what is new, and of what was not told for a while.
+func (h *hosts) tell(to Hosts, now time.Time) {
+	for _, id := range h.gone {
+		to.HostGone(id)
+	}
+	h.gone, h.next = nil, time.Time{}
+	for id, x := range h.all {
+		if now.Sub(x.told) >= tellEvery {
+			x.told = now
+			to.HostSeen(id, x.addrs)
+		}
+		h.next = earlier(h.next, x.told.Add(tellEvery))
+	}
+}

@@ -1,0 +1,424 @@
+package mdns
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/swarmgate/swarmgate/internal/mcast"
+)
+
+// When questions are asked (RFC 6762, 5.2).
+const (
+	firstAskMin = 20 * time.Millisecond // not all machines of a LAN at once
+	firstAskMax = 120 * time.Millisecond
+	againMin    = time.Second // the second time; the delay doubles each time
+	againMax    = time.Hour
+	anewAfter   = time.Minute // a new interest begins again, if that was not done for this long
+	maxAsks     = 256         // on one link at one moment
+)
+
+// link is where multicast DNS is spoken: a family on an interface. What is asked there is answered there.
+type link struct {
+	index  int // of the interface
+	family mcast.Family
+}
+
+func (o origin) link() link { return link{o.index, mcast.FamilyOf(o.addr)} }
+
+// schedule says when to ask next.
+type schedule struct {
+	began time.Time // when it was asked first
+	next  time.Time
+	delay time.Duration // after next; doubles
+}
+
+// begin returns a schedule that begins at t.
+func begin(t time.Time) *schedule { return &schedule{began: t, next: t, delay: againMin} }
+
+// asked notes that it was asked at now.
+func (s *schedule) asked(now time.Time) {
+	s.next = now.Add(s.delay)
+	s.delay = min(2*s.delay, againMax)
+}
+
+// ask is a question for a record that somebody said there is, on a link.
+type ask struct {
+	link
+	set
+}
+
+// query is what to send on a link.
+type query struct {
+	link
+	questions []dns.Question
+	known     []dns.RR
+}
+
+// browses reports whether q asks for instances.
+func (q query) browses() bool {
+	return slices.ContainsFunc(q.questions, func(q dns.Question) bool { return q.Qtype == dns.TypePTR })
+}
+
+// claim is one instance of a service as one origin tells of it.
+type claim struct {
+	origin
+	of       *service
+	instance string // its full name, canonical
+	value    string // of the service's TXT key
+	port     uint16
+	addrs    []netip.Addr // without zone; where it says that it is
+	foreign  bool         // addrs are those of another machine, which a TCP service may not name
+	since    time.Time    // when the origin was heard first
+	expires  time.Time
+}
+
+// resolver decides what to ask, and knows what was answered. It does no I/O.
+type resolver struct {
+	services []*service
+	anyHost  bool // TCP services may be on any machine of the LAN
+	cache    cache
+
+	links map[link]*schedule // of the question for instances
+	asks  map[ask]*schedule  // of the questions for records that are missing
+}
+
+func newResolver(services []*service, anyHost bool) *resolver {
+	return &resolver{
+		services: services, anyHost: anyHost, cache: newCache(),
+		links: make(map[link]*schedule), asks: make(map[ask]*schedule),
+	}
+}
+
+// setLinks says on which links to ask. What was heard on others is forgotten. The links in anew are asked as if they were new.
+func (r *resolver) setLinks(links []link, anew func(link) bool, now time.Time) {
+	before := r.links
+	r.links = make(map[link]*schedule, len(links))
+	for _, l := range links {
+		if s := before[l]; s != nil && !anew(l) {
+			r.links[l] = s
+			continue
+		}
+		r.links[l] = begin(now.Add(firstAskMin + rand.N(firstAskMax-firstAskMin)))
+	}
+	r.cache.keep(func(o origin) bool { return r.links[o.link()] != nil })
+}
+
+// refresh asks for instances anew, unless that was done lately: somebody wants to know now.
+func (r *resolver) refresh(now time.Time) {
+	for l, s := range r.links {
+		if now.Sub(s.began) >= anewAfter {
+			r.links[l] = begin(now)
+		}
+	}
+}
+
+// take takes in what was heard from an origin. It reports whether anything may follow from it. Addresses count for names
+// that are the targets of services of the same interface, and others are not remembered.
+func (r *resolver) take(from origin, answers []answer, now time.Time) bool {
+	if r.links[from.link()] == nil {
+		return false
+	}
+	of := len(answers)
+	slices.SortStableFunc(answers, func(a, b answer) int { return cmp.Compare(rank(a.kind), rank(b.kind)) })
+	for _, a := range answers {
+		if rank(a.kind) == lastRank && !r.cache.isHost(from, a.name, r.anyHost) {
+			of--
+			continue
+		}
+		r.cache.add(from, a, now)
+	}
+	return of > 0
+}
+
+const lastRank = 1
+
+// rank puts addresses after what says that they matter.
+func rank(kind uint16) int {
+	if kind == dns.TypeA || kind == dns.TypeAAAA {
+		return lastRank
+	}
+	return 0
+}
+
+// settle returns what to ask at now, what is known, and when to settle again if nothing is heard before. Questions count
+// as asked.
+func (r *resolver) settle(now time.Time) (queries []query, claims []claim, next time.Time) {
+	next = r.cache.expire(now)
+	d := &decision{r: r, now: now, next: next, wanted: make(map[ask]bool), due: make(map[link]map[set]dns.Question)}
+	if r.anyHost {
+		d.index()
+	}
+	for _, n := range r.cache.all {
+		for _, s := range r.services {
+			for _, ptr := range n.sets[set{s.full(), dns.TypePTR}] {
+				if c, ok := d.resolve(n, s, ptr); ok {
+					claims = append(claims, c)
+				}
+			}
+		}
+	}
+	for a := range r.asks {
+		if !d.wanted[a] {
+			delete(r.asks, a)
+		}
+	}
+	return d.queries(claims), claims, d.next
+}
+
+// decision is one settling of a resolver.
+type decision struct {
+	r      *resolver
+	now    time.Time
+	next   time.Time
+	wanted map[ask]bool                  // what is missing
+	due    map[link]map[set]dns.Question // what is to be asked now
+	hosts  map[hostname][]*entry         // address records by the name of the host, if anybody may tell them
+}
+
+// index finds what anybody says of the addresses of hosts.
+func (d *decision) index() {
+	d.hosts = make(map[hostname][]*entry)
+	for o, n := range d.r.cache.all {
+		for s, list := range n.sets {
+			if rank(s.kind) == lastRank {
+				at := hostname{o.index, s.name}
+				d.hosts[at] = append(d.hosts[at], list...)
+			}
+		}
+	}
+}
+
+// resolve puts together what n says of an instance of s, and asks for what is missing.
+func (d *decision) resolve(n *neighbour, s *service, ptr *entry) (claim, bool) {
+	srv, txt := n.newest(ptr.target, dns.TypeSRV), n.newest(ptr.target, dns.TypeTXT)
+	d.refreshPTR(n, s, ptr)
+	if srv == nil {
+		d.want(n, ptr.pointed, dns.TypeSRV)
+	}
+	if txt == nil {
+		d.want(n, ptr.pointed, dns.TypeTXT)
+	}
+	if srv == nil || txt == nil {
+		return claim{}, false
+	}
+	d.refresh(n, srv)
+	d.refresh(n, txt)
+	if txt.text == "" || srv.port == 0 || srv.target == "." {
+		return claim{}, false // not one of a topic or host, or not there on purpose
+	}
+	c := claim{
+		origin: n.origin, of: s, instance: ptr.target, value: txt.text, port: srv.port, since: n.first,
+		expires: earlier(earlier(ptr.expires, srv.expires), txt.expires),
+	}
+	used, ok := d.places(n, s, srv, &c)
+	if !ok {
+		// Some responders answer for their services only, and not for their host.
+		d.want(n, ptr.pointed, dns.TypeSRV)
+		return claim{}, false
+	}
+	var last time.Time
+	for _, e := range used {
+		if e.of == n && d.refresh(n, e) {
+			d.ask(n.link(), ptr.pointed, dns.TypeSRV)
+		}
+		if e.expires.After(last) {
+			last = e.expires
+		}
+	}
+	c.expires = earlier(c.expires, last)
+	return c, true
+}
+
+// places sets the addresses of c, and returns the records that name them; or asks for them if there are none.
+//
+// A TCP service is at the source address of the packets that tell of it, and they have to name it: else a machine could have
+// us connect to another one. Packets by IPv6 come from a link-local address, whatever other addresses the machine has and
+// names, so there any name will do. What the packets of one family name of the other one counts for nothing: the machine
+// says it in that family as well.
+func (d *decision) places(n *neighbour, s *service, srv *entry, c *claim) (used []*entry, ok bool) {
+	own := n.addresses(srv.target)
+	if s.proxy || d.r.anyHost {
+		if used = own; d.r.anyHost {
+			used = d.hosts[hostname{n.index, srv.target}]
+		}
+		for _, e := range used {
+			c.addrs = append(c.addrs, e.addr)
+		}
+		if len(used) == 0 {
+			d.want(n, srv.pointed, dns.TypeA)
+			d.want(n, srv.pointed, dns.TypeAAAA)
+		}
+		return used, len(used) > 0
+	}
+	kind := dns.TypeA
+	if n.addr.Is6() {
+		kind = dns.TypeAAAA
+	}
+	for _, e := range own {
+		if e.addr == n.addr || n.addr.Is6() && n.addr.IsLinkLocalUnicast() && e.kind == kind {
+			used = append(used, e)
+		}
+	}
+	if len(used) > 0 {
+		c.addrs = []netip.Addr{n.addr}
+		return used, true
+	}
+	for _, e := range own {
+		if e.kind == kind {
+			used = append(used, e)
+			c.addrs, c.foreign = append(c.addrs, e.addr), true
+		}
+	}
+	if c.foreign {
+		return used, true
+	}
+	d.want(n, srv.pointed, kind)
+	return nil, false
+}
+
+// want has a missing record asked for, again and again with growing delays.
+func (d *decision) want(n *neighbour, name string, kind uint16) {
+	a := ask{n.link(), set{dns.CanonicalName(name), kind}}
+	if d.wanted[a] {
+		return
+	}
+	d.wanted[a] = true
+	s := d.r.asks[a]
+	if s == nil {
+		s = begin(d.now)
+		d.r.asks[a] = s
+	}
+	if !s.next.After(d.now) && d.mayAsk(n) {
+		d.ask(a.link, name, kind)
+		s.asked(d.now)
+	}
+	d.next = earlier(d.next, later(s.next, d.now.Add(againMin/2)))
+}
+
+// later returns the later one of a and b.
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// mayAsk reports whether one more question may be asked because of n.
+func (d *decision) mayAsk(n *neighbour) bool {
+	return len(d.due[n.link()]) < maxAsks && n.asks.AllowN(d.now, 1)
+}
+
+// ask has name asked on l now.
+func (d *decision) ask(l link, name string, kind uint16) {
+	if d.due[l] == nil {
+		d.due[l] = make(map[set]dns.Question)
+	}
+	d.due[l][set{dns.CanonicalName(name), kind}] = dns.Question{Name: name, Qtype: kind, Qclass: dns.ClassINET}
+}
+
+// refresh has e asked for again if that is due, and reports that.
+func (d *decision) refresh(n *neighbour, e *entry) bool {
+	due := d.isDue(n, e, e.set)
+	if due {
+		d.ask(n.link(), e.owner, e.kind)
+	}
+	return due
+}
+
+// refreshPTR has the instances of s asked for if that is due for ptr.
+func (d *decision) refreshPTR(n *neighbour, s *service, ptr *entry) {
+	if d.isDue(n, ptr, set{s.full(), dns.TypePTR}) {
+		d.ask(n.link(), s.full(), dns.TypePTR)
+	}
+}
+
+// isDue reports whether e is to be asked for again now, by the question for q, and counts it if so.
+func (d *decision) isDue(n *neighbour, e *entry, q set) bool {
+	at, ok := e.refreshAt()
+	if !ok {
+		return false
+	}
+	_, asked := d.due[n.link()][q]
+	if !at.After(d.now) && (asked || d.mayAsk(n)) {
+		e.asked++
+		if at, ok = e.refreshAt(); ok {
+			d.next = earlier(d.next, later(at, d.now.Add(againMin/2)))
+		}
+		return true
+	}
+	d.next = earlier(d.next, later(at, d.now.Add(againMin/2)))
+	return false
+}
+
+// queries returns what is to be sent now. claims are what is known: of that is told what need not be answered.
+func (d *decision) queries(claims []claim) (out []query) {
+	for l, s := range d.r.links {
+		if !s.next.After(d.now) {
+			for _, service := range d.r.services {
+				d.ask(l, service.full(), dns.TypePTR)
+			}
+			s.asked(d.now)
+		}
+		d.next = earlier(d.next, s.next)
+	}
+	for l, sets := range d.due {
+		q := query{link: l}
+		for _, question := range sets {
+			q.questions = append(q.questions, question)
+		}
+		// The known answers stand beside their question, which is the last one.
+		slices.SortFunc(q.questions, func(a, b dns.Question) int {
+			browsing := func(q dns.Question) int { return map[bool]int{true: 1}[q.Qtype == dns.TypePTR] }
+			return cmp.Or(browsing(a)-browsing(b), cmp.Compare(a.Name, b.Name), int(a.Qtype)-int(b.Qtype))
+		})
+		for _, s := range d.r.services {
+			if _, asked := sets[set{s.full(), dns.TypePTR}]; asked {
+				q.known = append(q.known, d.known(l, s, claims)...)
+			}
+		}
+		out = append(out, q)
+	}
+	return out
+}
+
+// known returns the instances of s on l that need not be told again (RFC 6762, 7.1): those that everybody who told of them did
+// so in full, and not long ago. An instance of which somebody else has told too is thus heard from its machine itself.
+func (d *decision) known(l link, s *service, claims []claim) (out []dns.RR) {
+	full := make(map[origin]map[string]bool)
+	for _, c := range claims {
+		if c.link() != l || c.of != s || c.foreign {
+			continue
+		}
+		if full[c.origin] == nil {
+			full[c.origin] = make(map[string]bool)
+		}
+		full[c.origin][c.instance] = true
+	}
+	oldest := make(map[string]*entry)
+	for _, n := range d.r.cache.all {
+		if n.link() != l {
+			continue
+		}
+		for _, ptr := range n.sets[set{s.full(), dns.TypePTR}] {
+			e, seen := oldest[ptr.target]
+			switch {
+			case !full[n.origin][ptr.target] || ptr.expires.Sub(d.now) < ptr.ttl/2:
+				oldest[ptr.target] = nil // to be told again
+			case !seen, e != nil && ptr.expires.Before(e.expires):
+				oldest[ptr.target] = ptr
+			}
+		}
+	}
+	for _, e := range oldest {
+		if e != nil {
+			left := uint32(e.expires.Sub(d.now) / time.Second)
+			out = append(out, &dns.PTR{Hdr: dns.RR_Header{Name: s.full(), Rrtype: dns.TypePTR, Class: dns.ClassINET, Ttl: left}, Ptr: e.pointed})
+		}
+	}
+	return out
+}

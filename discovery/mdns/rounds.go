@@ -1,0 +1,178 @@
+package mdns
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/mcast"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// fullEvery is how often the log says that there is no room for what the LAN says.
+const fullEvery = time.Minute
+
+// rounds is the loop of [Network.Run], which owns it: it looks at the interfaces, settles what was heard, and tells of it.
+type rounds struct {
+	n   *Network
+	pub publisher
+
+	lan     map[int]discovery.Interface // what the LAN is; by index
+	joined  string                      // what was logged of interfaces that could not be joined
+	looked  time.Time                   // at the interfaces
+	next    time.Time                   // when to settle without being woken; zero for never
+	asked   time.Time                   // when instances were asked for; zero if the answers were counted
+	evicted uint64                      // records, when that was logged
+	full    time.Time                   // when it was logged
+
+	hosts hosts
+}
+
+func newRounds(n *Network) *rounds {
+	return &rounds{n: n, pub: publisher{self: n.cfg.Self, register: n.register}, hosts: newHosts()}
+}
+
+// run browses by c until ctx ends, c fails or a goroutine of c ends, and closes c.
+func (r *rounds) run(ctx context.Context, c conn) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { cancel(c.Run(ctx, r.n.browser.receive)) })
+	defer wg.Wait() // Run of c ends with ctx
+	defer cancel(nil)
+	defer c.Close()
+
+	r.lan, r.looked, r.next = nil, time.Time{}, time.Time{} // a new socket is on no interface
+	for ctx.Err() == nil {
+		if now := time.Now(); now.Sub(r.looked) >= lookEvery {
+			r.look(c, now)
+		}
+		r.settle(c)
+		r.tell(time.Now())
+		r.wait(ctx)
+	}
+	return context.Cause(ctx)
+}
+
+// look sees which interfaces there are.
+func (r *rounds) look(c conn, now time.Time) {
+	r.looked = now
+	ifaces, err := r.n.interfaces()
+	lan, list := make(map[int]discovery.Interface), make([]mcast.Interface, 0, len(ifaces))
+	for _, i := range ifaces {
+		lan[i.Index] = i
+		list = append(list, mcast.Interface{Index: i.Index, Subnets: i.Subnets})
+	}
+	joined, refused := c.SetInterfaces(list)
+	if err == nil && joined == 0 {
+		err = errors.Join(errNoInterface, refused)
+	}
+	if said := textOf(refused); said != r.joined {
+		r.joined = said
+		if refused != nil && joined > 0 {
+			r.n.cfg.Logger.Warn("services on an interface of the LAN are not found", "error", refused)
+		}
+	}
+	r.n.browser.setLinks(lan, r.lan)
+	if !maps.EqualFunc(lan, r.lan, func(a, b discovery.Interface) bool { return slices.Equal(a.Subnets, b.Subnets) }) {
+		r.next = now
+	}
+	r.lan = lan
+	if err == nil {
+		err = r.pub.update(ifaces)
+	}
+	r.n.setHealth(err)
+	if err != nil {
+		r.n.cfg.Observer.NoteLookUp(name, 0, now, err)
+	}
+}
+
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+var errNoInterface = wtproto.Errorf(wtproto.CodeInternal, "no network interface is on the LAN")
+
+// interfaces returns those to use now.
+func (n *Network) interfaces() ([]discovery.Interface, error) {
+	all, err := n.lan()
+	if err != nil {
+		return nil, &wtproto.Error{Code: wtproto.CodeInternal, Reason: "no network interfaces", Err: err}
+	}
+	chosen := make([]discovery.Interface, 0, len(all))
+	for _, i := range all {
+		if len(n.cfg.Interfaces) == 0 || slices.Contains(n.cfg.Interfaces, i.Name) {
+			chosen = append(chosen, i)
+		}
+	}
+	if len(chosen) == 0 {
+		return nil, errNoInterface
+	}
+	return chosen, nil
+}
+
+// settle asks what is to be asked, and notes what is known.
+func (r *rounds) settle(c conn) {
+	claims, asked, next, evicted, err := r.n.browser.settle(c)
+	now := time.Now()
+	if r.next = next; asked {
+		r.asked = now
+	}
+	if err != nil {
+		r.n.cfg.Logger.Debug("question not sent on the LAN", "error", err)
+	}
+	if evicted > r.evicted && now.Sub(r.full) >= fullEvery {
+		r.evicted, r.full = evicted, now
+		r.n.cfg.Logger.Warn("the LAN has more services than are remembered", "records", maxRecords, "of a machine", maxOwn)
+	}
+	r.n.setPeers(instances(topicService, claims, r.lan, r.n.check), now)
+	if r.n.cfg.Hosts != nil {
+		r.hosts.replace(instances(hostService, claims, r.lan, r.n.check), r.own())
+	}
+}
+
+// own returns the id of our own host, if it is known.
+func (r *rounds) own() string {
+	if r.n.cfg.Self == nil {
+		return ""
+	}
+	return r.n.cfg.Self.ID
+}
+
+// tell tells of hosts, and of answers that came.
+func (r *rounds) tell(now time.Time) {
+	if r.n.cfg.Hosts != nil {
+		r.hosts.tell(r.n.cfg.Hosts, now)
+	}
+	if !r.asked.IsZero() && now.Sub(r.asked) >= countAfter {
+		r.n.mu.Lock()
+		found := r.n.peers.count()
+		r.n.mu.Unlock()
+		r.n.cfg.Observer.NoteLookUp(name, found+len(r.hosts.all), r.asked, nil)
+		r.asked = time.Time{}
+	}
+}
+
+// wait returns when there is something to do, and not before more that was said at the same time was heard.
+func (r *rounds) wait(ctx context.Context) {
+	until := earlier(r.looked.Add(lookEvery), r.next)
+	until = earlier(until, r.hosts.next)
+	if !r.asked.IsZero() {
+		until = earlier(until, r.asked.Add(countAfter))
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(max(time.Until(until), time.Millisecond)):
+	case <-r.n.browser.wake:
+		select {
+		case <-ctx.Done():
+		case <-time.After(settleAfter):
+		}
+	}
+}

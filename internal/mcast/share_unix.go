@@ -1,0 +1,24 @@
+//go:build unix
+
+package mcast
+
+import (
+	"errors"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// share lets other programs listen on the same port, as they let us. On Linux SO_REUSEADDR says that. SO_REUSEPORT would
+// share out what comes to one address of the machine among those of one user; elsewhere it is what is needed.
+func share(_, _ string, c syscall.RawConn) error {
+	var failed error
+	err := c.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		if failed == nil && runtime.GOOS != "linux" {
+			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}
+	})
+	return errors.Join(err, failed)
+}
