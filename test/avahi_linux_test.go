@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/discovery"
@@ -43,7 +42,7 @@ func TestAvahi(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	network, err := mdns.New(mdns.Config{Policy: policy, Cycle: 2 * time.Second, Window: time.Second, Hold: 6 * time.Second})
+	network, err := mdns.New(mdns.Config{Policy: policy})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,7 @@ var libraries = map[string][]string{
 	"github.com/libp2p/":                    {"discovery/p2p", "test/attack"},
 	"github.com/multiformats/":              {"discovery/p2p", "test/attack"},
 	"github.com/grandcat/zeroconf":          {"discovery/mdns"},
+	"github.com/miekg/dns":                  {"discovery/mdns"},
 	"github.com/quic-go/quic-go/quicvarint": {"wtproto", "server", "client"},
 	"github.com/quic-go/quic-go":            {"server", "client", "test/attack"},
 	"github.com/quic-go/webtransport-go":    {"server", "test/attack"},

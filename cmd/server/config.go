@@ -50,6 +50,7 @@ type options struct {
 	P2PListen    []string     `name:"p2p-listen" env:"SWARMGATE_P2P_LISTEN" group:"Networks" placeholder:"MULTIADDR" help:"Where the libp2p host listens for other hosts. Unless given, /ip4/0.0.0.0/tcp/4434 and /ip6/::/tcp/4434, or free ports where these are taken; a free port of 127.0.0.1 with --demo."`
 	LAN          bool         `name:"lan" group:"Networks" negatable:"" help:"Look for peers on the LAN, and be found there (multicast DNS). On with --demo."`
 	LANInterface []string     `name:"lan-interface" group:"Networks" placeholder:"NAME" help:"The network interface of the LAN. Without it, all that are neither loopback nor point-to-point."`
+	LANAnyHost   bool         `name:"lan-any-host" group:"Networks" help:"Believe a machine on the LAN that publishes TCP services of another one, as avahi-publish -H does. Without it a service is dialed at the address that its announcement came from."`
 	Static       []staticPeer `group:"Networks" placeholder:"TOPIC=PEER" help:"A peer that is always there: TOPIC=tcp://HOST:PORT for a TCP service, TOPIC=MULTIADDR for a libp2p host."`
 	DialAllow    []cidr       `group:"Networks" placeholder:"CIDR" help:"Also dial peers at these addresses. Without it only public ones are dialed, and on the LAN its own."`
 	AllowPrivate bool         `group:"Networks" help:"Dial peers at all private and loopback addresses: for tests and development."`
@@ -260,6 +261,9 @@ func (o *options) complete() error {
 	}
 	if len(o.LANInterface) > 0 && !o.LAN {
 		errs = append(errs, errors.New("--lan-interface needs --lan"))
+	}
+	if o.LANAnyHost && !o.LAN {
+		errs = append(errs, errors.New("--lan-any-host needs --lan"))
 	}
 	policy, err := discovery.NewPolicy(o.policy())
 	if err != nil {

@@ -229,7 +229,10 @@ func (g *gateway) openNetworks(o *options, k keys) ([]discovery.Network, error) 
 		networks = append(networks, host)
 	}
 	if g.wantsLAN(o) {
-		cfg := mdns.Config{Interfaces: o.LANInterface, Policy: g.policy, Hosts: g.host, Observer: g.metrics.networkObserver(), Logger: g.log}
+		cfg := mdns.Config{
+			Interfaces: o.LANInterface, AnyHost: o.LANAnyHost, Policy: g.policy, Hosts: g.host,
+			Observer: g.metrics.networkObserver(), Logger: g.log,
+		}
 		if !o.onLoopback() {
 			cfg.Self = &mdns.Self{ID: g.host.ID(), Port: g.host.Port()}
 		}

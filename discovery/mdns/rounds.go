@@ -46,13 +46,15 @@ func (r *rounds) run(ctx context.Context, c conn) error {
 	defer c.Close()
 
 	r.lan, r.looked, r.next = nil, time.Time{}, time.Time{} // a new socket is on no interface
-	for ctx.Err() == nil {
-		if now := time.Now(); now.Sub(r.looked) >= lookEvery {
+	for heard := false; ctx.Err() == nil; heard = r.wait(ctx) {
+		now := time.Now()
+		if now.Sub(r.looked) >= lookEvery {
 			r.look(c, now)
 		}
-		r.settle(c)
+		if heard || !r.next.IsZero() && !r.next.After(now) {
+			r.settle(c)
+		}
 		r.tell(time.Now())
-		r.wait(ctx)
 	}
 	return context.Cause(ctx)
 }
@@ -159,8 +161,9 @@ func (r *rounds) tell(now time.Time) {
 	}
 }
 
-// wait returns when there is something to do, and not before more that was said at the same time was heard.
-func (r *rounds) wait(ctx context.Context) {
+// wait returns when there is something to do, and whether something was heard: not before more that was said at the same
+// time was heard too.
+func (r *rounds) wait(ctx context.Context) (heard bool) {
 	until := earlier(r.looked.Add(lookEvery), r.next)
 	until = earlier(until, r.hosts.next)
 	if !r.asked.IsZero() {
@@ -168,11 +171,14 @@ func (r *rounds) wait(ctx context.Context) {
 	}
 	select {
 	case <-ctx.Done():
+		return false
 	case <-time.After(max(time.Until(until), time.Millisecond)):
+		return false
 	case <-r.n.browser.wake:
-		select {
-		case <-ctx.Done():
-		case <-time.After(settleAfter):
-		}
 	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(settleAfter):
+	}
+	return true
 }
