@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/swarmgate/swarmgate/discovery"
@@ -19,7 +20,7 @@ type Mode int
 
 const (
 	Off     Mode = iota // no DHT: only hosts of the LAN and configured ones
-	Private             // a DHT of our own, as a server, entered by the configured seeds
+	Private             // a DHT of our own, as Serve says, entered by the configured seeds
 	Public              // the Amino DHT of IPFS, as a client
 )
 
@@ -61,6 +62,8 @@ type Config struct {
 	// None means the public seeds of IPFS where Mode is Public, and elsewhere that this host is
 	// where others enter.
 	Seeds []string
+	// Serve says whether the host is a server of a private DHT.
+	Serve Serve
 	// Gateway says that the host speaks for clients. Else it is a native peer, with one endpoint,
 	// the zero value.
 	Gateway bool
@@ -108,7 +111,8 @@ type settings struct {
 	Config
 	key    crypto.PrivKey
 	listen []ma.Multiaddr
-	seeds  []target
+	seeds  []target // other hosts
+	isSeed bool     // this host is itself among Seeds
 	static map[wtproto.Topic][]target
 }
 
@@ -131,8 +135,15 @@ func (c Config) read() (settings, error) {
 	if c.Mode < Off || c.Mode > Public {
 		fail("Mode: %v is unknown", c.Mode)
 	}
+	if c.Serve < ServeAuto || c.Serve > ServeNever {
+		fail("Serve: %v is unknown", c.Serve)
+	}
 	if c.Policy == nil {
 		fail("Policy is required")
+	}
+	var id peer.ID // of this host
+	if s.key != nil {
+		id, _ = peer.IDFromPrivateKey(s.key) // an Ed25519 key has one
 	}
 	seeds := c.Seeds
 	if c.Mode == Public && len(seeds) == 0 {
@@ -143,7 +154,9 @@ func (c Config) read() (settings, error) {
 		if err != nil {
 			fail("Seeds: %w", err)
 		}
-		s.seeds = append(s.seeds, t)
+		if s.isSeed = s.isSeed || t.id == id; t.id != id {
+			s.seeds = append(s.seeds, t)
+		}
 	}
 	for topic, addrs := range c.Static {
 		for _, a := range addrs {
@@ -201,6 +214,18 @@ func (c Config) read() (settings, error) {
 		s.Logger = slog.New(slog.DiscardHandler)
 	}
 	return s, errors.Join(errs...)
+}
+
+// dhtServe returns what Serve comes to.
+func (s settings) dhtServe() Serve {
+	switch {
+	case s.Serve == ServeAuto && len(s.listen) == 0:
+		return ServeNever
+	case s.Serve == ServeAuto && (s.isSeed || len(s.seeds) == 0):
+		return ServeAlways
+	default:
+		return s.Serve
+	}
 }
 
 // readKey returns k for libp2p, or a random key.

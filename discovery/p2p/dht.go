@@ -2,24 +2,31 @@ package p2p
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	dht "github.com/libp2p/go-libp2p-kad-dht"
 	dhtrecords "github.com/libp2p/go-libp2p-kad-dht/records"
+	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 const (
-	dhtPrefix = "/swarmgate" // of the private DHT's protocol
+	dhtPrefix   = "/swarmgate" // of the private DHT's protocol
+	dhtProtocol = "/kad/1.0.0" // of all of them
 	// publicEnough is how many hosts of the public DHT must be known for seeds to be left alone:
 	// they are everybody's.
 	publicEnough = 8
@@ -52,10 +59,21 @@ type table struct {
 	missing atomic.Pointer[trouble] // which seeds do not answer
 
 	seeds *seedList // owned by run
+
+	around   *surroundings
+	auto     bool          // whether we are a server depends on reach
+	switches event.Emitter // tells the DHT what we are
+	serving  atomic.Bool   // we are a server
+
+	mu    sync.Mutex
+	reach reach // guarded by mu
 }
 
 // trouble is an error that may be nil.
 type trouble struct{ err error }
+
+// modes are what the library calls it.
+var modes = map[Serve]dht.ModeOpt{ServeAuto: dht.ModeAuto, ServeAlways: dht.ModeServer, ServeNever: dht.ModeClient}
 
 // newTable makes a DHT on h, which must not have any connection yet. connect is how hosts are dialed.
 func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Context, target) error) (*table, error) {
@@ -74,7 +92,7 @@ func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Co
 		)
 	} else {
 		opts = append(opts,
-			dht.Mode(dht.ModeServer),
+			dht.Mode(modes[s.dhtServe()]),
 			dht.ProtocolPrefix(dhtPrefix),
 			dht.DisableValues(),
 			dht.AddressFilter(tcpAddrs),
@@ -94,8 +112,14 @@ func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Co
 		dht: d, seeds: newSeedList(s.seeds, s.SeedMin, s.SeedMax), private: s.Mode == Private, lan: l, connect: connect, log: s.Logger, observer: s.Observer,
 		provides: make(chan struct{}, maxProvides), lookUps: make(chan struct{}, maxLookUps),
 		status: newStatus(), moved: make(chan struct{}, 1), hint: make(chan struct{}, 1),
+		around: newSurroundings(),
 	}
 	t.missing.Store(&trouble{})
+	t.serving.Store(t.private && s.dhtServe() == ServeAlways)
+	t.auto = t.private && s.dhtServe() == ServeAuto
+	if t.switches, err = h.EventBus().Emitter(new(event.EvtLocalReachabilityChanged), eventbus.Stateful); err != nil {
+		return nil, errors.Join(fmt.Errorf("p2p: DHT: %w", err), d.Close())
+	}
 	for _, o := range t.seeds.configured {
 		h.ConnManager().Protect(o.id, tagSeed)
 	}
@@ -150,8 +174,9 @@ func (t *table) run(ctx context.Context) {
 		}
 		lookAround = false
 		isNew := t.seeds.update(now, t.connectedSince)
+		t.serveOrNot()
 		err, known, again := t.seeds.verdict(now)
-		if !t.empty() {
+		if !t.empty() || err == errAlone && t.isUsed() {
 			err, known = nil, true
 		}
 		if known && t.status.set(err) {
@@ -194,6 +219,60 @@ func (t *table) run(ctx context.Context) {
 	}
 }
 
+// reached notes that somebody has connected to us, from an address.
+func (t *table) reached(from netip.AddrPort) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.reach.best < fromWorld && t.reach.reached(t.around.distance(from.Addr())) {
+		wake(t.moved)
+	}
+}
+
+// serveOrNot makes us a server of the DHT or a client, by what was seen.
+func (t *table) serveOrNot() {
+	if !t.auto {
+		return
+	}
+	var conns []seedConn
+	for _, o := range t.seeds.configured {
+		for _, c := range t.dht.Host().Network().ConnsToPeer(o.id) {
+			local, ok := plainTCP(c.LocalMultiaddr())
+			if remote, remoteOK := plainTCP(c.RemoteMultiaddr()); ok && remoteOK {
+				conns = append(conns, seedConn{local.Addr(), t.around.distance(remote.Addr())})
+			}
+		}
+	}
+	t.mu.Lock()
+	t.reach.seeds(conns)
+	serves := t.reach.serves()
+	t.mu.Unlock()
+	if serves == t.serving.Load() {
+		return
+	}
+	t.serving.Store(serves)
+	change := event.EvtLocalReachabilityChanged{Reachability: network.ReachabilityPrivate}
+	if serves {
+		change.Reachability = network.ReachabilityPublic
+	}
+	if err := t.switches.Emit(change); err != nil {
+		t.log.Error("the DHT is not told whether to serve", "error", err)
+	}
+	if serves {
+		t.log.Info("a server of the DHT: others can connect to this host")
+	} else {
+		t.log.Info("a client of the DHT: nobody has connected to this host from where its seeds are")
+	}
+}
+
+// isUsed reports whether a host is connected that may be a client of our DHT.
+func (t *table) isUsed() bool {
+	h := t.dht.Host()
+	return slices.ContainsFunc(h.Network().Peers(), func(id peer.ID) bool {
+		p, err := h.Peerstore().SupportsProtocols(id, wtproto.HostProtocol)
+		return err == nil && len(p) > 0
+	})
+}
+
 // note logs that we are in the DHT, or why not.
 func (t *table) note(err error) {
 	switch {
@@ -234,4 +313,4 @@ func (t *table) whereIs(ctx context.Context, id peer.ID) ([]ma.Multiaddr, error)
 }
 
 // close ends the DHT. run must have returned.
-func (t *table) close() error { return t.dht.Close() }
+func (t *table) close() error { return errors.Join(t.switches.Close(), t.dht.Close()) }

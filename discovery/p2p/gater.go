@@ -17,8 +17,9 @@ import (
 // gater puts every address that libp2p is about to dial to the policy, whoever asked for it. An address is trusted as
 // configured or as of the LAN only together with the id of the host that was named or seen there.
 type gater struct {
-	policy *discovery.Policy
-	lan    *lan
+	policy  *discovery.Policy
+	lan     *lan
+	reached func(from netip.AddrPort) // somebody has connected to us; set before we listen, may be nil
 
 	mu    sync.Mutex
 	named map[peer.ID][]netip.AddrPort // guarded by mu; what the operator's multiaddrs stand for
@@ -102,6 +103,9 @@ func (g *gater) InterceptAccept(network.ConnMultiaddrs) bool { return true }
 func (g *gater) InterceptSecured(d network.Direction, id peer.ID, c network.ConnMultiaddrs) bool {
 	if v, ok := c.(*visitor); ok {
 		v.proven()
+	}
+	if from, ok := plainTCP(c.RemoteMultiaddr()); ok && d == network.DirInbound && g.reached != nil {
+		g.reached(from)
 	}
 	return d == network.DirInbound || g.check(id, c.RemoteMultiaddr()) == nil
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -42,7 +43,7 @@ type Host struct {
 	log    *slog.Logger
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // of table.run
+	wg     sync.WaitGroup // of table.run and callBack
 	serves gate           // of streams that others open, and of links
 	closed func() error   // Close, once
 
@@ -92,6 +93,7 @@ func (h *Host) start() error {
 		if h.table, err = newTable(h.libp2p, h.settings, h.gater, h.lan, h.connect); err != nil {
 			return err
 		}
+		h.gater.reached = h.table.reached
 	}
 	for _, m := range h.listen {
 		if err := h.libp2p.Network().Listen(m); err != nil {
@@ -103,9 +105,19 @@ func (h *Host) start() error {
 			h.Policy.AddOwn(a)
 		}
 	}
-	if h.table != nil {
-		h.wg.Go(func() { h.table.run(h.ctx) })
+	if h.table == nil {
+		return nil
 	}
+	if h.Mode == Private && h.dhtServe() != ServeNever {
+		sub, err := h.libp2p.EventBus().Subscribe([]any{
+			new(event.EvtPeerIdentificationCompleted), new(event.EvtPeerProtocolsUpdated), new(event.EvtPeerConnectednessChanged),
+		})
+		if err != nil {
+			return fmt.Errorf("p2p: %w", err)
+		}
+		h.wg.Go(func() { h.callBack(h.ctx, sub) })
+	}
+	h.wg.Go(func() { h.table.run(h.ctx) })
 	return nil
 }
 

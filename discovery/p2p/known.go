@@ -1,9 +1,12 @@
 package p2p
 
-// Known returns how many hosts of the DHT the host knows, 0 without a DHT.
+// Known returns how many hosts of the DHT the host knows, 0 without a DHT. On a private DHT those are its servers.
 func (h *Host) Known() int {
 	if h.table == nil {
 		return 0
 	}
 	return h.table.dht.RoutingTable().Size()
 }
+
+// Serves reports whether the host is a server of a private DHT.
+func (h *Host) Serves() bool { return h.table != nil && h.table.serving.Load() }

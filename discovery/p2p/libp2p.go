@@ -70,6 +70,11 @@ func newLibp2p(s settings, g *gater) (host.Host, error) {
 		t, err := tcp.NewTCPTransport(guardedUpgrader{u, entrance}, r, shared, options...)
 		return &limitedTransport{t, g}, err
 	}
+	// Forced, so that nobody is asked to dial back. It is what a DHT begins with.
+	reachability := libp2p.ForceReachabilityPublic
+	if s.Mode == Private && s.dhtServe() != ServeAlways {
+		reachability = libp2p.ForceReachabilityPrivate
+	}
 	h, err := libp2p.New(
 		libp2p.Identity(s.key),
 		libp2p.UserAgent("swarmgate"),
@@ -84,7 +89,7 @@ func newLibp2p(s settings, g *gater) (host.Host, error) {
 		libp2p.SwarmOpts(swarm.WithDialRanker(rankDials)),
 		libp2p.WithDialTimeout(s.DialTimeout),
 		libp2p.DisableRelay(),
-		libp2p.ForceReachabilityPublic(), // asks nobody to dial back
+		reachability(),
 		libp2p.DisableMetrics(),
 	)
 	if err != nil {

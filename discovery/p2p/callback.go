@@ -1,0 +1,218 @@
+package p2p
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/security/noise"
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/multiformats/go-multistream"
+
+	"github.com/swarmgate/swarmgate/internal/backoff"
+	"github.com/swarmgate/swarmgate/internal/crowd"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+const (
+	maxCallbacks   = 1024 // hosts that are to be called back
+	maxCallbacksAt = 8    // at once
+	// callbackPause is how long an address is left alone after a call in vain: there may be many
+	// hosts behind it.
+	callbackPause = 30 * time.Second
+	// callbackMin and callbackMax are the delays between two calls of one host, in vain.
+	callbackMin, callbackMax = 10 * time.Minute, 6 * time.Hour
+)
+
+// callbacks decide which hosts are called back, and when. A host that has connected to a server of
+// the DHT does not know whether others can connect to it; the server connects to it in turn, at the
+// address that it came from and no other one, so that nobody can aim us at a third party. Pure
+// accounting.
+type callbacks struct {
+	hosts  map[peer.ID]*callback
+	places map[netip.Prefix]time.Time // not called before
+}
+
+type callback struct {
+	id      peer.ID
+	addrs   []netip.AddrPort // of one IP address
+	retry   backoff.Backoff
+	next    time.Time
+	running bool
+}
+
+func newCallbacks() *callbacks {
+	return &callbacks{hosts: make(map[peer.ID]*callback), places: make(map[netip.Prefix]time.Time)}
+}
+
+// want has id called back at addrs, which are of one IP address.
+func (c *callbacks) want(id peer.ID, addrs []netip.AddrPort) {
+	if c.hosts[id] == nil && len(addrs) > 0 && len(c.hosts) < maxCallbacks {
+		c.hosts[id] = &callback{id: id, addrs: addrs, retry: backoff.New(callbackMin, callbackMax)}
+	}
+}
+
+// drop says that id need not be called back.
+func (c *callbacks) drop(id peer.ID) { delete(c.hosts, id) }
+
+// due returns whom to call now.
+func (c *callbacks) due(now time.Time) (calls []*callback) {
+	running := 0
+	for _, b := range c.hosts {
+		if b.running {
+			running++
+		}
+	}
+	for place, at := range c.places {
+		if !at.After(now) {
+			delete(c.places, place)
+		}
+	}
+	for _, b := range c.hosts {
+		place := crowd.Groups(b.addrs[0].Addr())[0]
+		if _, paused := c.places[place]; paused || b.running || b.next.After(now) || running >= maxCallbacksAt {
+			continue
+		}
+		running++
+		b.running = true
+		c.places[place] = now.Add(callbackPause) // unless it answers
+		calls = append(calls, b)
+	}
+	return calls
+}
+
+// done says what came of a call.
+func (c *callbacks) done(b *callback, ok bool, now time.Time) {
+	b.running = false
+	place := crowd.Groups(b.addrs[0].Addr())[0]
+	if ok {
+		c.drop(b.id)
+		delete(c.places, place)
+		return
+	}
+	b.next = now.Add(b.retry.Next())
+	c.places[place] = now.Add(callbackPause)
+}
+
+// callBack calls hosts back that have connected to us, while we are a server of the DHT, until ctx ends.
+func (h *Host) callBack(ctx context.Context, sub event.Subscription) {
+	defer sub.Close()
+	type result struct {
+		call *callback
+		ok   bool
+	}
+	c := newCallbacks()
+	results := make(chan result)
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	tick := time.NewTicker(callbackPause)
+	defer tick.Stop()
+	for {
+		select {
+		case e := <-sub.Out():
+			h.noteForCallback(c, e)
+		case r := <-results:
+			c.done(r.call, r.ok, time.Now())
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if !h.table.serving.Load() {
+			continue
+		}
+		for _, b := range c.due(time.Now()) {
+			calls.Go(func() {
+				err := h.call(ctx, b.id, b.addrs)
+				h.log.Debug("called back", "peer", b.id, "error", err)
+				select {
+				case results <- result{b, err == nil}:
+				case <-ctx.Done():
+				}
+			})
+		}
+	}
+}
+
+// noteForCallback acts on an event of the host.
+func (h *Host) noteForCallback(c *callbacks, e any) {
+	switch e := e.(type) {
+	case event.EvtPeerIdentificationCompleted:
+		from, ok := plainTCP(e.Conn.RemoteMultiaddr())
+		if ok && e.Conn.Stat().Direction == network.DirInbound && slices.Contains(e.Protocols, wtproto.HostProtocol) && !servesDHT(e.Protocols) {
+			c.want(e.Peer, callbackAddrs(from.Addr(), e.ListenAddrs))
+		}
+	case event.EvtPeerProtocolsUpdated:
+		if servesDHT(e.Added) {
+			c.drop(e.Peer)
+		}
+	case event.EvtPeerConnectednessChanged:
+		if e.Connectedness != network.Connected {
+			c.drop(e.Peer)
+		}
+	}
+}
+
+func servesDHT(protocols []protocol.ID) bool {
+	return slices.Contains(protocols, dhtPrefix+dhtProtocol)
+}
+
+// callbackAddrs returns where to call a host that came from the address from and says that it
+// listens on these.
+func callbackAddrs(from netip.Addr, listens []ma.Multiaddr) (addrs []netip.AddrPort) {
+	for _, m := range listens {
+		a, ok := plainTCP(m)
+		if !ok {
+			continue
+		}
+		if a = netip.AddrPortFrom(from, a.Port()); !slices.Contains(addrs, a) && len(addrs) < maxSameIP {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs
+}
+
+// call connects to host id at one of addrs, has it prove its id, and hangs up: that tells it that
+// others can connect to it. The connection is not one of the host's: nothing is opened on it.
+func (h *Host) call(ctx context.Context, id peer.ID, addrs []netip.AddrPort) (err error) {
+	for _, a := range addrs {
+		if err = h.callAt(ctx, id, a); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (h *Host) callAt(ctx context.Context, id peer.ID, addr netip.AddrPort) error {
+	src, err := h.gater.source(id, addr)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.DialTimeout)
+	defer cancel()
+	c, err := h.Policy.Dialer(src).DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	if err := multistream.SelectProtoOrFail(noise.ID, c); err != nil {
+		return fmt.Errorf("p2p: call %s back: %w", id, err)
+	}
+	security, err := noise.New(noise.ID, h.key, nil)
+	if err != nil {
+		return err
+	}
+	if _, err := security.SecureOutbound(ctx, c, id); err != nil {
+		return fmt.Errorf("p2p: call %s back: %w", id, err)
+	}
+	h.Policy.Refund(src, addr)
+	return nil
+}
