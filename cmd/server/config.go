@@ -47,7 +47,9 @@ type options struct {
 
 	DHT          p2p.Mode     `name:"dht" group:"Networks" placeholder:"public" default:"public" help:"Which DHT to look for peers in: public (the one of IPFS), private (of swarmgate hosts, entered by --dht-seed) or off."`
 	DHTSeed      []string     `name:"dht-seed" group:"Networks" placeholder:"MULTIADDR" help:"A host by which to enter the DHT, such as /ip4/192.0.2.1/tcp/4434/p2p/12D3Koo…"`
+	DHTServe     p2p.Serve    `name:"dht-serve" group:"Networks" placeholder:"auto" default:"auto" help:"Whether to be a server of the private DHT, which others ask: auto (once somebody could connect to this host from where its seeds are; at once without seeds), always or never."`
 	P2PListen    []string     `name:"p2p-listen" env:"SWARMGATE_P2P_LISTEN" group:"Networks" placeholder:"MULTIADDR" help:"Where the libp2p host listens for other hosts. Unless given, /ip4/0.0.0.0/tcp/4434 and /ip6/::/tcp/4434, or free ports where these are taken; a free port of 127.0.0.1 with --demo."`
+	P2PAnnounce  []string     `name:"p2p-announce" env:"SWARMGATE_P2P_ANNOUNCE" group:"Networks" placeholder:"MULTIADDR" help:"An address by which other hosts reach this one, such as /ip4/192.0.2.1/tcp/4434, if it is not one of its own: behind a router that forwards a port, or in a container. Others are told these instead of its own."`
 	LAN          bool         `name:"lan" group:"Networks" negatable:"" help:"Look for peers on the LAN, and be found there (multicast DNS). On with --demo."`
 	LANInterface []string     `name:"lan-interface" group:"Networks" placeholder:"NAME" help:"The network interface of the LAN. Without it, all that are neither loopback nor point-to-point."`
 	LANAnyHost   bool         `name:"lan-any-host" group:"Networks" help:"Believe a machine on the LAN that publishes TCP services of another one, as avahi-publish -H does. Without it a service is dialed at the address that its announcement came from."`
@@ -354,7 +356,7 @@ func (o *options) hostListens() [][]string {
 // host returns the configuration of a libp2p host that listens there.
 func (o *options) host(listen []string, key ed25519.PrivateKey, policy *discovery.Policy, log *slog.Logger) p2p.Config {
 	return p2p.Config{
-		Key: key, Listen: listen, Mode: o.DHT, Seeds: o.DHTSeed, Gateway: true,
+		Key: key, Listen: listen, Announce: o.P2PAnnounce, Mode: o.DHT, Seeds: o.DHTSeed, Serve: o.DHTServe, Gateway: true,
 		Policy: policy, Static: o.staticHosts(), Logger: log,
 	}
 }

@@ -77,7 +77,7 @@ func (p *parser) kong(o *options, stdout io.Writer) (*kong.Kong, error) {
 		kong.Exit(func(int) { p.helped = true }),
 		kong.WithBeforeReset(func() error { p.place = inEnv; return nil }), // Reset reads the environment
 		text(p, parseText), text(p, parseHostPort), text(p, parsePublicName), text(p, parseOrigin), text(p, parseStatic),
-		text(p, p2p.ParseMode), text(p, parseCIDR),
+		text(p, p2p.ParseMode), text(p, p2p.ParseServe), text(p, parseCIDR),
 		text(p, parseLimit), text(p, parseSize), text(p, parseDuration), text(p, parseLevel), text(p, parseLogFormat),
 		kong.KindMapper(reflect.Bool, boolean{p}),
 	)

@@ -23,7 +23,9 @@ type peerCmd struct {
 
 	DHT          dhtMode        `name:"dht" default:"public" placeholder:"public" help:"Which DHT to use: public (the one of IPFS), private (of swarmgate hosts, entered by --dht-seed) or off."`
 	DHTSeed      []string       `name:"dht-seed" placeholder:"MULTIADDR" help:"A host by which to enter the DHT."`
+	DHTServe     dhtServe       `name:"dht-serve" default:"auto" placeholder:"auto" help:"Whether to be a server of the private DHT, which others ask: auto (once somebody could connect to this host from where its seeds are), always or never."`
 	P2PListen    []string       `name:"p2p-listen" placeholder:"MULTIADDR" help:"Where to listen for other hosts. Without it, on a free TCP port of all addresses."`
+	P2PAnnounce  []string       `name:"p2p-announce" placeholder:"MULTIADDR" help:"An address by which other hosts reach this one, if it is not one of its own: behind a router that forwards a port, or in a container."`
 	LAN          bool           `name:"lan" negatable:"" help:"Look for peers on the LAN, and be found there."`
 	LANInterface []string       `name:"lan-interface" placeholder:"NAME" help:"The network interface of the LAN. Without it, all that are neither loopback nor point-to-point."`
 	DialAllow    []netip.Prefix `placeholder:"CIDR" help:"Also dial peers at these addresses. Without it only public ones are dialed, and on the LAN its own."`
@@ -37,6 +39,15 @@ type dhtMode struct{ p2p.Mode }
 // UnmarshalText reads public, private or off.
 func (m *dhtMode) UnmarshalText(b []byte) (err error) {
 	m.Mode, err = p2p.ParseMode(string(b))
+	return err
+}
+
+// dhtServe says whether the host is a server of the DHT.
+type dhtServe struct{ p2p.Serve }
+
+// UnmarshalText reads auto, always or never.
+func (s *dhtServe) UnmarshalText(b []byte) (err error) {
+	s.Serve, err = p2p.ParseServe(string(b))
 	return err
 }
 
@@ -65,7 +76,8 @@ func (c *peerCmd) Run(p *program) error {
 		return err
 	}
 	host, err := c.listen(p2p.Config{
-		Key: ed25519.NewKeyFromSeed(seed), Listen: c.P2PListen, Mode: c.DHT.Mode, Seeds: c.DHTSeed, Policy: policy, Logger: p.log,
+		Key: ed25519.NewKeyFromSeed(seed), Listen: c.P2PListen, Announce: c.P2PAnnounce, Mode: c.DHT.Mode, Seeds: c.DHTSeed,
+		Serve: c.DHTServe.Serve, Policy: policy, Logger: p.log,
 	})
 	if err != nil {
 		return err

@@ -55,6 +55,11 @@ type Config struct {
 	// Listen are the multiaddrs to listen on, /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT; port
 	// 0 takes a free one. With none, the host can dial others and nobody can dial it.
 	Listen []string
+	// Announce are the multiaddrs, in the form of Listen, by which others reach the host, where those that
+	// it listens on are not: behind a router that forwards a port, or in a container. They are told
+	// instead of the others. None means the addresses of Listen and those that several other hosts
+	// say that they reach us by.
+	Announce []string
 	// Mode is the DHT.
 	Mode Mode
 	// Seeds are the multiaddrs of hosts by which the DHT is entered, with /p2p/ID at the end, and
@@ -109,11 +114,12 @@ type Config struct {
 // settings are a Config that was read and found good.
 type settings struct {
 	Config
-	key    crypto.PrivKey
-	listen []ma.Multiaddr
-	seeds  []target // other hosts
-	isSeed bool     // this host is itself among Seeds
-	static map[wtproto.Topic][]target
+	key      crypto.PrivKey
+	listen   []ma.Multiaddr
+	announce []ma.Multiaddr
+	seeds    []target // other hosts
+	isSeed   bool     // this host is itself among Seeds
+	static   map[wtproto.Topic][]target
 }
 
 // read returns the settings that c stands for, or every mistake in it.
@@ -132,6 +138,7 @@ func (c Config) read() (settings, error) {
 		}
 		s.listen = append(s.listen, m)
 	}
+	s.announce = readAnnounce(c, fail)
 	if c.Mode < Off || c.Mode > Public {
 		fail("Mode: %v is unknown", c.Mode)
 	}
@@ -216,12 +223,39 @@ func (c Config) read() (settings, error) {
 	return s, errors.Join(errs...)
 }
 
+// readAnnounce returns the addresses of c.Announce.
+func readAnnounce(c Config, fail func(string, ...any)) (addrs []ma.Multiaddr) {
+	public, _ := discovery.NewPolicy(discovery.PolicyConfig{}) // an empty config has no mistakes
+	for _, a := range c.Announce {
+		m, err := ma.NewMultiaddr(a)
+		if err != nil {
+			fail("Announce: %w", err)
+			continue
+		}
+		m, _ = peer.SplitAddr(m)
+		addr, ok := plainTCP(m)
+		switch {
+		case !ok && isName(m):
+			fail("Announce: %s: others resolve no names of strangers: want the IP address", a)
+		case !ok || addr.Port() == 0 || addr.Addr().IsUnspecified():
+			fail("Announce: %s: want /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT", a)
+		case len(c.Listen) == 0:
+			fail("Announce: %s: the host listens nowhere", a)
+		case c.Mode == Public && public.Check(discovery.SourcePublic, addr) != nil:
+			fail("Announce: the public DHT tells public addresses only: %w", public.Check(discovery.SourcePublic, addr))
+		default:
+			addrs = append(addrs, m)
+		}
+	}
+	return addrs
+}
+
 // dhtServe returns what Serve comes to.
 func (s settings) dhtServe() Serve {
 	switch {
 	case s.Serve == ServeAuto && len(s.listen) == 0:
 		return ServeNever
-	case s.Serve == ServeAuto && (s.isSeed || len(s.seeds) == 0):
+	case s.Serve == ServeAuto && (s.isSeed || len(s.seeds) == 0 || len(s.announce) > 0):
 		return ServeAlways
 	default:
 		return s.Serve

@@ -39,7 +39,11 @@ func TestConfigMistakes(t *testing.T) {
 	_, err := Listen(Config{
 		Key:    make(ed25519.PrivateKey, 5),
 		Listen: []string{"/ip4/127.0.0.1/udp/0/quic-v1", "127.0.0.1:0", "/ip4/127.0.0.1/tcp/0/p2p/" + anID},
+		Announce: []string{
+			"192.0.2.1:1", "/dns4/example.com/tcp/1", "/ip4/0.0.0.0/tcp/1", "/ip4/192.0.2.1/tcp/0", "/ip4/192.0.2.1/tcp/1/ws",
+		},
 		Mode:   9,
+		Serve:  9,
 		Seeds:  []string{"/ip4/127.0.0.1/tcp/1"},
 		Static: map[wtproto.Topic][]string{{}: {"/ip4/127.0.0.1/p2p/" + anID}},
 
@@ -50,11 +54,25 @@ func TestConfigMistakes(t *testing.T) {
 	}
 	for _, want := range []string{
 		"p2p: config", "Key has 5 bytes", "Listen: /ip4/127.0.0.1/udp", `Listen: failed to parse`, "Listen: /ip4/127.0.0.1/tcp/0/p2p",
-		"Mode: Mode(9)", "Policy is required", "Seeds: /ip4/127.0.0.1/tcp/1: has no /p2p/ID", "Static: /ip4/127.0.0.1/p2p",
+		"Mode: Mode(9)", "Serve: Serve(9)", "Announce: failed to parse", "Announce: /dns4/example.com/tcp/1: others resolve no names",
+		"Announce: /ip4/0.0.0.0/tcp/1: want", "Announce: /ip4/192.0.2.1/tcp/0: want", "Announce: /ip4/192.0.2.1/tcp/1/ws: want",
+		"Policy is required", "Seeds: /ip4/127.0.0.1/tcp/1: has no /p2p/ID", "Static: /ip4/127.0.0.1/p2p",
 		"DialTimeout is negative", "AnswerTimeout is negative", "LookUpEvery is 1m0s", "RetryMax is 1ms",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in the error: %v", want, err)
+		}
+	}
+}
+
+func TestAnnounceMistakes(t *testing.T) {
+	for want, c := range map[string]Config{
+		"the host listens nowhere": {Announce: []string{"/ip4/45.83.1.1/tcp/1"}},
+		"public addresses only":    {Announce: []string{"/ip4/10.0.0.1/tcp/1"}, Mode: Public, Listen: []string{"/ip4/127.0.0.1/tcp/0"}},
+	} {
+		c.Policy = private(t)
+		if _, err := c.read(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q in it", err, want)
 		}
 	}
 }

@@ -100,7 +100,7 @@ func (h *Host) start() error {
 			return fmt.Errorf("p2p: listen on %s: %w", m, err)
 		}
 	}
-	for _, m := range h.libp2p.Network().ListenAddresses() {
+	for _, m := range append(h.libp2p.Network().ListenAddresses(), h.announce...) {
 		if a, ok := plainTCP(m); ok {
 			h.Policy.AddOwn(a)
 		}

@@ -75,10 +75,17 @@ func newLibp2p(s settings, g *gater) (host.Host, error) {
 	if s.Mode == Private && s.dhtServe() != ServeAlways {
 		reachability = libp2p.ForceReachabilityPrivate
 	}
+	tell := func(addrs []ma.Multiaddr) []ma.Multiaddr {
+		if len(s.announce) > 0 {
+			return s.announce
+		}
+		return addrs
+	}
 	h, err := libp2p.New(
 		libp2p.Identity(s.key),
 		libp2p.UserAgent("swarmgate"),
 		libp2p.NoListenAddrs,
+		libp2p.AddrsFactory(tell),
 		libp2p.Transport(newTransport),
 		libp2p.Security(noise.ID, noise.New),
 		libp2p.Muxer(yamux.ID, newMuxer(s.KeepAlive)),

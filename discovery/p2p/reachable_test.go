@@ -140,11 +140,11 @@ func TestServesOnceReached(t *testing.T) {
 		t.Error("one without seeds does not serve")
 	}
 	eventually(t, "the seed knows the one that it could call back", func() bool { return seed.Known() == 1 && auto.Serves() })
-	eventually(t, "the other one knows both", func() bool { return never.Known() == 2 })
 	nm := join(t, never, presence(true, true, endpoint(1)), nil)
 	am := join(t, auto, presence(true, true, endpoint(2)), nil)
 	nm.await("each other", isPeer(auto, endpoint(2)))
 	am.await("each other", isPeer(never, endpoint(1)))
+	eventually(t, "the other one knows both", func() bool { return never.Known() == 2 })
 	if seed.Known() != 1 || never.Serves() {
 		t.Errorf("the seed knows %d servers, want 1", seed.Known())
 	}
