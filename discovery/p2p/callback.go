@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/event"
+	bus "github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
@@ -102,7 +102,7 @@ func (c *callbacks) done(b *callback, ok bool, now time.Time) {
 }
 
 // callBack calls hosts back that have connected to us, while we are a server of the DHT, until ctx ends.
-func (h *Host) callBack(ctx context.Context, sub event.Subscription) {
+func (h *Host) callBack(ctx context.Context, sub bus.Subscription) {
 	defer sub.Close()
 	type result struct {
 		call *callback
@@ -143,16 +143,16 @@ func (h *Host) callBack(ctx context.Context, sub event.Subscription) {
 // noteForCallback acts on an event of the host.
 func (h *Host) noteForCallback(c *callbacks, e any) {
 	switch e := e.(type) {
-	case event.EvtPeerIdentificationCompleted:
+	case bus.EvtPeerIdentificationCompleted:
 		from, ok := plainTCP(e.Conn.RemoteMultiaddr())
 		if ok && e.Conn.Stat().Direction == network.DirInbound && slices.Contains(e.Protocols, wtproto.HostProtocol) && !servesDHT(e.Protocols) {
 			c.want(e.Peer, callbackAddrs(from.Addr(), e.ListenAddrs))
 		}
-	case event.EvtPeerProtocolsUpdated:
+	case bus.EvtPeerProtocolsUpdated:
 		if servesDHT(e.Added) {
 			c.drop(e.Peer)
 		}
-	case event.EvtPeerConnectednessChanged:
+	case bus.EvtPeerConnectednessChanged:
 		if e.Connectedness != network.Connected {
 			c.drop(e.Peer)
 		}

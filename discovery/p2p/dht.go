@@ -13,7 +13,7 @@ import (
 
 	dht "github.com/libp2p/go-libp2p-kad-dht"
 	dhtrecords "github.com/libp2p/go-libp2p-kad-dht/records"
-	"github.com/libp2p/go-libp2p/core/event"
+	bus "github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -61,9 +61,9 @@ type table struct {
 	seeds *seedList // owned by run
 
 	around   *surroundings
-	auto     bool          // whether we are a server depends on reach
-	switches event.Emitter // tells the DHT what we are
-	serving  atomic.Bool   // we are a server
+	auto     bool        // whether we are a server depends on reach
+	switches bus.Emitter // tells the DHT what we are
+	serving  atomic.Bool // we are a server
 
 	mu    sync.Mutex
 	reach reach // guarded by mu
@@ -117,7 +117,7 @@ func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Co
 	t.missing.Store(&trouble{})
 	t.serving.Store(t.private && s.dhtServe() == ServeAlways)
 	t.auto = t.private && s.dhtServe() == ServeAuto
-	if t.switches, err = h.EventBus().Emitter(new(event.EvtLocalReachabilityChanged), eventbus.Stateful); err != nil {
+	if t.switches, err = h.EventBus().Emitter(new(bus.EvtLocalReachabilityChanged), eventbus.Stateful); err != nil {
 		return nil, errors.Join(fmt.Errorf("p2p: DHT: %w", err), d.Close())
 	}
 	for _, o := range t.seeds.configured {
@@ -250,7 +250,7 @@ func (t *table) serveOrNot() {
 		return
 	}
 	t.serving.Store(serves)
-	change := event.EvtLocalReachabilityChanged{Reachability: network.ReachabilityPrivate}
+	change := bus.EvtLocalReachabilityChanged{Reachability: network.ReachabilityPrivate}
 	if serves {
 		change.Reachability = network.ReachabilityPublic
 	}

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/event"
+	bus "github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -110,7 +110,7 @@ func (h *Host) start() error {
 	}
 	if h.Mode == Private && h.dhtServe() != ServeNever {
 		sub, err := h.libp2p.EventBus().Subscribe([]any{
-			new(event.EvtPeerIdentificationCompleted), new(event.EvtPeerProtocolsUpdated), new(event.EvtPeerConnectednessChanged),
+			new(bus.EvtPeerIdentificationCompleted), new(bus.EvtPeerProtocolsUpdated), new(bus.EvtPeerConnectednessChanged),
 		})
 		if err != nil {
 			return fmt.Errorf("p2p: %w", err)
