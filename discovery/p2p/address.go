@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -85,6 +86,43 @@ func plainTCP(m ma.Multiaddr) (netip.AddrPort, bool) {
 		return netip.AddrPort{}, false
 	}
 	return netip.AddrPortFrom(ip.Unmap(), uint16(port[0])<<8|uint16(port[1])), true
+}
+
+// isLoopback reports whether m is an address of loopback.
+func isLoopback(m ma.Multiaddr) bool {
+	a, ok := plainTCP(m)
+	return ok && a.Addr().IsLoopback()
+}
+
+// inOrder returns the addresses of one host in the order in which to try them, at most maxAddrs and at most maxSameIP of one IP
+// address: those of our own subnets first, those of loopback last. Loopback is no address of another machine, and a host
+// that was restarted often has many: it counts only for a host that has no other address, or one of this machine.
+func inOrder(addrs []ma.Multiaddr, around *surroundings) []ma.Multiaddr {
+	var near, far, loopback []ma.Multiaddr
+	isHere := false
+	for _, m := range addrs {
+		a, _ := plainTCP(m)
+		switch d := around.distance(a.Addr()); {
+		case a.Addr().IsLoopback():
+			loopback = append(loopback, m)
+		case d <= fromLink:
+			isHere = isHere || d == fromHere
+			near = append(near, m)
+		default:
+			far = append(far, m)
+		}
+	}
+	ordered := append(near, far...)
+	if isHere || len(ordered) == 0 {
+		ordered = append(ordered, loopback...)
+	}
+	ips := make(map[netip.Addr]int)
+	ordered = slices.DeleteFunc(ordered, func(m ma.Multiaddr) bool {
+		a, _ := plainTCP(m)
+		ips[a.Addr()]++
+		return ips[a.Addr()] > maxSameIP
+	})
+	return ordered[:min(len(ordered), maxAddrs)]
 }
 
 // toMultiaddr is the inverse of plainTCP.

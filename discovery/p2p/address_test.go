@@ -201,7 +201,7 @@ func TestGater(t *testing.T) {
 	if good, _ := g.dialable(id, many); len(good) != maxAddrs {
 		t.Errorf("%d addresses of one host may be dialed, want %d", len(good), maxAddrs)
 	}
-	if ranked := rankDials(many); len(ranked) != maxAddrs {
+	if ranked := g.rankDials(many); len(ranked) != maxAddrs {
 		t.Errorf("%d addresses of one host are dialed, want %d", len(ranked), maxAddrs)
 	}
 }

@@ -112,7 +112,7 @@ func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Co
 		dht: d, seeds: newSeedList(s.seeds, s.SeedMin, s.SeedMax), private: s.Mode == Private, lan: l, connect: connect, log: s.Logger, observer: s.Observer,
 		provides: make(chan struct{}, maxProvides), lookUps: make(chan struct{}, maxLookUps),
 		status: newStatus(), moved: make(chan struct{}, 1), hint: make(chan struct{}, 1),
-		around: newSurroundings(),
+		around: g.around,
 	}
 	t.missing.Store(&trouble{})
 	t.serving.Store(t.private && s.dhtServe() == ServeAlways)

@@ -1,13 +1,16 @@
 package p2p
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/control"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/swarmgate/swarmgate/discovery"
@@ -18,6 +21,7 @@ import (
 // configured or as of the LAN only together with the id of the host that was named or seen there.
 type gater struct {
 	policy  *discovery.Policy
+	around  *surroundings
 	lan     *lan
 	reached func(from netip.AddrPort) // somebody has connected to us; set before we listen, may be nil
 
@@ -26,7 +30,7 @@ type gater struct {
 }
 
 func newGater(p *discovery.Policy, l *lan) *gater {
-	return &gater{policy: p, lan: l, named: make(map[peer.ID][]netip.AddrPort)}
+	return &gater{policy: p, around: newSurroundings(), lan: l, named: make(map[peer.ID][]netip.AddrPort)}
 }
 
 // name says that the operator means addrs by a host. It adds to what was said before, as seeds and static peers may name
@@ -69,24 +73,53 @@ func (g *gater) source(id peer.ID, addr netip.AddrPort) (discovery.Source, error
 	return discovery.SourcePublic, err
 }
 
-// dialable returns those of addrs that may be dialed for host id, at most maxAddrs and at most
-// maxSameIP of one IP address, and why the others may not.
+// dialable returns those of addrs that may be dialed for host id, in the order in which to try them and at most as many as
+// that cuts to, and why others may not.
 func (g *gater) dialable(id peer.ID, addrs []ma.Multiaddr) (good []ma.Multiaddr, refused error) {
-	ips := make(map[netip.Addr]int)
 	for _, m := range addrs {
 		if err := g.check(id, m); err != nil {
 			refused = err
-			continue
-		}
-		addr, _ := plainTCP(m)
-		if ips[addr.Addr()]++; ips[addr.Addr()] > maxSameIP {
-			continue
-		}
-		if good = append(good, m); len(good) == maxAddrs {
-			break
+		} else {
+			good = append(good, m)
 		}
 	}
-	return good, refused
+	return inOrder(good, g.around), refused
+}
+
+// whyNot returns why host id, which is said to be at addrs, can be dialed at none of them: refused, or there is none.
+func whyNot(id peer.ID, addrs []ma.Multiaddr, refused error) error {
+	plain := slices.ContainsFunc(addrs, func(m ma.Multiaddr) bool { _, ok := plainTCP(m); return ok })
+	switch {
+	case plain && refused != nil:
+		return &wtproto.Error{
+			Code:   wtproto.CodeForbidden,
+			Reason: "host " + id.String() + " has announced no address that may be dialed from here: let it announce where others reach it (--p2p-announce), or allow its addresses here (--dial-allow)",
+			Err:    refused,
+		}
+	case slices.ContainsFunc(addrs, isName):
+		return unreachable(id, errors.New("it has announced names only, and names of strangers are not resolved: let it announce its IP address (--p2p-announce)"))
+	default:
+		return unreachable(id, errors.New("it has announced no IP address with a TCP port"))
+	}
+}
+
+// rankDials says when to dial which of the addresses of one host, which have passed the gater: those of loopback after all others.
+func (g *gater) rankDials(addrs []ma.Multiaddr) []network.AddrDelay {
+	ordered := inOrder(addrs, g.around)
+	last := slices.IndexFunc(ordered, isLoopback)
+	if last < 0 {
+		last = len(ordered)
+	}
+	ranked := swarm.DefaultDialRanker(slices.Clone(ordered[:last]))
+	var delay time.Duration
+	for _, d := range ranked {
+		delay = max(delay, d.Delay+swarm.PublicTCPDelay)
+	}
+	for _, d := range swarm.DefaultDialRanker(slices.Clone(ordered[last:])) {
+		d.Delay += delay
+		ranked = append(ranked, d)
+	}
+	return ranked
 }
 
 // InterceptPeerDial allows all hosts: it is addresses that are dangerous.

@@ -15,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/core/sec"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-yamux/v5"
 
@@ -272,13 +273,10 @@ func (h *Host) connect(ctx context.Context, t target) error {
 		}
 		h.gater.name(t.id, addrs)
 	}
-	good, refused := h.gater.dialable(t.id, append(addrs[:len(addrs):len(addrs)], h.libp2p.Peerstore().Addrs(t.id)...))
-	switch {
-	case len(good) > 0:
-	case refused != nil:
-		return fmt.Errorf("p2p: host %s: %w", t.id, refused)
-	default:
-		return unreachable(t.id, errors.New("no address is known"))
+	addrs = append(addrs[:len(addrs):len(addrs)], h.libp2p.Peerstore().Addrs(t.id)...)
+	good, refused := h.gater.dialable(t.id, addrs)
+	if len(good) == 0 {
+		return whyNot(t.id, addrs, refused)
 	}
 	h.libp2p.Peerstore().AddAddrs(t.id, good, peerstore.TempAddrTTL)
 	// Direct, so that libp2p's own memory of failures, which is longer than ours, does not count.
@@ -291,7 +289,11 @@ func (h *Host) connect(ctx context.Context, t target) error {
 // unreachable returns the error for a host that no connection could be made with.
 func unreachable(id peer.ID, err error) error {
 	if d, ok := errors.AsType[*swarm.DialError](err); ok && len(d.DialErrors) > 0 {
-		err = fmt.Errorf("%s: %w", d.DialErrors[0].Address, d.DialErrors[0].Cause) // on one line
+		e := d.DialErrors[0] // on one line
+		err = fmt.Errorf("%s: %w", e.Address, e.Cause)
+		if _, ok := errors.AsType[sec.ErrPeerIDMismatch](e.Cause); ok {
+			err = fmt.Errorf("another host is at the address that it has announced, %w", err)
+		}
 	}
 	return &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "host " + id.String(), Err: err}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
@@ -93,7 +92,7 @@ func newLibp2p(s settings, g *gater) (host.Host, error) {
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(conns),
 		libp2p.MultiaddrResolver(noNames{}),
-		libp2p.SwarmOpts(swarm.WithDialRanker(rankDials)),
+		libp2p.SwarmOpts(swarm.WithDialRanker(g.rankDials)),
 		libp2p.WithDialTimeout(s.DialTimeout),
 		libp2p.DisableRelay(),
 		reachability(),
@@ -148,18 +147,6 @@ func connRate() *rate.Limiter {
 			GracePeriod:      time.Minute,
 		},
 	}
-}
-
-// rankDials orders the addresses of one host, which have passed the gater, and cuts what is more
-// than maxAddrs, and more than maxSameIP of one IP address.
-func rankDials(addrs []ma.Multiaddr) []network.AddrDelay {
-	ips := make(map[netip.Addr]int)
-	ranked := slices.DeleteFunc(swarm.DefaultDialRanker(addrs), func(d network.AddrDelay) bool {
-		a, _ := plainTCP(d.Addr)
-		ips[a.Addr()]++
-		return ips[a.Addr()] > maxSameIP
-	})
-	return ranked[:min(len(ranked), maxAddrs)]
 }
 
 // limitedTransport is TCP that asks the policy before each connection. One that proves the id of

@@ -88,7 +88,7 @@ func TestTwoAddressesOfOneIP(t *testing.T) {
 	if good, _ := h.gater.dialable(someID(t), many); len(good) != 4 {
 		t.Errorf("%v may be dialed, want two of each IP address", good)
 	}
-	if ranked := rankDials(many); len(ranked) != 4 {
+	if ranked := h.gater.rankDials(many); len(ranked) != 4 {
 		t.Errorf("%v are dialed, want two of each IP address", ranked)
 	}
 }
