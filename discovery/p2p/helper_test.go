@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -428,25 +430,40 @@ func write(t testing.TB, w io.Writer, frame []byte) {
 	}
 }
 
-// childEnv has the seed of a process that is a native peer of the test topic which echoes.
-const childEnv = "SWARMGATE_TEST_P2P_CHILD"
+// childEnv has the seed of a process that is a native peer of the test topic which echoes, and childrenEnv how many of them
+// it is, without which it is one on loopback.
+const (
+	childEnv    = "SWARMGATE_TEST_P2P_CHILD"
+	childrenEnv = "SWARMGATE_TEST_P2P_CHILDREN"
+)
 
 func runChild(seed string) {
 	p, err := discovery.NewPolicy(discovery.PolicyConfig{Private: true})
 	if err != nil {
 		panic(err)
 	}
-	h, err := Listen(Config{Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Mode: Private, Policy: p, Seeds: []string{seed}})
-	if err != nil {
-		panic(err)
+	cfg := Config{Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Mode: Private, Policy: p, Seeds: []string{seed}}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	n, err := strconv.Atoi(os.Getenv(childrenEnv))
+	if err == nil {
+		cfg.Listen, cfg.LookUpEvery = []string{"/ip4/0.0.0.0/tcp/0"}, time.Second
 	}
-	fmt.Println(h.ID())
-	for s := range h.Join(context.Background(), testTopic, discovery.Native()) {
-		if s.Inbound != nil {
-			if st, err := s.Inbound.Accept(); err == nil {
-				go echo(st)
-			}
+	for range max(n, 1) {
+		h, err := Listen(cfg)
+		if err != nil {
+			panic(err)
 		}
+		fmt.Println(h.ID())
+		wg.Go(func() {
+			for s := range h.Join(context.Background(), testTopic, discovery.Native()) {
+				if s.Inbound != nil {
+					if st, err := s.Inbound.Accept(); err == nil {
+						go echo(st)
+					}
+				}
+			}
+		})
 	}
 }
 

@@ -1,0 +1,81 @@
+package p2p
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/swarmgate/swarmgate/internal/netns"
+)
+
+// insideEnv names the namespace behind the firewall.
+const insideEnv = "SWARMGATE_TEST_INSIDE"
+
+// Of 30 native peers behind a firewall that drops each one was a server of the DHT, and a newcomer waited 6 to 11 s for those that
+// it asked in vain. Now nobody asks them, and all the same the newcomer meets each of them.
+func TestBehindFirewall(t *testing.T) {
+	const peers, seedAddr, newAddr = 30, "45.83.9.1", "45.83.9.2"
+	if !netns.Inside() {
+		outside, inside := netns.New(t, "outside"), netns.New(t, "inside")
+		dev, insideDev := netns.Link(t, outside, "10.91.0.1/30", inside, "10.91.0.2/30")
+		for _, a := range []string{seedAddr, newAddr} {
+			outside.Addr(t, a+"/32", dev)
+		}
+		inside.IP(t, "route", "add", "45.83.9.0/24", "via", "10.91.0.1")
+		rules := fmt.Sprintf("add table inet t; add chain inet t in { type filter hook input priority 0; }; "+
+			"add rule inet t in iifname %s tcp flags & (syn|ack) == syn drop", insideDev)
+		if out, err := inside.Command(t.Context(), "nft", rules).CombinedOutput(); err != nil {
+			t.Fatalf("nft: %v\n%s", err, out)
+		}
+		outside.Rerun(t, insideEnv+"="+inside.Name())
+		return
+	}
+	at := func(addr string) func(*Config) {
+		return func(c *Config) { c.Listen = []string{"/ip4/" + addr + "/tcp/0"} }
+	}
+	seed := listen(t, all(native, at(seedAddr)))
+	cmd := netns.Open(os.Getenv(insideEnv)).Command(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+seed.Addrs()[0], childrenEnv+"="+strconv.Itoa(peers))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	all30 := make(map[string]bool)
+	for lines := bufio.NewScanner(out); len(all30) < peers && lines.Scan(); {
+		id, err := peer.Decode(strings.TrimSpace(lines.Text()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all30[string(id)] = true
+	}
+	eventually(t, "all are announced", func() bool {
+		n := 0
+		for range seed.table.find(t.Context(), testTopic.Digest()) {
+			n++
+		}
+		return n == peers
+	})
+	newcomer := listen(t, all(gateway, at(newAddr), seeds(seed)))
+	m := join(t, newcomer, presence(true, true, endpoint(1)), nil)
+	for len(all30) > 0 {
+		i := m.await("those behind the firewall", func(i item) bool { return i.err == nil && all30[i.sighting.Peer.ID] })
+		delete(all30, i.sighting.Peer.ID)
+	}
+	eventually(t, "the newcomer serves", func() bool { return newcomer.Serves() && seed.Known() == 1 })
+	if n := newcomer.Known(); n != 1 {
+		t.Errorf("the newcomer knows %d servers, want the seed alone", n)
+	}
+}
