@@ -330,7 +330,7 @@ func look(h *Host, id peer.ID, f func(*remote) bool) bool {
 	return r != nil && f(r)
 }
 
-// stranger is a libp2p host that follows no rule but those of the test.
+// stranger is a libp2p host that follows no rule but those of the test. Without a key it has a random one.
 type stranger struct {
 	host.Host
 	t testing.TB
@@ -338,6 +338,9 @@ type stranger struct {
 
 func newStranger(t testing.TB, k ed25519.PrivateKey) stranger {
 	t.Helper()
+	if k == nil {
+		k, _ = keys(t)
+	}
 	h, err := libp2p.New(
 		libp2p.Identity(p2pKey(t, k)),
 		libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"),

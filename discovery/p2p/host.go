@@ -172,17 +172,12 @@ func (h *Host) HostSeen(id string, addrs []netip.AddrPort) {
 	if h.table != nil {
 		wake(h.table.hint)
 	}
-	seen, _ := h.lan.target(p)
-	h.mu.Lock()
-	topics := make([]*topic, 0, len(h.topics))
-	for _, t := range h.topics {
-		topics = append(topics, t)
-	}
-	h.mu.Unlock()
-	for _, t := range topics {
-		if state, _ := t.presence.State(); state.LookUp {
-			t.found(seen)
-		}
+	looking := h.topicsThat(func(t *topic) bool {
+		state, _ := t.presence.State()
+		return state.LookUp
+	})
+	if len(looking) > 0 {
+		h.links.seek(p)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/time/rate"
 
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -15,6 +16,10 @@ const (
 	maxLinkTopics = 4096
 	// maxUnread is how many frames may wait for a host that does not read them.
 	maxUnread = 4 * maxLinkTopics
+	// So many frames another host may say on a link a second, and at once.
+	frameRate, frameBurst = 5000, 20_000
+	// So many of its MEETs may be refused a second, and at once. Records of hosts that have left a topic live for a while.
+	refusedRate, refusedBurst = 100, 3 * maxLinkTopics
 	// writeChunk is about how many bytes of frames are written at once.
 	writeChunk = 16 << 10
 )
@@ -32,6 +37,10 @@ type link struct {
 	gone  chan struct{} // closed by run when the stream has ended
 	wrote chan struct{} // closed by write when nothing will be written any more
 
+	frames  *rate.Limiter // of what comes
+	refused *rate.Limiter // of MEETs that come in vain
+	guesses guesses
+
 	queue   []word
 	full    bool              // the queue was too long
 	owed    map[[32]byte]bool // topics whose MEET came and whose MET was not written
@@ -40,6 +49,7 @@ type link struct {
 	cause   error             // why this side ended it
 	late    *time.Timer       // ends the link if no answer to MEET comes
 	idle    *time.Timer       // ends the link if nobody needs it
+	resting bool              // idle runs
 }
 
 // word is a frame that is still to be said. What it says of endpoints is decided when it is written.
@@ -54,7 +64,8 @@ type word struct {
 // newLink returns a link of which the stream was opened by us, or has brought HOST.
 func (ls *links) newLink(s stream, ours bool) *link {
 	l := &link{
-		links: ls, s: s, ours: ours, owed: make(map[[32]byte]bool),
+		links: ls, s: s, ours: ours, owed: make(map[[32]byte]bool), guesses: newGuesses(),
+		frames: rate.NewLimiter(frameRate, frameBurst), refused: rate.NewLimiter(refusedRate, refusedBurst),
 		more: make(chan struct{}, 1), gone: make(chan struct{}), wrote: make(chan struct{}),
 	}
 	l.late = time.AfterFunc(time.Hour, func() {
@@ -103,6 +114,9 @@ func (l *link) read() error {
 		if err != nil {
 			return err
 		}
+		if !l.frames.Allow() {
+			return wtproto.Errorf(wtproto.CodeRateLimited, "frames come too fast")
+		}
 		if err := l.hear(typ, payload); err != nil {
 			return err
 		}
@@ -142,9 +156,11 @@ func (l *link) hear(typ wtproto.Type, payload []byte) error {
 			t.parted(l, p.Code)
 		}
 	case wtproto.TypeGuess:
-		if _, err := wtproto.ParseGuess(payload); err != nil {
+		m, err := wtproto.ParseGuess(payload)
+		if err != nil {
 			return err
 		}
+		return l.hearGuess(m)
 	default:
 		if typ.Known() {
 			return wtproto.Errorf(wtproto.CodeProtocol, "%v on a control stream", typ)
@@ -159,12 +175,16 @@ func (l *link) hearMeet(m wtproto.Meet) error {
 		return wtproto.Errorf(wtproto.CodeProtocol, "MEET again before MET")
 	}
 	t := l.links.h.proven(m.Digest, wtproto.ProofMeet, m.Proof, l.id())
-	if t == nil || !t.gate.enter() {
-		l.links.say(l, word{typ: wtproto.TypeMet, digest: m.Digest, code: wtproto.CodeForbidden})
-		return nil
+	code := wtproto.CodeForbidden
+	if t != nil && t.gate.enter() {
+		code = t.welcome(l, m)
+		t.gate.leave()
+	} else {
+		l.links.say(l, word{typ: wtproto.TypeMet, digest: m.Digest, code: code})
 	}
-	defer t.gate.leave()
-	t.welcome(l, m)
+	if code != wtproto.CodeNone && !l.refused.Allow() {
+		return wtproto.Errorf(wtproto.CodeRateLimited, "MEET comes too often")
+	}
 	return nil
 }
 
@@ -198,6 +218,9 @@ func (l *link) write() error {
 				return err
 			}
 			b = b[:0]
+		}
+		if err := l.guess(); err != nil {
+			return err
 		}
 		switch {
 		case end:
@@ -281,6 +304,11 @@ func (h *Host) hostFrame() []byte {
 
 // serveHost has the stream on which another host said HOST as the link with it, until that ends.
 func (h *Host) serveHost(s stream, host wtproto.Host) {
+	id := s.Conn().RemotePeer()
+	if h.links.shunned(id) != nil {
+		reset(s, wtproto.CodeBusy)
+		return
+	}
 	l := h.links.newLink(s, false)
 	l.host = host
 	if !h.links.yield(l) { // both of us have opened one, and ours stays

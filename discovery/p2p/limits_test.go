@@ -257,26 +257,22 @@ func TestMaxHosts(t *testing.T) {
 	}
 }
 
+// One host may have so many circuits, and is protected while it has any.
 func TestTies(t *testing.T) {
 	h := listen(t, func(c *Config) { c.Mode = Off })
-	a, b := peer.ID("a"), peer.ID("b")
-	h.ties.addMeeting(a)
-	h.ties.addMeeting(b)
-	if got := h.ties.met(1); len(got) != 1 {
-		t.Errorf("met(1) = %v", got)
-	}
-	if got := h.ties.met(9); len(got) != 2 {
-		t.Errorf("met(9) = %v", got)
-	}
-	h.ties.dropMeeting(a)
-	h.ties.dropMeeting(b)
-	if got := h.ties.met(9); len(got) != 0 {
-		t.Errorf("met = %v after all have ended", got)
-	}
+	a := peer.ID("a")
 	conns := h.libp2p.ConnManager()
-	h.ties.addCircuit(a)
-	h.ties.addCircuit(a)
-	h.ties.dropCircuit(a)
+	for range MaxCircuits {
+		if !h.ties.addCircuit(a) {
+			t.Fatal("a circuit was refused")
+		}
+	}
+	if h.ties.addCircuit(a) {
+		t.Error("there was room for one more circuit")
+	}
+	for range MaxCircuits - 1 {
+		h.ties.dropCircuit(a)
+	}
 	if !conns.IsProtected(a, tagCircuit) {
 		t.Error("a host with a circuit is not protected")
 	}

@@ -23,6 +23,9 @@ type links struct {
 	mu     sync.Mutex
 	hosts  map[peer.ID]*neighbor // guarded by mu; those with a link, and those with which one is wanted
 	closed bool                  // guarded by mu
+	kin    [len(maxKin)]int      // guarded by mu; links of each kind
+	seeks  map[peer.ID]*seeking  // guarded by mu; hosts of the LAN that cannot be reached
+	faulty map[peer.ID]*faulty   // guarded by mu; hosts that broke the rules
 }
 
 // neighbor is another host, as far as all topics together are concerned. links.mu guards it.
@@ -31,6 +34,7 @@ type neighbor struct {
 	link    *link         // nil without one
 	trying  *link         // ours, on which the other host has not said HOST yet
 	opening bool          // a goroutine is getting a link
+	sought  bool          // for the sake of GUESS
 	arrived chan struct{} // closed by the next link
 
 	wants map[[32]byte]want    // topics on which MEET is to be sent
@@ -44,9 +48,14 @@ type neighbor struct {
 type want struct {
 	r     *remote
 	where target
+	flags wtproto.MeetFlags
 }
 
-func newLinks(h *Host) *links { return &links{h: h, hosts: make(map[peer.ID]*neighbor)} }
+func newLinks(h *Host) *links {
+	return &links{
+		h: h, hosts: make(map[peer.ID]*neighbor), seeks: make(map[peer.ID]*seeking), faulty: make(map[peer.ID]*faulty),
+	}
+}
 
 func (ls *links) neighborLocked(id peer.ID) *neighbor {
 	n := ls.hosts[id]
@@ -72,14 +81,14 @@ func (n *neighbor) usedLocked() int { return len(n.wants) + len(n.asked) + len(n
 
 // ask has MEET sent to r, over a link that is made if there is none. What comes of it is told to r's topic: answered or
 // failed is called once, unless part is called before.
-func (ls *links) ask(r *remote, where target) {
+func (ls *links) ask(r *remote, where target, flags wtproto.MeetFlags) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.closed {
 		return
 	}
 	n := ls.neighborLocked(r.id)
-	n.wants[r.t.digest] = want{r, where}
+	n.wants[r.t.digest] = want{r, where, flags}
 	if n.link != nil {
 		ls.pumpLocked(n)
 	} else {
@@ -96,7 +105,7 @@ func (ls *links) pumpLocked(n *neighbor) {
 		delete(n.wants, digest)
 		n.asked[digest] = w.r
 		n.link.late.Reset(ls.h.AnswerTimeout)
-		ls.sayLocked(n.link, word{typ: wtproto.TypeMeet, digest: digest, r: w.r})
+		ls.sayLocked(n.link, word{typ: wtproto.TypeMeet, digest: digest, r: w.r, flags: w.flags})
 	}
 }
 
@@ -196,6 +205,7 @@ func (ls *links) meet(l *link, r *remote) wtproto.Code {
 	}
 	n.met[r.t.digest] = r
 	delete(n.lost, r.t.digest)
+	ls.kinLocked(l, kinMet)
 	return wtproto.CodeNone
 }
 
@@ -313,6 +323,10 @@ func (ls *links) establish(l *link) bool {
 	n.link, n.run = l, l.host.Run
 	close(n.arrived)
 	n.arrived = make(chan struct{})
+	ls.soughtLocked(n, true)
+	if _, near := ls.h.lan.target(n.id); near {
+		ls.kinLocked(l, kinNear)
+	}
 	ls.pumpLocked(n)
 	ls.restLocked(l)
 	ls.mu.Unlock()
@@ -344,6 +358,7 @@ func (e ended) tell(l *link, err error) {
 func (ls *links) detachLocked(l *link) (e ended) {
 	n := l.n
 	n.link, l.ended = nil, true
+	ls.kinEndLocked(l)
 	l.late.Stop()
 	l.idle.Stop()
 	for _, r := range n.asked {
@@ -380,6 +395,9 @@ func (ls *links) end(l *link, err error) {
 	if l.cause != nil {
 		err = l.cause
 	}
+	if isFault(err) {
+		ls.blameLocked(n.id, err)
+	}
 	e := ls.detachLocked(l)
 	if len(n.lost) > 0 {
 		time.AfterFunc(lostKept, func() { ls.forgetLost(n) })
@@ -405,11 +423,14 @@ func (ls *links) forgetLost(n *neighbor) {
 
 // restLocked has l end after a while if nobody needs it.
 func (ls *links) restLocked(l *link) {
-	if l.n.usedLocked() == 0 {
+	unused := l.n.usedLocked() == 0
+	switch {
+	case unused && !l.resting:
 		l.idle.Reset(linkIdle)
-	} else {
+	case !unused:
 		l.idle.Stop()
 	}
+	l.resting = unused
 }
 
 // rest ends l if nobody needs it.
@@ -417,7 +438,12 @@ func (ls *links) rest(l *link) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	n := l.n
-	if n.link == l && n.usedLocked() == 0 {
+	if n.link != l || n.usedLocked() > 0 {
+		return
+	}
+	if _, near := ls.h.lan.target(n.id); near && l.guesses.kin == kinNear {
+		l.idle.Reset(linkIdle) // it is asked about topics that come
+	} else {
 		ls.detachLocked(l)
 		ls.forgetLocked(n)
 		l.closing = true

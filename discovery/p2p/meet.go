@@ -5,8 +5,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/time/rate"
 
+	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -14,6 +16,9 @@ const (
 	// A host tells of its endpoints at this rate, and may tell twice as fast.
 	tellEvery = 500 * time.Millisecond
 	tellBurst = 8
+	// So often a host may have told of an endpoint that is not there any more when a circuit is opened.
+	lieEvery = 10 * time.Second
+	lieBurst = 32
 )
 
 // choose returns at most n of all, and whether that leaves some out: those of told that are still there, and then any.
@@ -59,8 +64,13 @@ func (t *topic) tell() {
 	limit := rate.NewLimiter(rate.Every(tellEvery), tellBurst)
 	again := time.NewTicker(t.h.Hold / 2)
 	defer again.Stop()
+	var before discovery.State
 	for {
-		_, changed := t.presence.State()
+		state, changed := t.presence.State()
+		if lookUp, announce := state.LookUp && !before.LookUp, state.Announce && !before.Announce; lookUp || announce {
+			t.h.links.guess(t, lookUp, announce)
+		}
+		before = state
 		t.mu.Lock()
 		for _, r := range t.hosts {
 			if r.met() {
@@ -95,15 +105,19 @@ func (t *topic) repeat() {
 	}
 }
 
-// welcome answers a good MEET.
-func (t *topic) welcome(l *link, m wtproto.Meet) {
+// welcome answers a good MEET, and returns the code that it answers with.
+func (t *topic) welcome(l *link, m wtproto.Meet) wtproto.Code {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r, code := t.admitLocked(l)
 	answer := word{typ: wtproto.TypeMet, digest: m.Digest, code: code}
 	if code == wtproto.CodeNone {
 		t.renewLocked(l, r)
-		r.foundUs = true
+		if state, _ := t.presence.State(); m.Flags&wtproto.MeetGuessed != 0 && state.LookUp {
+			r.found, r.noticed = true, true
+		} else {
+			r.foundUs = true
+		}
 		t.metLocked(l, r, wtproto.Endpoints{More: m.More, Endpoints: m.Endpoints})
 		answer.r = r
 	}
@@ -111,6 +125,7 @@ func (t *topic) welcome(l *link, m wtproto.Meet) {
 	if code == wtproto.CodeNone && r.found && !r.noticed {
 		t.queueLocked(r)
 	}
+	return code
 }
 
 // admitLocked returns the host that said MEET on l, which is met now, or why not.
@@ -135,7 +150,10 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.askedLocked(r)
-	defer t.pumpLocked()
+	defer func() {
+		r.answers = false
+		t.pumpLocked()
+	}()
 	code := m.Code
 	if code == wtproto.CodeNone && proven {
 		code = t.h.links.meet(l, r)
@@ -152,10 +170,34 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 		t.h.links.part(r, code)
 	default:
 		t.renewLocked(l, r)
-		r.found, r.noticed = true, true
+		if r.answers {
+			r.foundUs = true
+		} else {
+			r.found, r.noticed = true, true
+		}
 		t.metLocked(l, r, wtproto.Endpoints{More: m.More, Endpoints: m.Endpoints})
 	}
 	return nil
+}
+
+// guessed says that the host called id has guessed that we are on the topic. It is told so, if it may find us.
+func (t *topic) guessed(id peer.ID) {
+	if !t.gate.enter() {
+		return
+	}
+	defer t.gate.leave()
+	state, _ := t.presence.State()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !state.Announce {
+		return
+	}
+	r := t.remoteLocked(id)
+	if r == nil || r.foundUs && r.met() || r.queued {
+		return
+	}
+	r.queued, r.answers = true, true
+	t.askLocked(r)
 }
 
 // failed says that r could not be asked, or did not answer.
@@ -167,6 +209,7 @@ func (t *topic) failed(r *remote, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.askedLocked(r)
+	r.answers = false
 	t.failedLocked(r, err)
 	t.pumpLocked()
 }

@@ -142,6 +142,52 @@ func TestDeparture(t *testing.T) {
 	}
 }
 
+// The loss of a link was once a departure, so that pairs that had ended were connected again. Now a host is believed to
+// be there for a while, and is gone only if it says so, or comes back as another run of its program.
+func TestLostLinkIsNoDeparture(t *testing.T) {
+	_, large := keys(t)
+	start := func(listenOn string) *Host {
+		return listen(t, all(native, off, key(large), func(c *Config) { c.Listen = []string{listenOn} }))
+	}
+	n := start("/ip4/127.0.0.1/tcp/0")
+	g := listen(t, all(gateway, off, func(c *Config) {
+		c.Static = map[wtproto.Topic][]string{testTopic: n.Addrs()}
+	}))
+	nm := join(t, n, discovery.Native(), echo)
+	gm := join(t, g, presence(true, true, endpoint(1)), nil)
+	gm.await("the native peer", isPeer(n, nobody))
+	next := func(what string, wanted func(discovery.Sighting) bool) {
+		t.Helper()
+		gm.await(what, func(i item) bool {
+			if i.sighting.Gone && !wanted(i.sighting) {
+				t.Errorf("%s: it has gone", what)
+			}
+			return i.err == nil && i.sighting.Peer.ID == string(n.id) && wanted(i.sighting)
+		})
+	}
+	for range 2 {
+		if err := g.libp2p.Network().ClosePeer(n.id); err != nil {
+			t.Fatal(err)
+		}
+		next("that it was lost", func(s discovery.Sighting) bool { return s.Holds == lostKept })
+		next("its return", func(s discovery.Sighting) bool { return s.Holds == g.Hold })
+	}
+	// A program that is killed says nothing. When it is started anew, its endpoint has left and joined.
+	port := n.Port()
+	n.links.close(t.Context())
+	if err := n.libp2p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next("that it was lost", func(s discovery.Sighting) bool { return s.Holds == lostKept })
+	n2 := start(fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port))
+	nm2 := join(t, n2, discovery.Native(), echo)
+	next("that the first run has gone", func(s discovery.Sighting) bool { return s.Gone })
+	next("its second run", func(s discovery.Sighting) bool { return s.Holds == g.Hold })
+	nm2.leave()
+	next("its departure", func(s discovery.Sighting) bool { return s.Gone })
+	nm.leave()
+}
+
 // Two hosts that find each other at the same time have one link in the end, and both know that they found and were found.
 func TestBothFind(t *testing.T) {
 	hosts := swarmOf(t, native, gateway, gateway)

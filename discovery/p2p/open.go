@@ -101,8 +101,12 @@ func (h *Host) serveOpen(s stream, o wtproto.Open) {
 	defer t.gate.leave()
 	state, _ := t.presence.State()
 	switch gateway := o.From != (wtproto.EndpointID{}); {
+	case h.links.shunned(id) != nil:
+		h.refuseOpen(s, wtproto.CodeBusy)
+		return
 	case opens(h.Gateway, h.id, gateway, id):
 		h.refuseOpen(s, wtproto.CodeProtocol)
+		h.links.blame(id, wtproto.Errorf(wtproto.CodeProtocol, "OPEN out of turn"))
 		return
 	case !slices.Contains(state.Endpoints, o.To):
 		h.refuseOpen(s, wtproto.CodePeerUnreachable)

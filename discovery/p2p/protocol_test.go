@@ -240,6 +240,9 @@ func TestProtocolLimits(t *testing.T) {
 		{"circuits with another host", grouped(MaxCircuits), wtproto.CodeCircuitLimit},
 		{"topics on which two hosts have met", grouped(maxLinkTopics), wtproto.CodeTopicLimit},
 		{"unread frames of a link", grouped(maxUnread), wtproto.CodeBusy},
+		{"frames on a link", fmt.Sprintf("%s a second, %s at once", grouped(frameRate), grouped(frameBurst)), wtproto.CodeRateLimited},
+		{"MEET that is refused", fmt.Sprintf("%d a second, %s at once", refusedRate, grouped(refusedBurst)), wtproto.CodeRateLimited},
+		{"GUESS", fmt.Sprintf("%d a second, %d at once", guessRate, guessBurst), wtproto.CodeRateLimited},
 	} {
 		row := rows[tc.of]
 		delete(rows, tc.of)

@@ -29,6 +29,7 @@ func (ls *links) open(n *neighbor) {
 	}
 	ls.mu.Lock()
 	n.opening = false
+	ls.soughtLocked(n, n.link != nil)
 	var failed []*remote
 	if n.link == nil {
 		if err == nil {
@@ -48,6 +49,9 @@ func (ls *links) open(n *neighbor) {
 
 // reach connects to n and says HOST. The link is nil if one that n opened is there.
 func (ls *links) reach(n *neighbor) (*link, error) {
+	if err := ls.shunned(n.id); err != nil {
+		return nil, err
+	}
 	if err := ls.dial(n); err != nil {
 		return nil, err
 	}
@@ -110,8 +114,12 @@ func (ls *links) dial(n *neighbor) (err error) {
 
 // untried returns a place where n is wanted, and that is not among those tried.
 func (ls *links) untried(n *neighbor, tried []target) (target, bool) {
+	near, ok := ls.h.lan.target(n.id)
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	if n.sought && ok && !covered(near, tried) {
+		return near, true
+	}
 	for _, w := range n.wants {
 		if !covered(w.where, tried) {
 			return w.where, true

@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -30,6 +31,7 @@ type remote struct {
 
 	queued   bool // it is to be met
 	asking   bool // and was asked to
+	answers  bool // because it had guessed that we are on the topic
 	noticed  bool // it knows that we found it
 	retry    backoff.Backoff
 	next     time.Time // it is not tried again before
@@ -46,6 +48,7 @@ type remote struct {
 	more      bool                        // it has others
 	asks      *rate.Limiter               // of its MEETs
 	tells     *rate.Limiter               // of its ENDPOINTS
+	lies      *rate.Limiter               // of endpoints that it told, and does not have
 
 	told     []wtproto.EndpointID // of ours
 	toldMore bool
@@ -56,6 +59,7 @@ func (t *topic) newRemote(id peer.ID) *remote {
 	return &remote{
 		t: t, id: id, guess: true, seen: time.Now(), retry: backoff.New(t.h.RetryMin, t.h.RetryMax),
 		asks: rate.NewLimiter(1, 8), tells: rate.NewLimiter(rate.Every(tellEvery/2), 4*tellBurst),
+		lies: rate.NewLimiter(rate.Every(lieEvery), lieBurst),
 	}
 }
 
@@ -84,7 +88,11 @@ func (r *remote) idle() bool { return r.link == nil && !r.queued }
 func (t *topic) askLocked(r *remote) {
 	r.asking = true
 	t.meets++
-	t.h.links.ask(r, target{id: r.id, addrs: r.addrs, named: r.named})
+	var flags wtproto.MeetFlags
+	if r.answers {
+		flags = wtproto.MeetGuessed
+	}
+	t.h.links.ask(r, target{id: r.id, addrs: r.addrs, named: r.named}, flags)
 }
 
 // askedLocked says that r has answered, or could not.
@@ -190,7 +198,11 @@ func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time
 	s := discovery.Sighting{Peer: t.peer(r.id, id, r), Holds: holds, More: r.more}
 	if host := r.id; opens(t.h.Gateway, t.h.id, r.gateway, host) {
 		s.Dial = func(ctx context.Context, from wtproto.EndpointID) (discovery.Stream, error) {
-			return t.h.open(ctx, t.key, host, from, id)
+			c, err := t.h.open(ctx, t.key, host, from, id)
+			if e, ok := errors.AsType[*wtproto.Error](err); ok && e.Remote && e.Code == wtproto.CodePeerUnreachable {
+				t.lied(r)
+			}
+			return c, err
 		}
 	}
 	if r.found {
@@ -199,6 +211,13 @@ func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time
 	if r.foundUs {
 		s.FoundUs = true
 		t.news.push(item{sighting: s})
+	}
+}
+
+// lied says that r does not have an endpoint that it told of. It may just have left, but not too often.
+func (t *topic) lied(r *remote) {
+	if !r.lies.Allow() {
+		t.h.links.blame(r.id, wtproto.Errorf(wtproto.CodeForbidden, "the endpoints that it tells of are not there"))
 	}
 }
 

@@ -83,7 +83,6 @@ func (t *topic) lookUp() {
 		if !asked {
 			asked = true
 			pace.Reset()
-			t.guess()
 		}
 		var moved <-chan struct{}
 		if t.h.table != nil {
@@ -112,21 +111,10 @@ func (t *topic) lookUp() {
 	}
 }
 
-// guess has the hosts asked that we have met on other topics: they may be on this one too, and are
-// a round trip away.
-func (t *topic) guess() {
-	for _, id := range t.h.ties.met(maxGuess) {
-		t.found(target{id: id, network: t.h.networkOf(t.key, id), guess: true})
-	}
-}
-
 // round tries all hosts that are known from somewhere, and looks for others on the DHT.
 func (t *topic) round() {
 	for _, s := range t.h.static[t.key] {
 		t.found(s)
-	}
-	for _, l := range t.h.lan.all() {
-		t.found(l)
 	}
 	t.retry()
 	if t.h.table == nil {

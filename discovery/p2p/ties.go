@@ -95,17 +95,3 @@ func (t *ties) addPending(s network.Stream) *crowd.Place[network.Stream] {
 	}
 	return place
 }
-
-// met returns up to n hosts that are met.
-func (t *ties) met(n int) []peer.ID {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var ids []peer.ID
-	for id := range t.meetings {
-		if len(ids) == n {
-			break
-		}
-		ids = append(ids, id)
-	}
-	return ids
-}

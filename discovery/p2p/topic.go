@@ -17,7 +17,6 @@ import (
 const (
 	maxHosts = 1024 // that are remembered a topic
 	maxMeets = 16   // hosts of a topic that are being connected to and asked at once
-	maxGuess = 16   // hosts with meetings on other topics that are asked about a new one
 	// settled is how long a meeting must have lasted for its end to be a new story.
 	settled = 10 * time.Second
 	// stale is how long a host is tried again that is found no more.

@@ -1,0 +1,301 @@
+package p2p
+
+import (
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/time/rate"
+
+	"github.com/swarmgate/swarmgate/internal/backoff"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// A host that is near, or met on other topics, may be on ours too, and is a round trip away. It is asked with tags, which
+// tell nothing to a host that is not on a topic.
+
+const (
+	guessEvery = 500 * time.Millisecond // between two batches on a link
+	// So many GUESS another host may say on a link a second, and at once.
+	guessRate, guessBurst = 16, 64
+	maxHeard              = 2 * maxLinkTopics // tags of one host that are remembered
+	maxStale              = 256               // tags of topics that have ended, before they are forgotten
+)
+
+// kinship says why a host is asked by tags, or answered. So many hosts of each kind may be.
+type kinship int
+
+const (
+	kinNone     kinship = iota
+	kinStranger         // it asks us
+	kinMet              // it is met on a topic
+	kinNear             // it is on the LAN
+)
+
+var maxKin = [...]int{kinStranger: 16, kinMet: 64, kinNear: 64}
+
+// guesses is what is asked and answered by tags on one link. links.mu guards it, except mine.
+type guesses struct {
+	kin    kinship
+	all    bool      // all topics that look up are to be asked about
+	ask    []*topic  // or these
+	askAt  time.Time // not before
+	timer  *time.Timer
+	heard  map[wtproto.Tag]bool // what the other host asked about lately
+	before map[wtproto.Tag]bool // and before that
+	fresh  []wtproto.Tag        // of these, what was not compared with our topics yet
+	joined []*topic             // of ours, what was not compared with those yet
+
+	mine map[wtproto.Tag]*topic // owned by write; our topics, once the other host has asked about any
+	rate *rate.Limiter          // owned by run; of GUESS
+}
+
+func newGuesses() guesses {
+	return guesses{heard: make(map[wtproto.Tag]bool), rate: rate.NewLimiter(guessRate, guessBurst)}
+}
+
+// kinLocked gives l a place among those that are asked by tags, or answered, if it may have one.
+func (ls *links) kinLocked(l *link, kin kinship) {
+	g := &l.guesses
+	if l.ended || kin <= g.kin || ls.kin[kin] >= maxKin[kin] {
+		return
+	}
+	ls.kin[g.kin]--
+	ls.kin[kin]++
+	first := g.kin < kinMet
+	g.kin = kin
+	if first && kin >= kinMet {
+		g.all = true
+	}
+	wake(l.more)
+}
+
+// kinEndLocked gives the place back.
+func (ls *links) kinEndLocked(l *link) {
+	g := &l.guesses
+	ls.kin[g.kin]--
+	ls.kin[kinNone]++
+	g.kin = kinNone
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+	g.ask, g.fresh, g.joined = nil, nil, nil
+}
+
+// hearGuess takes tags. An error ends the link.
+func (l *link) hearGuess(m wtproto.Guess) error {
+	g := &l.guesses
+	if !g.rate.Allow() {
+		return wtproto.Errorf(wtproto.CodeRateLimited, "GUESS comes too fast")
+	}
+	ls := l.links
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, tag := range m.Tags {
+		if len(g.heard) >= maxHeard/2 {
+			g.heard, g.before = make(map[wtproto.Tag]bool), g.heard
+		}
+		g.heard[tag] = true
+	}
+	ls.kinLocked(l, kinStranger)
+	if g.kin != kinNone && len(g.fresh) < maxHeard {
+		g.fresh = append(g.fresh, m.Tags...)
+		wake(l.more)
+	}
+	return nil
+}
+
+// guessWork is what there is to do by tags on a link.
+type guessWork struct {
+	ask    []*topic
+	fresh  []wtproto.Tag
+	joined []*topic
+}
+
+// guessWork takes what there is to do.
+func (ls *links) guessWork(l *link) (w guessWork) {
+	var looking []*topic
+	ls.mu.Lock()
+	all := l.guesses.all
+	ls.mu.Unlock()
+	if all {
+		looking = ls.h.topicsThat(func(t *topic) bool {
+			state, _ := t.presence.State()
+			return state.LookUp
+		})
+	}
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	g := &l.guesses
+	w.fresh, w.joined = g.fresh, g.joined
+	g.fresh, g.joined = nil, nil
+	if !g.all && len(g.ask) == 0 || l.ended {
+		return w
+	}
+	now := time.Now()
+	if wait := g.askAt.Sub(now); wait > 0 {
+		if g.timer == nil {
+			g.timer = time.AfterFunc(wait, func() { wake(l.more) })
+		} else {
+			g.timer.Reset(wait)
+		}
+		return w
+	}
+	for _, t := range append(looking, g.ask...) {
+		if l.n.met[t.digest] == nil && len(w.ask) < maxLinkTopics {
+			w.ask = append(w.ask, t)
+		}
+	}
+	g.all, g.ask, g.askAt = false, nil, now.Add(guessEvery)
+	return w
+}
+
+// guess asks and answers by tags, as far as there is something to do.
+func (l *link) guess() error {
+	h, id, g := l.links.h, l.id(), &l.guesses
+	w := l.links.guessWork(l)
+	var m wtproto.Guess
+	for i, t := range w.ask {
+		m.Tags = append(m.Tags, t.key.Guess([]byte(h.id), []byte(id), l.host.Run))
+		if len(m.Tags) == wtproto.MaxTags || i == len(w.ask)-1 {
+			if err := l.put(m.Append(nil)); err != nil {
+				return err
+			}
+			m.Tags = m.Tags[:0]
+		}
+	}
+	tagOf := func(t *topic) wtproto.Tag { return t.key.Guess([]byte(id), []byte(h.id), h.run) }
+	if g.mine == nil && len(w.fresh) > 0 {
+		g.mine = make(map[wtproto.Tag]*topic)
+		for _, t := range h.topicsThat(func(*topic) bool { return true }) {
+			g.mine[tagOf(t)] = t
+		}
+	}
+	for _, tag := range w.fresh {
+		if t := g.mine[tag]; t != nil {
+			t.guessed(id)
+		}
+	}
+	if g.mine == nil {
+		return nil
+	}
+	for _, t := range w.joined {
+		tag := tagOf(t)
+		g.mine[tag] = t
+		if l.links.wasHeard(l, tag) {
+			t.guessed(id)
+		}
+	}
+	if len(g.mine) > 2*h.topicCount()+maxStale {
+		for tag, t := range g.mine {
+			if t.ctx.Err() != nil {
+				delete(g.mine, tag)
+			}
+		}
+	}
+	return nil
+}
+
+// wasHeard reports whether the other host has asked about tag.
+func (ls *links) wasHeard(l *link, tag wtproto.Tag) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return l.guesses.heard[tag] || l.guesses.before[tag]
+}
+
+// topicsThat returns the topics for which f is true.
+func (h *Host) topicsThat(f func(*topic) bool) []*topic {
+	h.mu.Lock()
+	topics := make([]*topic, 0, len(h.topics))
+	for _, t := range h.topics {
+		topics = append(topics, t)
+	}
+	h.mu.Unlock()
+	kept := topics[:0]
+	for _, t := range topics {
+		if f(t) {
+			kept = append(kept, t)
+		}
+	}
+	return kept
+}
+
+func (h *Host) topicCount() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.topics)
+}
+
+// ask asks those hosts about t that may be on it, if t looks up, and has it compared with what they ask about, if
+// it lets itself be found.
+func (ls *links) guess(t *topic, lookUp, announce bool) {
+	ls.mu.Lock()
+	for _, n := range ls.hosts {
+		if n.link == nil || n.link.guesses.kin == kinNone {
+			continue
+		}
+		g := &n.link.guesses
+		if lookUp && g.kin >= kinMet && !g.all {
+			g.ask = append(g.ask, t)
+			if len(g.ask) > maxLinkTopics {
+				g.all, g.ask = true, nil
+			}
+		}
+		if announce && len(g.joined) < maxLinkTopics {
+			g.joined = append(g.joined, t)
+		}
+		wake(n.link.more)
+	}
+	ls.mu.Unlock()
+	if lookUp {
+		for _, near := range ls.h.lan.all() {
+			ls.seek(near.id)
+		}
+	}
+}
+
+// seeking is a host of the LAN that cannot be reached.
+type seeking struct {
+	retry backoff.Backoff
+	next  time.Time // it is not tried before
+}
+
+// seek has a host of the LAN asked about all topics that look up.
+func (ls *links) seek(id peer.ID) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.closed {
+		return
+	}
+	if n := ls.hosts[id]; n != nil && n.link != nil {
+		ls.kinLocked(n.link, kinNear)
+		ls.restLocked(n.link)
+		return
+	}
+	if s := ls.seeks[id]; s != nil && time.Now().Before(s.next) || ls.kin[kinNear] >= maxKin[kinNear] {
+		return
+	}
+	n := ls.neighborLocked(id)
+	n.sought = true
+	ls.openLocked(n)
+}
+
+// soughtLocked notes what came of seeking n.
+func (ls *links) soughtLocked(n *neighbor, reached bool) {
+	if !n.sought {
+		return
+	}
+	n.sought = false
+	if reached {
+		delete(ls.seeks, n.id)
+		return
+	}
+	s := ls.seeks[n.id]
+	if s == nil {
+		if len(ls.seeks) >= 2*maxLAN {
+			clear(ls.seeks)
+		}
+		s = &seeking{retry: backoff.New(ls.h.RetryMin, ls.h.RetryMax)}
+		ls.seeks[n.id] = s
+	}
+	s.next = time.Now().Add(s.retry.Next())
+}
