@@ -60,6 +60,9 @@ type Service struct {
 	At []netip.AddrPort
 }
 
+// ServiceAddress returns the [Peer.Address] of a plain TCP service at a.
+func ServiceAddress(a netip.AddrPort) string { return "tcp://" + a.String() }
+
 // Sighting is news of one peer: it is there ([Sighting.Holds]), it is gone ([Sighting.Gone]), or
 // it opened a circuit to us ([Sighting.Inbound]).
 type Sighting struct {
@@ -111,6 +114,12 @@ type Stream interface {
 	// SetReadDeadline makes a blocked or later Read fail with an error that is an
 	// os.ErrDeadlineExceeded at t; the zero time means never.
 	SetReadDeadline(t time.Time) error
+}
+
+// Located is a [Stream] with a [Service] that knows where that is.
+type Located interface {
+	// Remote returns the address that the stream is connected to, unmapped.
+	Remote() netip.AddrPort
 }
 
 // Windowed is a [Stream] of which the bytes that have arrived and were not read are in this

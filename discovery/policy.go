@@ -66,6 +66,7 @@ type Policy struct {
 	private bool           // constant after NewPolicy
 	lan     interfaces
 	targets targets
+	names   ownNames
 
 	mu       sync.RWMutex
 	own      map[netip.AddrPort]struct{} // guarded by mu; unmapped, without zone
@@ -78,6 +79,7 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 		private:  cfg.Private,
 		own:      make(map[netip.AddrPort]struct{}),
 		ownPorts: make(map[uint16]struct{}),
+		names:    ownNames{lookUp: net.DefaultResolver.LookupNetIP},
 		lan:      interfaces{names: slices.Clone(cfg.LANInterfaces), any: cfg.Private, read: readInterfaces},
 	}
 	var errs []error

@@ -33,8 +33,9 @@ type interfaces struct {
 
 // interfacesView is what interfaces knew at one moment. It is not changed once it is made.
 type interfacesView struct {
-	lan   []Interface
-	local map[netip.Addr]struct{} // every address of the machine, without zone
+	lan     []Interface
+	local   map[netip.Addr]struct{} // every address of the machine, without zone
+	subnets []netip.Prefix          // of all interfaces but loopback
 }
 
 // view returns what the interfaces are now or were a moment ago. An error is not remembered.
@@ -52,6 +53,9 @@ func (i *interfaces) view() (interfacesView, error) {
 	for _, f := range all {
 		for _, a := range f.locals {
 			v.local[a] = struct{}{}
+		}
+		if f.Flags&net.FlagLoopback == 0 {
+			v.subnets = append(v.subnets, f.Subnets...)
 		}
 		if i.isLAN(f) {
 			v.lan = append(v.lan, f)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 // from nothing.
 type tcpStream struct {
 	conn   *net.TCPConn
+	remote netip.AddrPort
 	calls  calls
 	watch  watch       // copied by OnLost
 	ended  func()      // called once conn is closed
@@ -98,6 +100,9 @@ func (s *tcpStream) Close() error {
 	})
 	return err
 }
+
+// Remote makes the stream a [Located].
+func (s *tcpStream) Remote() netip.AddrPort { return s.remote }
 
 func (s *tcpStream) SetReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
 

@@ -20,6 +20,7 @@ type TCPDialer struct {
 	src    Source
 	life   context.Context // ends with Close
 	end    context.CancelFunc
+	lookUp func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	dials  sync.WaitGroup // grows while mu is held and life goes on
 
 	mu   sync.Mutex
@@ -28,7 +29,7 @@ type TCPDialer struct {
 
 // NewTCPDialer returns a dialer for addresses learned from src.
 func NewTCPDialer(policy *Policy, src Source) *TCPDialer {
-	d := &TCPDialer{policy: policy, src: src, open: make(map[*tcpStream]struct{})}
+	d := &TCPDialer{policy: policy, src: src, lookUp: net.DefaultResolver.LookupNetIP, open: make(map[*tcpStream]struct{})}
 	d.life, d.end = context.WithCancel(context.Background())
 	return d
 }
@@ -36,11 +37,12 @@ func NewTCPDialer(policy *Policy, src Source) *TCPDialer {
 // Done returns a channel that is closed by [TCPDialer.Close].
 func (d *TCPDialer) Done() <-chan struct{} { return d.life.Done() }
 
-// Dial connects to the first of addrs ("host:port") that answers, one after the other, each with
-// its share of the time that ctx leaves. Names are resolved now, and the policy is asked about
-// what they resolve to. The error, that of the last try, holds an [*wtproto.Error]: CodeForbidden
-// or CodeRateLimited if the policy refused, CodeShutdown after [TCPDialer.Close], else
-// CodePeerUnreachable.
+// Dial connects to one of addrs ("host:port"): to the first that answers, which are tried in the
+// order of [Policy.Order], the next one beside those that have not answered within [Stagger], and
+// eight at most. Names are resolved before. The policy is asked about each address right before it
+// is tried. The error holds an [*wtproto.Error]: CodeForbidden or CodeRateLimited if the policy
+// refused all of them, CodeShutdown after [TCPDialer.Close], else CodePeerUnreachable with the
+// reason of the first. The stream is a [Located].
 func (d *TCPDialer) Dial(ctx context.Context, addrs ...string) (Stream, error) {
 	d.mu.Lock()
 	if d.life.Err() != nil {
@@ -54,7 +56,7 @@ func (d *TCPDialer) Dial(ctx context.Context, addrs ...string) (Stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.life, cancel)()
-	conn, err := dialFirst(ctx, d.policy.Dialer(d.src), addrs)
+	s, err := d.dial(ctx, addrs)
 	switch {
 	case err == nil:
 	case d.life.Err() != nil:
@@ -62,12 +64,6 @@ func (d *TCPDialer) Dial(ctx context.Context, addrs ...string) (Stream, error) {
 	default:
 		return nil, dialError(err)
 	}
-	s, err := newTCPStream(conn)
-	if err != nil {
-		conn.Close()
-		return nil, dialError(err)
-	}
-	s.useful = sync.OnceFunc(func() { d.policy.Refund(d.src, addrPort(conn.RemoteAddr())) })
 	stayed := time.AfterFunc(stays, s.useful)
 	s.ended = func() {
 		stayed.Stop()
@@ -81,16 +77,138 @@ func (d *TCPDialer) Dial(ctx context.Context, addrs ...string) (Stream, error) {
 	return s, nil
 }
 
+// dial returns a stream that is not among the open ones yet.
+func (d *TCPDialer) dial(ctx context.Context, names []string) (*tcpStream, error) {
+	addrs, err := d.places(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	tries := make([]try, len(addrs))
+	winner, conn, errs := race(ctx, addrs,
+		func(ctx context.Context, i int) (*net.TCPConn, error) { return d.try(ctx, addrs[i], &tries[i]) },
+		func(i int, c *net.TCPConn) {
+			tries[i].answered = true
+			c.Close()
+		})
+	switch {
+	case conn != nil:
+	case len(errs) == 0:
+		return nil, ctx.Err()
+	default:
+		return nil, firstFault(errs)
+	}
+	s, err := newTCPStream(conn)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	s.remote = addrs[winner]
+	s.useful = sync.OnceFunc(func() { d.refund(addrs, tries, winner) })
+	return s, nil
+}
+
+// try is what became of the dial of one address.
+type try struct {
+	spent    bool // it was counted as one in vain
+	answered bool // though another one was faster
+}
+
+// try dials addr.
+func (d *TCPDialer) try(ctx context.Context, addr netip.AddrPort, t *try) (*net.TCPConn, error) {
+	if err := d.policy.checkNames(ctx, addr); err != nil {
+		return nil, err
+	}
+	dialer := d.policy.Dialer(d.src)
+	ask := dialer.ControlContext
+	dialer.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
+		err := ask(ctx, network, address, c)
+		t.spent = err == nil
+		return err
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.TCPConn), nil
+}
+
+// refund says that the dial of addrs was not in vain. Whoever names addresses of others beside its
+// own, so that they are dialed too, gains nothing: if they did not answer, and are not of the
+// machine that did, they stay counted.
+func (d *TCPDialer) refund(addrs []netip.AddrPort, tries []try, winner int) {
+	home := target(addrs[winner].Addr())
+	for i, t := range tries {
+		if t.spent && (i == winner || t.answered || target(addrs[i].Addr()) == home) {
+			d.policy.Refund(d.src, addrs[i])
+		}
+	}
+}
+
+// places returns the addresses of names in the order in which they are tried: those that the
+// policy allows, at most maxTried, or else one that it does not, for its reason.
+func (d *TCPDialer) places(ctx context.Context, names []string) ([]netip.AddrPort, error) {
+	var all []netip.AddrPort
+	var failed error
+	for _, name := range names {
+		addrs, err := d.resolve(ctx, name)
+		if err != nil {
+			failed = err
+		}
+		all = append(all, addrs...)
+	}
+	var allowed, refused []netip.AddrPort
+	for _, a := range d.policy.Order(all) {
+		if d.policy.Check(d.src, a) != nil {
+			refused = []netip.AddrPort{a}
+		} else if len(allowed) < maxTried {
+			allowed = append(allowed, a)
+		}
+	}
+	switch {
+	case len(allowed) > 0:
+		return allowed, nil
+	case len(refused) > 0:
+		return refused, nil
+	case failed != nil:
+		return nil, failed
+	}
+	return nil, errNoAddress
+}
+
+// resolve returns the addresses of "host:port".
+func (d *TCPDialer) resolve(ctx context.Context, name string) ([]netip.AddrPort, error) {
+	if a, err := netip.ParseAddrPort(name); err == nil {
+		return []netip.AddrPort{a}, nil
+	}
+	host, service, err := net.SplitHostPort(name)
+	if err != nil {
+		return nil, err
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", service)
+	if err != nil {
+		return nil, err
+	}
+	ips, err := d.lookUp(ctx, "ip", host)
+	var addrs []netip.AddrPort
+	for _, ip := range ips {
+		addrs = append(addrs, netip.AddrPortFrom(ip, uint16(port)))
+	}
+	return addrs, err
+}
+
+// firstFault returns of errs, which are not empty, the first that is not the policy's, or else the
+// last.
+func firstFault(errs []error) error {
+	for _, err := range errs {
+		if _, own := errors.AsType[*wtproto.Error](err); err != nil && !own {
+			return err
+		}
+	}
+	return errs[len(errs)-1]
+}
+
 // stays is how long a connection must last to have been of use, if the peer sends nothing.
 const stays = time.Second
-
-// addrPort returns the address of one end of a TCP connection.
-func addrPort(a net.Addr) netip.AddrPort {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.AddrPort()
-	}
-	return netip.AddrPort{}
-}
 
 // Close ends dials and circuits, and waits for both.
 func (d *TCPDialer) Close() {
@@ -108,28 +226,6 @@ func (d *TCPDialer) Close() {
 }
 
 var errShutdown = wtproto.Errorf(wtproto.CodeShutdown, "the network is closed")
-
-// dialFirst connects to the first of addrs that answers.
-func dialFirst(ctx context.Context, d *net.Dialer, addrs []string) (*net.TCPConn, error) {
-	err := errNoAddress
-	for i, addr := range addrs {
-		var conn net.Conn
-		if conn, err = dialShare(ctx, d, addr, len(addrs)-i); err == nil {
-			return conn.(*net.TCPConn), nil
-		}
-	}
-	return nil, err
-}
-
-// dialShare dials addr, which is one of n that are left, within an n-th of the time.
-func dialShare(ctx context.Context, d *net.Dialer, addr string, n int) (net.Conn, error) {
-	if deadline, ok := ctx.Deadline(); ok && n > 1 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(n))
-		defer cancel()
-	}
-	return d.DialContext(ctx, "tcp", addr)
-}
 
 var errNoAddress = errors.New("discovery: no address")
 

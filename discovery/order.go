@@ -1,0 +1,64 @@
+package discovery
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Order returns addrs, each once, in the order in which they are tried: those in a subnet of this
+// machine, link-local ones, others, and loopback last, which a peer may have for itself. Of each of
+// these, IPv4 and IPv6 take turns (RFC 8305, 4); else the order stays. If the subnets cannot be
+// read, none is near.
+func (p *Policy) Order(addrs []netip.AddrPort) []netip.AddrPort {
+	view, _ := p.lan.view()
+	return order(addrs, view.subnets)
+}
+
+// order is Order with the subnets of this machine.
+func order(addrs []netip.AddrPort, subnets []netip.Prefix) []netip.AddrPort {
+	const near, linkLocal, far, loopback, classes = 0, 1, 2, 3, 4
+	class := func(ip netip.Addr) int {
+		switch {
+		case ip.IsLoopback():
+			return loopback
+		case ip.IsLinkLocalUnicast():
+			return linkLocal
+		case slices.ContainsFunc(subnets, func(s netip.Prefix) bool { return s.Contains(ip) }):
+			return near
+		}
+		return far
+	}
+	var sorted [classes][]netip.AddrPort
+	seen := make(map[netip.AddrPort]bool)
+	for _, a := range addrs {
+		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+		if !seen[a] {
+			seen[a] = true
+			c := class(a.Addr())
+			sorted[c] = append(sorted[c], a)
+		}
+	}
+	var out []netip.AddrPort
+	for _, s := range sorted {
+		out = append(out, alternate(s)...)
+	}
+	return out
+}
+
+// alternate has the families of addrs take turns, that of the first one first.
+func alternate(addrs []netip.AddrPort) []netip.AddrPort {
+	var first, second []netip.AddrPort
+	for _, a := range addrs {
+		if a.Addr().Is4() == addrs[0].Addr().Is4() {
+			first = append(first, a)
+		} else {
+			second = append(second, a)
+		}
+	}
+	var out []netip.AddrPort
+	for i := range max(len(first), len(second)) {
+		out = append(out, first[min(i, len(first)):min(i+1, len(first))]...)
+		out = append(out, second[min(i, len(second)):min(i+1, len(second))]...)
+	}
+	return out
+}
