@@ -33,6 +33,12 @@ type Network interface {
 	Close() error
 }
 
+// Fixed is a [Network] that knows beforehand which peers a topic has.
+type Fixed interface {
+	// Peers returns the peers of topic, which Join yields too. It does not wait for anything.
+	Peers(topic wtproto.Topic) []Sighting
+}
+
 // Peer is an endpoint on a topic that is not ours.
 type Peer struct {
 	// Network is the name of the network on which it was found.

@@ -155,7 +155,7 @@ func (t *topic) fitPeer(s *subscription, p *peer) fit {
 	switch {
 	case s.gone():
 		return unfitNow
-	case p.is(s.session.endpoint), !s.meets(p.Network), !t.mayPair(s, p.key):
+	case p.is(s.session.endpoint), !s.meets(p.Network), !t.mayPair(s, p.key), t.redundant(s, p):
 		return unfit
 	}
 	return fits
@@ -321,14 +321,21 @@ func (t *topic) failed(p *peer, e dialed) {
 	p.network.code = code
 	p.backOff(t.now)
 	t.charge(e.pair.sub)
+	t.recheck(t.around(p))
 }
 
 // answered makes a circuit with a peer that has answered, if it is still wanted and there is a place.
 func (t *topic) answered(p *pair, stream discovery.Stream, wanted bool) {
+	if p.peer.Service != nil {
+		if p.at = remoteOf(stream); p.at.IsValid() {
+			p.peer.at = p.at
+			t.replace(p.peer)
+		}
+	}
 	code := wtproto.CodeLeft
 	if s := p.sub; wanted {
 		code = wtproto.CodeBusy
-		if s.room() && s.pairs[p.key(s)] == p {
+		if s.room() && s.pairs[p.key(s)] == p && s.places[p.at] == 0 {
 			p.near, code = t.reserve(s, t.tell(p.peer, true))
 		}
 	}

@@ -228,7 +228,7 @@ func (t *topic) tell(p *peer, initiator bool) wtproto.Peer {
 		m.Flags |= wtproto.PeerClient
 	}
 	if t.router.cfg.ShowAddresses && !p.Client {
-		m.Address = clip(p.Address, wtproto.MaxAddress)
+		m.Address = clip(p.address(), wtproto.MaxAddress)
 	}
 	return m
 }

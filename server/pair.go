@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -20,15 +21,16 @@ type subscription struct {
 	flags      wtproto.JoinFlags
 	maxPeers   int
 	pairs      map[counterpart]*pair
-	taken      int   // pairs that are opening or open
-	mates      int   // those of them with clients
-	locals     int   // those of these with clients of this gateway
-	chosen     int   // those mates that this side chose
-	connected  int   // open circuits
-	wish       *dial // for a turn to dial, or nil
-	dialing    int   // dials that run, without slow ones
-	slow       int   // dials that have taken longer than patience
-	blocked    bool  // the session had no place for a circuit, until unblock
+	taken      int                    // pairs that are opening or open
+	mates      int                    // those of them with clients
+	locals     int                    // those of these with clients of this gateway
+	chosen     int                    // those mates that this side chose
+	connected  int                    // open circuits
+	places     map[netip.AddrPort]int // of the services that it has circuits with
+	wish       *dial                  // for a turn to dial, or nil
+	dialing    int                    // dials that run, without slow ones
+	slow       int                    // dials that have taken longer than patience
+	blocked    bool                   // the session had no place for a circuit, until unblock
 	unblock    deadline
 	resting    bool // too many dials have failed, until rested
 	rested     deadline
@@ -54,10 +56,11 @@ type counterpart any
 // pair is a subscription with a peer or with another subscription: being dialed, connected, or kept in mind because it is not to be
 // made again (yet). All of it is owned by the topic's loop.
 type pair struct {
-	sub     *subscription // the side that chose
-	other   *subscription // the client that was chosen, or nil
-	peer    *peer         // the peer, or nil
-	inbound bool          // the peer chose
+	sub     *subscription  // the side that chose
+	other   *subscription  // the client that was chosen, or nil
+	peer    *peer          // the peer, or nil
+	inbound bool           // the peer chose
+	at      netip.AddrPort // of a service, where the circuit is connected to
 	state   pairState
 	opened  bool // bytes could pass
 	began   time.Time
@@ -174,6 +177,11 @@ func (t *topic) take(p *pair) {
 // count adds n times what p takes to s, which is one of its sides.
 func (p *pair) count(s *subscription, n int) {
 	s.taken += n
+	if p.at.IsValid() {
+		if s.places[p.at] += n; s.places[p.at] == 0 {
+			delete(s.places, p.at)
+		}
+	}
 	if p.opened {
 		s.connected += n
 	}
@@ -370,6 +378,9 @@ func (e circuitEnded) apply(t *topic) {
 	default: // what a service ends for one client puts nobody else off
 		p.retryAt = t.now.Add(p.retry.Next())
 		t.settle(p, pairWaiting, false)
+	}
+	if service {
+		t.recheck(t.services[p.at])
 	}
 	for _, s := range p.sides() {
 		t.connect(s)

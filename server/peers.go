@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -29,6 +30,11 @@ type peer struct {
 	retry    backoff.Backoff
 	retryAt  time.Time
 	past     map[*subscription]struct{} // who keeps a pair with it in mind
+
+	// of plain TCP services
+	at     netip.AddrPort   // where it answered last
+	places []netip.AddrPort // where it is, in topic.services
+	sameAs *peer            // the one of a more trusted source that it is, or nil
 
 	expiry  deadline // it is forgotten
 	again   deadline // it may be dialed again
@@ -114,6 +120,7 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 	p.foundUs = p.foundUs || s.FoundUs
 	p.weFound = p.weFound || !s.FoundUs
 	t.tally(p, 1)
+	t.replace(p)
 	if s.Holds > 0 {
 		t.agenda.set(&p.expiry, t.now.Add(s.Holds))
 	} else {
@@ -143,6 +150,7 @@ func (t *topic) forget(p *peer) {
 	t.keepFailure(p)
 	delete(t.peers, p.ID)
 	p.known = false
+	t.replace(p)
 	t.agenda.clear(&p.expiry)
 	t.classify(p)
 	for s := range p.past {

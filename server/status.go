@@ -30,7 +30,7 @@ func (t *topic) publish() {
 		return
 	}
 	status := wtproto.Status{
-		Topic: t.key, Known: uint64(len(t.peers) + max(len(t.subs)-1, 0)), More: t.more(), Networks: t.networkStatuses(),
+		Topic: t.key, Known: uint64(len(t.peers) - t.doubles + max(len(t.subs)-1, 0)), More: t.more(), Networks: t.networkStatuses(),
 	}
 	to := t.touched
 	if shared := status.Append(nil); t.changed && !bytes.Equal(shared, t.shared) {
@@ -120,7 +120,9 @@ type NetworkReport struct {
 type PeerReport struct {
 	ID       string       `json:"id"` // hexadecimal
 	Network  string       `json:"network"`
-	Address  string       `json:"address,omitempty"`
+	Address  string       `json:"address,omitempty"`  // where it answered last, else where it was seen
+	Seen     string       `json:"seen,omitempty"`     // where it was seen, if that is another address, or a name
+	SameAs   string       `json:"same_as,omitempty"`  // the id of the peer that is dialed instead: the same TCP service
 	Client   bool         `json:"client,omitempty"`   // behind another gateway
 	Dialed   int          `json:"dialed"`             // dials that ended
 	Answered bool         `json:"answered"`           // once
@@ -151,9 +153,15 @@ func (e snapshot) apply(t *topic) {
 	}
 	for _, p := range t.peers {
 		r := PeerReport{
-			ID: hex.EncodeToString([]byte(p.ID)), Network: p.Network, Address: p.Address, Client: p.Client,
+			ID: hex.EncodeToString([]byte(p.ID)), Network: p.Network, Address: p.address(), Client: p.Client,
 			Dialed: p.dialed, Answered: p.answered, Refused: p.refused, Code: p.code,
 			Circuits: circuits[p.key],
+		}
+		if p.Address != r.Address {
+			r.Seen = p.Address
+		}
+		if p.sameAs != nil {
+			r.SameAs = hex.EncodeToString([]byte(p.sameAs.ID))
 		}
 		if p.retryAt.After(t.now) {
 			at := p.retryAt // p's is the loop's

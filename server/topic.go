@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -54,10 +55,12 @@ type topic struct {
 	endpoints  map[wtproto.EndpointID]*subscription // the newest of each
 	away       map[*session]*subscription           // those that have left and kept circuits
 	peers      map[string]*peer
-	withMore   int    // peers whose host has more of them
-	circuits   int    // goroutines
-	dials      int    // asked for, waiting or running
-	refusals   seldom // lines of log about peers that refused
+	services   map[netip.AddrPort][]*peer // those of peers that are plain TCP services, by their addresses
+	doubles    int                        // of these, those that are another one
+	withMore   int                        // peers whose host has more of them
+	circuits   int                        // goroutines
+	dials      int                        // asked for, waiting or running
+	refusals   seldom                     // lines of log about peers that refused
 	agenda     agenda
 	asking     deadline        // the networks are asked
 	asked      bool            // they have been
@@ -103,6 +106,7 @@ func newTopic(r *router, key wtproto.Topic) *topic {
 		away:      make(map[*session]*subscription),
 		gone:      make(chan struct{}),
 		peers:     make(map[string]*peer),
+		services:  make(map[netip.AddrPort][]*peer),
 		log:       r.log.With("topic", key),
 		now:       time.Now(),
 		failures:  rate.NewLimiter(topicFailures, topicFailuresBurst),
@@ -141,6 +145,13 @@ func (t *topic) run() {
 	}
 	t.asking.do = func() {
 		t.asked = true
+		for i, n := range t.router.networks {
+			if f, ok := n.(discovery.Fixed); ok { // what others see is compared with them
+				for _, s := range f.Peers(t.key) {
+					sighted{network: t.networks[i], sighting: s}.apply(t)
+				}
+			}
+		}
 		for i, n := range t.router.networks {
 			networks.Go(func() { t.join(n, t.networks[i]) })
 		}
@@ -279,7 +290,7 @@ type subscribed struct {
 func (e subscribed) apply(t *topic) {
 	s := e.sub
 	if s.pairs == nil { // new
-		s.pairs = make(map[counterpart]*pair)
+		s.pairs, s.places = make(map[counterpart]*pair), make(map[netip.AddrPort]int)
 		s.unblock.do = func() { t.unblocked(s) }
 		t.subs = append(t.subs, s)
 		s.place = len(t.subs)

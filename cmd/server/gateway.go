@@ -75,6 +75,7 @@ func open(o *options, log *slog.Logger) (_ *gateway, err error) {
 	authErr := g.openAuthorizer(o)
 	listenErr := g.listen(o)
 	networks, networkErr := g.openNetworks(o, k)
+	g.ownNames(o)
 	if err := errors.Join(stateErr, authErr, listenErr, networkErr); err != nil {
 		return nil, err
 	}
@@ -184,6 +185,22 @@ func (g *gateway) listen(o *options) error {
 		g.sockets.admin = listen(siteAdmin, []hostPort{o.Admin})
 	}
 	return err
+}
+
+// ownNames tells the policy by which public names the listeners may be reached.
+func (g *gateway) ownNames(o *options) {
+	var ports []uint16
+	for _, l := range []net.Listener{g.sockets.https, g.sockets.dev, g.sockets.admin} {
+		if l != nil {
+			ports = append(ports, ipPort(l.Addr()).Port())
+		}
+	}
+	if g.host != nil {
+		ports = append(ports, uint16(g.host.Port()))
+	}
+	for _, name := range o.names() {
+		g.policy.AddOwnName(name, ports...)
+	}
 }
 
 // own takes l over.

@@ -29,7 +29,10 @@ type Network struct {
 	dialer *discovery.TCPDialer
 }
 
-var _ discovery.Network = (*Network)(nil)
+var (
+	_ discovery.Network = (*Network)(nil)
+	_ discovery.Fixed   = (*Network)(nil)
+)
 
 // New returns the network that cfg describes, or every mistake in cfg.
 func New(cfg Config) (*Network, error) {
@@ -55,14 +58,23 @@ func New(cfg Config) (*Network, error) {
 // Name returns "static".
 func (n *Network) Name() string { return name }
 
+// Peers returns the configured peers of topic.
+func (n *Network) Peers(topic wtproto.Topic) []discovery.Sighting {
+	var all []discovery.Sighting
+	for _, address := range n.peers[topic] {
+		all = append(all, n.sighting(topic, address))
+	}
+	return all
+}
+
 // Join yields each configured peer of topic once and then waits.
 func (n *Network) Join(ctx context.Context, topic wtproto.Topic, _ *discovery.Presence) iter.Seq2[discovery.Sighting, error] {
 	return func(yield func(discovery.Sighting, error) bool) {
 		if !yield(discovery.Sighting{}, nil) { // it works, with peers and without
 			return
 		}
-		for _, address := range n.peers[topic] {
-			if ctx.Err() != nil || !yield(n.sighting(topic, address), nil) {
+		for _, s := range n.Peers(topic) {
+			if ctx.Err() != nil || !yield(s, nil) {
 				return
 			}
 		}
