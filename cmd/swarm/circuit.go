@@ -122,11 +122,26 @@ func (f *forward) handle(ctx context.Context, _ int, c circuit) (traffic, error)
 		c.Reset(code)
 		service.Reset(code)
 	}
+	lost := make(chan error, 2)
+	for _, end := range []any{c, service} {
+		if w, ok := end.(discovery.Watched); ok {
+			stop := w.OnLost(func(err error) {
+				lost <- err
+				abort(codeOf(err))
+			})
+			defer stop()
+		}
+	}
 	early, err := duplex(abort,
 		func() error { return copyAll(&toPeer, c, service) },
 		func() error { return copyAll(&toService, service, c) })
 	if err == nil {
 		err = errors.Join(c.Close(), service.Close())
+	} else {
+		select {
+		case err = <-lost: // the copies were told only that it is over
+		default:
+		}
 	}
 	return traffic{sent: toPeer.Moved(), received: toService.Moved(), early: early}, err
 }
