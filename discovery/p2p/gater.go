@@ -10,7 +10,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/control"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/swarmgate/swarmgate/discovery"
@@ -103,21 +102,12 @@ func whyNot(id peer.ID, addrs []ma.Multiaddr, refused error) error {
 	}
 }
 
-// rankDials says when to dial which of the addresses of one host, which have passed the gater: those of loopback after all others.
+// rankDials says when to dial which of the addresses of one host, which have passed the gater: one
+// after the other, in the order of inOrder.
 func (g *gater) rankDials(addrs []ma.Multiaddr) []network.AddrDelay {
-	ordered := inOrder(addrs, g.around)
-	last := slices.IndexFunc(ordered, isLoopback)
-	if last < 0 {
-		last = len(ordered)
-	}
-	ranked := swarm.DefaultDialRanker(slices.Clone(ordered[:last]))
-	var delay time.Duration
-	for _, d := range ranked {
-		delay = max(delay, d.Delay+swarm.PublicTCPDelay)
-	}
-	for _, d := range swarm.DefaultDialRanker(slices.Clone(ordered[last:])) {
-		d.Delay += delay
-		ranked = append(ranked, d)
+	var ranked []network.AddrDelay
+	for i, m := range inOrder(addrs, g.around) {
+		ranked = append(ranked, network.AddrDelay{Addr: m, Delay: time.Duration(i) * discovery.Stagger})
 	}
 	return ranked
 }
