@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -51,6 +53,7 @@ type program struct {
 	pid  int
 	out  *bufio.Reader // what follows the ready line
 	kill func()        // it may be called more than once
+	wait func() error  // the same, after all of out was read
 }
 
 // startServer runs cmd/server until the test ends or it is killed.
@@ -71,6 +74,12 @@ func startServerIn(t *testing.T, cgroup string, args ...string) *program {
 		enter := []string{"-c", `echo $$ >"$0" && exec "$@"`, filepath.Join(cgroup, "cgroup.procs"), binary}
 		cmd = exec.Command("sh", append(enter, args...)...)
 	}
+	return startProgram(t, cmd)
+}
+
+// startProgram is startServer by a command.
+func startProgram(t *testing.T, cmd *exec.Cmd) *program {
+	t.Helper()
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -79,11 +88,11 @@ func startServerIn(t *testing.T, cgroup string, args ...string) *program {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := &program{pid: cmd.Process.Pid, out: bufio.NewReader(out)}
-	p.kill = sync.OnceFunc(func() {
+	p := &program{pid: cmd.Process.Pid, out: bufio.NewReader(out), wait: sync.OnceValue(cmd.Wait)}
+	p.kill = func() {
 		cmd.Process.Kill()
-		cmd.Wait()
-	})
+		p.wait()
+	}
 	t.Cleanup(p.kill)
 	line, err := p.out.ReadBytes('\n')
 	if err := errors.Join(err, json.Unmarshal(line, p)); err != nil {
@@ -110,6 +119,20 @@ func (p *program) awaitLine(t *testing.T, pattern *regexp.Regexp) string {
 		if m := pattern.FindStringSubmatch(line); m != nil {
 			return m[1]
 		}
+	}
+}
+
+// terminate ends p kindly, and waits until it has ended.
+func (p *program) terminate(t *testing.T) {
+	t.Helper()
+	if err := syscall.Kill(p.pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(p.out); err != nil || len(rest) > 0 {
+		t.Errorf("it printed %q at its end, %v", rest, err)
+	}
+	if err := p.wait(); err != nil {
+		t.Errorf("SIGTERM: %v", err)
 	}
 }
 
