@@ -26,7 +26,12 @@ func startBrowser(t *testing.T, name, page string) *browser {
 	if _, err := os.Stat("browser/node_modules"); err != nil {
 		t.Fatalf("the browsers' driver is not installed: run test/deps.sh (%v)", err)
 	}
-	cmd := exec.Command("node", "browser/drive.mjs", name, page) // not of the test's context, which ends before the browser is closed
+	return driveBrowser(t, exec.Command("node", "browser/drive.mjs", name, page)) // not of the test's context, which ends before the browser is closed
+}
+
+// driveBrowser is startBrowser by the command of the driver.
+func driveBrowser(t *testing.T, cmd *exec.Cmd) *browser {
+	t.Helper()
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

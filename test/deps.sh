@@ -15,6 +15,8 @@ need dbus-daemon dbus
 need avahi-daemon avahi-daemon
 need avahi-publish avahi-utils
 need socat socat
+need nginx nginx
+[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
 need chromium chromium
 need firefox-esr firefox-esr
 need node nodejs
