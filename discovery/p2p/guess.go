@@ -31,7 +31,7 @@ const (
 	kinNear             // it is on the LAN
 )
 
-var maxKin = [...]int{kinStranger: 16, kinMet: 64, kinNear: 64}
+var maxKin = [...]int{kinStranger: 16, kinMet: 64, kinNear: maxLAN}
 
 // guesses is what is asked and answered by tags on one link. links.mu guards it, except mine.
 type guesses struct {
@@ -61,11 +61,16 @@ func (ls *links) kinLocked(l *link, kin kinship) {
 	}
 	ls.kin[g.kin]--
 	ls.kin[kin]++
-	first := g.kin < kinMet
-	g.kin = kin
-	if first && kin >= kinMet {
-		g.all = true
+	if g.kin == kinNone { // it may have asked before there was a place
+		for tag := range g.heard {
+			g.fresh = append(g.fresh, tag)
+		}
+		for tag := range g.before {
+			g.fresh = append(g.fresh, tag)
+		}
 	}
+	g.all = g.all || g.kin < kinMet && kin >= kinMet
+	g.kin = kin
 	wake(l.more)
 }
 
@@ -96,8 +101,10 @@ func (l *link) hearGuess(m wtproto.Guess) error {
 		}
 		g.heard[tag] = true
 	}
-	ls.kinLocked(l, kinStranger)
-	if g.kin != kinNone && len(g.fresh) < maxHeard {
+	switch {
+	case g.kin == kinNone:
+		ls.kinLocked(l, kinStranger)
+	case len(g.fresh) < maxHeard:
 		g.fresh = append(g.fresh, m.Tags...)
 		wake(l.more)
 	}
