@@ -84,6 +84,8 @@ type Sighting struct {
 	Gone bool
 	// More says that the peer's host has more endpoints than it tells of.
 	More bool
+	// Need says that the peer's host is in need of a circuit, as in [State.Need].
+	Need bool
 	// Dial opens a circuit from our endpoint from to the peer. It is nil where only the peer may
 	// open circuits. It returns after the peer answered, or with an error whose chain holds an
 	// [*wtproto.Error], within ctx. The stream is the caller's to end.

@@ -15,6 +15,9 @@ type State struct {
 	// Want is how many peers of other hosts the endpoints have places for, those that they are connected with
 	// included. Zero means that nobody said.
 	Want int
+	// Need says that some of the endpoints, or all, lack a circuit with a client of another gateway without which the mesh of
+	// the topic may fall into parts. Who has a place left for that should give it.
+	Need bool
 	// For are some of those for whose sake we are on the topic, at most [MaxPayers]. They take turns where work for topics
 	// waits. A gateway without them is there for nobody's sake just now; a native peer counts as one. Not to be changed by
 	// those who read it.
@@ -56,7 +59,7 @@ func (p *Presence) Set(s State) {
 	defer p.mu.Unlock()
 	old := p.state
 	p.state = s
-	if old.Announce == s.Announce && old.LookUp == s.LookUp && old.Want == s.Want &&
+	if old.Announce == s.Announce && old.LookUp == s.LookUp && old.Want == s.Want && old.Need == s.Need &&
 		slices.Equal(old.Endpoints, s.Endpoints) && SamePayers(old.For, s.For) {
 		return
 	}

@@ -335,7 +335,8 @@ func (t *topic) answered(p *pair, stream discovery.Stream, wanted bool) {
 	code := wtproto.CodeLeft
 	if s := p.sub; wanted {
 		code = wtproto.CodeBusy
-		if s.room() && s.pairs[p.key(s)] == p && s.places[p.at] == 0 {
+		if s.room() && s.pairs[p.key(s)] == p && s.services[p.at] == 0 &&
+			(!p.peer.Client || s.mayDialFar(0, s.seeks || s.helps && p.peer.need)) {
 			p.near, code = t.reserve(s, t.tell(p.peer, true))
 		}
 	}

@@ -40,7 +40,7 @@ const (
 	numRoles
 
 	openPlace = 0 // for everybody
-	lastPlace = 1 // for who has no mate
+	lastPlace = 1 // for who has no mate, or kept for clients of other gateways
 	noMates   = 2 // it has none itself
 	numPlaces = 3
 
@@ -116,7 +116,14 @@ func (t *topic) mate(s *subscription) *subscription {
 	if t.router.cfg.IsolateClients || !s.meets(wtproto.NetworkClient) {
 		return nil
 	}
-	o, _ := choose(t.clients[:], s.seenClients[:], s.mayMeet, func(o *subscription) fit { return t.fitClient(s, o) })
+	check := func(o *subscription) fit { return t.fitClient(s, o) }
+	if s.mates == 0 { // the others' last places are for later
+		open := func(pool int) bool { return pool/2%numPlaces == openPlace && s.mayMeet(pool) }
+		if o, ok := choose(t.clients[:], s.seenClients[:], open, check); ok {
+			return o
+		}
+	}
+	o, _ := choose(t.clients[:], s.seenClients[:], s.mayMeet, check)
 	return o
 }
 
@@ -181,7 +188,7 @@ func (t *topic) inbound(s discovery.Sighting) {
 	case p.is(to): // what is left of the same client at another gateway
 		s.Inbound.Refuse(wtproto.CodeDeclined)
 		return
-	case !sub.room():
+	case !sub.room(), p.Client && !sub.mayAcceptFar(s.Need || t.needs(p), sub.seeks):
 		s.Inbound.Refuse(wtproto.CodeBusy)
 		return
 	}

@@ -17,16 +17,14 @@ type subscription struct {
 	topic   *topic // guarded by router.mu until the topic's loop knows the subscription, constant from then on
 
 	// owned by the topic's loop
-	place      int // in topic.subs, counted from 1
-	flags      wtproto.JoinFlags
-	maxPeers   int
+	place int // in topic.subs, counted from 1
+	flags wtproto.JoinFlags
+	places
 	pairs      map[counterpart]*pair
-	taken      int                    // pairs that are opening or open
-	mates      int                    // those of them with clients
-	locals     int                    // those of these with clients of this gateway
-	chosen     int                    // those mates that this side chose
 	connected  int                    // open circuits
-	places     map[netip.AddrPort]int // of the services that it has circuits with
+	services   map[netip.AddrPort]int // that it has circuits with
+	seeks      bool                   // its part of the mesh needs a circuit with another gateway, and this one is to open it
+	helps      bool                   // another gateway needs a circuit, and this one may give its last place for it
 	wish       *dial                  // for a turn to dial, or nil
 	dialing    int                    // dials that run, without slow ones
 	slow       int                    // dials that have taken longer than patience
@@ -115,22 +113,12 @@ func (s *subscription) gone() bool { return s.left || s.session.ctx.Err() != nil
 // room reports whether s can take one more circuit now.
 func (s *subscription) room() bool { return within(s.taken, s.maxPeers) && !s.blocked }
 
-// mayChoose reports whether s may choose one more client. Only half of its places are for its own choice, and the others are
-// for those that choose it, so that a large topic stays one connected mesh.
-func (s *subscription) mayChoose() bool {
-	return s.maxPeers < 0 || s.chosen < (s.maxPeers+1)/2
-}
+// mayChoose reports whether s may choose one more client of this gateway.
+func (s *subscription) mayChoose() bool { return s.mayChooseHere(s.topic.reachable) }
 
-// spare reports whether s has a place for a client that is not isolated. The last place is reserved
-// for an isolated client, so that a newcomer can always join a full mesh. While s has peers dialed,
-// a quarter is reserved for them: clients are here at once, and would take all places before the
-// first peer has answered.
+// spare reports whether s has a place for a client of this gateway that has mates.
 func (s *subscription) spare() bool {
-	kept := 0
-	if s.wish != nil || s.dialing > 0 {
-		kept = max(s.maxPeers/4-(s.taken-s.locals), 0)
-	}
-	return within(s.taken+kept+1, s.maxPeers)
+	return s.spareHere(s.topic.reachable, s.wish != nil || s.dialing > 0)
 }
 
 // key returns what p is called among the pairs of s, which is one of its sides.
@@ -178,8 +166,8 @@ func (t *topic) take(p *pair) {
 func (p *pair) count(s *subscription, n int) {
 	s.taken += n
 	if p.at.IsValid() {
-		if s.places[p.at] += n; s.places[p.at] == 0 {
-			delete(s.places, p.at)
+		if s.services[p.at] += n; s.services[p.at] == 0 {
+			delete(s.services, p.at)
 		}
 	}
 	if p.opened {
@@ -193,6 +181,9 @@ func (p *pair) count(s *subscription, n int) {
 	}
 	if p.client() && !p.inbound && s == p.sub {
 		s.chosen += n
+		if p.other == nil {
+			s.outward += n
+		}
 	}
 }
 
@@ -217,6 +208,7 @@ func (t *topic) settle(p *pair, state pairState, drop bool) {
 		if took {
 			p.count(s, -1)
 			t.touch(s)
+			t.surveySoon()
 		}
 		switch {
 		case s.pairs[p.key(s)] != p: // a newer one has taken its place
@@ -233,6 +225,9 @@ func (t *topic) settle(p *pair, state pairState, drop bool) {
 	if state == pairWaiting && !drop {
 		p.due.do = func() { t.remake(p) }
 		t.agenda.set(&p.due, p.retryAt)
+	}
+	if took && p.peer != nil && p.peer.Client {
+		t.countFar(p.peer, -1)
 	}
 	p.opened, p.near, p.far, p.dial = false, nil, nil, nil
 }
@@ -317,6 +312,13 @@ func (t *topic) start(p *pair, stream discovery.Stream, inbound discovery.Inboun
 		t.index(s)
 	}
 	t.circuits++
+	if p.peer != nil && p.peer.Client {
+		t.countFar(p.peer, 1)
+		if !p.inbound {
+			p.sub.seeks, p.sub.helps = false, false
+		}
+		t.surveySoon()
+	}
 	c := &circuit{
 		topic: t, pair: p, network: wtproto.NetworkClient,
 		near: p.near, far: p.far, peer: stream, inbound: inbound,

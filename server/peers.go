@@ -22,6 +22,7 @@ type peer struct {
 	foundUs  bool
 	weFound  bool
 	more     bool
+	need     bool // its gateway needs a circuit
 	dialing  int
 	answered bool // once, since it was seen first
 	refused  bool // the last dial failed
@@ -48,14 +49,14 @@ type peer struct {
 type peerKey string
 
 // The pools of topic.ready: peers that may be dialed now, by whether their last dial failed, who
-// found whom, and whether they are clients.
+// found whom, and whether they are native peers, clients, or clients of a gateway that needs a circuit.
 const (
 	weFoundIt = iota
 	itFoundUs
 	bothFound
 	numFound
 
-	peerKinds = numFound * 2
+	peerKinds = numFound * 3
 	peerPools = peerKinds * 2 // first those whose last dial did not fail
 )
 
@@ -70,6 +71,9 @@ func (p *peer) kind() int {
 	}
 	if p.Client {
 		kind += numFound
+		if p.need {
+			kind += numFound
+		}
 	}
 	if p.refused {
 		kind += peerKinds
@@ -83,8 +87,14 @@ func (s *subscription) mayDial(kind int) bool {
 	if !(found != itFoundUs && s.looksUp()) && !(found != weFoundIt && s.announces()) {
 		return false
 	}
-	client := kind%peerKinds >= numFound
-	return !client || s.mayChoose() && (s.mates == 0 || within(s.taken+1, s.maxPeers))
+	switch kind % peerKinds / numFound {
+	case 0:
+		return s.mayDialNative(s.topic.reachable)
+	case 1:
+		return s.mayDialFar(s.dialing, s.seeks)
+	default:
+		return s.mayDialFar(s.dialing, s.seeks || s.helps)
+	}
 }
 
 // is reports whether p is the client with an endpoint, which its id ends with.
@@ -116,7 +126,7 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 	}
 	moved := p.Network != s.Peer.Network
 	t.tally(p, -1)
-	p.Peer, p.dial, p.more, p.network, p.known = s.Peer, s.Dial, s.More, t.view(s.Peer.Network, n), true
+	p.Peer, p.dial, p.more, p.need, p.network, p.known = s.Peer, s.Dial, s.More, s.Need, t.view(s.Peer.Network, n), true
 	p.foundUs = p.foundUs || s.FoundUs
 	p.weFound = p.weFound || !s.FoundUs
 	t.tally(p, 1)
@@ -151,6 +161,9 @@ func (t *topic) forget(p *peer) {
 	delete(t.peers, p.ID)
 	p.known = false
 	t.replace(p)
+	if p.Client {
+		t.dropGateway(p)
+	}
 	t.agenda.clear(&p.expiry)
 	t.classify(p)
 	for s := range p.past {
@@ -182,6 +195,7 @@ func (t *topic) tally(p *peer, n int) {
 	if p.more {
 		t.withMore += n
 	}
+	t.tallyFar(p, n)
 }
 
 // backOff puts off the next dial of p. Failures while it is put off already are ignored: losing a

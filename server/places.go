@@ -1,19 +1,104 @@
 package server
 
-// This file is arithmetic about the places of a member: its max peers, and who they are for. It knows neither
-// topics nor sessions.
+import "math"
 
-// unlimitedPlaces stands for the places of a member whose max peers are not limited, when places are counted.
+// This file is arithmetic about the places of a member: its max peers, and who they are for. It knows neither topics nor
+// sessions. Far means: of another gateway.
+
+// unlimitedPlaces stands for the places of a member whose max peers are not limited, when the places of many are added.
 const unlimitedPlaces = 1024
 
-// foreignShare returns how many of a member's places are for clients of other gateways.
-func foreignShare(maxPeers int) int { return max(maxPeers/4, 1) }
+// places are those of one member. The zero value has none.
+type places struct {
+	maxPeers int // circuits at most; negative for no limit
+	taken    int // circuits that are opening or open
+	mates    int // those of them with clients
+	locals   int // those of these with clients of this gateway
+	chosen   int // those mates that this side chose
+	outward  int // those of these with clients of other gateways
+}
 
-// foreignPlaces returns how many peers of other hosts a member may come to have beside so many clients that it may
-// be connected with here.
-func foreignPlaces(maxPeers, here int) int {
+// farShare returns how many of a member's places are for far clients: a quarter, and one at least. Who has one or two
+// has none to spare.
+func farShare(maxPeers int) int {
+	if maxPeers < 3 {
+		return 0
+	}
+	return max(maxPeers/4, 1)
+}
+
+// farPlaces returns how many peers of other hosts a member may come to have beside so many clients that it may be
+// connected with here.
+func farPlaces(maxPeers, here int) int {
 	if maxPeers < 0 {
 		return unlimitedPlaces
 	}
-	return min(max(maxPeers-here, foreignShare(maxPeers)), unlimitedPlaces)
+	return min(max(maxPeers-here, farShare(maxPeers), 1), unlimitedPlaces)
+}
+
+// far returns how many circuits there are with far clients.
+func (p *places) far() int { return p.mates - p.locals }
+
+// left returns how many places are free.
+func (p *places) left() int {
+	if p.maxPeers < 0 {
+		return math.MaxInt
+	}
+	return max(p.maxPeers-p.taken, 0)
+}
+
+// kept returns how many free places are kept for far clients, of which so many can be had.
+func (p *places) kept(reachable int) int {
+	return max(min(farShare(p.maxPeers), reachable)-p.far(), 0)
+}
+
+// spareHere reports whether there is a place for a client of this gateway that has mates. The last place is not, and
+// neither are those that are kept for far clients. While peers are dialed, a quarter is kept for them: clients are here at
+// once, and would take all places before the first peer has answered.
+func (p *places) spareHere(reachable int, dialing bool) bool {
+	kept := p.kept(reachable)
+	if dialing {
+		kept = max(kept, p.maxPeers/4-(p.taken-p.locals))
+	}
+	return p.left()-1 > kept
+}
+
+// mayChooseHere reports whether this side may choose one more client of this gateway. Only half of the places are for its
+// own choice, so that a large topic stays one mesh, and of these a part for far clients.
+func (p *places) mayChooseHere(reachable int) bool {
+	share := min(farShare(p.maxPeers), reachable)
+	return p.maxPeers < 0 || p.chosen < p.half() && p.chosen-p.outward < p.half()-(share+1)/2
+}
+
+func (p *places) half() int { return (p.maxPeers + 1) / 2 }
+
+// mayDialNative reports whether there is a place for a native peer.
+func (p *places) mayDialNative(reachable int) bool {
+	kept := p.kept(reachable)
+	if min(farShare(p.maxPeers), reachable) > 0 {
+		kept++ // the last place
+	}
+	return p.left() > kept
+}
+
+// mayDialFar reports whether this side may open a circuit to a far client, while it dials so many peers. Its last place is for
+// a need: its own part of the mesh lacks a circuit with another gateway, or the gateway of the client does.
+func (p *places) mayDialFar(dialing int, need bool) bool {
+	left := p.left() - dialing
+	switch {
+	case need:
+		return left > 0
+	case p.maxPeers >= 0 && p.chosen >= p.half():
+		return false
+	case p.mates == 0:
+		return left > 0
+	default:
+		return left > 1
+	}
+}
+
+// mayAcceptFar reports whether a far client may open a circuit to this one. The last place is for a client whose gateway
+// needs one, unless this side needs it itself.
+func (p *places) mayAcceptFar(itsNeed, ourNeed bool) bool {
+	return p.left() > 1 || p.left() == 1 && (p.mates == 0 || itsNeed && !ourNeed)
 }

@@ -116,7 +116,7 @@ func (t *topic) redundant(s *subscription, p *peer) bool {
 		}
 	}
 	for _, a := range p.places {
-		if s.places[a] > 0 {
+		if s.services[a] > 0 {
 			return true
 		}
 		for _, q := range t.services[a] {

@@ -28,9 +28,8 @@ func (t *topic) missed() (all []string) {
 			}
 		}
 		for _, p := range t.peers {
-			found := p.weFound && s.looksUp() || p.foundUs && s.announces()
-			place := !p.Client || s.mayChoose() && (s.mates == 0 || within(s.taken+1, s.maxPeers))
-			if found && place && p.dial != nil && !t.now.Before(p.retryAt) && t.mayPair(s, p.key) && (p.answered || p.dialing == 0) {
+			place := s.mayDial(p.kind())
+			if place && p.dial != nil && !t.now.Before(p.retryAt) && t.mayPair(s, p.key) && (p.answered || p.dialing == 0) {
 				all = append(all, fmt.Sprintf("client %d and peer %s", i, p.ID))
 			}
 		}

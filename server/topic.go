@@ -78,6 +78,11 @@ type topic struct {
 	ready      [peerPools]pool[*peer]           // those that may be dialed, see peer.kind
 	unanswered int                              // of these, those that have never answered
 	failing    [2]pool[*peer]                   // those whose last dial failed: never answered, and others
+	gateways   map[string]*gateway              // others, by the ids of their hosts
+	reachable  int                              // their clients that can be had, as of the last survey
+	surveying  deadline                         // the mesh is looked at as a whole
+	helpAgain  time.Time                        // a client may help another gateway with its last place
+	lacking    int                              // surveys in turn that found a part without a circuit with another gateway
 	looks      int                              // at candidates
 	attempts   int                              // dials that run
 	failures   *rate.Limiter                    // dials that may fail
@@ -107,12 +112,14 @@ func newTopic(r *router, key wtproto.Topic) *topic {
 		gone:      make(chan struct{}),
 		peers:     make(map[string]*peer),
 		services:  make(map[netip.AddrPort][]*peer),
+		gateways:  make(map[string]*gateway),
 		log:       r.log.With("topic", key),
 		now:       time.Now(),
 		failures:  rate.NewLimiter(topicFailures, topicFailuresBurst),
 	}
 	t.hungry.place = func(s *subscription) *int { return &s.hungryAt }
 	t.idling.do, t.publishing.do = func() {}, func() {} // run looks after each event
+	t.surveying.do = t.survey
 	return t
 }
 
@@ -239,7 +246,7 @@ func (graceCut) apply(t *topic) { t.hurried = true }
 // endpoints. Nothing of it depends on circuits, so networks hear of joins and departures only.
 func (t *topic) announce() {
 	state, _ := t.presence.State()
-	state.Endpoints, state.For = nil, nil
+	state.Endpoints, state.For, state.Need = nil, nil, t.lacking > patientSurveys
 	if len(t.subs) > 0 {
 		state.Announce, state.LookUp, state.Want = false, false, 0
 	}
@@ -255,7 +262,7 @@ func (t *topic) announce() {
 		state.LookUp = state.LookUp || s.looksUp()
 		state.Endpoints = append(state.Endpoints, s.session.endpoint)
 		if s.announces() || s.looksUp() {
-			state.Want += foreignPlaces(s.maxPeers, here)
+			state.Want += farPlaces(s.maxPeers, here)
 		}
 		state.For = addPayer(state.For, s.session)
 	}
@@ -290,7 +297,7 @@ type subscribed struct {
 func (e subscribed) apply(t *topic) {
 	s := e.sub
 	if s.pairs == nil { // new
-		s.pairs, s.places = make(map[counterpart]*pair), make(map[netip.AddrPort]int)
+		s.pairs, s.services = make(map[counterpart]*pair), make(map[netip.AddrPort]int)
 		s.unblock.do = func() { t.unblocked(s) }
 		t.subs = append(t.subs, s)
 		s.place = len(t.subs)
@@ -305,6 +312,7 @@ func (e subscribed) apply(t *topic) {
 	t.changed = true
 	t.touch(s)
 	t.connect(s)
+	t.surveySoon()
 }
 
 // unsubscribed says that a session left. Its circuits stay, its dials end.
@@ -331,6 +339,7 @@ func (e unsubscribed) apply(t *topic) {
 		t.away[s.session] = s
 	}
 	t.announce()
+	t.surveySoon()
 	t.changed = true
 }
 
@@ -366,7 +375,11 @@ func (e sighted) apply(t *topic) {
 			t.forget(p)
 		}
 	case s.Holds != 0:
+		need := p != nil && p.need
 		if p = t.remember(p, e.network, s); p != nil {
+			if p.need != need {
+				t.surveySoon()
+			}
 			t.classify(p)
 		}
 	}

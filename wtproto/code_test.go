@@ -45,6 +45,8 @@ func TestFlags(t *testing.T) {
 		{"JoinOfferOnly", uint64(JoinOfferOnly), 4},
 		{"PeerInitiator", uint64(PeerInitiator), 1},
 		{"PeerClient", uint64(PeerClient), 2},
+		{"EndpointsMore", uint64(EndpointsMore), 1},
+		{"EndpointsNeed", uint64(EndpointsNeed), 2},
 		{"MeetGuessed", uint64(MeetGuessed), 1},
 		{"HostGateway", uint64(HostGateway), 1},
 	} {

@@ -235,10 +235,10 @@ func ExampleMeet() {
 		Endpoints: []wtproto.EndpointID{secret.Endpoint()},
 	}.Append(nil)
 	m, err := wtproto.ParseMeet(payload(frame))
-	fmt.Println(len(frame), m.Digest == topic.Digest(), m.Flags&wtproto.MeetGuessed != 0, m.More, m.Endpoints, err)
+	fmt.Println(len(frame), m.Digest == topic.Digest(), m.Flags&wtproto.MeetGuessed != 0, m.State, m.Endpoints, err)
 	fmt.Println(topic.VerifyProof(m.Proof, wtproto.ProofMeet, []byte("sender"), []byte("receiver")))
 	// Output:
-	// 86 true false false [de9571a4fa3ee9d9afee1424fb20a67d] <nil>
+	// 86 true false 0 [de9571a4fa3ee9d9afee1424fb20a67d] <nil>
 	// true
 }
 
@@ -255,11 +255,11 @@ func ExampleMet() {
 }
 
 func ExampleEndpoints() {
-	frame := wtproto.Endpoints{Digest: topic.Digest(), More: true, Endpoints: []wtproto.EndpointID{secret.Endpoint()}}.Append(nil)
+	frame := wtproto.Endpoints{Digest: topic.Digest(), State: wtproto.EndpointsMore, Endpoints: []wtproto.EndpointID{secret.Endpoint()}}.Append(nil)
 	m, err := wtproto.ParseEndpoints(payload(frame))
-	fmt.Println(len(frame), m.Digest == topic.Digest(), m.More, m.Endpoints, err)
+	fmt.Println(len(frame), m.Digest == topic.Digest(), m.State, m.Endpoints, err)
 	// Output:
-	// 52 true true [de9571a4fa3ee9d9afee1424fb20a67d] <nil>
+	// 52 true 1 [de9571a4fa3ee9d9afee1424fb20a67d] <nil>
 }
 
 func ExamplePart() {

@@ -47,8 +47,8 @@ func appendText(b []byte, s string, limit int) []byte {
 	return appendBytes(b, s)
 }
 
-func appendEndpoints(b []byte, more bool, ids []EndpointID) []byte {
-	b = appendBool(b, more)
+func appendEndpoints(b []byte, state EndpointsState, ids []EndpointID) []byte {
+	b = quicvarint.Append(b, uint64(state))
 	b = quicvarint.Append(b, uint64(len(ids)))
 	for i := range ids {
 		b = append(b, ids[i][:]...)
@@ -171,17 +171,17 @@ func (f *fields) string(field string, limit int) string {
 }
 
 // endpoints reads what appendEndpoints adds.
-func (f *fields) endpoints() (more bool, ids []EndpointID) {
-	more = f.more("more")
+func (f *fields) endpoints() (state EndpointsState, ids []EndpointID) {
+	state = EndpointsState(f.varint("state"))
 	n := f.count("endpoints", MaxEndpoints, EndpointSize)
 	if n == 0 {
-		return more, nil
+		return state, nil
 	}
 	ids = make([]EndpointID, n)
 	for i := range ids {
 		f.fixed("endpoints", ids[i][:])
 	}
-	return more, ids
+	return state, ids
 }
 
 // done returns the first error as an error that is nil if there was none.

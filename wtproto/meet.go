@@ -13,7 +13,7 @@ type Meet struct {
 	Digest    [32]byte // of the topic: [Topic.Digest]
 	Proof     [32]byte // that the sender knows the topic: [Topic.Proof] with [ProofMeet]
 	Flags     MeetFlags
-	More      bool // there are more endpoints than these
+	State     EndpointsState
 	Endpoints []EndpointID
 }
 
@@ -23,7 +23,7 @@ func (m Meet) Append(b []byte) []byte {
 	b = append(b, m.Digest[:]...)
 	b = append(b, m.Proof[:]...)
 	b = quicvarint.Append(b, uint64(m.Flags))
-	b = appendEndpoints(b, m.More, m.Endpoints)
+	b = appendEndpoints(b, m.State, m.Endpoints)
 	return end(b, mark)
 }
 
@@ -34,6 +34,6 @@ func ParseMeet(b []byte) (Meet, error) {
 	f.fixed("digest", m.Digest[:])
 	f.fixed("proof", m.Proof[:])
 	m.Flags = MeetFlags(f.varint("flags"))
-	m.More, m.Endpoints = f.endpoints()
+	m.State, m.Endpoints = f.endpoints()
 	return m, f.done()
 }

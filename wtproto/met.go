@@ -7,7 +7,7 @@ type Met struct {
 	Digest    [32]byte // of the topic: [Topic.Digest]
 	Code      Code
 	Proof     [32]byte // [Topic.Proof] with [ProofMet]
-	More      bool     // there are more endpoints than these
+	State     EndpointsState
 	Endpoints []EndpointID
 }
 
@@ -17,7 +17,7 @@ func (m Met) Append(b []byte) []byte {
 	b = append(b, m.Digest[:]...)
 	b = quicvarint.Append(b, uint64(m.Code))
 	b = append(b, m.Proof[:]...)
-	b = appendEndpoints(b, m.More, m.Endpoints)
+	b = appendEndpoints(b, m.State, m.Endpoints)
 	return end(b, mark)
 }
 
@@ -28,6 +28,6 @@ func ParseMet(b []byte) (Met, error) {
 	f.fixed("digest", m.Digest[:])
 	m.Code = f.code("code")
 	f.fixed("proof", m.Proof[:])
-	m.More, m.Endpoints = f.endpoints()
+	m.State, m.Endpoints = f.endpoints()
 	return m, f.done()
 }

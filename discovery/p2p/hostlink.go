@@ -254,19 +254,19 @@ func (l *link) compose(b []byte, w word) []byte {
 	h, id := l.links.h, l.id()
 	switch w.typ {
 	case wtproto.TypeMeet:
-		e, more, _ := w.r.t.tellOf(w.r)
+		e, state, _ := w.r.t.tellOf(w.r)
 		proof := h.prove(w.r.t.key, wtproto.ProofMeet, id)
-		return wtproto.Meet{Digest: w.digest, Proof: proof, Flags: w.flags, More: more, Endpoints: e}.Append(b)
+		return wtproto.Meet{Digest: w.digest, Proof: proof, Flags: w.flags, State: state, Endpoints: e}.Append(b)
 	case wtproto.TypeMet:
 		m := wtproto.Met{Digest: w.digest, Code: w.code}
 		if w.r != nil {
-			m.Endpoints, m.More, _ = w.r.t.tellOf(w.r)
+			m.Endpoints, m.State, _ = w.r.t.tellOf(w.r)
 			m.Proof = h.prove(w.r.t.key, wtproto.ProofMet, id)
 		}
 		return m.Append(b)
 	case wtproto.TypeEndpoints:
-		if e, more, changed := w.r.t.tellOf(w.r); changed {
-			return wtproto.Endpoints{Digest: w.digest, More: more, Endpoints: e}.Append(b)
+		if e, state, changed := w.r.t.tellOf(w.r); changed {
+			return wtproto.Endpoints{Digest: w.digest, State: state, Endpoints: e}.Append(b)
 		}
 	case wtproto.TypePart:
 		return wtproto.Part{Digest: w.digest, Code: w.code}.Append(b)

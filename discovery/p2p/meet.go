@@ -48,15 +48,21 @@ func choose(told, all []wtproto.EndpointID, n int) (chosen []wtproto.EndpointID,
 	return chosen, true
 }
 
-// tellOf returns which of our endpoints r is told of now, whether there are more, and whether that is news to it.
-func (t *topic) tellOf(r *remote) (e []wtproto.EndpointID, more, changed bool) {
+// tellOf returns which of our endpoints r is told of now, what else is said of them, and whether that is news to it.
+func (t *topic) tellOf(r *remote) (e []wtproto.EndpointID, s wtproto.EndpointsState, changed bool) {
 	state, _ := t.presence.State()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e, more = choose(r.told, state.Endpoints, wtproto.MaxEndpoints)
-	changed = more != r.toldMore || !slices.Equal(e, r.told)
-	r.told, r.toldMore = e, more
-	return e, more, changed
+	e, more := choose(r.told, state.Endpoints, wtproto.MaxEndpoints)
+	if more {
+		s |= wtproto.EndpointsMore
+	}
+	if state.Need {
+		s |= wtproto.EndpointsNeed
+	}
+	changed = s != r.toldState || !slices.Equal(e, r.told)
+	r.told, r.toldState = e, s
+	return e, s, changed
 }
 
 // tell tells the hosts that are met of our endpoints when these change, and repeats sightings while they hold.
@@ -118,7 +124,7 @@ func (t *topic) welcome(l *link, m wtproto.Meet) wtproto.Code {
 		} else {
 			r.foundUs = true
 		}
-		t.metLocked(l, r, wtproto.Endpoints{More: m.More, Endpoints: m.Endpoints})
+		t.metLocked(l, r, wtproto.Endpoints{State: m.State, Endpoints: m.Endpoints})
 		answer.r = r
 	}
 	t.h.links.say(l, answer)
@@ -175,7 +181,7 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 		} else {
 			r.found, r.noticed = true, true
 		}
-		t.metLocked(l, r, wtproto.Endpoints{More: m.More, Endpoints: m.Endpoints})
+		t.metLocked(l, r, wtproto.Endpoints{State: m.State, Endpoints: m.Endpoints})
 	}
 	return nil
 }
@@ -229,10 +235,10 @@ func (t *topic) told(l *link, e wtproto.Endpoints) error {
 	if !r.tells.Allow() {
 		return wtproto.Errorf(wtproto.CodeRateLimited, "ENDPOINTS come too fast")
 	}
-	before, more := r.endpoints, r.more
+	before, state := r.endpoints, r.state
 	t.updateLocked(r, e)
 	for id := range r.endpoints {
-		if !before[id] || r.more != more {
+		if !before[id] || r.state != state {
 			t.sightEndpointLocked(r, id, t.h.Hold)
 		}
 	}

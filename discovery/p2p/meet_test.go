@@ -79,6 +79,10 @@ func TestPresenceChanges(t *testing.T) {
 	nm.await("the second client", isPeer(g, endpoint(2)))
 	set(true, endpoint(2))
 	nm.await("the first client to leave", isGone(g, endpoint(1)))
+	for _, need := range []bool{true, false} {
+		p.Set(discovery.State{Announce: true, Endpoints: []wtproto.EndpointID{endpoint(2)}, Need: need})
+		nm.await("a change of need", func(i item) bool { return isPeer(g, endpoint(2))(i) && i.sighting.Need == need })
+	}
 
 	var many []wtproto.EndpointID
 	for i := range 2 * wtproto.MaxEndpoints {

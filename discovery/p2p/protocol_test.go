@@ -94,7 +94,7 @@ func TestProtocolMetCodes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if met.Code != wtproto.CodeNone {
-			if met.Digest != m.Digest || met.Proof != [32]byte{} || met.More || len(met.Endpoints) > 0 {
+			if met.Digest != m.Digest || met.Proof != [32]byte{} || met.State != 0 || len(met.Endpoints) > 0 {
 				t.Errorf("MET = %+v, want zeros besides digest and code", met)
 			}
 		}

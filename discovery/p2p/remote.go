@@ -45,14 +45,14 @@ type remote struct {
 	gateway   bool
 	address   string
 	endpoints map[wtproto.EndpointID]bool // as far as is known, met or not
-	more      bool                        // it has others
+	state     wtproto.EndpointsState      // what it says of them; not for long if it is not met
 	asks      *rate.Limiter               // of its MEETs
 	tells     *rate.Limiter               // of its ENDPOINTS
 	lies      *rate.Limiter               // of endpoints that it told, and does not have
 
-	told     []wtproto.EndpointID // of ours
-	toldMore bool
-	telling  bool // guarded by links.mu; ENDPOINTS waits to be written
+	told      []wtproto.EndpointID // of ours
+	toldState wtproto.EndpointsState
+	telling   bool // guarded by links.mu; ENDPOINTS waits to be written
 }
 
 func (t *topic) newRemote(id peer.ID) *remote {
@@ -80,6 +80,9 @@ func (r *remote) learn(p target) {
 
 // met reports whether there is a meeting with r.
 func (r *remote) met() bool { return r.link != nil }
+
+// needs reports whether some of its clients need a circuit.
+func (r *remote) needs() bool { return r.met() && r.state&wtproto.EndpointsNeed != 0 }
 
 // idle reports whether nothing is going on with r.
 func (r *remote) idle() bool { return r.link == nil && !r.queued }
@@ -158,7 +161,7 @@ func (t *topic) metLocked(l *link, r *remote, e wtproto.Endpoints) {
 // updateLocked replaces r's endpoints. Those that are missing have left, unless r has more than it tells of.
 func (t *topic) updateLocked(r *remote, e wtproto.Endpoints) {
 	before := r.endpoints
-	r.more = e.More
+	r.state = e.State
 	r.endpoints = make(map[wtproto.EndpointID]bool, len(e.Endpoints))
 	for _, id := range e.Endpoints {
 		if native := id == (wtproto.EndpointID{}); native != r.gateway {
@@ -166,7 +169,7 @@ func (t *topic) updateLocked(r *remote, e wtproto.Endpoints) {
 		}
 	}
 	for id := range before {
-		if !r.endpoints[id] && !e.More {
+		if !r.endpoints[id] && e.State&wtproto.EndpointsMore == 0 {
 			t.news.push(item{sighting: discovery.Sighting{Peer: t.peer(r.id, id, r), Gone: true}})
 		}
 	}
@@ -195,7 +198,7 @@ func (t *topic) sightLocked(r *remote, holds time.Duration) {
 }
 
 func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time.Duration) {
-	s := discovery.Sighting{Peer: t.peer(r.id, id, r), Holds: holds, More: r.more}
+	s := discovery.Sighting{Peer: t.peer(r.id, id, r), Holds: holds, More: r.state&wtproto.EndpointsMore != 0, Need: r.needs()}
 	if host := r.id; opens(t.h.Gateway, t.h.id, r.gateway, host) {
 		s.Dial = func(ctx context.Context, from wtproto.EndpointID) (discovery.Stream, error) {
 			c, err := t.h.open(ctx, t.key, host, from, id)
@@ -230,7 +233,7 @@ func (t *topic) opened(in *inbound) {
 	if p.Address == "" {
 		p.Address = in.s.Conn().RemoteMultiaddr().String()
 	}
-	t.news.push(item{sighting: discovery.Sighting{Peer: p, FoundUs: r == nil || r.foundUs, Inbound: in}})
+	t.news.push(item{sighting: discovery.Sighting{Peer: p, FoundUs: r == nil || r.foundUs, Need: r != nil && r.needs(), Inbound: in}})
 }
 
 // peer returns the name of endpoint e of a host, of which r is what is known, if anything.

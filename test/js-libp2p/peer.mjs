@@ -107,14 +107,14 @@ class Fields {
   }
 
   endpoints () {
-    const more = this.varint() !== 0
+    const more = this.varint() % 2 === 1
     const count = this.varint()
     if (count > 64) throw new Error('TOO_LARGE')
     return { more, list: Array.from({ length: count }, () => this.fixed(16).toString('hex')) }
   }
 }
 
-const mine = Buffer.concat([varint(0), varint(1), NOBODY]) // no more, one endpoint
+const mine = Buffer.concat([varint(0), varint(1), NOBODY]) // nothing to say of it, one endpoint
 
 // Proofs.
 

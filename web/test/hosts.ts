@@ -1,14 +1,14 @@
 // What hosts say to each other and compute (docs/PROTOCOL.md, 10 to 12): not for clients, but the codec has to do for it.
-import { code, fixed, list, more, number, putVarint } from '../src/fields.js'
+import { code, fixed, list, number, putVarint } from '../src/fields.js'
 import { message } from '../src/frames.js'
 import { concat } from './bytes.js'
 
 const endpoints = list(64, 16, fixed(16))
 
 export const hostMessages = [
-  message(0x20, 'MEET', { digest: fixed(32), proof: fixed(32), flags: number, more, endpoints }),
-  message(0x21, 'MET', { digest: fixed(32), code, proof: fixed(32), more, endpoints }),
-  message(0x22, 'ENDPOINTS', { digest: fixed(32), more, endpoints }),
+  message(0x20, 'MEET', { digest: fixed(32), proof: fixed(32), flags: number, state: number, endpoints }),
+  message(0x21, 'MET', { digest: fixed(32), code, proof: fixed(32), state: number, endpoints }),
+  message(0x22, 'ENDPOINTS', { digest: fixed(32), state: number, endpoints }),
   message(0x23, 'OPEN', { digest: fixed(32), proof: fixed(32), from: fixed(16), to: fixed(16) }),
   message(0x24, 'OPENED', { code, proof: fixed(32) }),
   message(0x25, 'HOST', { flags: number, run: fixed(16) }),

@@ -1,0 +1,143 @@
+package server
+
+import (
+	"slices"
+	"testing/synctest"
+	"time"
+
+	"flag"
+	"fmt"
+	"testing"
+)
+
+var islands = flag.Int("islands", 0, "how many seeds of the long simulation of many gateways to run")
+
+// model runs one simulation: all come at once, then a time of coming and going if churn says so. The mesh has to be one
+// after settle seconds, each time.
+func model(t *testing.T, seed uint64, gateways, clients, maxPeers, contacts, churn, settle int) {
+	t.Helper()
+	name := fmt.Sprintf("%d gateways with %d clients, max peers %d, %d contacts, seed %d", gateways, clients, maxPeers, contacts, seed)
+	m := newMeshModel(seed, gateways, clients, maxPeers, contacts)
+	until := func(what string) {
+		t.Helper()
+		for n := range settle {
+			m.step()
+			if n%10 != 0 && n < settle-1 && n > 10 {
+				continue
+			}
+			if len(m.components()) == 1 {
+				t.Logf("%s: one after %d s of %s; %d dials, %d refused, %d circuits made", name, n+1, what, m.dials, m.refused, m.made)
+				return
+			}
+		}
+		sizes := m.components()
+		t.Errorf("%s: %d components %v %d s after %s, want one", name, len(sizes), sizes[:min(len(sizes), 8)], settle, what)
+	}
+	until("the start")
+	if churn == 0 {
+		return
+	}
+	worst := 1.0
+	for n := range churn {
+		m.churn()
+		m.step()
+		if n%30 == 0 {
+			sizes := m.components()
+			all := 0
+			for _, n := range sizes {
+				all += n
+			}
+			worst = min(worst, float64(sizes[0])/float64(all))
+		}
+	}
+	t.Logf("%s: while they come and go %.0f %% or more are one", name, 100*worst)
+	until("the last change")
+}
+
+// Six gateways with eight clients each and max peers 6 stayed three components for as long as one looked: clients of the same
+// gateway had all places before the first meeting. With the default of 64 that began at 65 clients a gateway.
+func TestIslands(t *testing.T) {
+	for _, test := range []struct{ gateways, clients, maxPeers, contacts, churn int }{
+		{2, 1, 3, 16, 0},
+		{2, 200, 3, 16, 60},
+		{6, 8, 6, 16, 120},
+		{6, 8, 3, 16, 120},
+		{6, 70, 64, 16, 60},
+		{30, 3, 3, 16, 120},
+		{30, 1, 4, 16, 120},
+		{100, 1, 3, 16, 120},
+		{60, 8, 8, 16, 60},
+	} {
+		for seed := range uint64(3) {
+			model(t, seed, test.gateways, test.clients, test.maxPeers, test.contacts, test.churn, 300)
+		}
+	}
+}
+
+// TestManyIslands is the long form, for -islands.
+func TestManyIslands(t *testing.T) {
+	for seed := range uint64(*islands) {
+		for _, maxPeers := range []int{3, 4, 6, 8, 16, 64} {
+			for _, gateways := range []int{2, 3, 6, 20, 100, 300, 1000} {
+				for _, clients := range []int{1, 2, 8, 50, 200} {
+					if gateways*clients > 20_000 || gateways*clients*maxPeers > 400_000 {
+						continue
+					}
+					model(t, seed, gateways, clients, maxPeers, 16<<(2*(seed%2)), 180, 600)
+				}
+			}
+		}
+	}
+}
+
+// The same with the real router.
+func TestGatewaysAreOneMesh(t *testing.T) {
+	for _, test := range []struct{ gateways, clients, maxPeers int }{
+		{6, 8, 6}, {3, 4, 8}, {2, 20, 3}, {12, 1, 3}, {8, 4, 4},
+	} {
+		t.Run(fmt.Sprintf("%d with %d, max peers %d", test.gateways, test.clients, test.maxPeers), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := fakeFleet{apart: true}
+				all := f.gateways(t, test.gateways, Config{Idle: 100 * time.Hour})
+				var clients []*fakeClient
+				for _, g := range all {
+					for range test.clients {
+						c := g.connect()
+						c.join(announceAndLookUp, uint64(test.maxPeers))
+						clients = append(clients, c)
+					}
+				}
+				f.meet()
+				start, one := time.Now(), time.Duration(0)
+				for one == 0 && time.Since(start) < 2*time.Minute {
+					pass(time.Second)
+					if len(parts(all...)) == 1 {
+						one = time.Since(start)
+					}
+				}
+				if sizes := parts(all...); len(sizes) != 1 {
+					t.Fatalf("the mesh has parts of %v clients after two minutes, want one", sizes)
+				}
+				t.Logf("one after %v", one)
+				// A fourth of the clients go, the others are one again.
+				for i, c := range clients {
+					if i%4 == 0 {
+						c.link.end(nil)
+					}
+				}
+				pass(2 * time.Minute)
+				if sizes := parts(all...); len(sizes) != 1 {
+					t.Errorf("the mesh has parts of %v clients two minutes after a loss, want one", sizes)
+				}
+				// At rest, nothing is made and nothing is lost.
+				pass(5 * time.Minute)
+				before, dials := given(clients), f.dialed()
+				pass(10 * time.Minute)
+				if after := given(clients); !slices.Equal(before, after) {
+					t.Errorf("circuits were made while nobody came or went")
+				}
+				t.Logf("at rest %d dials in ten minutes", f.dialed()-dials)
+			})
+		})
+	}
+}

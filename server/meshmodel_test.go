@@ -1,0 +1,379 @@
+package server
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+)
+
+// meshModel is a topic on many gateways, with the rules of places.go and parts.go and nothing else of the gateway: time
+// passes in steps of a second, dials take none. Each gateway knows some others only, and some of their clients.
+type meshModel struct {
+	r        *rand.Rand
+	maxPeers int
+	contacts int // other gateways that each meets
+	now      int // seconds
+	gateways []*modelGateway
+	limbo    []*modelMember // of gateways that have gone without a word: their ends of circuits are not noticed yet
+
+	dials, refused, made int
+}
+
+type modelGateway struct {
+	id       int
+	members  []*modelMember
+	contacts []*modelGateway
+	dialable []*modelMember // those known that this gateway opens circuits to
+	tries    map[*modelMember]modelTry
+	reach    int  // clients known
+	lacking  int  // surveys in turn that found something lacking
+	need     bool // as others are told
+	help     int  // when somebody may help another gateway again
+	gone     bool
+	goneAt   int
+}
+
+// modelTry is when a client may be dialed again that had no place.
+type modelTry struct{ again, delay int }
+
+type modelMember struct {
+	places
+	gateway      *modelGateway
+	here, far    []modelLink
+	seeks, helps bool
+	gone         bool
+}
+
+type modelLink struct {
+	to    *modelMember
+	chose bool
+}
+
+const (
+	modelDetect = 30 // seconds until a gateway that has gone is noticed
+	modelSample = 64 // clients that a gateway tells of
+)
+
+func newMeshModel(seed uint64, gateways, clients, maxPeers, contacts int) *meshModel {
+	m := &meshModel{r: rand.New(rand.NewPCG(seed, 0)), maxPeers: maxPeers, contacts: contacts}
+	for range gateways {
+		m.open()
+	}
+	for _, g := range m.gateways {
+		for range clients {
+			m.enter(g)
+		}
+	}
+	return m
+}
+
+// open starts a gateway.
+func (m *meshModel) open() {
+	m.gateways = append(m.gateways, &modelGateway{id: m.r.IntN(1 << 40), tries: make(map[*modelMember]modelTry)})
+}
+
+// enter adds a member to g.
+func (m *meshModel) enter(g *modelGateway) {
+	g.members = append(g.members, &modelMember{places: places{maxPeers: m.maxPeers}, gateway: g})
+}
+
+// leave ends a membership.
+func (m *meshModel) leave(x *modelMember) {
+	for _, l := range slices.Concat(x.here, x.far) {
+		m.unlink(x, l.to)
+	}
+	x.gateway.members = slices.DeleteFunc(x.gateway.members, func(o *modelMember) bool { return o == x })
+	x.gone = true
+}
+
+// vanish ends a gateway without a word.
+func (m *meshModel) vanish(g *modelGateway) {
+	g.gone, g.goneAt = true, m.now
+	m.gateways = slices.DeleteFunc(m.gateways, func(o *modelGateway) bool { return o == g })
+	for _, x := range g.members {
+		x.gone = true
+		m.limbo = append(m.limbo, x)
+	}
+}
+
+// link makes a circuit that x chose.
+func (m *meshModel) link(x, o *modelMember) {
+	m.made++
+	for _, side := range [...]struct {
+		of, to *modelMember
+		chose  bool
+	}{{x, o, true}, {o, x, false}} {
+		s := side.of
+		s.taken++
+		s.mates++
+		if side.chose {
+			s.chosen++
+		}
+		if x.gateway == o.gateway {
+			s.locals++
+			s.here = append(s.here, modelLink{side.to, side.chose})
+		} else {
+			if side.chose {
+				s.outward++
+			}
+			s.far = append(s.far, modelLink{side.to, side.chose})
+		}
+		if s.taken > s.maxPeers {
+			panic("more circuits than places")
+		}
+	}
+}
+
+// unlink ends the circuit of x and o.
+func (m *meshModel) unlink(x, o *modelMember) {
+	for _, side := range [...][2]*modelMember{{x, o}, {o, x}} {
+		s, links := side[0], &side[0].far
+		if x.gateway == o.gateway {
+			links = &s.here
+			s.locals--
+		}
+		i := slices.IndexFunc(*links, func(l modelLink) bool { return l.to == side[1] })
+		if (*links)[i].chose {
+			s.chosen--
+			if x.gateway != o.gateway {
+				s.outward--
+			}
+		}
+		*links = slices.Delete(*links, i, i+1)
+		s.taken--
+		s.mates--
+	}
+}
+
+func linked(links []modelLink, o *modelMember) bool {
+	return slices.ContainsFunc(links, func(l modelLink) bool { return l.to == o })
+}
+
+// step lets a second pass.
+func (m *meshModel) step() {
+	m.now++
+	m.limbo = slices.DeleteFunc(m.limbo, func(x *modelMember) bool {
+		if m.now < x.gateway.goneAt+modelDetect {
+			return false
+		}
+		for _, l := range slices.Concat(x.here, x.far) {
+			m.unlink(x, l.to)
+		}
+		return true
+	})
+	m.meet()
+	for _, i := range m.r.Perm(len(m.gateways)) {
+		g := m.gateways[i]
+		m.learn(g)
+		for _, j := range m.r.Perm(len(g.members)) {
+			m.connectHere(g.members[j])
+		}
+		m.survey(g)
+		for _, j := range m.r.Perm(len(g.members)) {
+			m.dial(g.members[j])
+		}
+	}
+}
+
+// meet has gateways meet until each knows enough others, and now and then one more instead of another.
+func (m *meshModel) meet() {
+	part := func(g, c *modelGateway) {
+		g.contacts = slices.DeleteFunc(g.contacts, func(o *modelGateway) bool { return o == c })
+	}
+	for _, g := range m.gateways {
+		g.contacts = slices.DeleteFunc(g.contacts, func(c *modelGateway) bool { return c.gone && m.now >= c.goneAt+modelDetect })
+		if len(g.contacts) > m.contacts && m.r.IntN(60) == 0 {
+			c := g.contacts[m.r.IntN(len(g.contacts))]
+			part(g, c)
+			part(c, g)
+		}
+		want := m.contacts
+		if m.r.IntN(120) == 0 {
+			want++
+		}
+		for tries := 0; len(g.contacts) < min(want, len(m.gateways)-1) && tries < 4*m.contacts; tries++ {
+			c := m.gateways[m.r.IntN(len(m.gateways))]
+			if c != g && len(c.contacts) < 4*m.contacts && !slices.Contains(g.contacts, c) {
+				g.contacts, c.contacts = append(g.contacts, c), append(c.contacts, g)
+			}
+		}
+	}
+}
+
+// learn brings up to date what g knows of the clients of others.
+func (m *meshModel) learn(g *modelGateway) {
+	g.dialable, g.reach = g.dialable[:0], 0
+	for _, c := range g.contacts {
+		sample := c.members
+		if n := len(sample) - modelSample; n > 0 {
+			i := m.r.IntN(n)
+			sample = sample[i : i+modelSample]
+		}
+		g.reach += len(sample)
+		if c.id > g.id {
+			g.dialable = append(g.dialable, sample...)
+		}
+	}
+}
+
+// connectHere fills the places of x that are for others of its gateway.
+func (m *meshModel) connectHere(x *modelMember) {
+	g := x.gateway
+	spare := func(o *modelMember) bool { return o.mates == 0 || o.spareHere(g.reach, false) }
+	for x.left() > 0 {
+		var found, last *modelMember
+		start := m.r.IntN(len(g.members))
+		for i := range g.members {
+			o := g.members[(start+i)%len(g.members)]
+			if o == x || o.left() == 0 || !x.mayChooseHere(g.reach) && !o.mayChooseHere(g.reach) || linked(x.here, o) {
+				continue
+			}
+			if spare(x) && spare(o) {
+				found = o
+				break
+			}
+			if x.mates == 0 || o.mates == 0 {
+				last = o
+			}
+		}
+		switch o := cmp.Or(found, last); {
+		case o == nil:
+			return
+		case x.mayChooseHere(g.reach):
+			m.link(x, o)
+		default:
+			m.link(o, x)
+		}
+	}
+}
+
+func modelPlaces(x *modelMember) *places { return &x.places }
+
+func eachHere(x *modelMember, yield func(*modelMember)) {
+	for _, l := range x.here {
+		yield(l.to)
+	}
+}
+
+// survey does what topic.survey does.
+func (m *meshModel) survey(g *modelGateway) {
+	parts := partsOf(g.members, eachHere)
+	for i, part := range parts {
+		a, b := roomiest(parts[0], 1, modelPlaces), roomiest(part, 1, modelPlaces)
+		if i > 0 && len(a) > 0 && len(b) > 0 {
+			m.link(a[0], b[0])
+		}
+	}
+	g.lacking++
+	lacking := false
+	for _, x := range g.members {
+		x.seeks = false
+	}
+	for _, part := range partsOf(g.members, eachHere) {
+		outward, far := 0, 0
+		for _, x := range part {
+			outward, far = outward+x.outward, far+x.places.far()
+		}
+		if lacksFar(outward, far, len(g.dialable) > 0, len(g.contacts) > 0) {
+			lacking = true
+			for _, x := range roomiest(part, 1, modelPlaces) {
+				x.seeks = len(g.dialable) > 0
+			}
+		}
+	}
+	if !lacking {
+		g.lacking = 0
+	}
+	g.need = g.lacking > patientSurveys
+	if m.now >= g.help && slices.ContainsFunc(g.contacts, func(c *modelGateway) bool { return c.need && c.id > g.id && !g.meets(c) }) {
+		g.help = m.now + int(helpEvery.Seconds())
+		for _, x := range g.members {
+			x.helps = false
+		}
+		for _, x := range roomiest(g.members, 1, modelPlaces) {
+			x.helps = true
+		}
+	}
+}
+
+// meets reports whether g has a circuit with c.
+func (g *modelGateway) meets(c *modelGateway) bool {
+	for _, x := range g.members {
+		if slices.ContainsFunc(x.far, func(l modelLink) bool { return l.to.gateway == c }) {
+			return true
+		}
+	}
+	return false
+}
+
+// dial has x dial two clients of other gateways at most.
+func (m *meshModel) dial(x *modelMember) {
+	g := x.gateway
+	for range 2 {
+		var o *modelMember
+		for range min(8, len(g.dialable)) {
+			c := g.dialable[m.r.IntN(len(g.dialable))]
+			if g.tries[c].again <= m.now && x.mayDialFar(0, x.seeks || x.helps && c.gateway.need) && !linked(x.far, c) {
+				o = c
+				break
+			}
+		}
+		if o == nil {
+			return
+		}
+		m.dials++
+		if !o.gone && o.mayAcceptFar(g.need, o.seeks) {
+			delete(g.tries, o)
+			m.link(x, o)
+			x.seeks, x.helps = false, false
+			continue
+		}
+		m.refused++
+		delay := min(max(2*g.tries[o].delay, 1), int(retryMax.Seconds()))
+		g.tries[o] = modelTry{m.now + delay + m.r.IntN(delay), delay}
+	}
+}
+
+// churn lets some members come and go for a second, 10 % in a minute, and now and then a gateway, which takes its
+// members along; as many come elsewhere.
+func (m *meshModel) churn() {
+	count := func() (n int) {
+		for _, g := range m.gateways {
+			n += len(g.members)
+		}
+		return n
+	}
+	before := count()
+	for _, g := range m.gateways {
+		for _, x := range slices.Clone(g.members) {
+			if m.r.IntN(600) == 0 {
+				m.leave(x)
+			}
+		}
+	}
+	if n := len(m.gateways); n > 1 && m.r.IntN(max(3000/n, 1)) == 0 {
+		m.vanish(m.gateways[m.r.IntN(n)])
+		m.open()
+	}
+	for range before - count() {
+		m.enter(m.gateways[m.r.IntN(len(m.gateways))])
+	}
+}
+
+// components returns the sizes of the parts of the mesh, the greatest first.
+func (m *meshModel) components() (sizes []int) {
+	var all []*modelMember
+	for _, g := range m.gateways {
+		all = append(all, g.members...)
+	}
+	parts := partsOf(all, func(x *modelMember, yield func(*modelMember)) {
+		eachHere(x, yield)
+		for _, l := range x.far {
+			yield(l.to)
+		}
+	})
+	for _, part := range parts {
+		sizes = append(sizes, len(part))
+	}
+	return sizes
+}

@@ -1,0 +1,266 @@
+package server
+
+import (
+	"time"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// This file looks at the mesh of a topic as a whole, as far as this gateway sees it: whether its clients are one part, and
+// whether each part has a circuit that leads on to another gateway. It is done a second after something has changed,
+// and not at all while nothing does.
+//
+// A gateway opens circuits only to gateways with greater ids. So if each has one circuit that it opened, these lead
+// from anywhere up to the gateway with the greatest id, and the mesh is one.
+
+const (
+	// surveyAfter is how long after a change the mesh is looked at, and how long a survey is repeated that did not mend what
+	// it found: at first, and at most.
+	surveyAfter, surveyMax = time.Second, 30 * time.Second
+	// patientSurveys is how many surveys may find that a circuit with another gateway is lacking before others are told.
+	patientSurveys = 3
+	// helpEvery is how often a client may give its last place to a gateway that needs a circuit.
+	helpEvery = 10 * time.Second
+	// awaited is how long places are kept for clients of a gateway of which none has come, and which we cannot dial.
+	awaited = time.Minute
+	// mendTries is how many clients of a part are tried when it is to be connected with another one.
+	mendTries = 8
+	// mostReachable is as many as change anything.
+	mostReachable = 256
+)
+
+// gateway is what a topic knows of another gateway.
+type gateway struct {
+	clients  int       // known
+	dialable int       // those of them that we may dial, unless they cannot be reached
+	since    time.Time // when the first of them became known
+	circuits int       // with clients of it
+	need     bool      // it lacks a circuit with another gateway
+}
+
+// host returns what the ids of all clients of p's gateway begin with.
+func (p *peer) host() string {
+	return p.ID[:max(len(p.ID)-wtproto.EndpointSize, 0)]
+}
+
+// unreachable reports whether p could not be reached when it was dialed last. One that has no room is not.
+func (p *peer) unreachable() bool {
+	return p.refused && p.code != wtproto.CodeBusy && p.code != wtproto.CodeCircuitLimit
+}
+
+// farGateway returns what is known of p's gateway.
+func (t *topic) farGateway(p *peer) *gateway {
+	g := t.gateways[p.host()]
+	if g == nil {
+		g = &gateway{since: t.now}
+		t.gateways[p.host()] = g
+	}
+	return g
+}
+
+// dropGateway forgets p's gateway if nothing is left to know of it.
+func (t *topic) dropGateway(p *peer) {
+	if g := t.gateways[p.host()]; g != nil && g.clients == 0 && g.circuits == 0 {
+		delete(t.gateways, p.host())
+	}
+}
+
+// tallyFar adds n times p, which is known, to what is counted of its gateway.
+func (t *topic) tallyFar(p *peer, n int) {
+	if !p.Client {
+		return
+	}
+	g := t.farGateway(p)
+	g.clients += n
+	if p.dial != nil && !p.unreachable() {
+		g.dialable += n
+	}
+	if n > 0 {
+		g.need = p.need
+	}
+	if n < 0 && g.clients == 0 {
+		t.surveySoon()
+	}
+}
+
+// countFar adds n circuits to those with the gateway of p.
+func (t *topic) countFar(p *peer, n int) {
+	t.farGateway(p).circuits += n
+	t.dropGateway(p)
+}
+
+// needs reports whether the gateway of p lacks a circuit.
+func (t *topic) needs(p *peer) bool {
+	g := t.gateways[p.host()]
+	return g != nil && g.need
+}
+
+// surveySoon has the mesh looked at in a second.
+func (t *topic) surveySoon() {
+	if next := t.now.Add(surveyAfter); t.surveying.place == 0 || next.Before(t.surveying.at) {
+		t.agenda.set(&t.surveying, next)
+	}
+}
+
+// survey looks at the mesh as a whole, mends it here, and finds out who is to open circuits with other gateways.
+func (t *topic) survey() {
+	above, below := t.reach()
+	var members []*subscription
+	for _, s := range t.subs {
+		if !s.gone() && (s.announces() || s.looksUp()) {
+			members = append(members, s)
+		}
+	}
+	parts := t.mend(partsOf(members, eachMateHere))
+	lacking := false
+	for _, part := range parts {
+		lacking = t.seek(part, above, below) || lacking
+	}
+	t.help(members)
+	before := t.lacking > patientSurveys
+	if t.lacking++; !lacking {
+		t.lacking = 0
+	}
+	if now := t.lacking > patientSurveys; now != before {
+		t.announce()
+	}
+	if lacking {
+		delay := min(surveyAfter<<min(max(t.lacking-patientSurveys, 0), 10), surveyMax)
+		t.agenda.set(&t.surveying, t.now.Add(delay))
+	}
+}
+
+// reach counts the clients of other gateways that can be had, and reports whether there are some that we dial, and
+// others.
+func (t *topic) reach() (above, below bool) {
+	n := 0
+	for _, g := range t.gateways {
+		n += g.dialable
+		above = above || g.dialable > 0
+		switch left := awaited - t.now.Sub(g.since); {
+		case g.dialable > 0 || g.clients == 0:
+		case g.circuits > 0:
+			n, below = n+g.clients, true
+		case left > 0:
+			n, below = n+g.clients, true
+			t.agenda.set(&t.surveying, t.now.Add(left))
+		}
+	}
+	if n = min(n, mostReachable); n == t.reachable {
+		return above, below
+	}
+	t.reachable = n
+	for _, s := range t.subs {
+		t.index(s)
+	}
+	for _, s := range t.subs {
+		t.connect(s)
+	}
+	return above, below
+}
+
+// eachMateHere yields the clients of this gateway that s is connected with.
+func eachMateHere(s *subscription, yield func(*subscription)) {
+	for _, p := range s.pairs {
+		switch {
+		case p.state != pairOpen || p.other == nil:
+		case p.sub == s:
+			yield(p.other)
+		default:
+			yield(p.sub)
+		}
+	}
+}
+
+// mend connects the greatest of parts with the others, for which last places may be taken, and returns what parts are left.
+func (t *topic) mend(parts [][]*subscription) (left [][]*subscription) {
+	for i, part := range parts {
+		if i > 0 && t.bridge(parts[0], part) {
+			parts[0] = append(parts[0], part...)
+		} else {
+			left = append(left, part)
+		}
+	}
+	if len(left) > 0 {
+		left[0] = parts[0]
+	}
+	return left
+}
+
+// bridge connects two clients, one of each part, if there are two that may be connected.
+func (t *topic) bridge(a, b []*subscription) bool {
+	if t.router.cfg.IsolateClients {
+		return false
+	}
+	others := roomiest(b, mendTries, placesOf)
+	if len(others) == 0 {
+		return false
+	}
+	for _, x := range roomiest(a, mendTries, placesOf) {
+		for _, y := range others {
+			if x.blocked || y.blocked || !x.meets(wtproto.NetworkClient) || !y.meets(wtproto.NetworkClient) ||
+				!(x.announces() && y.looksUp() || x.looksUp() && y.announces()) || t.fitClient(x, y) != fits ||
+				x.session.suspect(t.now) || y.session.suspect(t.now) {
+				continue
+			}
+			before := x.taken
+			if t.introduce(x, y); x.taken > before {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func placesOf(s *subscription) *places { return &s.places }
+
+// seek has somebody of part open a circuit with another gateway if the part lacks one, and reports whether it does. Others
+// with greater ids are above, and those that would have to dial us are below.
+func (t *topic) seek(part []*subscription, above, below bool) (lacks bool) {
+	var able []*subscription
+	outward, far := 0, 0
+	for _, s := range part {
+		outward, far = outward+s.outward, far+s.places.far()
+		if s.meetsNative() {
+			able = append(able, s)
+		}
+	}
+	lacks = len(able) > 0 && lacksFar(outward, far, above, below)
+	var seeker *subscription
+	for _, s := range part {
+		if s.seeks && lacks && above && seeker == nil && s.room() {
+			seeker = s
+		} else if s.seeks {
+			s.seeks = false
+			t.index(s)
+		}
+	}
+	if lacks && above && seeker == nil {
+		for _, s := range roomiest(able, 1, placesOf) {
+			s.seeks = true
+			t.index(s)
+			t.connect(s)
+		}
+	}
+	return lacks
+}
+
+// help lets one of members give its last place to a gateway that needs a circuit and has none with us.
+func (t *topic) help(members []*subscription) {
+	needed := false
+	for _, g := range t.gateways {
+		needed = needed || g.need && g.circuits == 0 && g.dialable > 0
+	}
+	if !needed || t.now.Before(t.helpAgain) {
+		return
+	}
+	t.helpAgain = t.now.Add(helpEvery)
+	for _, s := range members {
+		s.helps = false
+	}
+	for _, s := range roomiest(members, 1, placesOf) {
+		s.helps = true
+		t.index(s)
+		t.connect(s)
+	}
+}
