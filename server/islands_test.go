@@ -1,13 +1,12 @@
 package server
 
 import (
-	"slices"
-	"testing/synctest"
-	"time"
-
 	"flag"
 	"fmt"
+	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 var islands = flag.Int("islands", 0, "how many seeds of the long simulation of many gateways to run")
