@@ -2,10 +2,15 @@ package p2p
 
 import (
 	"context"
+	"errors"
 	"iter"
+	"sync"
 	"time"
 
 	"github.com/ipfs/go-cid"
+	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	kb "github.com/libp2p/go-libp2p-kbucket"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multihash"
 )
 
@@ -13,8 +18,9 @@ const (
 	maxProviders = 256              // that one look-up may bring
 	roundTimeout = 30 * time.Second // of a look-up
 	provideLimit = time.Minute      // of an announcement
-	maxProvides  = 16               // announcements at once
-	maxLookUps   = 64               // look-ups at once
+	putTimeout   = 10 * time.Second // of one record to one host
+	// putFailures is after how many records in a row that it did not take a host gets no more.
+	putFailures = 2
 )
 
 // recordKey is what a topic is stored under: the digest itself as a SHA-256 multihash, not hashed
@@ -30,12 +36,6 @@ func recordKey(digest [32]byte) cid.Cid {
 // provide announces that we are on the topic with digest: to those who ask us, and, unless we know
 // nobody, to others.
 func (t *table) provide(ctx context.Context, digest [32]byte) error {
-	select {
-	case t.provides <- struct{}{}:
-		defer func() { <-t.provides }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, provideLimit)
 	defer cancel()
@@ -46,16 +46,102 @@ func (t *table) provide(ctx context.Context, digest [32]byte) error {
 	return err
 }
 
+// closest returns the hosts that keep the record of the topic with digest, none if nobody is known, and how many bits of its
+// key other topics share of which they keep the records too.
+func (t *table) closest(ctx context.Context, digest [32]byte) (peers []peer.ID, shared int, err error) {
+	if t.empty() {
+		return nil, 0, nil
+	}
+	began := time.Now()
+	limited, cancel := context.WithTimeout(ctx, provideLimit)
+	defer cancel()
+	key := string(recordKey(digest).Hash())
+	peers, err = t.dht.GetClosestPeers(limited, key)
+	if err != nil {
+		if ctx.Err() == nil {
+			t.observer.NoteAnnouncement(networkDHT, began, err)
+		}
+		return nil, 0, err
+	}
+	ids := make([]kb.ID, len(peers))
+	for i, p := range peers {
+		ids[i] = kb.ConvertPeerID(p)
+	}
+	return peers, reach(kb.ConvertKey(key), ids, t.dht.BucketSize()), nil
+}
+
+var errNobodyTook = errors.New("p2p: no host of the DHT took the announcement")
+
+// put announces topics to peers, each of which gets one record after the other, and to those who ask us. It returns an error for
+// each topic that no peer took, if there are any peers.
+func (t *table) put(ctx context.Context, peers []peer.ID, digests [][32]byte) []error {
+	began := time.Now()
+	self := peer.AddrInfo{ID: t.dht.PeerID(), Addrs: t.dht.FilteredAddrs()}
+	if len(self.Addrs) == 0 { // nobody could reach us
+		peers = nil
+	}
+	errs := make([]error, len(digests))
+	keys := make([]multihash.Multihash, len(digests))
+	for i, d := range digests {
+		keys[i] = recordKey(d).Hash()
+		errs[i] = t.dht.ProviderStore().AddProvider(ctx, keys[i], peer.AddrInfo{ID: self.ID})
+	}
+	if len(peers) > 0 {
+		taken := t.putAll(ctx, peers, keys, self)
+		for i := range errs {
+			if !taken[i] {
+				errs[i] = errors.Join(errs[i], errNobodyTook)
+			}
+		}
+	}
+	if ctx.Err() == nil {
+		for _, err := range errs {
+			t.observer.NoteAnnouncement(networkDHT, began, err)
+		}
+	}
+	return errs
+}
+
+// putAll sends the records of keys to each of peers, and returns which of the records somebody took.
+func (t *table) putAll(ctx context.Context, peers []peer.ID, keys []multihash.Multihash, self peer.AddrInfo) []bool {
+	taken := make([]bool, len(keys))
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, p := range peers {
+		wg.Go(func() {
+			sent := t.putTo(ctx, p, keys, self)
+			mu.Lock()
+			defer mu.Unlock()
+			for i, ok := range sent {
+				taken[i] = taken[i] || ok
+			}
+		})
+	}
+	wg.Wait()
+	return taken
+}
+
+// putTo sends the records of keys to p, and returns which of them it took.
+func (t *table) putTo(ctx context.Context, p peer.ID, keys []multihash.Multihash, self peer.AddrInfo) []bool {
+	sent := make([]bool, len(keys))
+	failures := 0
+	for i, k := range keys {
+		limited, cancel := context.WithTimeout(ctx, putTimeout)
+		err := t.messenger.PutProviderAddrs(limited, p, k, self)
+		cancel()
+		if sent[i] = err == nil; sent[i] {
+			failures = 0
+		} else if failures++; failures == putFailures || ctx.Err() != nil {
+			break
+		}
+	}
+	return sent
+}
+
 // find yields the hosts that have announced the topic with digest, as they are found, until the
 // look-up is complete or takes too long.
 func (t *table) find(ctx context.Context, digest [32]byte) iter.Seq[target] {
 	return func(yield func(target) bool) {
-		select {
-		case t.lookUps <- struct{}{}:
-			defer func() { <-t.lookUps }()
-		case <-ctx.Done():
-			return
-		}
 		began, n := time.Now(), 0
 		limited, cancel := context.WithTimeout(ctx, roundTimeout)
 		defer cancel()

@@ -1,0 +1,155 @@
+package p2p
+
+import (
+	"container/heap"
+	"context"
+	"slices"
+	"time"
+
+	kb "github.com/libp2p/go-libp2p-kbucket"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/backoff"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// chore is a kind of work for a topic.
+type chore int
+
+const (
+	chLookUp   chore = iota // look for it in the DHT
+	chAnnounce              // announce it there
+	chTend                  // try the hosts that are known otherwise; it costs next to nothing, and waits for no turn
+	numChores
+	numWalks = chTend // those before it walk the DHT
+)
+
+// String returns what metrics call it.
+func (c chore) String() string {
+	return [...]string{"lookup", "announcement", "tending"}[c]
+}
+
+// client is for whom a planner does errands: a topic. The planner calls it without a lock, and not after leave has returned,
+// except while a call runs.
+type client interface {
+	// found takes a host that was found in the DHT.
+	found(target)
+	// tend tries the hosts that are known otherwise, of which lan are those of the LAN. With first, it is new that hosts are
+	// looked for.
+	tend(lan []target, first bool)
+	// satisfied reports whether so many peers are met, or more.
+	satisfied(want int) bool
+	// waits says whether the first look-up or announcement waits for its turn.
+	waits(bool)
+}
+
+// errands are the work for one topic.
+type errands struct {
+	// constant after newErrands
+	client client
+	digest [32]byte
+	key    kb.ID           // where the record of the topic is
+	ctx    context.Context // ends the work
+	gate   *gate           // of the goroutines that look up
+
+	// guarded by planner.mu
+	state  discovery.State
+	jobs   [numChores]job
+	firsts int  // jobs whose first time waits for its turn
+	told   bool // the client was told that it waits
+	dirty  bool // it may have to be told something
+	gone   bool
+}
+
+// job is one kind of work for one topic. Everything in it is guarded by planner.mu.
+type job struct {
+	of    *errands
+	chore chore
+
+	wanted  bool
+	due     time.Time       // zero if it is not in the agenda
+	index   int             // there
+	entry   *entry[*job]    // in the queue, or while it runs as its queue's
+	since   time.Time       // when it was queued; zero if it is not
+	first   bool            // it was queued for its first time
+	running bool            // in a goroutine
+	again   bool            // it is due again as soon as it has run
+	rounds  int             // how often it was done since it became wanted
+	last    time.Time       // when it was done last; zero before
+	pace    backoff.Backoff // between two look-ups, or after an announcement that failed
+}
+
+func newErrands(ctx context.Context, c client, digest [32]byte, g *gate) *errands {
+	e := &errands{client: c, digest: digest, key: kb.ConvertKey(string(recordKey(digest).Hash())), ctx: ctx, gate: g}
+	for c := range e.jobs {
+		e.jobs[c].of, e.jobs[c].chore = e, chore(c)
+	}
+	return e
+}
+
+// gained reports whether somebody is in b who is not in a.
+func gained(a, b discovery.State) bool {
+	return slices.ContainsFunc(b.Endpoints, func(id wtproto.EndpointID) bool { return !slices.Contains(a.Endpoints, id) })
+}
+
+// agenda has the jobs that will be due, the next one first.
+type agenda []*job
+
+// Len, Less, Swap, Push and Pop are for container/heap.
+func (a agenda) Len() int           { return len(a) }
+func (a agenda) Less(i, j int) bool { return a[i].due.Before(a[j].due) }
+func (a agenda) Swap(i, j int) {
+	a[i], a[j] = a[j], a[i]
+	a[i].index, a[j].index = i, j
+}
+
+func (a *agenda) Push(x any) {
+	j := x.(*job)
+	j.index = len(*a)
+	*a = append(*a, j)
+}
+
+func (a *agenda) Pop() any {
+	last := len(*a) - 1
+	j := (*a)[last]
+	(*a)[last] = nil
+	*a = (*a)[:last]
+	return j
+}
+
+// set has j due at a time, which is not zero.
+func (a *agenda) set(j *job, at time.Time) {
+	if j.due.IsZero() {
+		j.due = at
+		heap.Push(a, j)
+		return
+	}
+	j.due = at
+	heap.Fix(a, j.index)
+}
+
+// clear takes j out, if it is in.
+func (a *agenda) clear(j *job) {
+	if !j.due.IsZero() {
+		heap.Remove(a, j.index)
+		j.due = time.Time{}
+	}
+}
+
+// pop takes out a job that is due, or returns nil.
+func (a *agenda) pop(now time.Time) *job {
+	if len(*a) == 0 || (*a)[0].due.After(now) {
+		return nil
+	}
+	j := heap.Pop(a).(*job)
+	j.due = time.Time{}
+	return j
+}
+
+// next returns when the next job is due, or the zero time.
+func (a agenda) next() time.Time {
+	if len(a) == 0 {
+		return time.Time{}
+	}
+	return a[0].due
+}

@@ -1,0 +1,117 @@
+package p2p
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"time"
+
+	kb "github.com/libp2p/go-libp2p-kbucket"
+)
+
+const (
+	// publicShared is how many bits topics share on the public DHT if the same hosts keep their records, as long as that was not
+	// measured: twenty of about ten thousand hosts.
+	publicShared = 9
+	// maxSweep is how many topics are announced on one walk.
+	maxSweep = 512
+	// sweepEarly is how early a topic is announced again, as a share of AnnounceEvery, if the hosts that keep its record are being
+	// talked to anyway: one part of so many.
+	sweepEarly = 4
+)
+
+// Neighbours in the DHT have the same hosts keep their records. Announcements are therefore sorted by the keys of the records,
+// and one walk announces all those that are due, or nearly so, and share enough bits with the one for which the walk is.
+
+// announce announces the topic of j, and those near it.
+func (p *planner) announce(ctx context.Context, j *job) {
+	empty := p.walker.empty()
+	p.mu.Lock()
+	alone := len(p.nearLocked(j, p.shared, 1)) == 0
+	p.mu.Unlock()
+	jobs, errs := []*job{j}, []error{nil}
+	if alone && !empty {
+		errs[0] = p.walker.provide(j.of.ctx, j.of.digest)
+		p.done(jobs, errs, false)
+		return
+	}
+	peers, shared, err := p.walker.closest(ctx, j.of.digest)
+	if err != nil {
+		errs[0] = err
+		p.done(jobs, errs, empty)
+		return
+	}
+	p.mu.Lock()
+	p.shared = shared
+	for _, o := range p.nearLocked(j, shared, maxSweep-1) {
+		p.stopLocked(o)
+		o.running = true
+		jobs = append(jobs, o)
+	}
+	p.mu.Unlock()
+	digests := make([][32]byte, len(jobs))
+	for i, o := range jobs {
+		digests[i] = o.of.digest
+	}
+	p.done(jobs, p.walker.put(ctx, peers, digests), len(peers) == 0)
+}
+
+// nearLocked returns up to n announcements that are due, or will be soon, whose keys share so many bits with that of j.
+func (p *planner) nearLocked(j *job, shared, n int) (near []*job) {
+	soon := time.Now().Add(p.settings.AnnounceEvery / sweepEarly)
+	from, _ := slices.BinarySearchFunc(p.keys, prefix(j.of.key, shared), func(o *job, k kb.ID) int { return bytes.Compare(o.of.key, k) })
+	for _, o := range p.keys[from:] {
+		if len(near) == n || kb.CommonPrefixLen(o.of.key, j.of.key) < shared {
+			break
+		}
+		if o != j && !o.running && (!o.since.IsZero() || !o.due.IsZero() && o.due.Before(soon)) {
+			near = append(near, o)
+		}
+	}
+	return near
+}
+
+// prefix returns the lowest key that shares bits with k.
+func prefix(k kb.ID, bits int) kb.ID {
+	low := make(kb.ID, len(k))
+	n := min(bits, 8*len(k))
+	copy(low, k[:n/8])
+	if n%8 != 0 {
+		low[n/8] = k[n/8] & (0xff << (8 - n%8))
+	}
+	return low
+}
+
+// indexLocked adds an announcement to the sorted ones, or removes it.
+func (p *planner) indexLocked(j *job) {
+	i, found := slices.BinarySearchFunc(p.keys, j, func(a, b *job) int { return bytes.Compare(a.of.key, b.of.key) })
+	switch {
+	case j.wanted && !found:
+		p.keys = slices.Insert(p.keys, i, j)
+	case !j.wanted && found && p.keys[i] == j:
+		p.keys = slices.Delete(p.keys, i, i+1)
+	}
+}
+
+// reach returns how many bits other keys must share with key for the same peers to keep their records, if peers are the closest
+// to key, up to most. If there are fewer, they are all there are, and keep everything. Else it is more bits than all but those
+// peers share with key that are as far away as any, if enough are nearer; if not, no other key is sure to have the same.
+func reach(key kb.ID, peers []kb.ID, most int) int {
+	if len(peers) < most {
+		return 0
+	}
+	bits := 8 * len(key)
+	for _, id := range peers {
+		bits = min(bits, kb.CommonPrefixLen(key, id))
+	}
+	nearer := 0
+	for _, id := range peers {
+		if kb.CommonPrefixLen(key, id) > bits {
+			nearer++
+		}
+	}
+	if nearer < most/4 {
+		return 8*len(key) + 1
+	}
+	return bits + 1
+}
