@@ -90,6 +90,10 @@ type Sighting struct {
 	// open circuits. It returns after the peer answered, or with an error whose chain holds an
 	// [*wtproto.Error], within ctx. The stream is the caller's to end.
 	Dial func(ctx context.Context, from wtproto.EndpointID) (Stream, error)
+	// Queued says, in a Sighting without a peer, that the network works, but has so much to do that its
+	// first look-up or announcement of the topic waits for its turn. A zero Sighting says that it does not
+	// wait any more.
+	Queued bool
 	// Inbound is set where the peer opened a circuit to us. The caller answers it once, or the network
 	// refuses it after 10 s.
 	Inbound Inbound

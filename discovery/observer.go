@@ -11,6 +11,9 @@ type Observer struct {
 	LookedUp func(network string, found int, took time.Duration, err error)
 	// Announced is called after each announcement of a topic that was carried through.
 	Announced func(network string, took time.Duration, err error)
+	// Turned is called when a look-up or an announcement of a topic begins for which there are turns: work
+	// is "lookup" or "announcement", and waited is how long it waited for its turn.
+	Turned func(network, work string, waited time.Duration)
 }
 
 // NoteLookUp calls LookedUp, if there is one, for a look-up that began at a time.
@@ -24,5 +27,12 @@ func (o *Observer) NoteLookUp(network string, found int, began time.Time, err er
 func (o *Observer) NoteAnnouncement(network string, began time.Time, err error) {
 	if o != nil && o.Announced != nil {
 		o.Announced(network, time.Since(began), err)
+	}
+}
+
+// NoteTurn calls Turned, if there is one.
+func (o *Observer) NoteTurn(network, work string, waited time.Duration) {
+	if o != nil && o.Turned != nil {
+		o.Turned(network, work, waited)
 	}
 }

@@ -109,7 +109,7 @@ func startP2P(t *testing.T, gateway bool, key ed25519.PrivateKey, seeds ...*p2p.
 		t.Fatal(err)
 	}
 	cfg := p2p.Config{
-		Key: key, Mode: p2p.Private, Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Policy: policy, Gateway: gateway, LookUpEvery: 2 * time.Second,
+		Key: key, Mode: p2p.Private, Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Policy: policy, Gateway: gateway, LookUpEvery: 2 * time.Second, LookUpRest: 2 * time.Second,
 	}
 	for _, s := range seeds {
 		cfg.Seeds = append(cfg.Seeds, s.Addrs()...)

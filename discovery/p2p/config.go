@@ -83,9 +83,19 @@ type Config struct {
 	// AnswerTimeout is how long another host, or the caller of Join, may take for the first frame
 	// of a stream and for each answer. Zero means 10s.
 	AnswerTimeout time.Duration
-	// LookUpMin and LookUpEvery are the delays between two look-ups of a topic: from the first
-	// they grow twofold to the second. Zero means 500ms and 1m.
-	LookUpMin, LookUpEvery time.Duration
+	// LookUpMin and LookUpRest are the delays between two look-ups of a topic in the DHT: from the
+	// first they grow twofold to the second while nothing changes, and while as many peers are met as
+	// are wanted they are the second. Zero means 500ms, and 30m or LookUpEvery if that is more.
+	LookUpMin, LookUpRest time.Duration
+	// LookUpEvery is how long the delay may grow, from LookUpMin, until the hosts of a topic are tried
+	// that are known without the DHT. Zero means 1m.
+	LookUpEvery time.Duration
+	// LookUps and Announcements are how many walks in the DHT may run at once, to look a topic up and
+	// to announce one or several. Zero means 64 and 16.
+	LookUps, Announcements int
+	// WalkRate is how many walks may begin each second, and WalkBurst how many at once after a pause.
+	// Zero means 10 and 50 on the public DHT, which belongs to others, else 200 and 200.
+	WalkRate, WalkBurst int
 	// RetryMin and RetryMax are the delays, growing likewise, before a host that failed or refused
 	// is tried again, if it is still found then. Zero means 1s and 10m.
 	RetryMin, RetryMax time.Duration
@@ -175,9 +185,27 @@ func (c Config) read() (settings, error) {
 			s.static[topic] = append(s.static[topic], t)
 		}
 	}
-	announce := 10 * time.Minute
+	announce, walks, burst := 10*time.Minute, 200, 200
 	if c.Mode == Public {
 		announce = 22 * time.Hour // the public DHT keeps a record for 48 h
+		walks, burst = 10, 50
+	}
+	for _, n := range []struct {
+		name string
+		n    *int
+		def  int
+	}{
+		{"LookUps", &s.LookUps, 64},
+		{"Announcements", &s.Announcements, 16},
+		{"WalkRate", &s.WalkRate, walks},
+		{"WalkBurst", &s.WalkBurst, burst},
+	} {
+		if *n.n < 0 {
+			fail("%s is negative", n.name)
+		}
+		if *n.n == 0 {
+			*n.n = n.def
+		}
 	}
 	for _, d := range []struct {
 		name string
@@ -188,6 +216,7 @@ func (c Config) read() (settings, error) {
 		{"AnswerTimeout", &s.AnswerTimeout, 10 * time.Second},
 		{"LookUpMin", &s.LookUpMin, 500 * time.Millisecond},
 		{"LookUpEvery", &s.LookUpEvery, time.Minute},
+		{"LookUpRest", &s.LookUpRest, max(30*time.Minute, c.LookUpEvery)},
 		{"RetryMin", &s.RetryMin, time.Second},
 		{"RetryMax", &s.RetryMax, 10 * time.Minute},
 		{"SeedMin", &s.SeedMin, time.Second},
@@ -210,6 +239,7 @@ func (c Config) read() (settings, error) {
 		min, max time.Duration
 	}{
 		{"LookUpEvery", s.LookUpMin, s.LookUpEvery},
+		{"LookUpRest", s.LookUpMin, s.LookUpRest},
 		{"RetryMax", s.RetryMin, s.RetryMax},
 		{"SeedMax", s.SeedMin, s.SeedMax},
 	} {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	dht "github.com/libp2p/go-libp2p-kad-dht"
+	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
 	dhtrecords "github.com/libp2p/go-libp2p-kad-dht/records"
 	bus "github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -44,14 +45,13 @@ func publicSeeds() []string {
 // table is our place in a DHT. It keeps us there by connections with the seeds.
 type table struct {
 	// constant after newTable
-	dht      *dht.IpfsDHT
-	private  bool
-	lan      *lan
-	connect  func(context.Context, target) error
-	log      *slog.Logger
-	observer *discovery.Observer
-	provides chan struct{} // one element for each announcement that runs
-	lookUps  chan struct{} // one element for each look-up that runs
+	dht       *dht.IpfsDHT
+	messenger *pb.ProtocolMessenger // sends single messages over the DHT's streams
+	private   bool
+	lan       *lan
+	connect   func(context.Context, target) error
+	log       *slog.Logger
+	observer  *discovery.Observer
 
 	status  *status
 	moved   chan struct{}           // has an element when a host came or went, in the routing table too
@@ -108,9 +108,12 @@ func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Co
 	if err != nil {
 		return nil, fmt.Errorf("p2p: DHT: %w", err)
 	}
+	messenger, err := pb.NewProtocolMessenger(d.MessageSender())
+	if err != nil {
+		return nil, fmt.Errorf("p2p: DHT: %w", errors.Join(err, d.Close()))
+	}
 	t := &table{
-		dht: d, seeds: newSeedList(s.seeds, s.SeedMin, s.SeedMax), private: s.Mode == Private, lan: l, connect: connect, log: s.Logger, observer: s.Observer,
-		provides: make(chan struct{}, maxProvides), lookUps: make(chan struct{}, maxLookUps),
+		dht: d, messenger: messenger, seeds: newSeedList(s.seeds, s.SeedMin, s.SeedMax), private: s.Mode == Private, lan: l, connect: connect, log: s.Logger, observer: s.Observer,
 		status: newStatus(), moved: make(chan struct{}, 1), hint: make(chan struct{}, 1),
 		around: g.around,
 	}

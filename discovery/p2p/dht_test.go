@@ -35,7 +35,7 @@ func TestFoundThroughOthers(t *testing.T) {
 
 // One that has announced before is found by the first look-up; one that announces later finds who announced.
 func TestFirstLookUp(t *testing.T) {
-	slow := func(c *Config) { c.LookUpMin, c.LookUpEvery = time.Hour, time.Hour }
+	slow := func(c *Config) { c.LookUpMin, c.LookUpEvery, c.LookUpRest = time.Hour, time.Hour, time.Hour }
 	hosts := swarmOf(t, native, all(gateway, slow), all(native, slow))
 	g, n := hosts[1], hosts[2]
 	for _, h := range hosts {

@@ -48,12 +48,12 @@ type fairQueue[T any] struct {
 // entry is work in a fairQueue, or work that was taken out of it and runs.
 type entry[T any] struct {
 	what   T
-	places []place[T] // in the queues of payers, or one among the work for nobody
-	taken  *turns[T]  // the widest part of the payer whose turn it was, while the work runs
+	places []spot[T] // in the queues of payers, or one among the work for nobody
+	taken  *turns[T] // the widest part of the payer whose turn it was, while the work runs
 }
 
-// place is where an entry waits.
-type place[T any] struct {
+// spot is where an entry waits.
+type spot[T any] struct {
 	of   *turns[T] // nil for nobody
 	in   *list.List
 	here *list.Element
@@ -103,18 +103,18 @@ func (q *fairQueue[T]) push(what T, r rank, payers []discovery.Payer) *entry[T] 
 		for _, key := range p {
 			leaf = leaf.part(key)
 		}
-		if leaf == q.root || slices.ContainsFunc(e.places, func(o place[T]) bool { return o.of == leaf }) {
+		if leaf == q.root || slices.ContainsFunc(e.places, func(o spot[T]) bool { return o.of == leaf }) {
 			continue
 		}
 		l := &leaf.work[r]
-		e.places = append(e.places, place[T]{leaf, l, l.PushBack(e)})
+		e.places = append(e.places, spot[T]{leaf, l, l.PushBack(e)})
 		for t := leaf; t != nil; t = t.within {
 			t.n++
 		}
 	}
 	if len(e.places) == 0 {
 		l := &q.nobody[r]
-		e.places = append(e.places, place[T]{nil, l, l.PushBack(e)})
+		e.places = append(e.places, spot[T]{nil, l, l.PushBack(e)})
 	}
 	return e
 }

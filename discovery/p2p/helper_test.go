@@ -50,7 +50,7 @@ func listen(t testing.TB, change func(*Config)) *Host {
 	t.Helper()
 	cfg := Config{
 		Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Mode: Private, Policy: private(t),
-		LookUpMin: 50 * time.Millisecond, LookUpEvery: time.Second,
+		LookUpMin: 50 * time.Millisecond, LookUpEvery: time.Second, LookUpRest: time.Second,
 		RetryMin: 50 * time.Millisecond, RetryMax: time.Second,
 		SeedMin: 50 * time.Millisecond, SeedMax: 500 * time.Millisecond,
 	}

@@ -31,22 +31,23 @@ const flushTime = 500 * time.Millisecond
 type Host struct {
 	// constant after Listen
 	settings
-	id     peer.ID
-	libp2p host.Host
-	gater  *gater
-	lan    *lan
-	ties   *ties
-	links  *links
-	run    wtproto.Run // names this life of the program to others
-	table  *table      // nil where Mode is Off
-	names  names
-	decoy  wtproto.Topic // to check the proofs of topics that we are not on
-	log    *slog.Logger
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-	wg     sync.WaitGroup // of table.run and callBack
-	serves gate           // of streams that others open, and of links
-	closed func() error   // Close, once
+	id      peer.ID
+	libp2p  host.Host
+	gater   *gater
+	lan     *lan
+	ties    *ties
+	links   *links
+	run     wtproto.Run // names this life of the program to others
+	table   *table      // nil where Mode is Off
+	planner *planner
+	names   names
+	decoy   wtproto.Topic // to check the proofs of topics that we are not on
+	log     *slog.Logger
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup // of table.run, callBack, planner.run and watch
+	serves  gate           // of streams that others open, and of links
+	closed  func() error   // Close, once
 
 	mu       sync.Mutex
 	topics   map[[32]byte]*topic // guarded by mu; by digest
@@ -96,6 +97,11 @@ func (h *Host) start() error {
 		}
 		h.gater.reached = h.table.reached
 	}
+	var w walker
+	if h.table != nil {
+		w = h.table
+	}
+	h.planner = newPlanner(w, &h.settings, h.lan.all)
 	for _, m := range h.listen {
 		if err := h.libp2p.Network().Listen(m); err != nil {
 			return fmt.Errorf("p2p: listen on %s: %w", m, err)
@@ -106,6 +112,7 @@ func (h *Host) start() error {
 			h.Policy.AddOwn(a)
 		}
 	}
+	h.wg.Go(func() { h.planner.run(h.ctx) })
 	if h.table == nil {
 		return nil
 	}
@@ -119,6 +126,7 @@ func (h *Host) start() error {
 		h.wg.Go(func() { h.callBack(h.ctx, sub) })
 	}
 	h.wg.Go(func() { h.table.run(h.ctx) })
+	h.wg.Go(h.watch)
 	return nil
 }
 

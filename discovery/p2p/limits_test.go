@@ -294,7 +294,7 @@ func TestNews(t *testing.T) {
 		t.Errorf("the circuit: refused %v, %v", refused, code)
 	}
 	for i := range maxNews {
-		if got, ok := n.pull(t.Context()); !ok || got.sighting.Holds != time.Duration(i+1) {
+		if got, ok := n.pull(t.Context(), nil); !ok || got.sighting.Holds != time.Duration(i+1) {
 			t.Fatalf("pull %d = %v, %v", i, got, ok)
 		}
 	}

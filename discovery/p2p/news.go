@@ -42,9 +42,14 @@ func (n *news) push(i item) {
 	wake(n.more)
 }
 
-// pull returns the oldest, or false once ctx has ended.
-func (n *news) pull(ctx context.Context) (item, bool) {
+// pull returns the oldest, or false once ctx has ended or other is closed.
+func (n *news) pull(ctx context.Context, other <-chan struct{}) (item, bool) {
 	for ctx.Err() == nil {
+		select {
+		case <-other:
+			return item{}, false
+		default:
+		}
 		n.mu.Lock()
 		if len(n.items) > 0 {
 			i := n.items[0]
@@ -57,6 +62,7 @@ func (n *news) pull(ctx context.Context) (item, bool) {
 		n.mu.Unlock()
 		select {
 		case <-n.more:
+		case <-other:
 		case <-ctx.Done():
 		}
 	}

@@ -46,16 +46,16 @@ type planner struct {
 	wake     chan struct{}
 
 	mu      sync.Mutex
-	all     map[*errands]struct{}         // guarded by mu, like all below
-	agenda  agenda                        // what will be due
-	queues  [numWalks]*fairQueue[*job]    // what is due and waits for its turn
-	running [numWalks]int                 // walks
-	most    [numWalks]int                 // walks at once; constant
-	rate    *rate.Limiter                 // of walks of both kinds
-	turn    chore                         // the kind of walk that is asked first
-	keys    []*job                        // announcements, by the keys of their topics
-	shared  int                           // bits of a key in the last answer of closest
-	dirty   []*errands                    // of whom the client may have to be told something
+	all     map[*errands]struct{}      // guarded by mu, like all below
+	agenda  agenda                     // what will be due
+	queues  [numWalks]*fairQueue[*job] // what is due and waits for its turn
+	running [numWalks]int              // walks
+	most    [numWalks]int              // walks at once; constant
+	rate    *rate.Limiter              // of walks of both kinds
+	turn    chore                      // the kind of walk that is asked first
+	keys    []*job                     // announcements, by the keys of their topics
+	shared  int                        // bits of a key in the last answer of closest
+	dirty   []*errands                 // of whom the client may have to be told something
 }
 
 // newPlanner returns a planner, which does nothing before run. lan returns the hosts of the LAN.

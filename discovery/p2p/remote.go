@@ -179,7 +179,7 @@ func (t *topic) updateLocked(r *remote, e wtproto.Endpoints) {
 func (t *topic) endedLocked(r *remote, left bool) {
 	if time.Since(r.metAt) >= settled {
 		r.retry.Reset()
-		wake(t.again)
+		t.h.planner.soon(t.errands)
 	}
 	r.next = time.Now().Add(r.retry.Next())
 	r.link, r.seen, r.failed, r.noticed = nil, time.Now(), nil, false

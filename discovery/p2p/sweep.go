@@ -56,15 +56,22 @@ func (p *planner) announce(ctx context.Context, j *job) {
 	p.done(jobs, p.walker.put(ctx, peers, digests), len(peers) == 0)
 }
 
-// nearLocked returns up to n announcements that are due, or will be soon, whose keys share so many bits with that of j.
+// nearLocked returns up to n announcements that are due, or were made long ago, whose keys share so many bits with that of j.
 func (p *planner) nearLocked(j *job, shared, n int) (near []*job) {
-	soon := time.Now().Add(p.settings.AnnounceEvery / sweepEarly)
+	now := time.Now()
+	old := now.Add(p.settings.AnnounceEvery/sweepEarly - p.settings.AnnounceEvery)
+	due := func(o *job) bool {
+		if o.due.IsZero() {
+			return !o.since.IsZero()
+		}
+		return !o.due.After(now) || o.last.Before(old)
+	}
 	from, _ := slices.BinarySearchFunc(p.keys, prefix(j.of.key, shared), func(o *job, k kb.ID) int { return bytes.Compare(o.of.key, k) })
 	for _, o := range p.keys[from:] {
 		if len(near) == n || kb.CommonPrefixLen(o.of.key, j.of.key) < shared {
 			break
 		}
-		if o != j && !o.running && (!o.since.IsZero() || !o.due.IsZero() && o.due.Before(soon)) {
+		if o != j && !o.running && due(o) {
 			near = append(near, o)
 		}
 	}
@@ -93,10 +100,10 @@ func (p *planner) indexLocked(j *job) {
 	}
 }
 
-// reach returns how many bits other keys must share with key for the same peers to keep their records, if peers are the closest
+// sharedBits returns how many bits other keys must share with key for the same peers to keep their records, if peers are the closest
 // to key, up to most. If there are fewer, they are all there are, and keep everything. Else it is more bits than all but those
 // peers share with key that are as far away as any, if enough are nearer; if not, no other key is sure to have the same.
-func reach(key kb.ID, peers []kb.ID, most int) int {
+func sharedBits(key kb.ID, peers []kb.ID, most int) int {
 	if len(peers) < most {
 		return 0
 	}

@@ -39,14 +39,16 @@ type topic struct {
 	gate     gate          // of everything that the topic does
 	gone     chan struct{} // closed when the topic has ended
 	news     *news
-	again    chan struct{} // has an element when a host was lost, and is to be looked for
+	errands  *errands
 
-	mu       sync.Mutex
-	hosts    map[peer.ID]*remote // guarded by mu; at most maxHosts
-	waiting  []*remote           // guarded by mu; to be met
-	meets    int                 // guarded by mu; hosts that are being asked
-	reported bool                // guarded by mu; Join has yielded whether all is well
-	trouble  error               // guarded by mu; what it yielded last, nil when all was well
+	mu         sync.Mutex
+	hosts      map[peer.ID]*remote // guarded by mu; at most maxHosts
+	waiting    []*remote           // guarded by mu; to be met
+	meets      int                 // guarded by mu; hosts that are being asked
+	reported   bool                // guarded by mu; Join has yielded whether all is well
+	trouble    error               // guarded by mu; what it yielded last, nil when all was well
+	queued     bool                // guarded by mu; the first look-up or announcement waits for its turn
+	toldQueued bool                // guarded by mu; Join has yielded that it waits
 
 	complained time.Time // guarded by mu; when a host that could not be met was logged last
 }
@@ -64,13 +66,7 @@ func (h *Host) Join(ctx context.Context, key wtproto.Topic, presence *discovery.
 			return
 		}
 		defer h.leave(t)
-		t.start()
-		for {
-			i, ok := t.news.pull(t.ctx)
-			if !ok || !yield(i.sighting, i.err) {
-				return
-			}
-		}
+		t.run(yield)
 	}
 }
 
@@ -97,10 +93,11 @@ func (h *Host) enter(ctx context.Context, key wtproto.Topic, presence *discovery
 	defer h.mu.Unlock()
 	t := &topic{
 		h: h, key: key, digest: digest, presence: presence, log: h.log.With("topic", key),
-		gone: make(chan struct{}), news: newNews(), again: make(chan struct{}, 1),
+		gone: make(chan struct{}), news: newNews(),
 		hosts: make(map[peer.ID]*remote),
 	}
 	t.ctx, t.cancel = context.WithCancel(ctx)
+	t.errands = newErrands(t.ctx, t, digest, &t.gate)
 	h.topics[digest] = t
 	return t, nil
 }
@@ -119,19 +116,6 @@ func (h *Host) leave(t *topic) {
 func (t *topic) end() {
 	t.cancel()
 	t.gate.close()
-}
-
-func (t *topic) start() {
-	t.gate.start(t.tell)
-	t.gate.start(t.lookUp)
-	if t.h.table != nil {
-		t.gate.start(t.announce)
-		t.gate.start(t.watch)
-		return
-	}
-	t.mu.Lock()
-	t.reportLocked()
-	t.mu.Unlock()
 }
 
 // found takes note of a host that is, or may be, on the topic, and has it met if it is not yet.
@@ -211,11 +195,12 @@ func (t *topic) pumpLocked() {
 	}
 }
 
-// reportLocked yields what is wrong, or that nothing is, if that has changed or is known for the
-// first time.
+// reportLocked yields what is wrong, or that nothing is, or that the topic waits for its turn in the DHT, if that has changed or
+// is known for the first time.
 func (t *topic) reportLocked() {
 	err := t.troubleLocked()
-	if t.reported && text(err) == text(t.trouble) {
+	queued := t.queued && err == nil
+	if t.reported && text(err) == text(t.trouble) && queued == t.toldQueued {
 		return
 	}
 	if err == nil && t.h.table != nil {
@@ -223,8 +208,8 @@ func (t *topic) reportLocked() {
 			return
 		}
 	}
-	t.reported, t.trouble = true, err
-	t.news.push(item{err: err})
+	t.reported, t.trouble, t.toldQueued = true, err, queued
+	t.news.push(item{sighting: discovery.Sighting{Queued: queued}, err: err})
 }
 
 // troubleLocked returns what is wrong: the DHT, or that no host of those that are found can be met.

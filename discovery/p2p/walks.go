@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
-	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
 	kb "github.com/libp2p/go-libp2p-kbucket"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multihash"
@@ -67,7 +66,7 @@ func (t *table) closest(ctx context.Context, digest [32]byte) (peers []peer.ID, 
 	for i, p := range peers {
 		ids[i] = kb.ConvertPeerID(p)
 	}
-	return peers, reach(kb.ConvertKey(key), ids, t.dht.BucketSize()), nil
+	return peers, sharedBits(kb.ConvertKey(key), ids, t.dht.BucketSize()), nil
 }
 
 var errNobodyTook = errors.New("p2p: no host of the DHT took the announcement")

@@ -1,0 +1,546 @@
+package p2p
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// fakeWalker is a DHT whose walks take a certain time, and find nobody.
+type fakeWalker struct {
+	took   time.Duration
+	shared int // what closest says
+	peers  []peer.ID
+
+	mu        sync.Mutex
+	lookUps   map[[32]byte][]time.Time // when they began
+	provided  map[[32]byte][]time.Time // announced, alone or with others
+	walks     int                      // to announce
+	atOnce    [numWalks]int
+	most      [numWalks]int // at once
+	fails     bool          // announcements
+	noOthers  bool
+	sweeps    []int // how many were announced at once
+	forgotten bool  // keep no times
+}
+
+func newFakeWalker(took time.Duration) *fakeWalker {
+	return &fakeWalker{
+		took: took, peers: []peer.ID{"peer"},
+		lookUps: make(map[[32]byte][]time.Time), provided: make(map[[32]byte][]time.Time),
+	}
+}
+
+func (w *fakeWalker) empty() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.noOthers
+}
+
+// walk takes the time of a walk, and calls begin at its start.
+func (w *fakeWalker) walk(ctx context.Context, c chore, begin func()) error {
+	w.mu.Lock()
+	begin()
+	w.atOnce[c]++
+	w.most[c] = max(w.most[c], w.atOnce[c])
+	w.mu.Unlock()
+	select {
+	case <-time.After(w.took):
+	case <-ctx.Done():
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.atOnce[c]--
+	return ctx.Err()
+}
+
+func (w *fakeWalker) find(ctx context.Context, digest [32]byte) iter.Seq[target] {
+	return func(yield func(target) bool) {
+		if w.walk(ctx, chLookUp, func() { w.lookUps[digest] = append(w.lookUps[digest], time.Now()) }) == nil {
+			yield(target{id: "found"})
+		}
+	}
+}
+
+func (w *fakeWalker) provide(ctx context.Context, digest [32]byte) error {
+	err := w.walk(ctx, chAnnounce, func() {
+		w.walks++
+		w.provided[digest] = append(w.provided[digest], time.Now())
+	})
+	if w.fails {
+		err = errors.New("nobody took it")
+	}
+	return err
+}
+
+func (w *fakeWalker) closest(ctx context.Context, _ [32]byte) ([]peer.ID, int, error) {
+	if w.empty() {
+		return nil, 0, nil
+	}
+	return w.peers, w.shared, w.walk(ctx, chAnnounce, func() { w.walks++ })
+}
+
+func (w *fakeWalker) put(_ context.Context, peers []peer.ID, digests [][32]byte) []error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	errs := make([]error, len(digests))
+	w.sweeps = append(w.sweeps, len(digests))
+	for i, d := range digests {
+		w.provided[d] = append(w.provided[d], time.Now())
+		if w.fails {
+			errs[i] = errors.New("nobody took it")
+		}
+	}
+	return errs
+}
+
+// times returns when a topic was looked up and announced, since a time.
+func (w *fakeWalker) times(digest [32]byte, since time.Time) (lookUps, announcements []time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, at := range w.lookUps[digest] {
+		lookUps = append(lookUps, at.Sub(since))
+	}
+	for _, at := range w.provided[digest] {
+		announcements = append(announcements, at.Sub(since))
+	}
+	return lookUps, announcements
+}
+
+// reset forgets what was counted.
+func (w *fakeWalker) reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.lookUps)
+	clear(w.provided)
+	w.walks, w.sweeps = 0, nil
+}
+
+// count returns how many look-ups began and how many topics were announced.
+func (w *fakeWalker) count() (lookUps, announcements, walks int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, at := range w.lookUps {
+		lookUps += len(at)
+	}
+	for _, at := range w.provided {
+		announcements += len(at)
+	}
+	return lookUps, announcements, w.walks
+}
+
+// fakeTopic is a client of a planner.
+type fakeTopic struct {
+	*errands
+	gate   gate
+	cancel context.CancelFunc
+	state  discovery.State
+
+	mu     sync.Mutex
+	seen   int // hosts found
+	met    int
+	tended []time.Time
+	told   []bool
+}
+
+func (f *fakeTopic) found(target) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seen++
+}
+
+func (f *fakeTopic) tend([]target, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tended = append(f.tended, time.Now())
+}
+
+func (f *fakeTopic) satisfied(want int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.met >= want
+}
+
+func (f *fakeTopic) waits(yes bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.told = append(f.told, yes)
+}
+
+// testPlanner is a planner that runs in a bubble.
+type testPlanner struct {
+	*planner
+	w *fakeWalker
+	n int
+}
+
+// newTestPlanner starts a planner with the settings of a gateway in a mode.
+func newTestPlanner(t *testing.T, w *fakeWalker, m Mode, change func(*settings)) *testPlanner {
+	t.Helper()
+	s, err := Config{Mode: m, Gateway: true, Policy: private(t), Logger: slog.New(slog.DiscardHandler)}.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(&s)
+	}
+	p := &testPlanner{planner: newPlanner(w, &s, func() []target { return nil }), w: w}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.run(ctx)
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return p
+}
+
+// join adds a topic that is looked up and announced for payers.
+func (p *testPlanner) join(t *testing.T, payers ...string) *fakeTopic {
+	t.Helper()
+	p.n++
+	f := &fakeTopic{state: discovery.State{LookUp: true, Announce: true, Endpoints: []wtproto.EndpointID{endpoint(1)}}}
+	for _, who := range payers {
+		f.state.For = append(f.state.For, of(who))
+	}
+	var ctx context.Context
+	ctx, f.cancel = context.WithCancel(context.Background())
+	f.errands = newErrands(ctx, f, wtproto.TopicFromName(fmt.Sprint("planner test ", p.n)).Digest(), &f.gate)
+	p.enter(f.errands, f.state)
+	t.Cleanup(func() { p.end(f) })
+	return f
+}
+
+// end ends a topic, and waits for it.
+func (p *testPlanner) end(f *fakeTopic) {
+	f.cancel()
+	p.leave(f.errands)
+	f.gate.close()
+}
+
+// change gives a topic another state.
+func (p *testPlanner) change(f *fakeTopic, c func(*discovery.State)) {
+	c(&f.state)
+	p.update(f.errands, f.state)
+}
+
+// wantFirst fails if the first look-up or announcement of a topic that was joined at a time did not begin within a time.
+func (p *testPlanner) wantFirst(t *testing.T, what string, f *fakeTopic, joined time.Time, within time.Duration) {
+	t.Helper()
+	lookUps, announcements := p.w.times(f.digest, joined)
+	if len(lookUps) == 0 || lookUps[0] > within {
+		t.Errorf("%s: first look-up after %v, want within %v", what, lookUps, within)
+	}
+	if len(announcements) == 0 || announcements[0] > within+p.w.took { // the time of one that goes with others is its end
+		t.Errorf("%s: first announcement after %v, want within %v", what, announcements, within+p.w.took)
+	}
+	if f.mu.Lock(); f.seen == 0 {
+		t.Errorf("%s: found nobody", what)
+	}
+	f.mu.Unlock()
+}
+
+// With 1,000 topics on a gateway and walks of 3 s, as they take on the Amino DHT, a newcomer waited 42 s until its topic was
+// looked up for the first time, and 13 minutes with 10,000: all look-ups waited in one line, each topic's once a minute.
+func TestNewcomerWaitsItsTurnOnly(t *testing.T) {
+	for _, tc := range []struct {
+		name, others, newcomer string
+		within                 time.Duration
+	}{
+		// The next walk that the rate allows is its.
+		{"of another principal", "a/s", "b/s", 500 * time.Millisecond},
+		// Its principal may have as many walks as it can at once, of which one must end.
+		{"of another session", "a/s", "a/t", 3500 * time.Millisecond},
+		{"of another address in a network", "a/1/s", "a/2/s", 3500 * time.Millisecond},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newTestPlanner(t, newFakeWalker(3*time.Second), Public, nil)
+				for range 1000 {
+					p.join(t, tc.others)
+				}
+				for _, wait := range []time.Duration{time.Second, time.Minute, time.Hour} {
+					time.Sleep(wait)
+					joined := time.Now()
+					f := p.join(t, tc.newcomer)
+					time.Sleep(10 * time.Second)
+					p.wantFirst(t, fmt.Sprintf("after %v", wait), f, joined, tc.within)
+					p.end(f)
+				}
+				if p.w.most[chLookUp] > 64 || p.w.most[chAnnounce] > 16 {
+					t.Errorf("%d look-ups and %d announcements at once, want at most 64 and 16", p.w.most[chLookUp], p.w.most[chAnnounce])
+				}
+			})
+		})
+	}
+}
+
+// 200 sessions with 64 topics each made that an honest peer was not found in 60 s.
+func TestHammersShutNobodyOut(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		payer func(session int) string
+	}{
+		{"of one principal", func(s int) string { return fmt.Sprintf("hammer/%d", s) }},
+		{"of a principal each", func(s int) string { return fmt.Sprintf("hammer %d/s", s) }},
+		{"of addresses of one network", func(s int) string { return fmt.Sprintf("net/%d/s", s) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newTestPlanner(t, newFakeWalker(3*time.Second), Public, nil)
+				var theirs [][]*fakeTopic
+				for s := range 200 {
+					var topics []*fakeTopic
+					for range 64 {
+						topics = append(topics, p.join(t, tc.payer(s)))
+					}
+					theirs = append(theirs, topics)
+				}
+				// Each has had a turn; then they leave their topics for new ones, without end.
+				hammer := func() {
+					for s, topics := range theirs {
+						p.end(topics[0])
+						theirs[s] = append(topics[1:], p.join(t, tc.payer(s)))
+					}
+					time.Sleep(time.Second)
+				}
+				for range 10 {
+					hammer()
+				}
+				joined := time.Now()
+				f := p.join(t, "honest/s")
+				for range 10 {
+					hammer()
+				}
+				p.wantFirst(t, "the honest one", f, joined, 500*time.Millisecond)
+
+				// It goes on being looked up and announced.
+				p.change(f, func(s *discovery.State) { s.Endpoints = append(s.Endpoints, endpoint(2)) })
+				before, _ := p.w.times(f.digest, joined)
+				for range 50 { // 200 principals have five look-ups a second
+					hammer()
+				}
+				if after, _ := p.w.times(f.digest, joined); len(after) == len(before) {
+					t.Errorf("looked up %v, and not once more in a minute", before)
+				}
+			})
+		})
+	}
+}
+
+// A private DHT with 10,000 topics cost 20 to 50 % of a core for ever, and five goroutines a topic.
+func TestTopicsAtRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const topics = 10000
+		before := runtime.NumGoroutine()
+		w := newFakeWalker(50 * time.Millisecond)
+		p := newTestPlanner(t, w, Private, nil)
+		for i := range topics {
+			p.join(t, fmt.Sprintf("%d/%d", i%100, i%1000))
+		}
+		time.Sleep(time.Hour) // until they are at rest
+		if n := runtime.NumGoroutine() - before; n > 2*100 {
+			t.Errorf("%d goroutines for %d topics", n, topics)
+		}
+		w.reset()
+		time.Sleep(time.Hour)
+		lookUps, announcements, walks := w.count()
+		t.Logf("in an hour: %d look-ups, %d announcements on %d walks", lookUps, announcements, walks)
+		if most := topics * 5; lookUps > most || lookUps < topics { // each 15 to 30 min
+			t.Errorf("%d look-ups in an hour, want %d to %d", lookUps, topics, most)
+		}
+		if least, most := topics*5, topics*9; announcements < least || announcements > most { // each 7.5 to 10 min
+			t.Errorf("%d announcements in an hour, want %d to %d", announcements, least, most)
+		}
+		if most := announcements / 10; walks > most { // the hosts are few, so that all keep everything
+			t.Errorf("%d walks to announce, want at most %d", walks, most)
+		}
+	})
+}
+
+// seconds returns times rounded for people.
+func seconds(ds []time.Duration) (s []float64) {
+	for _, d := range ds {
+		s = append(s, d.Round(100*time.Millisecond).Seconds())
+	}
+	return s
+}
+
+// wantPace fails unless the delays between times grow from 0.5 s to the double each, up to 15 to 30 min.
+func wantPace(t *testing.T, what string, at []time.Duration) {
+	t.Helper()
+	low := 500 * time.Millisecond
+	for i := 1; i < len(at); i++ {
+		if d := at[i] - at[i-1]; d < low-time.Second/10 || d > min(2*low, 30*time.Minute)+time.Second/10 {
+			t.Errorf("%s: look-up %d came after %v, want %v to %v: %v", what, i, d, low, 2*low, seconds(at))
+		}
+		low = min(2*low, 15*time.Minute)
+	}
+}
+
+// A topic is looked up often at first, and seldom while nothing changes or while its subscribers have what they want.
+func TestLookUpPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWalker(0)
+		p := newTestPlanner(t, w, Public, nil)
+		f := p.join(t, "a/s")
+		since := time.Now()
+		// next returns the times of look-ups for so long after do.
+		next := func(d time.Duration, do func()) []time.Duration {
+			synctest.Wait()
+			w.reset()
+			since = time.Now()
+			do()
+			time.Sleep(d)
+			synctest.Wait()
+			at, _ := w.times(f.digest, since)
+			return at
+		}
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		at, _ := w.times(f.digest, since)
+		if len(at) < 15 || len(at) > 25 || at[0] != 0 {
+			t.Errorf("looked up %v, want at once, and 15 to 25 times in three hours", seconds(at))
+		}
+		wantPace(t, "in the beginning", at)
+
+		for _, change := range []struct {
+			what string
+			do   func()
+		}{
+			{"a new subscriber", func() {
+				p.change(f, func(s *discovery.State) { s.Endpoints = append(s.Endpoints, endpoint(2)) })
+			}},
+			{"a host was lost", func() { p.soon(f.errands) }},
+			{"back in the DHT", p.back},
+		} {
+			time.Sleep(3 * time.Hour)
+			at := next(time.Minute, change.do)
+			if len(at) < 4 || at[0] > time.Second {
+				t.Errorf("%s: looked up %v, want at once and often", change.what, seconds(at))
+			}
+			wantPace(t, change.what, at)
+		}
+
+		// It has what it wants, so even a lost host is none.
+		p.change(f, func(s *discovery.State) { s.Want = 4 })
+		f.mu.Lock()
+		f.met = 4
+		f.mu.Unlock()
+		lost := func() { p.soon(f.errands) }
+		if at := next(14*time.Minute, lost); len(at) != 0 {
+			t.Errorf("four are wanted and met: looked up %v in 14 min, want not at all", seconds(at))
+		}
+		time.Sleep(20 * time.Minute)
+		f.mu.Lock()
+		f.met = 3
+		f.mu.Unlock()
+		if at := next(time.Minute, lost); len(at) < 4 {
+			t.Errorf("one is missing: looked up %v, want often", seconds(at))
+		}
+
+		// Nobody looks for others any more.
+		lookUp := func(yes bool) func() {
+			return func() { p.change(f, func(s *discovery.State) { s.LookUp = yes }) }
+		}
+		if at := next(time.Hour, lookUp(false)); len(at) != 0 {
+			t.Errorf("looked up %v, though nobody wants it", seconds(at))
+		}
+		if at := next(time.Minute, lookUp(true)); len(at) < 4 {
+			t.Errorf("wanted again: looked up %v, want often", seconds(at))
+		}
+	})
+}
+
+// Work for nobody's sake is done when nothing else waits.
+func TestGraceTimeIsLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestPlanner(t, newFakeWalker(3*time.Second), Public, func(s *settings) { s.WalkBurst = 1 })
+		joined := time.Now()
+		idle := p.join(t)
+		synctest.Wait()
+		p.wantBegun(t, idle, 0) // nobody else was there
+		other := p.join(t)
+		for range 100 {
+			p.join(t, "a/s")
+		}
+		last := p.join(t, "b/s")
+		time.Sleep(time.Minute)
+		a, _ := p.w.times(last.digest, joined)
+		b, _ := p.w.times(other.digest, joined)
+		if len(a) == 0 || len(b) == 0 || b[0] < a[0] {
+			t.Errorf("looked up for somebody after %v and for nobody after %v", a, b)
+		}
+	})
+}
+
+func (p *testPlanner) wantBegun(t *testing.T, f *fakeTopic, after time.Duration) {
+	t.Helper()
+	if lookUps, _ := p.w.times(f.digest, time.Now()); len(lookUps) == 0 {
+		t.Errorf("not looked up after %v", after)
+	}
+}
+
+// Whoever waits for its first turn is told so, once, and that it does not wait any more; who has a turn at once hears nothing.
+func TestWaitingIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestPlanner(t, newFakeWalker(time.Second), Public, func(s *settings) { s.LookUps, s.Announcements, s.WalkBurst = 1, 1, 2 })
+		first := p.join(t, "a/s")
+		synctest.Wait()
+		second := p.join(t, "b/s")
+		synctest.Wait()
+		if l, a := p.waiting(); l != 1 || a != 1 {
+			t.Errorf("%d look-ups and %d announcements wait, want one each", l, a)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(first.told) != 0 || !slices.Equal(second.told, []bool{true, false}) {
+			t.Errorf("told %v and %v, want nothing, and that it waits and then does not", first.told, second.told)
+		}
+		if l, a := p.waiting(); l != 0 || a != 0 {
+			t.Errorf("%d look-ups and %d announcements wait at rest", l, a)
+		}
+	})
+}
+
+// A host that is alone in its DHT has nothing to be polite to, and announces when others come.
+func TestAloneInTheDHT(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWalker(0)
+		w.noOthers = true
+		p := newTestPlanner(t, w, Public, func(s *settings) { s.WalkBurst = 1 })
+		var fs []*fakeTopic
+		for range 100 {
+			fs = append(fs, p.join(t, "a/s"))
+		}
+		synctest.Wait()
+		if lookUps, announcements, _ := w.count(); lookUps != 100 || announcements != 100 {
+			t.Errorf("%d look-ups and %d announcements at once, want 100 each", lookUps, announcements)
+		}
+		time.Sleep(time.Hour)
+		w.mu.Lock()
+		w.noOthers = false
+		w.mu.Unlock()
+		w.reset()
+		p.back()
+		time.Sleep(time.Minute)
+		for i, f := range fs {
+			if lookUps, announcements := w.times(f.digest, time.Now()); len(lookUps) == 0 || len(announcements) == 0 {
+				t.Fatalf("topic %d: looked up %v, announced %v after others came", i, lookUps, announcements)
+			}
+		}
+	})
+}

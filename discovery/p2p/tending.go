@@ -1,0 +1,108 @@
+package p2p
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/swarmgate/swarmgate/discovery"
+)
+
+// A topic is the client of a planner, by which it looks for hosts and is announced.
+var _ client = (*topic)(nil)
+
+// run has the topic looked for and announced as its presence says, and yields its news, until it ends or the caller breaks.
+func (t *topic) run(yield func(discovery.Sighting, error) bool) {
+	t.gate.start(t.tell)
+	state, changed := t.presence.State()
+	t.h.planner.enter(t.errands, state)
+	defer t.h.planner.leave(t.errands)
+	t.report()
+	for {
+		i, ok := t.news.pull(t.ctx, changed)
+		switch {
+		case ok:
+			if !yield(i.sighting, i.err) {
+				return
+			}
+		case t.ctx.Err() != nil:
+			return
+		default:
+			state, changed = t.presence.State()
+			t.h.planner.update(t.errands, state)
+		}
+	}
+}
+
+// report yields what is wrong, if that has changed.
+func (t *topic) report() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.reportLocked()
+}
+
+// watch tells the topics what becomes of the DHT, and has them looked up and announced again when the host is back in it.
+func (h *Host) watch() {
+	for {
+		works, changed, _ := h.table.status.get()
+		if works {
+			h.planner.back()
+		}
+		h.mu.Lock()
+		topics := make([]*topic, 0, len(h.topics))
+		for _, t := range h.topics {
+			topics = append(topics, t)
+		}
+		h.mu.Unlock()
+		for _, t := range topics {
+			t.report()
+		}
+		select {
+		case <-changed:
+		case <-h.ctx.Done():
+			return
+		}
+	}
+}
+
+// tend tries all hosts that are known from somewhere, and with first those too that we have met on other topics: they may be on
+// this one, and are a round trip away.
+func (t *topic) tend(lan []target, first bool) {
+	if first {
+		for _, id := range t.h.ties.met(maxGuess) {
+			t.found(target{id: id, network: t.h.networkOf(t.key, id), guess: true})
+		}
+	}
+	for _, s := range t.h.static[t.key] {
+		t.found(s)
+	}
+	for _, l := range lan {
+		t.found(l)
+	}
+	t.retry()
+}
+
+// satisfied reports whether the hosts that are met have so many endpoints, or more.
+func (t *topic) satisfied(want int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := 0
+	for _, r := range t.hosts {
+		if r.met() {
+			n += len(r.endpoints)
+		}
+	}
+	return n >= want
+}
+
+// waits says whether the first look-up or announcement of the topic waits for its turn.
+func (t *topic) waits(yes bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.queued = yes
+	t.reportLocked()
+}
+
+// jitter returns a duration up to a tenth shorter than d.
+func jitter(d time.Duration) time.Duration {
+	return d - time.Duration(rand.Int64N(int64(d)/10+1))
+}
