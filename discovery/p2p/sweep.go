@@ -66,27 +66,33 @@ func (p *planner) nearLocked(j *job, shared, n int) (near []*job) {
 		}
 		return !o.due.After(now) || o.last.Before(old)
 	}
-	from, _ := slices.BinarySearchFunc(p.keys, prefix(j.of.key, shared), func(o *job, k kb.ID) int { return bytes.Compare(o.of.key, k) })
-	for _, o := range p.keys[from:] {
-		if len(near) == n || kb.CommonPrefixLen(o.of.key, j.of.key) < shared {
+	if shared > 8*len(j.of.key) {
+		return nil
+	}
+	index := func(key kb.ID) int {
+		i, _ := slices.BinarySearchFunc(p.keys, key, func(o *job, k kb.ID) int { return bytes.Compare(o.of.key, k) })
+		return i
+	}
+	low, high := within(j.of.key, shared)
+	for _, o := range p.keys[index(low):min(index(high)+1, len(p.keys))] {
+		if len(near) == n {
 			break
 		}
-		if o != j && !o.running && due(o) {
+		if o != j && !o.running && due(o) && kb.CommonPrefixLen(o.of.key, j.of.key) >= shared {
 			near = append(near, o)
 		}
 	}
 	return near
 }
 
-// prefix returns the lowest key that shares bits with k.
-func prefix(k kb.ID, bits int) kb.ID {
-	low := make(kb.ID, len(k))
-	n := min(bits, 8*len(k))
-	copy(low, k[:n/8])
-	if n%8 != 0 {
-		low[n/8] = k[n/8] & (0xff << (8 - n%8))
+// within returns the lowest and the highest key that share bits with k.
+func within(k kb.ID, bits int) (low, high kb.ID) {
+	low, high = make(kb.ID, len(k)), make(kb.ID, len(k))
+	for i := range k {
+		rest := byte(0xff) >> min(max(bits-8*i, 0), 8) // of the byte's bits, those that may differ
+		low[i], high[i] = k[i]&^rest, k[i]|rest
 	}
-	return low
+	return low, high
 }
 
 // indexLocked adds an announcement to the sorted ones, or removes it.
