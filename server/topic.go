@@ -361,10 +361,14 @@ func (e sighted) apply(t *topic) {
 		}
 		return
 	}
-	if e.network.state != wtproto.NetworkSearching {
-		e.network.state, e.network.err, e.network.code = wtproto.NetworkSearching, "", wtproto.CodeNone
-	}
 	s := e.sighting
+	state := wtproto.NetworkSearching
+	if s.Queued || s.Peer.ID != "" && e.network.state == wtproto.NetworkQueued { // others may find us meanwhile
+		state = wtproto.NetworkQueued
+	}
+	if e.network.state != state {
+		e.network.state, e.network.err, e.network.code = state, "", wtproto.CodeNone
+	}
 	if s.Peer.ID == "" {
 		return
 	}

@@ -55,6 +55,39 @@ func TestPeerOfAnotherNetwork(t *testing.T) {
 	})
 }
 
+// A network that has much to do says so; whoever finds us meanwhile changes nothing of it.
+func TestNetworkQueued(t *testing.T) {
+	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		c := g.connect()
+		c.join(announceAndLookUp, 0)
+		var last wtproto.NetworkStatus
+		for i, step := range []struct {
+			news  news
+			state wtproto.NetworkState
+			found uint64
+		}{
+			{news{sighting: discovery.Sighting{Queued: true}}, wtproto.NetworkQueued, 0},
+			{news{sighting: g.lan.peer("1").sighting()}, wtproto.NetworkQueued, 1},
+			{news{err: errors.New("no way")}, wtproto.NetworkFailing, 1},
+			{news{sighting: discovery.Sighting{Queued: true}}, wtproto.NetworkQueued, 1},
+			{news{}, wtproto.NetworkSearching, 1},
+			{news{sighting: g.lan.peer("2").sighting()}, wtproto.NetworkSearching, 2},
+		} {
+			g.lan.tell(step.news)
+			pass(2 * time.Second)
+			if s := c.status(); s.Topic != (wtproto.Topic{}) {
+				last = s.Networks[0]
+			}
+			if last.State != step.state || last.Found != step.found {
+				t.Errorf("step %d: STATUS %+v, want %v and %d found", i, last, step.state, step.found)
+			}
+			if r := g.Topics()[0].Networks[0]; r.State != step.state {
+				t.Errorf("step %d: reported %+v, want %v", i, r, step.state)
+			}
+		}
+	})
+}
+
 func TestNetworkFailing(t *testing.T) {
 	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		c := g.connect()

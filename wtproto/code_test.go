@@ -58,7 +58,7 @@ func TestFlags(t *testing.T) {
 
 func TestNetworkStateString(t *testing.T) {
 	for s, want := range map[NetworkState]string{
-		NetworkStarting: "starting", NetworkSearching: "searching", NetworkFailing: "failing", NetworkEnded: "ended", 4: "unknown",
+		NetworkStarting: "starting", NetworkSearching: "searching", NetworkFailing: "failing", NetworkEnded: "ended", NetworkQueued: "queued", 5: "unknown",
 	} {
 		if got, err := s.MarshalText(); string(got) != want || err != nil {
 			t.Errorf("NetworkState(%d).MarshalText() = %q, %v, want %q", s, got, err, want)

@@ -10,9 +10,10 @@ const (
 	NetworkSearching NetworkState = 1 // working
 	NetworkFailing   NetworkState = 2 // its last attempt failed; it goes on trying
 	NetworkEnded     NetworkState = 3 // gave up
+	NetworkQueued    NetworkState = 4 // works; its first look-up or announcement of the topic waits for its turn
 )
 
-var networkStateNames = [...]string{"starting", "searching", "failing", "ended"}
+var networkStateNames = [...]string{"starting", "searching", "failing", "ended", "queued"}
 
 // String returns the name of s in docs/PROTOCOL.md.
 func (s NetworkState) String() string {

@@ -32,7 +32,7 @@ type metrics struct {
 	circuitsOpened, circuitsEnded                   *prometheus.CounterVec
 	circuitTime                                     *prometheus.HistogramVec
 	lookUps, lookUpAnswers, announcements           *prometheus.CounterVec
-	lookUpTime, announcementTime                    *prometheus.HistogramVec
+	lookUpTime, announcementTime, turnTime          *prometheus.HistogramVec
 }
 
 // Bounds of histograms, in seconds.
@@ -72,6 +72,7 @@ func newMetrics() *metrics {
 		lookUpTime:       histogram("lookup_duration_seconds", "How long look-ups took.", roundBuckets, "network"),
 		lookUpAnswers:    counter("lookup_answers_total", "Answers that look-ups brought.", "network"),
 		announcements:    counter("announcements_total", "Announcements of topics on networks.", "network", "result"),
+		turnTime:         histogram("turn_wait_seconds", "How long look-ups and announcements of topics waited for their turn, on networks where there are turns.", roundBuckets, "network", "work"),
 		announcementTime: histogram("announcement_duration_seconds", "How long announcements took.", roundBuckets, "network"),
 	}
 	for _, l := range server.Limits() { // so that the first refusal is an increase
@@ -133,6 +134,9 @@ func (m *metrics) networkObserver() *discovery.Observer {
 		Announced: func(network string, took time.Duration, err error) {
 			m.announcements.WithLabelValues(network, resultLabel(err)).Inc()
 			m.announcementTime.WithLabelValues(network).Observe(took.Seconds())
+		},
+		Turned: func(network, work string, waited time.Duration) {
+			m.turnTime.WithLabelValues(network, work).Observe(waited.Seconds())
 		},
 	}
 }

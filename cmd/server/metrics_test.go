@@ -38,6 +38,7 @@ func everything(m *metrics) {
 	n.LookedUp("dht", 3, time.Second, nil)
 	n.LookedUp("lan", 0, time.Second, errors.New("failed"))
 	n.Announced("dht", time.Second, nil)
+	n.Turned("dht", "lookup", time.Second)
 }
 
 // scrape returns what /metrics of i says.
@@ -58,6 +59,7 @@ var labelValues = map[string]*regexp.Regexp{
 	"limit":     regexp.MustCompile(`^[a-z_]+$`),
 	"direction": regexp.MustCompile(`^(to_client|to_peer)$`),
 	"state":     regexp.MustCompile(`^(joined|grace)$`),
+	"work":      regexp.MustCompile(`^(lookup|announcement)$`),
 	"result":    regexp.MustCompile(`^(ok|error)$`),
 	"le":        regexp.MustCompile(`^([0-9.]+|\+Inf)$`),
 	"version":   regexp.MustCompile(`^(v[0-9].*|\(devel\))$`),

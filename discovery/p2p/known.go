@@ -10,3 +10,6 @@ func (h *Host) Known() int {
 
 // Serves reports whether the host is a server of a private DHT.
 func (h *Host) Serves() bool { return h.table != nil && h.table.serving.Load() }
+
+// Waiting returns how many look-ups ("lookup") and announcements ("announcement") of topics wait for their turn in the DHT.
+func (h *Host) Waiting() map[string]int { return h.planner.waiting() }

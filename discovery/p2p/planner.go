@@ -203,10 +203,14 @@ func (p *planner) leave(e *errands) {
 }
 
 // waiting returns how many look-ups and announcements wait for their turn.
-func (p *planner) waiting() (lookUps, announcements int) {
+func (p *planner) waiting() map[string]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.queues[chLookUp].len(), p.queues[chAnnounce].len()
+	n := make(map[string]int)
+	for c := range numWalks {
+		n[c.String()] = p.queues[c].len()
+	}
+	return n
 }
 
 // run does what is due until ctx ends. Then no topic may enter any more.

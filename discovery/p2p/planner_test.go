@@ -505,16 +505,16 @@ func TestWaitingIsTold(t *testing.T) {
 		synctest.Wait()
 		second := p.join(t, "b/s")
 		synctest.Wait()
-		if l, a := p.waiting(); l != 1 || a != 1 {
-			t.Errorf("%d look-ups and %d announcements wait, want one each", l, a)
+		if n := p.waiting(); n["lookup"] != 1 || n["announcement"] != 1 {
+			t.Errorf("%v wait, want one of each", n)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if len(first.told) != 0 || !slices.Equal(second.told, []bool{true, false}) {
 			t.Errorf("told %v and %v, want nothing, and that it waits and then does not", first.told, second.told)
 		}
-		if l, a := p.waiting(); l != 0 || a != 0 {
-			t.Errorf("%d look-ups and %d announcements wait at rest", l, a)
+		if n := p.waiting(); n["lookup"] != 0 || n["announcement"] != 0 {
+			t.Errorf("%v wait at rest", n)
 		}
 	})
 }

@@ -132,12 +132,13 @@ function network (n: NetworkStatus, joined: number): Finding {
         text: `Starting: it has not answered yet.${found}`,
         ...(joined > PATIENCE && { todo: 'If it stays so, the gateway reaches no other host of this network: the operator can look at its log and /api/topics.' })
       }
+    case 'queued': return { tone: 'wait', title, text: `It works, and has much to look for: this topic waits for its turn.${found}` }
     case 'failing': return failing(n, title, found)
     case 'ended': return { tone: 'bad', title, text: `It gave up (${codeName(n.code)}).${found}`, todo: 'Join again. If that does not help, the gateway has to be started again.' }
     case 'searching': return {
       tone: n.found > n.refused ? 'good' : 'wait',
       title,
-      text: n.found > 0 ? `It works.${found}` : 'It works, and has found nobody so far. It looks again about every minute.',
+      text: n.found > 0 ? `It works.${found}` : 'It works, and has found nobody so far. It looks again from time to time.',
       ...(n.refused > 0 && { todo: cause(n) })
     }
     case 'unknown': return { tone: 'wait', title, text: `Its state is one that this page does not know.${found}` }

@@ -7,7 +7,7 @@ import { ANNOUNCE, LOOK_UP, OFFER_ONLY } from './frames.js'
 import type { Join, Of, Status } from './frames.js'
 import { unhex32 } from './hex.js'
 
-const states = ['starting', 'searching', 'failing', 'ended'] as const
+const states = ['starting', 'searching', 'failing', 'ended', 'queued'] as const
 
 /** A topic that the page wants, whatever becomes of sessions. */
 export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {

@@ -165,7 +165,7 @@ describe('joining', () => {
     const said = new Promise<CustomEvent>(resolve => topic.addEventListener('status', resolve))
     const dht = { name: 'dht', state: 1, found: 3, connecting: 1, refused: 1, lastCode: Code.PEER_UNREACHABLE }
     control.send(frames.Status.encode({
-      topic: wowcool, more: true, known: 130, connected: 2, networks: [dht, { ...dht, name: 'lan', state: 2 ** 61 as number, lastCode: 0 }]
+      topic: wowcool, more: true, known: 130, connected: 2, networks: [dht, { ...dht, name: 'lan', state: 2 ** 61 as number, lastCode: 0 }, { ...dht, name: 'wait', state: 4, lastCode: 0 }]
     }))
     assert.deepEqual((await said).detail, topic.status)
     const numbers = { found: 3, connecting: 1, refused: 1 }
@@ -173,7 +173,11 @@ describe('joining', () => {
       known: 130,
       more: true,
       connected: 2,
-      networks: [{ name: 'dht', state: 'searching', ...numbers, code: Code.PEER_UNREACHABLE }, { name: 'lan', state: 'unknown', ...numbers, code: 0 }]
+      networks: [
+        { name: 'dht', state: 'searching', ...numbers, code: Code.PEER_UNREACHABLE },
+        { name: 'lan', state: 'unknown', ...numbers, code: 0 },
+        { name: 'wait', state: 'queued', ...numbers, code: 0 }
+      ]
     })
     await bye(swarm, net)
   })

@@ -29,6 +29,7 @@ test('each cause has its answer', () => {
 test('each state of a network has its answer', () => {
   for (const [n, tone, says, todo] of [
     [network({ state: 'starting' }), 'wait', /has not answered yet/, /log/],
+    [network({ state: 'queued' }), 'wait', /waits for its turn/, undefined],
     [network({ state: 'failing', code: Code.PEER_UNREACHABLE }), 'bad', /No other host of the DHT/, /--dht-seed/],
     [network({ state: 'failing', code: Code.INTERNAL }), 'bad', /INTERNAL/, /log/],
     [network({ name: 'lan', state: 'failing', code: Code.INTERNAL }), 'bad', /last attempt failed/, /--lan-interface/],

@@ -46,8 +46,8 @@ export interface JoinOptions {
 export interface NetworkStatus {
     /** `dht`, `lan`, `static`, … */
     name: string;
-    /** `starting`: has not answered yet. `searching`: works. `failing`: its last attempt failed, and it goes on. `ended`: gave up. */
-    state: 'starting' | 'searching' | 'failing' | 'ended' | 'unknown';
+    /** `starting`: has not answered yet. `searching`: works. `failing`: its last attempt failed, and it goes on. `ended`: gave up. `queued`: works, and waits for its turn to look for the topic the first time. */
+    state: 'starting' | 'searching' | 'failing' | 'ended' | 'queued' | 'unknown';
     /** Peers remembered. */
     found: number;
     /** Of them, those that are being dialed. */
