@@ -78,6 +78,7 @@ var modes = map[Serve]dht.ModeOpt{ServeAuto: dht.ModeAuto, ServeAlways: dht.Mode
 // newTable makes a DHT on h, which must not have any connection yet. connect is how hosts are dialed.
 func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Context, target) error) (*table, error) {
 	var opts []dht.Option
+	from := newAnnouncers()
 	if s.Mode == Public {
 		opts = append(opts,
 			dht.Mode(dht.ModeClient),
@@ -96,15 +97,16 @@ func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Co
 			dht.ProtocolPrefix(dhtPrefix),
 			dht.DisableValues(),
 			dht.AddressFilter(tcpAddrs),
-			dht.ProviderDatastore(newRecords(maxRecords, maxTopicRecords)),
+			dht.ProviderDatastore(newRecords(maxRecords, maxTopicRecords, maxHostRecords, h.ID(), from.where)),
 			dht.ProviderManagerOpts(
 				dhtrecords.ProvideValidity(s.RecordValidity),
 				dhtrecords.ProviderAddrTTL(s.RecordValidity),
 				dhtrecords.CleanupInterval(s.RecordValidity/2),
+				dhtrecords.Cache(noCache{}),
 			),
 		)
 	}
-	d, err := dht.New(frugalHost{h}, opts...)
+	d, err := dht.New(frugalHost{h, from}, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("p2p: DHT: %w", err)
 	}

@@ -18,11 +18,19 @@ const (
 )
 
 // frugalHost is the host of a DHT, whose streams end if they announce a message that is too long.
-type frugalHost struct{ host.Host }
+type frugalHost struct {
+	host.Host
+	announcers *announcers
+}
 
 // SetStreamHandler sets who answers requests.
 func (h frugalHost) SetStreamHandler(p protocol.ID, f network.StreamHandler) {
-	h.Host.SetStreamHandler(p, func(s network.Stream) { f(&frugalStream{Stream: s, most: maxRequest}) })
+	h.Host.SetStreamHandler(p, func(s network.Stream) {
+		if from, ok := plainTCP(s.Conn().RemoteMultiaddr()); ok {
+			h.announcers.saw(s.Conn().RemotePeer(), from.Addr())
+		}
+		f(&frugalStream{Stream: s, most: maxRequest})
+	})
 }
 
 // NewStream opens a stream on which replies come.
