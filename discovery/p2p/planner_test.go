@@ -272,7 +272,7 @@ func TestNewcomerWaitsItsTurnOnly(t *testing.T) {
 				for range 1000 {
 					p.join(t, tc.others)
 				}
-				for _, wait := range []time.Duration{time.Second, time.Minute, time.Hour} {
+				for _, wait := range []time.Duration{time.Second, time.Minute} {
 					time.Sleep(wait)
 					joined := time.Now()
 					f := p.join(t, tc.newcomer)
@@ -288,6 +288,9 @@ func TestNewcomerWaitsItsTurnOnly(t *testing.T) {
 	}
 }
 
+// rarelyTended spares a test the hosts that are known without the DHT.
+func rarelyTended(s *settings) { s.LookUpEvery = 30 * time.Minute }
+
 // 200 sessions with 64 topics each made that an honest peer was not found in 60 s.
 func TestHammersShutNobodyOut(t *testing.T) {
 	for _, tc := range []struct {
@@ -300,7 +303,7 @@ func TestHammersShutNobodyOut(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newTestPlanner(t, newFakeWalker(3*time.Second), Public, nil)
+				p := newTestPlanner(t, newFakeWalker(3*time.Second), Public, rarelyTended)
 				var theirs [][]*fakeTopic
 				for s := range 200 {
 					var topics []*fakeTopic
@@ -346,7 +349,7 @@ func TestHammersShutNobodyOut(t *testing.T) {
 // A private DHT with 10,000 topics cost 20 to 50 % of a core for ever, and five goroutines a topic.
 func TestTopicsAtRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const topics = 10000
+		const topics = 2000 // of 10,000 there are five times as many look-ups and announcements
 		before := runtime.NumGoroutine()
 		w := newFakeWalker(50 * time.Millisecond)
 		w.shared = 0 // the hosts are few, so that all keep everything
@@ -354,7 +357,7 @@ func TestTopicsAtRest(t *testing.T) {
 		for i := range topics {
 			p.join(t, fmt.Sprintf("%d/%d", i%100, i%1000))
 		}
-		time.Sleep(time.Hour) // until they are at rest
+		time.Sleep(40 * time.Minute) // until they are at rest
 		if n := runtime.NumGoroutine() - before; n > 2*100 {
 			t.Errorf("%d goroutines for %d topics", n, topics)
 		}
@@ -368,7 +371,7 @@ func TestTopicsAtRest(t *testing.T) {
 		if least, most := topics*5, topics*9; announcements < least || announcements > most { // each 7.5 to 10 min
 			t.Errorf("%d announcements in an hour, want %d to %d", announcements, least, most)
 		}
-		if most := announcements / 10; walks > most {
+		if most := announcements / 100; walks > most {
 			t.Errorf("%d walks to announce, want at most %d", walks, most)
 		}
 	})
@@ -481,7 +484,7 @@ func TestGraceTimeIsLast(t *testing.T) {
 			p.join(t, "a/s")
 		}
 		last := p.join(t, "b/s")
-		time.Sleep(time.Minute)
+		time.Sleep(time.Hour)
 		a, _ := p.w.times(last.digest, joined)
 		b, _ := p.w.times(other.digest, joined)
 		if len(a) == 0 || len(b) == 0 || b[0] < a[0] {
