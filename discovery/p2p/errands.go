@@ -34,9 +34,8 @@ func (c chore) String() string {
 type client interface {
 	// found takes a host that was found in the DHT.
 	found(target)
-	// tend tries the hosts that are known otherwise, of which lan are those of the LAN. With first, it is new that hosts are
-	// looked for.
-	tend(lan []target, first bool)
+	// tend tries the hosts that are known otherwise.
+	tend()
 	// satisfied reports whether so many peers are met, or more.
 	satisfied(want int) bool
 	// waits says whether the first look-up or announcement waits for its turn.

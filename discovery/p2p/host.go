@@ -101,7 +101,7 @@ func (h *Host) start() error {
 	if h.table != nil {
 		w = h.table
 	}
-	h.planner = newPlanner(w, &h.settings, h.lan.all)
+	h.planner = newPlanner(w, &h.settings)
 	for _, m := range h.listen {
 		if err := h.libp2p.Network().Listen(m); err != nil {
 			return fmt.Errorf("p2p: listen on %s: %w", m, err)

@@ -38,7 +38,6 @@ type walker interface {
 type planner struct {
 	// constant after newPlanner
 	walker   walker // nil without a DHT
-	lan      func() []target
 	log      *slog.Logger
 	observer *discovery.Observer
 	settings *settings
@@ -58,10 +57,10 @@ type planner struct {
 	dirty   []*errands                 // of whom the client may have to be told something
 }
 
-// newPlanner returns a planner, which does nothing before run. lan returns the hosts of the LAN.
-func newPlanner(w walker, s *settings, lan func() []target) *planner {
+// newPlanner returns a planner, which does nothing before run.
+func newPlanner(w walker, s *settings) *planner {
 	p := &planner{
-		walker: w, lan: lan, log: s.Logger, observer: s.Observer, settings: s,
+		walker: w, log: s.Logger, observer: s.Observer, settings: s,
 		wake: make(chan struct{}, 1),
 		all:  make(map[*errands]struct{}),
 		most: [numWalks]int{chLookUp: s.LookUps, chAnnounce: s.Announcements},
@@ -236,9 +235,8 @@ func (p *planner) run(ctx context.Context) {
 // asked is a job about which a client is asked, without the lock.
 type asked struct {
 	*job
-	want  int
-	first bool
-	yes   bool
+	want int
+	yes  bool
 }
 
 // step does what is due, and returns when something will be, or the zero time.
@@ -249,17 +247,11 @@ func (p *planner) step(ctx context.Context) time.Time {
 	asks := p.dueLocked(now)
 	p.mu.Unlock()
 
-	var lan []target
 	for i := range asks {
-		a := &asks[i]
-		switch {
-		case a.chore == chLookUp:
+		if a := &asks[i]; a.chore == chTend {
+			a.of.client.tend()
+		} else {
 			a.yes = a.of.client.satisfied(a.want)
-		case lan == nil:
-			lan = p.lan()
-			fallthrough
-		default:
-			a.of.client.tend(lan, a.first)
 		}
 	}
 
@@ -284,7 +276,7 @@ func (p *planner) dueLocked(now time.Time) (asks []asked) {
 	for j := p.agenda.pop(now); j != nil; j = p.agenda.pop(now) {
 		switch {
 		case j.chore == chTend, j.chore == chLookUp && j.rounds > 0 && j.of.state.Want > 0:
-			asks = append(asks, asked{job: j, want: j.of.state.Want, first: j.rounds == 0})
+			asks = append(asks, asked{job: j, want: j.of.state.Want})
 		default:
 			p.queueLocked(j, now)
 		}

@@ -162,7 +162,7 @@ func (f *fakeTopic) found(target) {
 	f.seen++
 }
 
-func (f *fakeTopic) tend([]target, bool) {
+func (f *fakeTopic) tend() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tended = append(f.tended, time.Now())
@@ -197,7 +197,7 @@ func newTestPlanner(t *testing.T, w *fakeWalker, m Mode, change func(*settings))
 	if change != nil {
 		change(&s)
 	}
-	p := &testPlanner{planner: newPlanner(w, &s, func() []target { return nil }), w: w}
+	p := &testPlanner{planner: newPlanner(w, &s), w: w}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

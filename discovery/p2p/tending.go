@@ -47,13 +47,7 @@ func (h *Host) watch() {
 		if works {
 			h.planner.back()
 		}
-		h.mu.Lock()
-		topics := make([]*topic, 0, len(h.topics))
-		for _, t := range h.topics {
-			topics = append(topics, t)
-		}
-		h.mu.Unlock()
-		for _, t := range topics {
+		for _, t := range h.topicsThat(func(*topic) bool { return true }) {
 			t.report()
 		}
 		select {
@@ -64,19 +58,10 @@ func (h *Host) watch() {
 	}
 }
 
-// tend tries all hosts that are known from somewhere, and with first those too that we have met on other topics: they may be on
-// this one, and are a round trip away.
-func (t *topic) tend(lan []target, first bool) {
-	if first {
-		for _, id := range t.h.ties.met(maxGuess) {
-			t.found(target{id: id, network: t.h.networkOf(t.key, id), guess: true})
-		}
-	}
+// tend tries all hosts that are known without the DHT.
+func (t *topic) tend() {
 	for _, s := range t.h.static[t.key] {
 		t.found(s)
-	}
-	for _, l := range lan {
-		t.found(l)
 	}
 	t.retry()
 }
