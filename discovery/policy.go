@@ -241,12 +241,15 @@ func (p *Policy) Dialer(src Source) *net.Dialer {
 		KeepAliveConfig: net.KeepAliveConfig{
 			Enable: true, Idle: keepaliveIdle, Interval: keepaliveInterval, Count: keepaliveCount,
 		},
-		ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		ControlContext: func(ctx context.Context, _, address string, c syscall.RawConn) error {
 			addr, err := netip.ParseAddrPort(address)
 			if err != nil {
 				return &wtproto.Error{Code: wtproto.CodeForbidden, Reason: "no IP address to check", Err: err}
 			}
 			if err := p.Check(src, addr); err != nil {
+				return err
+			}
+			if err := p.bind(ctx, addr, c); err != nil {
 				return err
 			}
 			return p.Spend(src, addr)

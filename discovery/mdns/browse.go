@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/internal/mcast"
 )
@@ -38,7 +36,7 @@ func listen() (conn, error) {
 type browser struct {
 	services []*service
 	wake     chan struct{} // holds 1: something is to be settled
-	intake   intake
+	intake   *allowances   // bytes
 
 	mu       sync.Mutex
 	resolver *resolver // guarded by mu
@@ -47,7 +45,7 @@ type browser struct {
 func newBrowser(services []*service, anyHost bool) *browser {
 	return &browser{
 		services: services, wake: make(chan struct{}, 1), resolver: newResolver(services, anyHost),
-		intake: intake{all: newAllowance(bytesPerSecond, bytesAtOnce), own: make(map[origin]*rate.Limiter)},
+		intake: newAllowances(bytesPerSecond, bytesAtOnce, bytesOfAll),
 	}
 }
 
@@ -65,7 +63,7 @@ func (b *browser) receive(p mcast.Packet) {
 		return
 	}
 	from, now := origin{p.Interface, p.Source.Addr()}, time.Now()
-	if !b.intake.allows(from, len(p.Data), now) {
+	if !b.intake.take(from, len(p.Data)+packetCost, now) {
 		return
 	}
 	answers := parseAnswers(p.Data, b.services)
@@ -120,38 +118,11 @@ func (b *browser) settle(c conn) (claims []claim, asked bool, next time.Time, ev
 	return claims, asked, next, evicted, errors.Join(errs...)
 }
 
-// How many bytes are read, each second and at once: of one origin, and of all. What is beyond is dropped unread.
+// How many bytes of one origin are read, each second and at once, and for how many origins that is enough. What is beyond is
+// dropped unread.
 const (
-	bytesPerSecond    = 1 << 20
-	bytesAtOnce       = 2 << 20
-	ownBytesPerSecond = 64 << 10
-	ownBytesAtOnce    = 256 << 10
-	packetCost        = 100 // of a packet beside its bytes
+	bytesPerSecond = 64 << 10
+	bytesAtOnce    = 256 << 10
+	bytesOfAll     = 16
+	packetCost     = 100 // of a packet beside its bytes
 )
-
-// intake says how much is read. Any number of goroutines may use it.
-type intake struct {
-	all *rate.Limiter
-
-	mu  sync.Mutex
-	own map[origin]*rate.Limiter // guarded by mu
-}
-
-func newAllowance(perSecond rate.Limit, atOnce int) *rate.Limiter {
-	return rate.NewLimiter(perSecond, atOnce)
-}
-
-// allows reports whether a packet of n bytes of from may be read, and counts it if so.
-func (i *intake) allows(from origin, n int, now time.Time) bool {
-	i.mu.Lock()
-	own := i.own[from]
-	if own == nil {
-		if len(i.own) >= 2*maxOrigins {
-			clear(i.own) // origins may be made up: the allowance of all bounds these
-		}
-		own = newAllowance(ownBytesPerSecond, ownBytesAtOnce)
-		i.own[from] = own
-	}
-	i.mu.Unlock()
-	return own.AllowN(now, n+packetCost) && i.all.AllowN(now, n+packetCost)
-}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/time/rate"
 )
 
 // Bounds of the cache. A machine with 40 services has about 120 records for each family.
@@ -17,12 +16,6 @@ const (
 	maxOrigins   = 512
 	maxTTL       = 75 * time.Minute // what RFC 6762, 10 recommends for what changes least
 	goodbyeAfter = time.Second      // what is taken back lives on for this time (RFC 6762, 10.1)
-)
-
-// How many questions are asked because of one origin.
-const (
-	asksPerSecond = 20
-	asksAtOnce    = 256
 )
 
 // origin is who said something: a source address on an interface. What it says is kept apart from what others say, so no
@@ -79,7 +72,6 @@ type neighbour struct {
 	sets  map[set][]*entry
 	order *list.List     // of *entry, the one that was heard longest ago first
 	hosts map[string]int // how many SRV records point to a name
-	asks  *rate.Limiter  // of questions that are asked because of what it said
 }
 
 // cache keeps records for as long as they are valid, by who said them. It does no I/O.
@@ -110,8 +102,9 @@ func (c *cache) add(from origin, a answer, now time.Time) {
 		if len(c.all) >= c.maxOrigins {
 			c.drop(c.youngest())
 		}
-		n = &neighbour{origin: from, first: now, sets: make(map[set][]*entry), order: list.New(), hosts: make(map[string]int), asks: rate.NewLimiter(asksPerSecond, asksAtOnce)}
-		c.all[from] = n
+		n = &neighbour{ // in all once it has a record
+			origin: from, first: now, sets: make(map[set][]*entry), order: list.New(), hosts: make(map[string]int),
+		}
 	}
 	var same *entry
 	for _, e := range n.sets[a.set] {
@@ -139,12 +132,9 @@ func (c *cache) add(from origin, a answer, now time.Time) {
 		e.hear(a, now)
 		e.at = n.order.PushBack(e)
 		n.sets[a.set] = append(n.sets[a.set], e)
-		c.all[from] = n // evicting its only record dropped it
+		c.all[from] = n
 		c.size++
 		c.point(e, 1)
-	}
-	if n.order.Len() == 0 {
-		c.drop(n)
 	}
 }
 

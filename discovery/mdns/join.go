@@ -129,7 +129,7 @@ func (n *Network) sighting(topic wtproto.Topic, i *instance, now time.Time) disc
 	}
 	s.Peer.Address = "tcp://" + addrs[0]
 	s.Dial = func(ctx context.Context, _ wtproto.EndpointID) (discovery.Stream, error) {
-		return n.dialer.Dial(ctx, addrs...)
+		return n.dialer.Dial(discovery.Through(ctx, i.iface), addrs...)
 	}
 	return s
 }

@@ -120,10 +120,11 @@ func packQuery(questions []dns.Question, known []dns.RR) [][]byte {
 		m.Question = append(m.Question, q)
 		size += len(q.Name) + 6
 	}
+	first := len(out)
 	for _, rr := range known {
 		need := dns.Len(rr) // without compression, so what follows fits
 		if size+need > maxQuery {
-			if len(out)+1 == maxPackets {
+			if len(out)-first+1 == maxPackets {
 				break
 			}
 			emit(m, true)

@@ -19,7 +19,13 @@ const (
 	againMin    = time.Second // the second time; the delay doubles each time
 	againMax    = time.Hour
 	anewAfter   = time.Minute // a new interest begins again, if that was not done for this long
-	maxAsks     = 256         // on one link at one moment
+)
+
+// How many questions are asked because of one origin, each second and at once, and for how many origins that is enough.
+const (
+	asksPerSecond = 20
+	asksAtOnce    = 256
+	asksOfAll     = 4
 )
 
 // link is where multicast DNS is spoken: a family on an interface. What is asked there is answered there.
@@ -83,6 +89,7 @@ type resolver struct {
 	anyHost  bool // TCP services may be on any machine of the LAN
 	cache    cache
 
+	quota *allowances        // questions
 	links map[link]*schedule // of the question for instances
 	asks  map[ask]*schedule  // of the questions for records that are missing
 }
@@ -90,6 +97,7 @@ type resolver struct {
 func newResolver(services []*service, anyHost bool) *resolver {
 	return &resolver{
 		services: services, anyHost: anyHost, cache: newCache(),
+		quota: newAllowances(asksPerSecond, asksAtOnce, asksOfAll),
 		links: make(map[link]*schedule), asks: make(map[ask]*schedule),
 	}
 }
@@ -310,7 +318,7 @@ func later(a, b time.Time) time.Time {
 
 // mayAsk reports whether one more question may be asked because of n.
 func (d *decision) mayAsk(n *neighbour) bool {
-	return len(d.due[n.link()]) < maxAsks && n.asks.AllowN(d.now, 1)
+	return d.r.quota.take(n.origin, 1, d.now)
 }
 
 // ask has name asked on l now.

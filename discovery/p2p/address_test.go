@@ -235,6 +235,24 @@ func TestLAN(t *testing.T) {
 	}
 }
 
+// A host that has left the LAN is not looked for there any more.
+func TestHostGone(t *testing.T) {
+	g, n := listen(t, gateway), listen(t, native)
+	g.HostSeen(n.ID(), []netip.AddrPort{netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", n.Port()))})
+	if seen := g.lan.all(); len(seen) != 1 {
+		t.Fatalf("%d hosts on the LAN, want 1", len(seen))
+	}
+	g.HostGone("nobody")
+	g.HostGone(g.ID())
+	if seen := g.lan.all(); len(seen) != 1 {
+		t.Errorf("%d hosts on the LAN after others are gone, want 1", len(seen))
+	}
+	g.HostGone(n.ID())
+	if seen := g.lan.all(); len(seen) != 0 {
+		t.Errorf("%d hosts on the LAN, want none", len(seen))
+	}
+}
+
 // A host of the LAN is met without a DHT, whichever of the two joins first, and can lead into the DHT.
 func TestHostSeen(t *testing.T) {
 	off := func(c *Config) { c.Mode = Off }
