@@ -32,7 +32,8 @@ type fleet struct {
 	members []*member
 }
 
-// member is where one gateway runs after the other: with the same ports and the same state directory.
+// member is where one gateway runs after the other: with the same ports and the same state
+// directory.
 type member struct {
 	*program
 	args []string
@@ -60,7 +61,8 @@ func (f *fleet) restart(m *member) {
 	m.program = startServer(f.t, m.args...)
 }
 
-// dial opens a session that ends with the test. The client knows the members from first on, in turn; it begins with the first.
+// dial opens a session that ends with the test. The client knows the members from first on, in
+// turn; it begins with the first.
 func (f *fleet) dial(first, known int) *client.Client {
 	f.t.Helper()
 	var cfg client.Config
@@ -85,14 +87,16 @@ func (f *fleet) dial(first, known int) *client.Client {
 	return c
 }
 
-// endpointOf returns the endpoint of the client at the other end of a circuit, whichever gateway it is at.
+// endpointOf returns the endpoint of the client at the other end of a circuit, whichever gateway
+// it is at.
 func endpointOf(conn *client.Conn) (e wtproto.EndpointID) {
 	id := conn.Peer().ID
 	copy(e[:], id[max(0, len(id)-len(e)):])
 	return e
 }
 
-// A client whose gateway is killed is at another one within 10 s, with circuits to whom it had circuits to.
+// A client whose gateway is killed is at another one within 10 s, with circuits to whom it had
+// circuits to.
 func TestFleetLosesAGateway(t *testing.T) {
 	const within = 10 * time.Second
 	f := startMembers(t, 3)
@@ -145,8 +149,9 @@ func TestFleetLosesAGateway(t *testing.T) {
 	}
 }
 
-// Three gateways restart one after the other while 30 clients send without a pause. Each is told to go before its gateway ends, goes
-// to another one, meets its partner there, and loses nothing of what it sent before.
+// Three gateways restart one after the other while 30 clients send without a pause. Each is told
+// to go before its gateway ends, goes to another one, meets its partner there, and loses nothing
+// of what it sent before.
 func TestFleetRollingRestart(t *testing.T) {
 	const pairs = 15
 	f := startMembers(t, 3)
@@ -317,8 +322,9 @@ const (
 	last
 )
 
-// converse sends random blocks until ctx ends, and reads those of the other side until its end, which calls end. It returns how many
-// bytes came, and an error unless they are what the other side has sent.
+// converse sends random blocks until ctx ends, and reads those of the other side until its end,
+// which calls end. It returns how many bytes came, and an error unless they are what the other
+// side has sent.
 func converse(ctx context.Context, end func(), conn *client.Conn) (n int64, err error) {
 	wrote := make(chan error, 1)
 	go func() { wrote <- speak(ctx, conn) }()

@@ -29,8 +29,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// balanced is a fleet behind nginx, with the configuration of deploy/fleet: clients, the balancer and the gateways are each on machines
-// of their own.
+// balanced is a fleet behind nginx, with the configuration of deploy/fleet: clients, the balancer
+// and the gateways are each on machines of their own.
 type balanced struct {
 	t       *testing.T
 	clients *netns.NS
@@ -128,7 +128,8 @@ func (b *balanced) dial(from string) *client.Client {
 	return c
 }
 
-// get asks a host on TCP for a path, in a namespace and from an address. secure is for HTTPS; the hash of its certificate is returned.
+// get asks a host on TCP for a path, in a namespace and from an address. secure is for HTTPS; the
+// hash of its certificate is returned.
 func (b *balanced) get(ns *netns.NS, from, host, path string, secure bool) (body []byte, hash string, err error) {
 	var c net.Conn
 	ns.Do(b.t, func() {
@@ -186,7 +187,8 @@ type guest struct {
 	lost  int                                 // guarded by mu; sessions
 }
 
-// meet accepts circuits until ctx ends, and closes the client. The initiator of two sends a word, and gets it back.
+// meet accepts circuits until ctx ends, and closes the client. The initiator of two sends a word,
+// and gets it back.
 func (g *guest) meet(ctx context.Context, t *testing.T) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -246,8 +248,8 @@ func (g *guest) met() int {
 	return len(g.conns)
 }
 
-// Programs and a page reach a fleet by nginx, with the configuration of deploy/fleet: more of them than one address may be, each address
-// always at one gateway. Who loses it comes to another one.
+// Programs and a page reach a fleet by nginx, with the configuration of deploy/fleet: more of them
+// than one address may be, each address always at one gateway. Who loses it comes to another one.
 func TestFleetBehindNginx(t *testing.T) {
 	b := startBalanced(t)
 	topic := wtproto.TopicFromName("behind nginx")

@@ -52,7 +52,8 @@ func (s composeService) address(t *testing.T) netip.Addr {
 	return netip.MustParseAddr(networks["fleet"].IPv4)
 }
 
-// The parts of deploy/fleet agree with each other and with the program. Docker's own parser has seen the file when it was written.
+// The parts of deploy/fleet agree with each other and with the program. Docker's own parser has
+// seen the file when it was written.
 func TestCompose(t *testing.T) {
 	const dir = "../../deploy/fleet"
 	read := func(name string) string {

@@ -1,5 +1,6 @@
-// Command fleet runs several gateways on this machine, and a seed by which they find each other, until it is interrupted. Each is
-// the real program, with ports and a state directory of its own, on a private DHT. It is for trying things out: make fleet N=3.
+// Command fleet runs several gateways on this machine, and a seed by which they find each other,
+// until it is interrupted. Each is the real program, with ports and a state directory of its own,
+// on a private DHT. It is for trying things out: make fleet N=3.
 package main
 
 import (
@@ -27,7 +28,8 @@ const (
 // maxGateways is the most that have ports of their own in the ranges of member.go.
 const maxGateways = 99
 
-// Children end with the thread that started them (child_linux.go), and main's lives as long as the program.
+// Children end with the thread that started them (child_linux.go), and main's lives as long as the
+// program.
 func init() { runtime.LockOSThread() }
 
 func main() {

@@ -60,7 +60,8 @@ func memberArgs(listen string) []string {
 	}
 }
 
-// free returns the port of loopback if it is free for TCP and UDP, else a port that the system chooses.
+// free returns the port of loopback if it is free for TCP and UDP, else a port that the system
+// chooses.
 func free(port int) string {
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	l, err := net.Listen("tcp", addr)

@@ -1,5 +1,6 @@
-// Package proxied takes connections that come through load balancers, which say whose they are with the PROXY protocol, version 1
-// or 2 (https://www.haproxy.org/download/2.3/doc/proxy-protocol.txt).
+// Package proxied takes connections that come through load balancers, which say whose they are
+// with the PROXY protocol, version 1 or 2
+// (https://www.haproxy.org/download/2.3/doc/proxy-protocol.txt).
 package proxied
 
 import (
@@ -26,8 +27,8 @@ const (
 
 // Listener is a net.Listener whose connections from trusted balancers have the address of the
 // client as their remote address. A connection from there that does not begin with a header is
-// closed: else whoever is behind a balancer could say that they are somebody else. What others send
-// is theirs, and is not looked at.
+// closed: else whoever is behind a balancer could say that they are somebody else. What others
+// send is theirs, and is not looked at.
 type Listener struct {
 	inner    net.Listener
 	trusted  crowd.Shared

@@ -51,7 +51,8 @@ func (l *line) connect(from string) net.Conn {
 	return there
 }
 
-// inBubble runs a test with a listener that trusts the balancer. All of its goroutines have to end.
+// inBubble runs a test with a listener that trusts the balancer. All of its goroutines have to
+// end.
 func inBubble(t *testing.T, test func(t *testing.T, inner *line, l *Listener)) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := &line{make(chan net.Conn), make(chan struct{})}
