@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -28,6 +29,7 @@ import (
 type jsPeer struct {
 	t      *testing.T
 	binary []byte // its id
+	ready  map[string]any
 	stop   func() // ends it
 	events chan map[string]any
 	log    []string // of what came
@@ -73,8 +75,8 @@ func startJS(t *testing.T, topic wtproto.Topic, seed *p2p.Host, mode string) *js
 		_ = cmd.Wait()
 		kill.Stop()
 	})
-	ready := p.await("ready", func(map[string]any) bool { return true })
-	if p.binary, err = hex.DecodeString(ready["binary"].(string)); err != nil {
+	p.ready = p.await("ready", func(map[string]any) bool { return true })
+	if p.binary, err = hex.DecodeString(p.ready["binary"].(string)); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -263,6 +265,38 @@ func TestJSLibp2pGateway(t *testing.T) {
 			awaitSighting(t, sightings, "the departure of js-libp2p", func(s discovery.Sighting) bool { return s.Gone && s.Peer.ID == peer.Peer.ID })
 		})
 	}
+}
+
+// A gateway without a DHT sees js-libp2p on the LAN, and guesses at a topic that it is on.
+func TestJSLibp2pGuess(t *testing.T) {
+	topic := wtproto.TopicFromName("js-libp2p guess")
+	policy, err := discovery.NewPolicy(discovery.PolicyConfig{Private: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := p2p.Listen(p2p.Config{Mode: p2p.Off, Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Policy: policy, Gateway: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.Close() })
+	sightings := joinP2P(t, g, topic, discovery.State{LookUp: true, Endpoints: []wtproto.EndpointID{{1}}})
+	js := startJS(t, topic, startP2P(t, false, nil), "announce")
+	var at []netip.AddrPort
+	for _, a := range js.ready["addrs"].([]any) {
+		if parts := strings.Split(a.(string), "/"); parts[2] == "127.0.0.1" {
+			at = append(at, netip.MustParseAddrPort(parts[2]+":"+parts[4]))
+		}
+	}
+	g.HostSeen(js.ready["id"].(string), at)
+	peer := awaitSighting(t, sightings, "js-libp2p", func(s discovery.Sighting) bool { return s.Holds > 0 })
+	if peer.FoundUs || peer.Dial == nil || peer.Peer.Network != "lan" {
+		t.Errorf("sighting %+v", peer)
+	}
+	s, err := peer.Dial(t.Context(), wtproto.EndpointID{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, s, 1000)
 }
 
 // Two native peers, one of them js-libp2p: the one with the smaller id opens, whichever finds the other.

@@ -119,8 +119,8 @@ const mine = Buffer.concat([varint(0), varint(1), NOBODY]) // nothing to say of 
 // Proofs.
 
 const binary = peer => Buffer.from(peer.toMultihash().bytes)
-const proof = (label, from, to) => createHmac('sha256', topic)
-  .update(Buffer.concat([Buffer.from(label), binary(from), binary(to)].flatMap(b => [varint(b.length), b])))
+const proof = (label, from, to, ...more) => createHmac('sha256', topic)
+  .update(Buffer.concat([Buffer.from(label), binary(from), binary(to), ...more].flatMap(b => [varint(b.length), b])))
   .digest()
 
 // known says whether a frame's sender knows the topic. It works as much for a topic that is not ours.
@@ -187,10 +187,10 @@ async function hold (peer, stream, bytes, flags, begin) {
     stream,
     asked: false, // MEET was sent, MET has not come
     met: false,
-    meet () {
+    meet (flags = 0) {
       if (this.asked || this.met) return
       this.asked = true
-      return bytes.write(frame(MEET, digest, proof('meet', node.peerId, peer), varint(0), mine))
+      return bytes.write(frame(MEET, digest, proof('meet', node.peerId, peer), varint(flags), mine))
     },
     part: () => bytes.write(frame(PART, digest, varint(LEFT)))
   }
@@ -241,7 +241,11 @@ async function heard (peer, link, bytes, gateway, { type, payload }) {
     if (!f.fixed(32).equals(digest) || !link.met) return
     link.met = false
     say('left', { peer: name, code: f.varint() })
-  } else if (isKnown(type) && type !== GUESS) {
+  } else if (type === GUESS) {
+    const tag = proof('guess', peer, node.peerId, run).subarray(0, 8)
+    const tags = Array.from({ length: f.varint() }, () => f.fixed(8))
+    if (args.mode === 'announce' && tags.some(t => t.equals(tag))) await link.meet(1)
+  } else if (isKnown(type)) {
     throw new Error(`PROTOCOL: frame 0x${type.toString(16)}`)
   }
 }
