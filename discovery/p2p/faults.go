@@ -10,7 +10,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// maxFaulty is how many hosts that broke the rules are remembered. Ids cost nothing, but connections do.
+// maxFaulty is how many hosts that broke the rules are remembered. Ids cost nothing, but
+// connections do.
 const maxFaulty = 4096
 
 // faulty is a host that broke the rules. It is left alone for a while, longer each time.

@@ -13,8 +13,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// A host that floods, speaks out of turn or lies harms no circuit of others, and is left alone for a while, longer each
-// time. Whatever it does, its link ends with a code, and the next one is refused.
+// A host that floods, speaks out of turn or lies harms no circuit of others, and is left alone
+// for a while, longer each time. Whatever it does, its link ends with a code, and the next one is
+// refused.
 func TestLiars(t *testing.T) {
 	small, _ := keys(t)
 	n := listen(t, all(native, off))
@@ -111,7 +112,8 @@ func TestLiars(t *testing.T) {
 	}
 }
 
-// It is longer each time, and nobody else is left alone. A host that is left alone is not asked either.
+// It is longer each time, and nobody else is left alone. A host that is left alone is not asked
+// either.
 func TestBlame(t *testing.T) {
 	h := listen(t, func(c *Config) { c.Mode, c.RetryMin, c.RetryMax = Off, time.Second, 10*time.Minute })
 	fault := wtproto.Errorf(wtproto.CodeProtocol, "MET without MEET")

@@ -10,8 +10,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// A host that is near, or met on other topics, may be on ours too, and is a round trip away. It is asked with tags, which
-// tell nothing to a host that is not on a topic.
+// A host that is near, or met on other topics, may be on ours too, and is a round trip away. It
+// is asked with tags, which tell nothing to a host that is not on a topic.
 
 const (
 	guessEvery = 500 * time.Millisecond // between two batches on a link
@@ -232,8 +232,8 @@ func (h *Host) topicCount() int {
 	return len(h.topics)
 }
 
-// ask asks those hosts about t that may be on it, if t looks up, and has it compared with what they ask about, if
-// it lets itself be found.
+// ask asks those hosts about t that may be on it, if t looks up, and has it compared with what
+// they ask about, if it lets itself be found.
 func (ls *links) guess(t *topic, lookUp, announce bool) {
 	ls.mu.Lock()
 	for _, n := range ls.hosts {

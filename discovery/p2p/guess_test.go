@@ -26,8 +26,9 @@ func seenAt(port int) []netip.AddrPort {
 // off has no DHT.
 func off(c *Config) { c.Mode = Off }
 
-// A host that is seen on the LAN, or met on another topic, was once sent the digests of all topics, so that whoever
-// listened learned what others look for. Now it learns a number for each, which says nothing without the topic.
+// A host that is seen on the LAN, or met on another topic, was once sent the digests of all
+// topics, so that whoever listened learned what others look for. Now it learns a number for each,
+// which says nothing without the topic.
 func TestGuessTellsStrangersNothing(t *testing.T) {
 	small, large := keys(t)
 	h := listen(t, all(gateway, off, key(small)))
@@ -69,8 +70,8 @@ func TestGuessTellsStrangersNothing(t *testing.T) {
 	}
 }
 
-// Two hosts that have met on one topic meet on others without any DHT, whoever joins first, and know who found whom:
-// those that only look up are for those that only announce.
+// Two hosts that have met on one topic meet on others without any DHT, whoever joins first, and
+// know who found whom: those that only look up are for those that only announce.
 func TestGuessOnOtherTopics(t *testing.T) {
 	for _, aFirst := range []bool{true, false} {
 		small, large := keys(t)
@@ -131,7 +132,8 @@ func TestGuessManyTopics(t *testing.T) {
 	eventually(t, "they have met on all", func() bool { return metWith(a, b.id) == topics && metWith(b, a.id) == topics })
 }
 
-// A host may ask by tags so fast and no faster, and what it asked is remembered as long as there is room.
+// A host may ask by tags so fast and no faster, and what it asked is remembered as long as there
+// is room.
 func TestGuessLimits(t *testing.T) {
 	small, large := keys(t)
 	h := listen(t, all(off, key(large)))

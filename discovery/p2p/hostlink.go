@@ -18,14 +18,16 @@ const (
 	maxUnread = 4 * maxLinkTopics
 	// So many frames another host may say on a link a second, and at once.
 	frameRate, frameBurst = 5000, 20_000
-	// So many of its MEETs may be refused a second, and at once. Records of hosts that have left a topic live for a while.
+	// So many of its MEETs may be refused a second, and at once. Records of hosts that have left
+	// a topic live for a while.
 	refusedRate, refusedBurst = 100, 3 * maxLinkTopics
 	// writeChunk is about how many bytes of frames are written at once.
 	writeChunk = 16 << 10
 )
 
-// link is the control stream with another host: one for a pair of hosts, whatever number of topics they share. Two
-// goroutines have it, run and write; the first to fail ends both. What is in it besides constants, links.mu guards.
+// link is the control stream with another host: one for a pair of hosts, whatever number of
+// topics they share. Two goroutines have it, run and write; the first to fail ends both. What is
+// in it besides constants, links.mu guards.
 type link struct {
 	// constant; host before the link is established
 	links *links
@@ -52,7 +54,8 @@ type link struct {
 	resting bool              // idle runs
 }
 
-// word is a frame that is still to be said. What it says of endpoints is decided when it is written.
+// word is a frame that is still to be said. What it says of endpoints is decided when it is
+// written.
 type word struct {
 	typ    wtproto.Type
 	digest [32]byte

@@ -15,8 +15,8 @@ const (
 	lostKept = time.Minute // what was known of a host whose link was lost is believed
 )
 
-// links has the link with each other host, and knows who needs it: topics ask for hosts, not the other way round. It calls
-// topics without its lock, and they call it with theirs.
+// links has the link with each other host, and knows who needs it: topics ask for hosts, not the
+// other way round. It calls topics without its lock, and they call it with theirs.
 type links struct {
 	h *Host // constant
 
@@ -79,8 +79,8 @@ func (ls *links) forgetLocked(n *neighbor) {
 // usedLocked returns on how many topics n is needed.
 func (n *neighbor) usedLocked() int { return len(n.wants) + len(n.asked) + len(n.met) }
 
-// ask has MEET sent to r, over a link that is made if there is none. What comes of it is told to r's topic: answered or
-// failed is called once, unless part is called before.
+// ask has MEET sent to r, over a link that is made if there is none. What comes of it is told to
+// r's topic: answered or failed is called once, unless part is called before.
 func (ls *links) ask(r *remote, where target, flags wtproto.MeetFlags) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -128,7 +128,8 @@ func (ls *links) sayLocked(l *link, w word) {
 	wake(l.more)
 }
 
-// take returns what l has to write, and whether the end of the stream follows, or that there was too much.
+// take returns what l has to write, and whether the end of the stream follows, or that there was
+// too much.
 func (ls *links) take(l *link) (words []word, end bool, err error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -173,7 +174,8 @@ func (ls *links) owe(l *link, digest [32]byte) bool {
 	return true
 }
 
-// answered returns whose MEET is answered, nil if its topic was left meanwhile, and whether there was one.
+// answered returns whose MEET is answered, nil if its topic was left meanwhile, and whether there
+// was one.
 func (ls *links) answered(l *link, digest [32]byte) (r *remote, due bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -268,8 +270,8 @@ func (ls *links) tell(r *remote) {
 	ls.sayLocked(n.link, word{typ: wtproto.TypeEndpoints, digest: r.t.digest, r: r})
 }
 
-// yield decides which link stays if both hosts have opened one, and reports whether it is l, which is theirs. Ours, if
-// it does not stay, is reset before l is answered.
+// yield decides which link stays if both hosts have opened one, and reports whether it is l,
+// which is theirs. Ours, if it does not stay, is reset before l is answered.
 func (ls *links) yield(l *link) bool {
 	ls.mu.Lock()
 	n := ls.hosts[l.id()]
@@ -288,8 +290,8 @@ func (ls *links) yield(l *link) bool {
 	return true
 }
 
-// establish makes l, on which both hosts have said HOST, the link with its host, and reports whether that is possible. An
-// older link has ended for the other host, or will.
+// establish makes l, on which both hosts have said HOST, the link with its host, and reports
+// whether that is possible. An older link has ended for the other host, or will.
 func (ls *links) establish(l *link) bool {
 	ls.mu.Lock()
 	if ls.closed {
@@ -452,8 +454,8 @@ func (ls *links) rest(l *link) {
 	}
 }
 
-// close says what is to be said, and ends all links. It returns when all was written, or when ctx ends. Links that come
-// later are refused.
+// close says what is to be said, and ends all links. It returns when all was written, or when ctx
+// ends. Links that come later are refused.
 func (ls *links) close(ctx context.Context) {
 	ls.mu.Lock()
 	ls.closed = true

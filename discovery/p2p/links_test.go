@@ -7,7 +7,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// A link that nobody needs ends, which is no fault and no departure, and there is another one when it is needed.
+// A link that nobody needs ends, which is no fault and no departure, and there is another one
+// when it is needed.
 func TestUnusedLinkEnds(t *testing.T) {
 	n := listen(t, all(native, off))
 	g := listen(t, all(gateway, off, func(c *Config) {

@@ -16,12 +16,14 @@ const (
 	// A host tells of its endpoints at this rate, and may tell twice as fast.
 	tellEvery = 500 * time.Millisecond
 	tellBurst = 8
-	// So often a host may have told of an endpoint that is not there any more when a circuit is opened.
+	// So often a host may have told of an endpoint that is not there any more when a circuit is
+	// opened.
 	lieEvery = 10 * time.Second
 	lieBurst = 32
 )
 
-// choose returns at most n of all, and whether that leaves some out: those of told that are still there, and then any.
+// choose returns at most n of all, and whether that leaves some out: those of told that are still
+// there, and then any.
 func choose(told, all []wtproto.EndpointID, n int) (chosen []wtproto.EndpointID, more bool) {
 	if len(all) <= n {
 		return slices.Clone(all), false
@@ -48,7 +50,8 @@ func choose(told, all []wtproto.EndpointID, n int) (chosen []wtproto.EndpointID,
 	return chosen, true
 }
 
-// tellOf returns which of our endpoints r is told of now, what else is said of them, and whether that is news to it.
+// tellOf returns which of our endpoints r is told of now, what else is said of them, and whether
+// that is news to it.
 func (t *topic) tellOf(r *remote) (e []wtproto.EndpointID, s wtproto.EndpointsState, changed bool) {
 	state, _ := t.presence.State()
 	t.mu.Lock()
@@ -65,7 +68,8 @@ func (t *topic) tellOf(r *remote) (e []wtproto.EndpointID, s wtproto.EndpointsSt
 	return e, s, changed
 }
 
-// tell tells the hosts that are met of our endpoints when these change, and repeats sightings while they hold.
+// tell tells the hosts that are met of our endpoints when these change, and repeats sightings
+// while they hold.
 func (t *topic) tell() {
 	limit := rate.NewLimiter(rate.Every(tellEvery), tellBurst)
 	again := time.NewTicker(t.h.Hold / 2)
@@ -186,7 +190,8 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 	return nil
 }
 
-// guessed says that the host called id has guessed that we are on the topic. It is told so, if it may find us.
+// guessed says that the host called id has guessed that we are on the topic. It is told so, if it
+// may find us.
 func (t *topic) guessed(id peer.ID) {
 	if !t.gate.enter() {
 		return
@@ -275,7 +280,8 @@ func (t *topic) lost(l *link, r *remote) {
 	}
 }
 
-// reborn says that the program of r's host has been started anew: all that was known of it is gone.
+// reborn says that the program of r's host has been started anew: all that was known of it is
+// gone.
 func (t *topic) reborn(r *remote) {
 	if !t.gate.enter() {
 		return

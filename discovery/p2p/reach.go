@@ -91,7 +91,8 @@ func (ls *links) reach(n *neighbor) (*link, error) {
 	return nil, err
 }
 
-// dial makes sure that there is a connection with n, at one of the places where topics have found it.
+// dial makes sure that there is a connection with n, at one of the places where topics have found
+// it.
 func (ls *links) dial(n *neighbor) (err error) {
 	var tried []target
 	for len(tried) < maxTargets {
