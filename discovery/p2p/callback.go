@@ -16,6 +16,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/multiformats/go-multistream"
 
+	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/internal/backoff"
 	"github.com/swarmgate/swarmgate/internal/crowd"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -182,18 +183,19 @@ func callbackAddrs(from netip.Addr, listens []ma.Multiaddr) (addrs []netip.AddrP
 // others can connect to it. The connection is not one of the host's: nothing is opened on it.
 func (h *Host) call(ctx context.Context, id peer.ID, addrs []netip.AddrPort) (err error) {
 	for _, a := range addrs {
-		if err = h.callAt(ctx, id, a); err == nil {
+		var src discovery.Source
+		if src, err = h.gater.source(id, a); err == nil {
+			err = h.callAt(ctx, id, a, src)
+		}
+		if err == nil {
 			return nil
 		}
 	}
 	return err
 }
 
-func (h *Host) callAt(ctx context.Context, id peer.ID, addr netip.AddrPort) error {
-	src, err := h.gater.source(id, addr)
-	if err != nil {
-		return err
-	}
+// callAt does so at one address, learned from src.
+func (h *Host) callAt(ctx context.Context, id peer.ID, addr netip.AddrPort, src discovery.Source) error {
 	ctx, cancel := context.WithTimeout(ctx, h.DialTimeout)
 	defer cancel()
 	c, err := h.Policy.Dialer(src).DialContext(ctx, "tcp", addr.String())

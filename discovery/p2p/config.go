@@ -128,8 +128,9 @@ type settings struct {
 	listen   []ma.Multiaddr
 	announce []ma.Multiaddr
 	seeds    []target // other hosts
-	isSeed   bool     // this host is itself among Seeds
-	static   map[wtproto.Topic][]target
+	// selfSeeds are those of Seeds that have this host's own id.
+	selfSeeds []target
+	static    map[wtproto.Topic][]target
 }
 
 // read returns the settings that c stands for, or every mistake in it.
@@ -171,7 +172,9 @@ func (c Config) read() (settings, error) {
 		if err != nil {
 			fail("Seeds: %w", err)
 		}
-		if s.isSeed = s.isSeed || t.id == id; t.id != id {
+		if t.id == id && err == nil {
+			s.selfSeeds = append(s.selfSeeds, t)
+		} else {
 			s.seeds = append(s.seeds, t)
 		}
 	}
@@ -285,7 +288,7 @@ func (s settings) dhtServe() Serve {
 	switch {
 	case s.Serve == ServeAuto && len(s.listen) == 0:
 		return ServeNever
-	case s.Serve == ServeAuto && (s.isSeed || len(s.seeds) == 0 || len(s.announce) > 0):
+	case s.Serve == ServeAuto && (len(s.selfSeeds) > 0 || len(s.seeds) == 0 || len(s.announce) > 0):
 		return ServeAlways
 	default:
 		return s.Serve

@@ -19,10 +19,13 @@ import (
 // gater puts every address that libp2p is about to dial to the policy, whoever asked for it. An address is trusted as
 // configured or as of the LAN only together with the id of the host that was named or seen there.
 type gater struct {
-	policy  *discovery.Policy
-	around  *surroundings
-	lan     *lan
-	reached func(from netip.AddrPort) // somebody has connected to us; set before we listen, may be nil
+	policy *discovery.Policy
+	around *surroundings
+	lan    *lan
+	// set before we listen
+	self    peer.ID
+	reached func(from netip.AddrPort) // another host has connected to us; may be nil
+	arrived func(from netip.AddrPort) // one with our own id has
 
 	mu    sync.Mutex
 	named map[peer.ID][]netip.AddrPort // guarded by mu; what the operator's multiaddrs stand for
@@ -127,8 +130,16 @@ func (g *gater) InterceptSecured(d network.Direction, id peer.ID, c network.Conn
 	if v, ok := c.(*visitor); ok {
 		v.proven()
 	}
-	if from, ok := plainTCP(c.RemoteMultiaddr()); ok && d == network.DirInbound && g.reached != nil {
-		g.reached(from)
+	if from, ok := plainTCP(c.RemoteMultiaddr()); ok && d == network.DirInbound {
+		switch {
+		case id == g.self:
+			if g.arrived != nil {
+				g.arrived(from)
+			}
+			return false
+		case g.reached != nil:
+			g.reached(from)
+		}
 	}
 	return d == network.DirInbound || g.check(id, c.RemoteMultiaddr()) == nil
 }

@@ -34,6 +34,7 @@ type Host struct {
 	id      peer.ID
 	libp2p  host.Host
 	gater   *gater
+	copies  *copies
 	lan     *lan
 	ties    *ties
 	links   *links
@@ -45,7 +46,7 @@ type Host struct {
 	log     *slog.Logger
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
-	wg      sync.WaitGroup // of table.run, callBack, planner.run and watch
+	wg      sync.WaitGroup // of table.run, callBack, lookForCopies, planner.run and watch
 	serves  gate           // of streams that others open, and of links
 	closed  func() error   // Close, once
 
@@ -67,6 +68,7 @@ func Listen(cfg Config) (*Host, error) {
 		settings: s,
 		lan:      newLAN(s.HoldLAN),
 		names:    systemNames(),
+		copies:   newCopies(),
 		topics:   make(map[[32]byte]*topic),
 		circuits: make(map[pair]*inbound),
 	}
@@ -79,6 +81,7 @@ func Listen(cfg Config) (*Host, error) {
 	}
 	h.id = h.libp2p.ID()
 	h.log = s.Logger.With("host", h.id.String())
+	h.gater.self, h.gater.arrived = h.id, h.arrived
 	h.ties = newTies(h.libp2p.ConnManager())
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.closed = sync.OnceValue(h.close)
@@ -113,6 +116,7 @@ func (h *Host) start() error {
 		}
 	}
 	h.wg.Go(func() { h.planner.run(h.ctx) })
+	h.wg.Go(func() { h.lookForCopies(h.ctx) })
 	if h.table == nil {
 		return nil
 	}
@@ -160,11 +164,11 @@ func (h *Host) Port() int {
 }
 
 // Err returns why the host is not in its DHT, or which of its seeds do not answer though it is, an [*wtproto.Error] in its
-// chain. It returns nil while all is well, while the host is still entering, if Mode is Off, and if no seeds are configured:
+// chain, or that another host has this one's identity. It returns nil while all is well, while the host is still entering, if Mode is Off, and if no seeds are configured:
 // such a host is where others enter.
 func (h *Host) Err() error {
-	if h.table == nil || len(h.seeds) == 0 {
-		return nil
+	if err := h.copies.trouble(); err != nil || h.table == nil || len(h.seeds) == 0 {
+		return err
 	}
 	return h.table.err()
 }
@@ -173,7 +177,11 @@ func (h *Host) Err() error {
 // used to enter a private DHT. Invalid ids are ignored. HostSeen never blocks.
 func (h *Host) HostSeen(id string, addrs []netip.AddrPort) {
 	p, err := peer.Decode(id)
-	if err != nil || p == h.id {
+	if err != nil {
+		return
+	}
+	if p == h.id {
+		h.sawOurselves(addrs)
 		return
 	}
 	h.lan.saw(p, addrs)

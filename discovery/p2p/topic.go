@@ -228,8 +228,8 @@ func (t *topic) troubleLocked() error {
 			last = r
 		}
 	}
-	if last == nil {
-		return nil
+	if err := t.h.copies.trouble(); err != nil || last == nil {
+		return err
 	}
 	return fmt.Errorf("p2p: no host of those that were found could be met, %s: %w", last.id, last.failed)
 }
