@@ -3,6 +3,7 @@ package p2p
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -43,6 +44,7 @@ type callbacks struct {
 
 type callback struct {
 	id      peer.ID
+	local   netip.Addr       // of ours, to which it has connected
 	addrs   []netip.AddrPort // of one IP address
 	retry   backoff.Backoff
 	next    time.Time
@@ -53,10 +55,10 @@ func newCallbacks() *callbacks {
 	return &callbacks{hosts: make(map[peer.ID]*callback), places: make(map[netip.Prefix]time.Time)}
 }
 
-// want has id called back at addrs, which are of one IP address.
-func (c *callbacks) want(id peer.ID, addrs []netip.AddrPort) {
+// want has id, which has connected to our address local, called back at addrs, which are of one IP address.
+func (c *callbacks) want(id peer.ID, local netip.Addr, addrs []netip.AddrPort) {
 	if c.hosts[id] == nil && len(addrs) > 0 && len(c.hosts) < maxCallbacks {
-		c.hosts[id] = &callback{id: id, addrs: addrs, retry: backoff.New(callbackMin, callbackMax)}
+		c.hosts[id] = &callback{id: id, local: local, addrs: addrs, retry: backoff.New(callbackMin, callbackMax)}
 	}
 }
 
@@ -130,7 +132,7 @@ func (h *Host) callBack(ctx context.Context, sub bus.Subscription) {
 		}
 		for _, b := range c.due(time.Now()) {
 			calls.Go(func() {
-				err := h.call(ctx, b.id, b.addrs)
+				err := h.call(ctx, b)
 				h.log.Debug("called back", "peer", b.id, "error", err)
 				select {
 				case results <- result{b, err == nil}:
@@ -146,8 +148,14 @@ func (h *Host) noteForCallback(c *callbacks, e any) {
 	switch e := e.(type) {
 	case bus.EvtPeerIdentificationCompleted:
 		from, ok := plainTCP(e.Conn.RemoteMultiaddr())
+		if seen, told := plainTCP(e.ObservedAddr); ok && told && e.Conn.Stat().Direction == network.DirOutbound {
+			if h.gater.around.distance(seen.Addr()) == fromWorld {
+				h.observed.told(e.Peer, from.Addr(), seen.Addr())
+			}
+		}
 		if ok && e.Conn.Stat().Direction == network.DirInbound && slices.Contains(e.Protocols, wtproto.HostProtocol) && !servesDHT(e.Protocols) {
-			c.want(e.Peer, callbackAddrs(from.Addr(), e.ListenAddrs))
+			local, _ := plainTCP(e.Conn.LocalMultiaddr())
+			c.want(e.Peer, local.Addr(), callbackAddrs(from.Addr(), e.ListenAddrs))
 		}
 	case bus.EvtPeerProtocolsUpdated:
 		if servesDHT(e.Added) {
@@ -179,13 +187,13 @@ func callbackAddrs(from netip.Addr, listens []ma.Multiaddr) (addrs []netip.AddrP
 	return addrs
 }
 
-// call connects to host id at one of addrs, has it prove its id, and hangs up: that tells it that
-// others can connect to it. The connection is not one of the host's: nothing is opened on it.
-func (h *Host) call(ctx context.Context, id peer.ID, addrs []netip.AddrPort) (err error) {
-	for _, a := range addrs {
+// call connects to a host, has it prove its id, and hangs up: that tells it that others can connect
+// to it. The connection is not one of the host's: nothing is opened on it.
+func (h *Host) call(ctx context.Context, b *callback) (err error) {
+	for _, a := range b.addrs {
 		var src discovery.Source
-		if src, err = h.gater.source(id, a); err == nil {
-			err = h.callAt(ctx, id, a, src)
+		if src, err = h.gater.source(b.id, a); err == nil {
+			err = h.callAt(ctx, b.id, b.local, a, src)
 		}
 		if err == nil {
 			return nil
@@ -194,11 +202,15 @@ func (h *Host) call(ctx context.Context, id peer.ID, addrs []netip.AddrPort) (er
 	return err
 }
 
-// callAt does so at one address, learned from src.
-func (h *Host) callAt(ctx context.Context, id peer.ID, addr netip.AddrPort, src discovery.Source) error {
+// callAt does so at one address, learned from src, and comes from local, if that is valid: it shall be the same way back.
+func (h *Host) callAt(ctx context.Context, id peer.ID, local netip.Addr, addr netip.AddrPort, src discovery.Source) error {
 	ctx, cancel := context.WithTimeout(ctx, h.DialTimeout)
 	defer cancel()
-	c, err := h.Policy.Dialer(src).DialContext(ctx, "tcp", addr.String())
+	d := h.Policy.Dialer(src)
+	if local.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
+	}
+	c, err := d.DialContext(ctx, "tcp", addr.String())
 	if err != nil {
 		return err
 	}

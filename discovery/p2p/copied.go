@@ -74,6 +74,13 @@ func (c *copies) due(a netip.AddrPort, now time.Time) bool {
 	return true
 }
 
+// again has a called the next time that it is suspected.
+func (c *copies) again(a netip.AddrPort) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.tried, a)
+}
+
 // found notes a copy. It reports whether that is news.
 func (c *copies) found(where netip.Addr, now time.Time) bool {
 	c.mu.Lock()
@@ -146,8 +153,14 @@ func (h *Host) lookForCopies(ctx context.Context) {
 	for {
 		select {
 		case s := <-h.copies.suspects:
-			if h.copies.due(s.addr, time.Now()) {
+			if !h.copies.due(s.addr, time.Now()) {
+				continue
+			}
+			select { // a copy may be about to do the same
+			case <-time.After(rand.N(4 * ownCall)):
 				h.callOurselves(ctx, s)
+			case <-ctx.Done():
+				return
 			}
 		case <-timer.C:
 			if h.Mode == Private {
@@ -202,7 +215,7 @@ func (h *Host) callOurselves(ctx context.Context, s suspect) {
 	before := h.copies.reached.Load()
 	h.copies.calling.Add(1)
 	defer h.copies.calling.Add(-1)
-	if err := h.callAt(ctx, h.id, s.addr, s.src); err != nil {
+	if err := h.callAt(ctx, h.id, netip.Addr{}, s.addr, s.src); err != nil {
 		h.log.Debug("our id is announced where we are not", "address", s.addr, "error", err)
 		return
 	}
@@ -215,5 +228,7 @@ func (h *Host) callOurselves(ctx context.Context, s suspect) {
 	}
 	if h.copies.reached.Load() == before {
 		h.noteCopy(s.addr.Addr())
+	} else { // it was us, or a copy called us at the same time
+		h.copies.again(s.addr)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/internal/netns"
 )
 
@@ -39,28 +40,7 @@ func TestBehindFirewall(t *testing.T) {
 		return func(c *Config) { c.Listen = []string{"/ip4/" + addr + "/tcp/0"} }
 	}
 	seed := listen(t, all(native, at(seedAddr)))
-	cmd := netns.Open(os.Getenv(insideEnv)).Command(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+seed.Addrs()[0], childrenEnv+"="+strconv.Itoa(peers))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	all30 := make(map[string]bool)
-	for lines := bufio.NewScanner(out); len(all30) < peers && lines.Scan(); {
-		id, err := peer.Decode(strings.TrimSpace(lines.Text()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		all30[string(id)] = true
-	}
+	all30 := startInside(t, seed, peers)
 	eventually(t, "all are announced", func() bool {
 		n := 0
 		for range seed.table.find(t.Context(), testTopic.Digest()) {
@@ -78,4 +58,72 @@ func TestBehindFirewall(t *testing.T) {
 	if n := newcomer.Known(); n != 1 {
 		t.Errorf("the newcomer knows %d servers, want the seed alone", n)
 	}
+}
+
+// A host of a cloud has a private address, and a router gives it a public one. It did not know that one, so it told others the
+// private one, at which nobody could find it.
+func TestTranslatedAddress(t *testing.T) {
+	const seedAddr, newAddr, public, private = "45.83.9.1", "45.83.9.2", "45.83.8.8", "10.91.0.2"
+	if !netns.Inside() {
+		outside, inside := netns.New(t, "outside"), netns.New(t, "cloud")
+		dev, _ := netns.Link(t, outside, "10.91.0.1/30", inside, private+"/30")
+		for _, a := range []string{seedAddr, newAddr} {
+			outside.Addr(t, a+"/32", dev)
+		}
+		outside.IP(t, "route", "add", public+"/32", "via", private)
+		inside.IP(t, "route", "add", "45.83.9.0/24", "via", "10.91.0.1")
+		rules := "add table ip t; " +
+			"add chain ip t o { type nat hook output priority -100; }; add rule ip t o ip daddr " + public + " dnat to " + private + "; " +
+			"add chain ip t i { type nat hook input priority 100; }; add rule ip t i ip saddr " + private + " snat to " + public
+		if out, err := outside.Command(t.Context(), "nft", rules).CombinedOutput(); err != nil {
+			t.Fatalf("nft: %v\n%s", err, out)
+		}
+		outside.Rerun(t, insideEnv+"="+inside.Name())
+		return
+	}
+	on := func(addr string) func(*Config) {
+		return func(c *Config) {
+			p, err := discovery.NewPolicy(discovery.PolicyConfig{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Policy, c.Listen = p, []string{"/ip4/" + addr + "/tcp/0"}
+		}
+	}
+	seed := listen(t, all(native, on(seedAddr)))
+	ids := startInside(t, seed, 1)
+	newcomer := listen(t, all(gateway, on(newAddr), seeds(seed)))
+	m := join(t, newcomer, presence(false, true, endpoint(1)), nil) // it is not announced, so nobody comes to it
+	i := m.await("the host behind the router", func(i item) bool { return i.err == nil && ids[i.sighting.Peer.ID] })
+	if to := newcomer.libp2p.Network().ConnsToPeer(peer.ID(i.sighting.Peer.ID))[0].RemoteMultiaddr().String(); !strings.HasPrefix(to, "/ip4/"+public+"/") {
+		t.Errorf("it was reached at %s", to)
+	}
+}
+
+// startInside starts n native peers in the namespace that the test was told of, and returns their ids.
+func startInside(t *testing.T, seed *Host, n int) map[string]bool {
+	t.Helper()
+	cmd := netns.Open(os.Getenv(insideEnv)).Command(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+seed.Addrs()[0], childrenEnv+"="+strconv.Itoa(n))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	ids := make(map[string]bool)
+	for lines := bufio.NewScanner(out); len(ids) < n && lines.Scan(); {
+		id, err := peer.Decode(strings.TrimSpace(lines.Text()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[string(id)] = true
+	}
+	return ids
 }

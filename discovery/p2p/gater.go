@@ -24,8 +24,8 @@ type gater struct {
 	lan    *lan
 	// set before we listen
 	self    peer.ID
-	reached func(from netip.AddrPort) // another host has connected to us; may be nil
-	arrived func(from netip.AddrPort) // one with our own id has
+	reached func(id peer.ID, from netip.AddrPort, port uint16) // another host has connected to a port of ours; may be nil
+	arrived func(from netip.AddrPort)                          // one with our own id has
 
 	mu    sync.Mutex
 	named map[peer.ID][]netip.AddrPort // guarded by mu; what the operator's multiaddrs stand for
@@ -78,11 +78,13 @@ func (g *gater) source(id peer.ID, addr netip.AddrPort) (discovery.Source, error
 // dialable returns those of addrs that may be dialed for host id, in the order in which to try them and at most as many as
 // that cuts to, and why others may not.
 func (g *gater) dialable(id peer.ID, addrs []ma.Multiaddr) (good []ma.Multiaddr, refused error) {
+	var why ma.Multiaddr
 	for _, m := range addrs {
-		if err := g.check(id, m); err != nil {
-			refused = err
-		} else {
+		switch err := g.check(id, m); {
+		case err == nil:
 			good = append(good, m)
+		case refused == nil || !isLoopback(m) && (isLoopback(why) || m.Compare(why) < 0): // the same one, in whatever order they come
+			refused, why = err, m
 		}
 	}
 	return inOrder(good, g.around), refused
@@ -138,7 +140,8 @@ func (g *gater) InterceptSecured(d network.Direction, id peer.ID, c network.Conn
 			}
 			return false
 		case g.reached != nil:
-			g.reached(from)
+			local, _ := plainTCP(c.LocalMultiaddr())
+			g.reached(id, from, local.Port())
 		}
 	}
 	return d == network.DirInbound || g.check(id, c.RemoteMultiaddr()) == nil

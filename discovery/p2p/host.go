@@ -31,24 +31,26 @@ const flushTime = 500 * time.Millisecond
 type Host struct {
 	// constant after Listen
 	settings
-	id      peer.ID
-	libp2p  host.Host
-	gater   *gater
-	copies  *copies
-	lan     *lan
-	ties    *ties
-	links   *links
-	run     wtproto.Run // names this life of the program to others
-	table   *table      // nil where Mode is Off
-	planner *planner
-	names   names
-	decoy   wtproto.Topic // to check the proofs of topics that we are not on
-	log     *slog.Logger
-	ctx     context.Context // ends with Close
-	cancel  context.CancelFunc
-	wg      sync.WaitGroup // of table.run, callBack, lookForCopies, planner.run and watch
-	serves  gate           // of streams that others open, and of links
-	closed  func() error   // Close, once
+	id     peer.ID
+	libp2p host.Host
+	gater  *gater
+	copies *copies
+	// observed is what seeds have shown of our addresses.
+	observed observed
+	lan      *lan
+	ties     *ties
+	links    *links
+	run      wtproto.Run // names this life of the program to others
+	table    *table      // nil where Mode is Off
+	planner  *planner
+	names    names
+	decoy    wtproto.Topic // to check the proofs of topics that we are not on
+	log      *slog.Logger
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup // of table.run, callBack, lookForCopies, planner.run and watch
+	serves   gate           // of streams that others open, and of links
+	closed   func() error   // Close, once
 
 	mu       sync.Mutex
 	topics   map[[32]byte]*topic // guarded by mu; by digest
@@ -73,10 +75,11 @@ func Listen(cfg Config) (*Host, error) {
 		circuits: make(map[pair]*inbound),
 	}
 	h.gater = newGater(s.Policy, h.lan)
+	h.observed.trust(s.seeds)
 	rand.Read(h.decoy[:])
 	rand.Read(h.run[:])
 	h.links = newLinks(h)
-	if h.libp2p, err = newLibp2p(s, h.gater); err != nil {
+	if h.libp2p, err = newLibp2p(s, h.gater, &h.observed); err != nil {
 		return nil, err
 	}
 	h.id = h.libp2p.ID()
@@ -98,7 +101,7 @@ func (h *Host) start() error {
 		if h.table, err = newTable(h.libp2p, h.settings, h.gater, h.lan, h.connect); err != nil {
 			return err
 		}
-		h.gater.reached = h.table.reached
+		h.gater.reached = h.reached
 	}
 	var w walker
 	if h.table != nil {
@@ -132,6 +135,17 @@ func (h *Host) start() error {
 	h.wg.Go(func() { h.table.run(h.ctx) })
 	h.wg.Go(h.watch)
 	return nil
+}
+
+// reached notes that a host has connected to a port of ours, from an address.
+func (h *Host) reached(id peer.ID, from netip.AddrPort, port uint16) {
+	h.table.reached(from)
+	if len(h.announce) > 0 || !h.observed.reached(id, from.Addr(), port) {
+		return
+	}
+	h.Policy.AddOwn(h.observed.addrs()...)
+	h.log.Info("others reach this host at an address of a router", "addresses", h.observed.addrs())
+	h.table.status.touch() // what was announced did not tell it
 }
 
 // Name returns "dht". The peers of a host are of the networks "dht", "lan" and "static", by how their host was found.

@@ -41,7 +41,7 @@ const (
 )
 
 // newLibp2p returns a libp2p host that does not listen yet.
-func newLibp2p(s settings, g *gater) (host.Host, error) {
+func newLibp2p(s settings, g *gater, o *observed) (host.Host, error) {
 	resources, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits()),
 		rcmgr.WithMetricsDisabled(),
 		rcmgr.WithLimitPerSubnet(
@@ -78,7 +78,7 @@ func newLibp2p(s settings, g *gater) (host.Host, error) {
 		if len(s.announce) > 0 {
 			return s.announce
 		}
-		return addrs
+		return o.add(addrs)
 	}
 	h, err := libp2p.New(
 		libp2p.Identity(s.key),

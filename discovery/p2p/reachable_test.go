@@ -96,10 +96,10 @@ func TestCallbacks(t *testing.T) {
 		return []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr(ip), 1)}
 	}
 	for i := range 3 {
-		c.want(peer.ID([]byte{byte(i)}), at("45.83.1.1"))
+		c.want(peer.ID([]byte{byte(i)}), netip.Addr{}, at("45.83.1.1"))
 	}
-	c.want("other", at("45.83.1.2"))
-	c.want("nowhere", nil)
+	c.want("other", netip.Addr{}, at("45.83.1.2"))
+	c.want("nowhere", netip.Addr{}, nil)
 	calls := c.due(now)
 	if len(calls) != 2 {
 		t.Fatalf("%d are called, want one of each address", len(calls))
@@ -124,7 +124,7 @@ func TestCallbacks(t *testing.T) {
 		t.Errorf("%d calls in vain in a day, want some for each", total)
 	}
 	for i := range 2 * maxCallbacks {
-		c.want(peer.ID([]byte{9, byte(i), byte(i >> 8)}), at("45.83.1.9"))
+		c.want(peer.ID([]byte{9, byte(i), byte(i >> 8)}), netip.Addr{}, at("45.83.1.9"))
 	}
 	if len(c.hosts) > maxCallbacks {
 		t.Errorf("%d hosts are remembered", len(c.hosts))

@@ -1,0 +1,88 @@
+package p2p
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// observed are the addresses by which others reach this host though no interface has them: a router
+// in front of it, such as that of most clouds, translates them. A seed that we connect to says which
+// address we come from, and if it then reaches us when it calls back, that address with the port
+// that it reached is ours. Seeds are the operator's; what strangers say is not believed here
+// (libp2p believes four of them that agree). Any number of goroutines may use it.
+type observed struct {
+	mu    sync.Mutex
+	seeds map[peer.ID]view // guarded by mu
+}
+
+// view is what one seed has shown.
+type view struct {
+	at   netip.Addr // where the seed is
+	from netip.Addr // where we come from, as it says
+	port uint16     // at which it reached us; 0 if it has not
+}
+
+// trust has what a seed shows believed.
+func (o *observed) trust(seeds []target) {
+	o.seeds = make(map[peer.ID]view)
+	for _, s := range seeds {
+		o.seeds[s.id] = view{}
+	}
+}
+
+// told notes that id, to which we are connected at an address, says that we come from another one.
+func (o *observed) told(id peer.ID, at, from netip.Addr) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	v, ok := o.seeds[id]
+	switch {
+	case !ok:
+	case v.at != at:
+		o.seeds[id] = view{at: at, from: from}
+	default:
+		v.from = from
+		o.seeds[id] = v
+	}
+}
+
+// reached notes that id has connected to a port of ours, from an address. It reports whether that shows an address that we
+// did not know.
+func (o *observed) reached(id peer.ID, from netip.Addr, port uint16) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	v, ok := o.seeds[id]
+	if !ok || v.at != from || !v.from.IsValid() || v.port == port {
+		return false
+	}
+	v.port = port
+	o.seeds[id] = v
+	return true
+}
+
+// addrs returns the addresses that were shown, in order.
+func (o *observed) addrs() []netip.AddrPort {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := make(map[netip.AddrPort]bool)
+	for _, v := range o.seeds {
+		if v.port != 0 {
+			all[netip.AddrPortFrom(v.from, v.port)] = true
+		}
+	}
+	return slices.SortedFunc(maps.Keys(all), netip.AddrPort.Compare)
+}
+
+// add returns addrs and those that were shown.
+func (o *observed) add(addrs []ma.Multiaddr) []ma.Multiaddr {
+	for _, a := range o.addrs() {
+		if m, err := toMultiaddr(a); err == nil && !ma.Contains(addrs, m) {
+			addrs = append(addrs[:len(addrs):len(addrs)], m)
+		}
+	}
+	return addrs
+}
