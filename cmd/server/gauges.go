@@ -14,7 +14,7 @@ type gauges struct {
 	ready, sessions, visits, topics, circuits, places, bytes *prometheus.Desc
 	dialsRunning, dialsWaiting, principals, atLimit, outbox  *prometheus.Desc
 	memory, memoryFull, memoryOver                           *prometheus.Desc
-	dhtHosts, turnsWaiting, certificate                      *prometheus.Desc
+	dhtHosts, seedsMissing, turnsWaiting, certificate        *prometheus.Desc
 }
 
 func newGauges(g *gateway) *gauges {
@@ -40,6 +40,7 @@ func newGauges(g *gateway) *gauges {
 		memoryOver:   desc("memory_over_bytes", "Memory in use from which on circuits that wait are ended."),
 		dhtHosts:     desc("dht_hosts", "Hosts of the DHT that the gateway knows. With none it finds nobody there."),
 		turnsWaiting: desc("turns_waiting", "Look-ups and announcements of topics that wait for their turn.", "network", "work"),
+		seedsMissing: desc("dht_seeds_missing", "Hosts of --dht-seed that do not answer. The log says which."),
 		certificate:  desc("certificate_expiry_timestamp_seconds", "When the certificate that clients get expires."),
 	}
 }
@@ -48,7 +49,7 @@ func newGauges(g *gateway) *gauges {
 func (c *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.ready, c.sessions, c.visits, c.topics, c.circuits, c.places, c.bytes, c.dialsRunning, c.dialsWaiting,
-		c.principals, c.atLimit, c.outbox, c.memory, c.memoryFull, c.memoryOver, c.dhtHosts, c.turnsWaiting, c.certificate,
+		c.principals, c.atLimit, c.outbox, c.memory, c.memoryFull, c.memoryOver, c.dhtHosts, c.seedsMissing, c.turnsWaiting, c.certificate,
 	} {
 		ch <- d
 	}
@@ -95,6 +96,7 @@ func (c *gauges) Collect(ch chan<- prometheus.Metric) {
 		for work, n := range c.gateway.host.Waiting() {
 			gauge(c.turnsWaiting, float64(n), c.gateway.host.Name(), work)
 		}
+		gauge(c.seedsMissing, float64(c.gateway.host.MissingSeeds()))
 	}
 	if cert, err := c.gateway.source.TLSConfig().GetCertificate(&tls.ClientHelloInfo{}); err == nil && cert.Leaf != nil {
 		gauge(c.certificate, float64(cert.Leaf.NotAfter.Unix()))

@@ -69,8 +69,11 @@ type table struct {
 	reach reach // guarded by mu
 }
 
-// trouble is an error that may be nil.
-type trouble struct{ err error }
+// trouble is how many seeds do not answer, and why; the error is nil if all do.
+type trouble struct {
+	n   int
+	err error
+}
 
 // modes are what the library calls it.
 var modes = map[Serve]dht.ModeOpt{ServeAuto: dht.ModeAuto, ServeAlways: dht.ModeServer, ServeNever: dht.ModeClient}
@@ -204,7 +207,8 @@ func (t *table) run(ctx context.Context) {
 				again = next
 			}
 		}
-		t.missing.Store(&trouble{t.seeds.missing()})
+		n, err := t.seeds.missing()
+		t.missing.Store(&trouble{n, err})
 		if again.IsZero() {
 			again = now.Add(t.seeds.max)
 		}

@@ -8,6 +8,14 @@ func (h *Host) Known() int {
 	return h.table.dht.RoutingTable().Size()
 }
 
+// MissingSeeds returns how many of the configured seeds do not answer, 0 without a DHT.
+func (h *Host) MissingSeeds() int {
+	if h.table == nil || h.table.err() == nil {
+		return 0
+	}
+	return h.table.missing.Load().n
+}
+
 // Serves reports whether the host is a server of a private DHT.
 func (h *Host) Serves() bool { return h.table != nil && h.table.serving.Load() }
 

@@ -188,8 +188,8 @@ func (s *seedList) verdict(now time.Time) (err error, known bool, again time.Tim
 	}
 }
 
-// missing returns which of the configured seeds do not answer, nil if all do.
-func (s *seedList) missing() error {
+// missing returns how many of the configured seeds do not answer, and which and why, nil if all do.
+func (s *seedList) missing() (int, error) {
 	var errs []error
 	for _, o := range s.configured {
 		if o.err != nil {
@@ -197,9 +197,9 @@ func (s *seedList) missing() error {
 		}
 	}
 	if len(errs) == 0 {
-		return nil
+		return 0, nil
 	}
-	return &wtproto.Error{
+	return len(errs), &wtproto.Error{
 		Code:   wtproto.CodePeerUnreachable,
 		Reason: fmt.Sprintf("%d of %d seeds of the DHT do not answer", len(errs), len(s.configured)),
 		Err:    several(errs),
