@@ -8,6 +8,8 @@ import (
 	dht "github.com/libp2p/go-libp2p-kad-dht"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/security/noise"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/internal/netns"
@@ -33,6 +35,7 @@ func TestPublicDHT(t *testing.T) {
 	for i := range publicServers {
 		h, err := libp2p.New(
 			libp2p.ListenAddrStrings("/ip4/"+publicAddr(i)+"/tcp/4001"),
+			libp2p.Transport(tcp.NewTCPTransport), libp2p.Security(noise.ID, noise.New), // the least that makes a host
 			libp2p.DisableRelay(), libp2p.DisableMetrics(), libp2p.ForceReachabilityPublic(),
 			libp2p.ResourceManager(&network.NullResourceManager{}),
 		)
@@ -40,7 +43,7 @@ func TestPublicDHT(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { h.Close() })
-		d, err := dht.New(h, dht.Mode(dht.ModeServer))
+		d, err := dht.New(h, dht.Mode(dht.ModeServer), dht.DisableAutoRefresh())
 		if err != nil {
 			t.Fatal(err)
 		}
