@@ -19,13 +19,14 @@ const (
 
 // acquaintance is a host that is on the topic, or is said to be.
 type acquaintance struct {
-	id    peer.ID
-	stand stand
-	slow  bool      // asked, and making room for others
-	ours  bool      // met, and we chose it
-	spare bool      // asked to take the place of another one
-	since time.Time // it stands so
-	index int       // in meetings.all
+	id     peer.ID
+	stand  stand
+	slow   bool      // asked, and making room for others
+	ours   bool      // met, and we chose it
+	chosen bool      // asked, by our choice
+	spare  bool      // asked to take the place of another one
+	since  time.Time // it stands so
+	index  int       // in meetings.all
 
 	named bool // the operator says that it is on the topic
 	near  bool // it is on the LAN
@@ -34,10 +35,8 @@ type acquaintance struct {
 
 	failures int // in a row; a host without room counts too
 	retry    backoff.Backoff
-	next     time.Time        // it is not asked before
-	parted   time.Time        // when one of us let the other go last
-	faults   *backoff.Backoff // of a host that broke the rules
-	shunned  time.Time        // it is not met before
+	next     time.Time // it is not asked before
+	parted   time.Time // when one of us let the other go last
 }
 
 // fresh reports whether nothing speaks against a.

@@ -34,7 +34,6 @@ type target struct {
 	addrs   []ma.Multiaddr // may be none, where it is connected or known otherwise
 	network string         // how it was found
 	named   bool           // the operator wrote addrs
-	guess   bool           // nobody said that it is on the topic
 }
 
 // parseTarget reads what an operator wrote: the address or name of a host, TCP, and its id.

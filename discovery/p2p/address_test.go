@@ -226,7 +226,7 @@ func TestLAN(t *testing.T) {
 	if all := l.all(); len(all) != maxLAN {
 		t.Errorf("%d hosts are remembered, want %d", len(all), maxLAN)
 	}
-	if h, ok := l.target(id(maxLAN)); !ok || len(h.addrs) != maxAddrs || h.network != "lan" || !h.guess {
+	if h, ok := l.target(id(maxLAN)); !ok || len(h.addrs) != maxAddrs || h.network != "lan" {
 		t.Errorf("target = %+v, %v", h, ok)
 	}
 	l.hold = 0

@@ -89,7 +89,7 @@ func (l *lan) all() []target {
 }
 
 func (h lanHost) target(id peer.ID) target {
-	t := target{id: id, network: networkLAN, guess: true}
+	t := target{id: id, network: networkLAN}
 	for _, a := range h.addrs {
 		if m, err := toMultiaddr(a); err == nil {
 			t.addrs = append(t.addrs, m)

@@ -34,10 +34,12 @@ const (
 
 	maxStreams      = MaxCircuits + 16 // of our protocol, that another host has open to this one
 	maxConns        = 4096             // each way
+	maxConnsAll     = 6144             // both ways together
 	maxConnsAddress = 64               // in from an IPv4 address or an IPv6 /56
-	// lowWater and highWater are between which numbers the connection manager keeps connections
-	// without circuits.
-	lowWater, highWater = 512, 768
+	// othersKept is how many connections without circuits and meetings, such as those of the DHT,
+	// the connection manager leaves. It looks at them every 10 s once all connections together
+	// are more than trimFrom, and does not cut those that are younger than a minute.
+	othersKept, trimFrom = 512, 768
 )
 
 // newLibp2p returns a libp2p host that does not listen yet.
@@ -52,7 +54,7 @@ func newLibp2p(s settings, g *gater, o *observed) (host.Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("p2p: resource manager: %w", err)
 	}
-	conns, err := connmgr.NewConnManager(lowWater, highWater)
+	conns, err := connmgr.NewConnManager(othersKept, trimFrom)
 	if err != nil {
 		resources.Close()
 		return nil, fmt.Errorf("p2p: connection manager: %w", err)
@@ -119,7 +121,7 @@ func newMuxer(keepAlive time.Duration) *yamux.Transport {
 func limits() rcmgr.ConcreteLimitConfig {
 	const others = 16 // streams of a protocol that is not ours; hosts of the DHT use one or two
 	return rcmgr.PartialLimitConfig{
-		System:              rcmgr.ResourceLimits{ConnsInbound: maxConns, ConnsOutbound: maxConns, StreamsInbound: 32 * maxStreams},
+		System:              rcmgr.ResourceLimits{Conns: maxConnsAll, ConnsInbound: maxConns, ConnsOutbound: maxConns, StreamsInbound: 32 * maxStreams},
 		Transient:           rcmgr.ResourceLimits{ConnsInbound: maxConns / 8, StreamsInbound: 2 * maxStreams},
 		PeerDefault:         rcmgr.ResourceLimits{ConnsInbound: 8, ConnsOutbound: 8, StreamsInbound: maxStreams + 4*others},
 		ProtocolDefault:     rcmgr.ResourceLimits{StreamsInbound: 8 * maxStreams},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -24,7 +25,8 @@ func endpoints(n int) (e []wtproto.EndpointID) {
 	return e
 }
 
-// Of 101 circuits between two hosts 100 are not read, on this side or on that, and the last one moves.
+// Of 101 circuits between two hosts 100 are not read, on this side or on that, and the last one
+// moves.
 func TestStalledCircuits(t *testing.T) {
 	const stalled = 100
 	hosts := swarmOf(t, gateway, native)
@@ -70,9 +72,10 @@ func TestStalledCircuits(t *testing.T) {
 	writers.Wait()
 }
 
-// Each topic that two hosts share once had a stream of its own, which was missing for circuits: with 1,100 common topics
-// 1,024 circuits could be opened. Now all topics have one, and as many circuits can be opened as the limit says. The next
-// one is refused with a code until one has ended.
+// Each topic that two hosts share once had a stream of its own, which was missing for circuits:
+// with 1,100 common topics 1,024 circuits could be opened. Now all topics have one, and as many
+// circuits can be opened as the limit says. The next one is refused with a code until one has
+// ended.
 func TestManyTopicsAndCircuits(t *testing.T) {
 	const topics = 1100
 	n := listen(t, func(c *Config) { c.Mode = Off })
@@ -163,8 +166,8 @@ func streamsWith(h *Host, id peer.ID) (n int) {
 	return n
 }
 
-// One address that had 64 streams of the DHT with each of 32 ids once took all 2,048 that there were
-// for everybody, and the DHT did not answer any more.
+// One address that had 64 streams of the DHT with each of 32 ids once took all 2,048 that there
+// were for everybody, and the DHT did not answer any more.
 func TestOneNetworkLeavesOthersTheDHT(t *testing.T) {
 	l := limits().ToPartialLimitConfig()
 	most := 8 * maxConnsAddress * int(l.ProtocolPeerDefault.StreamsInbound) // of a /48
@@ -215,8 +218,8 @@ func TestMaxPending(t *testing.T) {
 	}
 }
 
-// 256 silent streams with each of four ids, of one address or many, once kept everybody else's MEET
-// and OPEN out.
+// 256 silent streams with each of four ids, of one address or many, once kept everybody else's
+// MEET and OPEN out.
 func TestSilentStreamsShutNobodyOut(t *testing.T) {
 	h := listen(t, nil)
 	join(t, h, discovery.Native(), nil)
@@ -237,23 +240,26 @@ func TestSilentStreamsShutNobodyOut(t *testing.T) {
 	}
 }
 
-// A topic remembers so many hosts; one that is new pushes out the one that was found least recently, and none that is met.
-func TestMaxHosts(t *testing.T) {
+// What a topic knows of a host goes with it, when it is forgotten.
+func TestMaxKnown(t *testing.T) {
 	h := listen(t, func(c *Config) { c.Mode = Off })
-	tp := &topic{h: h, hosts: make(map[peer.ID]*remote)}
-	id := func(i int) peer.ID { return peer.ID([]byte{byte(i >> 8), byte(i)}) }
-	for i := range maxHosts {
-		tp.remoteLocked(id(i)).link = &link{}
+	tp, err := h.enter(t.Context(), testTopic, presence(false, false))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if r := tp.remoteLocked(id(maxHosts)); r != nil {
-		t.Error("there was room for one more host")
+	defer h.leave(tp)
+	for i := range 2 * maxKnown {
+		tp.found(target{id: hostID("host", i), network: networkDHT})
 	}
-	for _, i := range []int{7, 8} {
-		tp.hosts[id(i)].link = nil
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	if len(tp.hosts) != maxKnown || len(tp.meetings.known) != maxKnown {
+		t.Errorf("%d hosts, %d known", len(tp.hosts), len(tp.meetings.known))
 	}
-	tp.hosts[id(7)].seen = time.Now().Add(-time.Minute)
-	if r := tp.remoteLocked(id(maxHosts)); r == nil || tp.hosts[id(7)] != nil || tp.hosts[id(8)] == nil || len(tp.hosts) != maxHosts {
-		t.Errorf("%v; 7 is there: %v, 8: %v; %d hosts", r, tp.hosts[id(7)] != nil, tp.hosts[id(8)] != nil, len(tp.hosts))
+	for id, r := range tp.hosts {
+		if tp.meetings.known[id] != r.acquaintance {
+			t.Fatalf("%q is two", id)
+		}
 	}
 }
 
@@ -262,6 +268,14 @@ func TestTies(t *testing.T) {
 	h := listen(t, func(c *Config) { c.Mode = Off })
 	a := peer.ID("a")
 	conns := h.libp2p.ConnManager()
+	h.ties.addMeeting(a)
+	if !conns.IsProtected(a, tagMeeting) {
+		t.Error("a host that is met is not protected")
+	}
+	h.ties.dropMeeting(a)
+	if conns.IsProtected(a, "") {
+		t.Error("a host that is met no more is protected")
+	}
 	for range MaxCircuits {
 		if !h.ties.addCircuit(a) {
 			t.Fatal("a circuit was refused")
@@ -280,7 +294,61 @@ func TestTies(t *testing.T) {
 	if conns.IsProtected(a, tagCircuit) {
 		t.Error("a host without a circuit is protected")
 	}
+	for i := range maxCircuitHosts {
+		if !h.ties.addCircuit(hostID("host", i)) {
+			t.Fatalf("no circuit with host %d", i)
+		}
+	}
+	if h.ties.addCircuit(a) {
+		t.Error("circuits with too many hosts")
+	}
+	if !h.ties.addCircuit(hostID("host", 0)) {
+		t.Error("no second circuit with a host")
+	}
+	if most := maxMetHosts + maxCircuitHosts; most+othersKept > maxConnsAll {
+		t.Errorf("%d connections may not be cut, of %d", most, maxConnsAll)
+	}
 }
+
+// Hosts that are met stay connected, whatever else is connected: 850 gateways once lost 338
+// meetings a minute to their connection managers, which cut what was only tagged.
+func TestMetHostsAreNotCut(t *testing.T) {
+	m, err := connmgr.NewConnManager(othersKept, trimFrom, connmgr.WithGracePeriod(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	ties := newTies(m)
+	cut := make(map[string]int)
+	kinds := map[string]int{"met": maxMetHosts, "circuit": 200, "other": 2 * othersKept}
+	for kind, n := range kinds {
+		for i := range n {
+			id := hostID(kind, i)
+			m.Notifee().Connected(nil, &cutConn{id: id, cut: func() { cut[kind]++ }})
+			switch kind {
+			case "met":
+				ties.addMeeting(id)
+			case "circuit":
+				ties.addCircuit(id)
+			}
+		}
+	}
+	m.TrimOpenConns(t.Context())
+	if cut["met"]+cut["circuit"] > 0 || cut["other"] != othersKept {
+		t.Errorf("cut %v of %v", cut, kinds)
+	}
+}
+
+// cutConn is a connection that is known to a connection manager only.
+type cutConn struct {
+	network.Conn
+	id  peer.ID
+	cut func()
+}
+
+func (c *cutConn) RemotePeer() peer.ID                        { return c.id }
+func (c *cutConn) Stat() network.ConnStats                    { return network.ConnStats{} }
+func (c *cutConn) CloseWithError(network.ConnErrorCode) error { c.cut(); return nil }
 
 // News that nobody pulls pushes out the oldest, and refuses the circuits in it.
 func TestNews(t *testing.T) {

@@ -132,8 +132,8 @@ func (t *topic) welcome(l *link, m wtproto.Meet) wtproto.Code {
 		answer.r = r
 	}
 	t.h.links.say(l, answer)
-	if code == wtproto.CodeNone && r.found && !r.noticed {
-		t.queueLocked(r)
+	if code == wtproto.CodeNone {
+		t.noticeLocked(r)
 	}
 	return code
 }
@@ -147,7 +147,27 @@ func (t *topic) admitLocked(l *link) (*remote, wtproto.Code) {
 	if !r.asks.Allow() {
 		return r, wtproto.CodeRateLimited
 	}
-	return r, t.h.links.meet(l, r)
+	code, out := t.meetings.welcome(r.id, time.Now())
+	if code == wtproto.CodeNone {
+		code = t.h.links.meet(l, r)
+	}
+	if code == wtproto.CodeNone && !t.metNowLocked(r, false) {
+		t.h.links.unmeet(l, r)
+		code = wtproto.CodeBusy
+	}
+	t.letGoLocked(out)
+	return r, code
+}
+
+// metNowLocked has r among those that are met, unless there is no room. Somebody else may have to
+// go.
+func (t *topic) metNowLocked(r *remote, ours bool) bool {
+	out := t.meetings.meet(r.id, ours, time.Now())
+	if out == r.id {
+		return false
+	}
+	t.letGoLocked(out)
+	return true
 }
 
 // answered takes the answer of r to MEET. An error ends the link.
@@ -159,7 +179,7 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 	proven := m.Code != wtproto.CodeNone || t.key.VerifyProof(m.Proof, wtproto.ProofMet, []byte(r.id), []byte(t.h.id))
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.askedLocked(r)
+	r.asking = false
 	defer func() {
 		r.answers = false
 		t.pumpLocked()
@@ -167,6 +187,9 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 	code := m.Code
 	if code == wtproto.CodeNone && proven {
 		code = t.h.links.meet(l, r)
+		if code == wtproto.CodeNone && !t.metNowLocked(r, !r.answers) {
+			code = wtproto.CodeBusy
+		}
 	}
 	switch {
 	case !proven:
@@ -204,10 +227,21 @@ func (t *topic) guessed(id peer.ID) {
 		return
 	}
 	r := t.remoteLocked(id)
-	if r == nil || r.foundUs && r.met() || r.queued {
+	if r == nil || r.foundUs && r.met() || r.asking {
 		return
 	}
-	r.queued, r.answers = true, true
+	if !r.met() {
+		code, out := t.meetings.welcome(id, time.Now())
+		if code != wtproto.CodeNone {
+			return
+		}
+		t.letGoLocked(out)
+		if !t.meetings.answer(id, time.Now()) {
+			return
+		}
+		_, r.acquaintance.near = t.h.lan.target(id)
+	}
+	r.answers = true
 	t.askLocked(r)
 }
 
@@ -219,9 +253,8 @@ func (t *topic) failed(r *remote, err error) {
 	defer t.gate.leave()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.askedLocked(r)
-	r.answers = false
 	t.failedLocked(r, err)
+	r.answers = false
 	t.pumpLocked()
 }
 
@@ -263,7 +296,7 @@ func (t *topic) parted(l *link, code wtproto.Code) {
 		return
 	}
 	t.h.links.unmeet(l, r)
-	t.endedLocked(r, code == wtproto.CodeLeft)
+	t.endedLocked(r, code)
 }
 
 // lost says that the link with r has ended. Nobody knows whether r has left.
@@ -275,8 +308,7 @@ func (t *topic) lost(l *link, r *remote) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r.link == l {
-		t.endedLocked(r, false)
-		t.sightLocked(r, min(lostKept, t.h.Hold))
+		t.endedLocked(r, wtproto.CodePeerGone)
 	}
 }
 
@@ -301,5 +333,6 @@ func (t *topic) part() {
 	defer t.mu.Unlock()
 	for _, r := range t.hosts {
 		t.h.links.part(r, wtproto.CodeLeft)
+		t.meetings.leave(r.acquaintance)
 	}
 }

@@ -133,7 +133,7 @@ func TestDeparture(t *testing.T) {
 				return
 			}
 			// It is asked again, and that it refuses is no fault of the network.
-			tried := func(r *remote) bool { return r.left && !r.queued && r.next.After(r.seen.Add(2*hosts[0].RetryMin)) }
+			tried := func(r *remote) bool { return r.left && !r.asking && r.acquaintance.failures > 1 }
 			eventually(t, "it was asked again", func() bool { return look(hosts[0], hosts[1].id, tried) })
 			join(t, hosts[1], discovery.Native(), echo)
 			gm.await("its return", func(i item) bool {
@@ -434,7 +434,8 @@ func TestMeetAnswers(t *testing.T) {
 		(<-answers)(st)
 	})
 	h := listen(t, all(gateway, key(small), func(c *Config) {
-		c.Mode, c.AnswerTimeout, c.LookUpEvery, c.RetryMax = Off, 500*time.Millisecond, 100*time.Millisecond, 100*time.Millisecond
+		c.Mode, c.AnswerTimeout, c.LookUpEvery = Off, 500*time.Millisecond, 100*time.Millisecond
+		c.RetryMin, c.RetryMax = time.Millisecond, 100*time.Millisecond
 		c.Static = map[wtproto.Topic][]string{testTopic: {s.addr()}}
 	}))
 	m := join(t, h, presence(true, true, endpoint(1)), nil)
@@ -488,8 +489,8 @@ func TestStrangersFailuresAreLoggedOnce(t *testing.T) {
 	defer h.leave(tp)
 	tp.mu.Lock()
 	for i := range 100 {
-		r := tp.newRemote(peer.ID(fmt.Sprintf("stranger %d", i)))
-		r.guess = false
+		r := tp.remoteLocked(peer.ID(fmt.Sprintf("stranger %d", i)))
+		tp.meetings.next(time.Now())
 		tp.failedLocked(r, wtproto.Errorf(wtproto.CodeForbidden, "MET: the proof is wrong"))
 	}
 	tp.mu.Unlock()

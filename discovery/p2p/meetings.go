@@ -32,16 +32,29 @@ const (
 	partedFor = time.Hour
 
 	maxAsking = 16 // hosts of a topic that are asked at once
-	maxSlow   = 64 // beside them, hosts that take longer than askPatience
+	// Beside them, so many hosts are asked that take longer than askPatience. With each that
+	// fails it is two more, up to maxSlow, and with each that answers two fewer: if those who are
+	// there take long, asking more of them at once does not help.
+	leastSlow, maxSlow = 4, 64
 	// askPatience is how long an answer may take before another host is asked beside it.
 	askPatience = 500 * time.Millisecond
 	// failedShare is one in how many asks goes to a host that failed, if there are others.
 	failedShare = 4
-	// busyWait is the least delay before a host without room is asked again, if there are others.
+	// busyWait is the least delay before a host without room is asked again by one that has met
+	// half of those that it wants.
 	busyWait = time.Minute
-	// A host that breaks the rules is left alone for faultMin, and longer each time, up to faultMax.
-	faultMin, faultMax = 30 * time.Second, time.Hour
+	// settled is how long a meeting must have lasted for its end to be a new story.
+	settled = 10 * time.Second
+	// stale is how long a host is asked again that is found no more.
+	stale = time.Hour
 )
+
+// room has places for the hosts of a topic. A host that is asked or met has one.
+type room interface {
+	may(peer.ID) bool  // there is a place for it
+	take(peer.ID) bool // takes one, if there is
+	give(peer.ID)      // gives it back
+}
 
 // meetings decides which hosts of one topic are met: whom to ask, whom to accept and whom to let
 // go. Pure accounting.
@@ -50,8 +63,13 @@ type meetings struct {
 	retryMin, retryMax time.Duration
 	// random returns a number from 0 to n-1.
 	random func(n int) int
-	// busy reports whether there are circuits with a host, so that it is not let go. Nil: with nobody.
+	// busy reports whether there are circuits with a host, so that it is not let go. Nil: with
+	// nobody.
 	busy func(peer.ID) bool
+	// room has the places for hosts that all topics share. Nil: there is always one.
+	room room
+	// dropped is told of hosts that are forgotten. Nil: nobody is.
+	dropped func(peer.ID)
 
 	known     map[peer.ID]*acquaintance // at most maxKnown
 	all       []*acquaintance           // the same, in an order that chance alone decides
@@ -62,6 +80,7 @@ type meetings struct {
 	own       int                       // of the met that are not named, those that we chose
 	asking    int                       // slow ones not included
 	slow      int
+	slows     int // how many of these there may be
 	swaps     *rate.Limiter
 	rotate    time.Time // when one makes room for another; zero until there are enough
 }
@@ -71,7 +90,7 @@ type meetings struct {
 func newMeetings(retryMin, retryMax time.Duration) *meetings {
 	m := &meetings{
 		retryMin: retryMin, retryMax: retryMax, random: rand.IntN,
-		known: make(map[peer.ID]*acquaintance),
+		known: make(map[peer.ID]*acquaintance), slows: leastSlow,
 		swaps: rate.NewLimiter(rate.Every(swapEvery), swapBurst),
 	}
 	m.want(0)
@@ -144,6 +163,9 @@ func (m *meetings) drop(a *acquaintance) {
 	m.all[last] = nil
 	m.all = m.all[:last]
 	delete(m.known, a.id)
+	if m.dropped != nil {
+		m.dropped(a.id)
+	}
 }
 
 // lacks returns how many hosts should be asked now, if those that are being asked say yes.
@@ -152,42 +174,69 @@ func (m *meetings) lacks() int {
 	return min(chosen, m.most()-m.met) - m.asking
 }
 
-// next returns the host to ask now, which counts as asked from now on, or nil. may says whether a
-// host may be asked; nil means that each may.
-func (m *meetings) next(now time.Time, may func(peer.ID) bool) *acquaintance {
+// next returns the host to ask now, which counts as asked from now on, or nil.
+func (m *meetings) next(now time.Time) *acquaintance {
+	m.lookAtSlow(now)
 	if m.asking >= maxAsking {
 		return nil
 	}
 	spare := false
 	var a *acquaintance
 	if m.operators > 0 {
-		a = m.choose(func(a *acquaintance) bool { return a.named && m.ready(a, now, may) })
+		a = m.choose(func(a *acquaintance) bool { return a.named && m.ready(a, now) })
 	}
 	if a == nil && m.lacks() > 0 {
 		m.rotate = time.Time{}
-		a = m.candidate(now, may)
+		a = m.candidate(now)
 	}
 	if a == nil && m.rotates(now) {
-		a = m.choose(func(a *acquaintance) bool { return m.ready(a, now, may) && a.fresh(now) })
+		a = m.choose(func(a *acquaintance) bool { return m.ready(a, now) && a.fresh(now) })
 		m.rotate, spare = m.nextRotation(now), true
 	}
-	if a != nil {
-		a.stand, a.since, a.spare = standAsked, now, spare
-		m.asking++
+	if a == nil || m.room != nil && !m.room.take(a.id) {
+		return nil
 	}
+	a.stand, a.since, a.spare, a.chosen = standAsked, now, spare, true
+	m.asking++
 	return a
 }
 
+// answer notes that id, which may be met, is asked because it wants to be. It reports whether it
+// can be.
+func (m *meetings) answer(id peer.ID, now time.Time) bool {
+	a := m.found(id, now)
+	if a == nil || a.stand != standApart || m.room != nil && !m.room.take(id) {
+		return false
+	}
+	a.stand, a.since = standAsked, now
+	m.asking++
+	return true
+}
+
+// lookAtSlow has those that were asked and take long make room for others.
+func (m *meetings) lookAtSlow(now time.Time) {
+	if m.asking == 0 {
+		return
+	}
+	for _, a := range m.all {
+		if a.stand == standAsked && !a.slow && now.Sub(a.since) >= askPatience && m.slow < m.slows {
+			a.slow = true
+			m.asking--
+			m.slow++
+		}
+	}
+}
+
 // ready reports whether a may be asked now.
-func (m *meetings) ready(a *acquaintance, now time.Time, may func(peer.ID) bool) bool {
-	return a.stand == standApart && !now.Before(a.next) && (may == nil || may(a.id))
+func (m *meetings) ready(a *acquaintance, now time.Time) bool {
+	return a.stand == standApart && !now.Before(a.next) && (m.room == nil || m.room.may(a.id))
 }
 
 // candidate returns somebody to ask, or nil: most times one that nothing speaks against.
-func (m *meetings) candidate(now time.Time, may func(peer.ID) bool) *acquaintance {
+func (m *meetings) candidate(now time.Time) *acquaintance {
 	first := m.random(failedShare) > 0
 	for _, fresh := range [...]bool{first, !first} {
-		a := m.choose(func(a *acquaintance) bool { return m.ready(a, now, may) && a.fresh(now) == fresh })
+		a := m.choose(func(a *acquaintance) bool { return m.ready(a, now) && a.fresh(now) == fresh })
 		if a != nil {
 			return a
 		}
@@ -237,28 +286,24 @@ func (m *meetings) wake(now time.Time) time.Time {
 	}
 	lacks := m.lacks() > 0
 	for _, a := range m.all {
-		if a.stand == standApart && (lacks || a.named) && a.next.After(now) && a.next.Before(at) {
-			at = a.next
+		due := a.next
+		if a.stand == standAsked && !a.slow && m.slow < m.slows {
+			due = a.since.Add(askPatience)
+		} else if a.stand != standApart || !lacks && !a.named {
+			continue
+		}
+		if due.After(now) && due.Before(at) {
+			at = due
 		}
 	}
 	return at
 }
 
-// tarries notes that the answer of id takes long. It reports whether others may be asked beside it.
-func (m *meetings) tarries(id peer.ID) bool {
-	a := m.known[id]
-	if a == nil || a.stand != standAsked || a.slow || m.slow >= maxSlow {
-		return false
-	}
-	a.slow = true
-	m.asking--
-	m.slow++
-	return true
-}
-
 // leave takes a out of what is counted for how it stands.
 func (m *meetings) leave(a *acquaintance) {
 	switch {
+	case a.stand == standApart:
+		return
 	case a.stand == standMet:
 		m.met--
 		if a.named {
@@ -266,23 +311,26 @@ func (m *meetings) leave(a *acquaintance) {
 		} else if a.ours {
 			m.own--
 		}
-	case a.stand == standAsked && a.slow:
+	case a.slow:
 		m.slow--
-	case a.stand == standAsked:
+	default:
 		m.asking--
 	}
-	a.stand, a.slow, a.ours, a.spare = standApart, false, false, false
+	a.stand, a.slow, a.ours, a.spare, a.chosen = standApart, false, false, false, false
+	if m.room != nil {
+		m.room.give(a.id)
+	}
 }
 
-// welcome decides about a host that asks. With NONE it may be met; then the meeting with out, unless
-// that is empty, is over, and out is to be told.
+// welcome decides about a host that asks. With NONE it may be met; then the meeting with out,
+// unless that is empty, is over, and out is to be told.
 func (m *meetings) welcome(id peer.ID, now time.Time) (code wtproto.Code, out peer.ID) {
 	a := m.found(id, now)
 	if a == nil {
 		return wtproto.CodeBusy, ""
 	}
 	a.real = true
-	if now.Before(a.shunned) {
+	if a.stand == standApart && m.room != nil && !m.room.may(id) {
 		return wtproto.CodeBusy, ""
 	}
 	if a.stand != standApart || a.named || m.met+m.asking < m.most() {
@@ -313,8 +361,8 @@ func (m *meetings) part(a *acquaintance, now time.Time) {
 	a.next = now.Add(a.retry.Next())
 }
 
-// meet notes that id is met, because we asked, or because it did. The meeting with out, unless that
-// is empty, is over, and out is to be told: it can be id itself.
+// meet notes that id is met, because we asked, or because it did. The meeting with out, unless
+// that is empty, is over, and out is to be told: it can be id itself.
 func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
 	a := m.found(id, now)
 	if a == nil {
@@ -325,7 +373,14 @@ func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
 		return ""
 	}
 	spare := a.spare
+	if a.stand == standAsked {
+		ours = a.chosen // perhaps both of us asked
+		m.slows = max(m.slows-2, leastSlow)
+	}
 	m.leave(a)
+	if m.room != nil && !m.room.take(id) {
+		return id
+	}
 	a.stand, a.since, a.ours = standMet, now, ours
 	m.met++
 	switch {
@@ -336,9 +391,10 @@ func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
 		m.own++
 	}
 	var o *acquaintance
-	if m.met > m.most() {
-		o = a // several that took long have answered
-	} else if spare && m.met-m.named > m.wanted {
+	switch enough := m.met-m.named > m.wanted; {
+	case m.met > m.most(), ours && !spare && enough && m.own > ownMeetings:
+		o = a // others have answered meanwhile, who were asked because it took long
+	case spare && enough:
 		o = m.spare(now, func(o *acquaintance) bool { return now.Sub(o.since) >= rotateEvery/2 })
 	}
 	if o == nil {
@@ -348,8 +404,8 @@ func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
 	return o.id
 }
 
-// failed notes that id was asked in vain. It reports whether that is a failure that somebody should
-// hear of.
+// failed notes that id was asked in vain. It reports whether that is a failure that somebody
+// should hear of.
 func (m *meetings) failed(id peer.ID, code wtproto.Code, now time.Time) bool {
 	a := m.known[id]
 	if a == nil || a.stand == standMet {
@@ -359,13 +415,14 @@ func (m *meetings) failed(id peer.ID, code wtproto.Code, now time.Time) bool {
 		m.rotate = now // another one can take the place
 	}
 	m.leave(a)
+	m.slows = min(m.slows+2, maxSlow)
 	a.since = now
 	a.failures++
 	a.next = now.Add(a.retry.Next())
 	switch code {
-	case wtproto.CodeBusy, wtproto.CodeCircuitLimit, wtproto.CodeRateLimited:
+	case wtproto.CodeBusy, wtproto.CodeTopicLimit, wtproto.CodeRateLimited:
 		a.real = true
-		if m.met > 0 {
+		if m.met >= m.wanted/2 {
 			a.next = latest(a.next, now.Add(busyWait+time.Duration(m.random(int(busyWait)))))
 		}
 		return false
@@ -400,24 +457,6 @@ func (m *meetings) ended(id peer.ID, code wtproto.Code, now time.Time) bool {
 	return lasted
 }
 
-// fault notes that id broke the rules, so that it is left alone, longer each time.
-func (m *meetings) fault(id peer.ID, now time.Time) {
-	a := m.found(id, now)
-	if a == nil {
-		return
-	}
-	if a.faults == nil {
-		b := backoff.New(faultMin, faultMax)
-		b.Int64N = a.retry.Int64N
-		a.faults = &b
-	}
-	m.leave(a)
-	a.since = now
-	a.failures++
-	a.shunned = now.Add(a.faults.Next())
-	a.next = a.shunned
-}
-
 // relieve lets somebody go for the sake of another topic, and returns who is to be told, or "".
 func (m *meetings) relieve(now time.Time, suits func(peer.ID) bool) peer.ID {
 	a := m.spare(now, func(a *acquaintance) bool { return suits(a.id) })
@@ -431,21 +470,17 @@ func (m *meetings) relieve(now time.Time, suits func(peer.ID) bool) peer.ID {
 // again notes that id is somewhere else now, so that its failures do not count.
 func (m *meetings) again(id peer.ID) {
 	if a := m.known[id]; a != nil && a.stand == standApart {
-		a.failures, a.next = 0, a.shunned
+		a.failures, a.next = 0, time.Time{}
 	}
 }
 
-// forget drops hosts that were not found for so long that asking is in vain, and returns them.
-func (m *meetings) forget(now time.Time) (gone []peer.ID) {
-	for _, a := range m.all {
-		if a.stand == standApart && !a.named && now.Sub(a.seen) > stale {
-			gone = append(gone, a.id)
+// forget drops hosts that were not found for so long that asking is in vain.
+func (m *meetings) forget(now time.Time) {
+	for i := len(m.all) - 1; i >= 0; i-- { // dropping one moves the last of them, which was there
+		if a := m.all[i]; a.stand == standApart && !a.named && now.Sub(a.seen) > stale {
+			m.drop(a)
 		}
 	}
-	for _, id := range gone {
-		m.drop(m.known[id])
-	}
-	return gone
 }
 
 func latest(a, b time.Time) time.Time {

@@ -1,6 +1,10 @@
 package p2p
 
-import "github.com/libp2p/go-libp2p/core/peer"
+import (
+	"sync"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+)
 
 const (
 	// maxMetHosts is how many hosts one host meets, or asks, on all topics together.
@@ -57,8 +61,8 @@ func (p *places[T]) give(topic T, id peer.ID) {
 // alone reports whether id is met on one topic only, so that its place is free when that lets go.
 func (p *places[T]) alone(id peer.ID) bool { return p.hosts[id] == 1 }
 
-// richest returns the topic that is to let a host go, so that poor may have the place: the one that
-// has most, if it has more than poor even then.
+// richest returns the topic that is to let a host go, so that poor may have the place: the one
+// that has most, if it has more than poor even then.
 func (p *places[T]) richest(poor T) (rich T, ok bool) {
 	least := p.topics[poor] + 2
 	for t, n := range p.topics {
@@ -67,4 +71,56 @@ func (p *places[T]) richest(poor T) (rich T, ok bool) {
 		}
 	}
 	return rich, ok
+}
+
+// sharing has the places of a host. Its methods may be called by several goroutines at once.
+type sharing struct {
+	mu     sync.Mutex
+	places *places[*topic] // guarded by mu
+}
+
+// of returns the room of one topic.
+func (s *sharing) of(t *topic) room { return topicRoom{s, t} }
+
+// topicRoom is the [room] of a topic.
+type topicRoom struct {
+	*sharing
+	t *topic
+}
+
+func (r topicRoom) may(id peer.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.places.may(r.t, id)
+}
+
+func (r topicRoom) take(id peer.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.places.take(r.t, id)
+}
+
+func (r topicRoom) give(id peer.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.places.give(r.t, id)
+}
+
+// alone reports whether id is met on one topic only.
+func (s *sharing) alone(id peer.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.places.alone(id)
+}
+
+// richest returns the topic that is to let a host go for poor, or nil if there is room, or no such
+// topic.
+func (s *sharing) richest(poor *topic) *topic {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.places.may(poor, "") {
+		return nil
+	}
+	rich, _ := s.places.richest(poor)
+	return rich
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -140,17 +139,13 @@ func TestProtocolMetCodes(t *testing.T) {
 			_, k := keys(t)
 			s := newStranger(t, k)
 			tp.mu.Lock()
-			before := tp.hosts
-			tp.hosts = make(map[peer.ID]*remote)
-			for i := range maxHosts { // as if all of them were just being met
-				id := peer.ID(string(rune(i)))
-				tp.hosts[id] = tp.newRemote(id)
-				tp.hosts[id].queued = true
-			}
+			before := tp.meetings
+			tp.meetings = tp.newMeetings()
+			meetAll(t, tp.meetings, tp.meetings.most(), time.Now()) // a moment ago, so that none of them makes room
 			tp.mu.Unlock()
 			defer func() {
 				tp.mu.Lock()
-				tp.hosts = before
+				tp.meetings = before
 				tp.mu.Unlock()
 			}()
 			return ask(t, h, s, s.meet(h))

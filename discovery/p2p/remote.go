@@ -12,7 +12,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/swarmgate/swarmgate/discovery"
-	"github.com/swarmgate/swarmgate/internal/backoff"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -21,23 +20,21 @@ type remote struct {
 	t  *topic  // constant
 	id peer.ID // constant
 
-	network string         // how it was found
-	addrs   []ma.Multiaddr // where
-	named   bool           // addrs are the operator's
-	guess   bool           // nobody has said that it is on the topic
-	found   bool           // we found it
-	foundUs bool           // it found us
-	seen    time.Time      // when it was found, or met, last
+	acquaintance *acquaintance  // what meetings knows of it
+	network      string         // how it was found
+	addrs        []ma.Multiaddr // where
+	found        bool           // we found it
+	foundUs      bool           // it found us
 
-	queued   bool // it is to be met
-	asking   bool // and was asked to
-	answers  bool // because it had guessed that we are on the topic
-	noticed  bool // it knows that we found it
-	retry    backoff.Backoff
-	next     time.Time // it is not tried again before
-	left     bool      // it was there, and has left
-	failed   error     // why it could not be met
-	failedAt time.Time
+	asking    bool      // it was asked to meet
+	answers   bool      // because it had guessed that we are on the topic
+	noticed   bool      // it knows that we found it
+	noticedAt time.Time // when it was told so last
+	left      bool      // it was there, and has left
+	failed    error     // why it could not be met
+	failedAt  time.Time
+	full      bool // it had no room, which is no failure
+	opened    bool // there were circuits with it
 
 	link      *link // over which it is met, nil if it is not
 	metAt     time.Time
@@ -55,26 +52,28 @@ type remote struct {
 	telling   bool // guarded by links.mu; ENDPOINTS waits to be written
 }
 
-func (t *topic) newRemote(id peer.ID) *remote {
+func (t *topic) newRemote(a *acquaintance) *remote {
 	return &remote{
-		t: t, id: id, guess: true, seen: time.Now(), retry: backoff.New(t.h.RetryMin, t.h.RetryMax),
+		t: t, id: a.id, acquaintance: a,
 		asks: rate.NewLimiter(1, 8), tells: rate.NewLimiter(rate.Every(tellEvery/2), 4*tellBurst),
 		lies: rate.NewLimiter(rate.Every(lieEvery), lieBurst),
 	}
 }
 
-// learn notes how r was found.
-func (r *remote) learn(p target) {
-	r.seen = time.Now()
-	r.guess = r.guess && p.guess
-	if p.named || !r.named && !r.found {
+// learnLocked notes how r was found.
+func (t *topic) learnLocked(r *remote, p target) {
+	a := r.acquaintance
+	if p.named || !a.named && !r.found {
 		r.network = p.network
 	}
-	if p.named || len(p.addrs) > 0 && !r.named {
+	if p.named || len(p.addrs) > 0 && !a.named {
 		if slices.ContainsFunc(p.addrs, func(m ma.Multiaddr) bool { return !ma.Contains(r.addrs, m) }) {
-			r.next = time.Time{} // it failed somewhere else
+			t.meetings.again(r.id) // it failed somewhere else
 		}
-		r.addrs, r.named = p.addrs, p.named
+		r.addrs = p.addrs
+	}
+	if p.named {
+		t.meetings.name(r.id, time.Now())
 	}
 }
 
@@ -84,42 +83,20 @@ func (r *remote) met() bool { return r.link != nil }
 // needs reports whether some of its clients need a circuit.
 func (r *remote) needs() bool { return r.met() && r.state&wtproto.EndpointsNeed != 0 }
 
-// idle reports whether nothing is going on with r.
-func (r *remote) idle() bool { return r.link == nil && !r.queued }
-
-// askLocked asks r to meet. Then answered or failed is called.
-func (t *topic) askLocked(r *remote) {
-	r.asking = true
-	t.meets++
-	var flags wtproto.MeetFlags
-	if r.answers {
-		flags = wtproto.MeetGuessed
-	}
-	t.h.links.ask(r, target{id: r.id, addrs: r.addrs, named: r.named}, flags)
-}
-
-// askedLocked says that r has answered, or could not.
-func (t *topic) askedLocked(r *remote) {
-	if r.asking {
-		t.meets--
-	}
-	r.asking, r.queued = false, false
-}
-
 // failedLocked notes that r could not be met.
 func (t *topic) failedLocked(r *remote, err error) {
-	delay := r.retry.Next()
-	if r.guess { // it may join any time, and would not be found
-		delay = min(delay, t.h.LookUpEvery)
-	}
-	r.next = time.Now().Add(delay)
+	r.asking = false
 	code := codeOf(err)
-	if code == wtproto.CodeLeft || code == wtproto.CodeShutdown {
-		r.left = true
-	}
+	tell := t.meetings.failed(r.id, code, time.Now())
 	switch {
-	case r.guess || r.left || r.met(): // as was to be expected, or not important
-		t.log.Debug("host is not on the topic", "peer", r.id.String(), "error", err)
+	case r.met(): // it was only told that we found it
+		return
+	case code == wtproto.CodeLeft, code == wtproto.CodeShutdown:
+		r.left = true
+	case r.left, r.answers: // as was to be expected
+	case !tell:
+		r.failed, r.failedAt, r.full = err, time.Now(), true
+		t.reportLocked()
 	default:
 		if text(err) != text(r.failed) {
 			level := slog.LevelDebug
@@ -128,9 +105,11 @@ func (t *topic) failedLocked(r *remote, err error) {
 			}
 			t.log.Log(t.ctx, level, "host could not be met", "peer", r.id.String(), "network", r.network, "error", err)
 		}
-		r.failed, r.failedAt = err, time.Now()
+		r.failed, r.failedAt, r.full = err, time.Now(), false
 		t.reportLocked()
+		return
 	}
+	t.log.Debug("host was not met", "peer", r.id.String(), "error", err)
 }
 
 // renewLocked forgets what was known of r if its program has been started anew.
@@ -150,7 +129,7 @@ func (t *topic) metLocked(l *link, r *remote, e wtproto.Endpoints) {
 	if r.network == "" {
 		r.network = t.h.networkOf(t.key, r.id)
 	}
-	r.seen, r.failed, r.left = time.Now(), nil, false
+	r.failed, r.left = nil, false
 	r.gateway = l.host.Flags&wtproto.HostGateway != 0
 	r.address = l.s.Conn().RemoteMultiaddr().String()
 	t.updateLocked(r, e)
@@ -158,7 +137,8 @@ func (t *topic) metLocked(l *link, r *remote, e wtproto.Endpoints) {
 	t.reportLocked()
 }
 
-// updateLocked replaces r's endpoints. Those that are missing have left, unless r has more than it tells of.
+// updateLocked replaces r's endpoints. Those that are missing have left, unless r has more than
+// it tells of.
 func (t *topic) updateLocked(r *remote, e wtproto.Endpoints) {
 	before := r.endpoints
 	r.state = e.State
@@ -175,18 +155,29 @@ func (t *topic) updateLocked(r *remote, e wtproto.Endpoints) {
 	}
 }
 
-// endedLocked says that the meeting with r is over. Its endpoints are gone only if it has left the topic.
-func (t *topic) endedLocked(r *remote, left bool) {
-	if time.Since(r.metAt) >= settled {
-		r.retry.Reset()
+// endedLocked says that the meeting with r is over, and why, which code says.
+func (t *topic) endedLocked(r *remote, code wtproto.Code) {
+	if t.meetings.ended(r.id, code, time.Now()) {
 		t.h.planner.soon(t.errands)
 	}
-	r.next = time.Now().Add(r.retry.Next())
-	r.link, r.seen, r.failed, r.noticed = nil, time.Now(), nil, false
-	if left {
+	t.apartLocked(r, code)
+	t.pumpLocked()
+}
+
+// apartLocked says that r is met no more. Its endpoints are gone only if it has left the topic.
+// If one of us let the other go and there were circuits, the endpoints are remembered for longer:
+// else these would be opened anew when r is met again.
+func (t *topic) apartLocked(r *remote, code wtproto.Code) {
+	r.link, r.failed, r.noticed, r.asking = nil, nil, false, false
+	if code == wtproto.CodeLeft {
 		t.updateLocked(r, wtproto.Endpoints{})
-		r.found, r.foundUs, r.left = false, false, true
+		r.found, r.foundUs, r.left, r.opened = false, false, true, false
 	}
+	holds := min(lostKept, t.h.Hold)
+	if r.opened && code != wtproto.CodePeerGone {
+		holds = partedFor
+	}
+	t.sightLocked(r, holds)
 	t.reportLocked()
 }
 
@@ -199,8 +190,9 @@ func (t *topic) sightLocked(r *remote, holds time.Duration) {
 
 func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time.Duration) {
 	s := discovery.Sighting{Peer: t.peer(r.id, id, r), Holds: holds, More: r.state&wtproto.EndpointsMore != 0, Need: r.needs()}
-	if host := r.id; opens(t.h.Gateway, t.h.id, r.gateway, host) {
+	if host := r.id; r.met() && opens(t.h.Gateway, t.h.id, r.gateway, host) {
 		s.Dial = func(ctx context.Context, from wtproto.EndpointID) (discovery.Stream, error) {
+			t.openedTo(r)
 			c, err := t.h.open(ctx, t.key, host, from, id)
 			if e, ok := errors.AsType[*wtproto.Error](err); ok && e.Remote && e.Code == wtproto.CodePeerUnreachable {
 				t.lied(r)
@@ -217,7 +209,15 @@ func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time
 	}
 }
 
-// lied says that r does not have an endpoint that it told of. It may just have left, but not too often.
+// openedTo notes that there are circuits with r.
+func (t *topic) openedTo(r *remote) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r.opened = true
+}
+
+// lied says that r does not have an endpoint that it told of. It may just have left, but not too
+// often.
 func (t *topic) lied(r *remote) {
 	if !r.lies.Allow() {
 		t.h.links.blame(r.id, wtproto.Errorf(wtproto.CodeForbidden, "the endpoints that it tells of are not there"))
@@ -229,6 +229,9 @@ func (t *topic) opened(in *inbound) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.hosts[in.pair.host]
+	if r != nil {
+		r.opened = true
+	}
 	p := t.peer(in.pair.host, in.pair.from, r)
 	if p.Address == "" {
 		p.Address = in.s.Conn().RemoteMultiaddr().String()

@@ -14,16 +14,20 @@ import (
 const (
 	maxPending    = 256  // streams of one address that have not said what they are, or wait for our answer
 	maxPendingAll = 1024 // such streams of all together: each may hold what fits into a first window
-	meetingValue  = 50   // for the connection manager; a DHT host far from us has 5
-	tagCircuit    = "swarmgate/circuit"
-	tagMeeting    = "swarmgate/meeting"
+	// maxCircuitHosts is how many hosts there are circuits with at most. Together with
+	// maxMetHosts it bounds the connections that the connection manager may not cut.
+	maxCircuitHosts = 2048
+	tagCircuit      = "swarmgate/circuit"
+	tagMeeting      = "swarmgate/meeting"
 )
 
-// ties counts what this host has with each other host, within limits, and tells the connection manager: it keeps hosts with
-// circuits whatever happens, and those with meetings as long as it can.
+// ties counts what this host has with each other host, within limits, and tells the connection
+// manager, which keeps hosts with circuits or meetings whatever happens. All others, such as
+// those of the DHT, have a share of their own.
 type ties struct {
 	conns   connmgr.ConnManager
 	pending *crowd.Crowd[network.Stream]
+	rooms   *sharing // the hosts that topics may meet
 
 	mu       sync.Mutex
 	circuits map[peer.ID]int  // guarded by mu, like all below
@@ -33,6 +37,7 @@ type ties struct {
 func newTies(c connmgr.ConnManager) *ties {
 	return &ties{
 		conns: c, pending: crowd.New[network.Stream](maxPendingAll, maxPending),
+		rooms:    &sharing{places: newPlaces[*topic](maxMetHosts)},
 		circuits: make(map[peer.ID]int), meetings: make(map[peer.ID]bool),
 	}
 }
@@ -51,7 +56,7 @@ func add(m map[peer.ID]int, id peer.ID, n int) int {
 func (t *ties) addCircuit(id peer.ID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.circuits[id] >= MaxCircuits {
+	if n := t.circuits[id]; n >= MaxCircuits || n == 0 && len(t.circuits) >= maxCircuitHosts {
 		return false
 	}
 	if add(t.circuits, id, 1) == 1 {
@@ -69,12 +74,19 @@ func (t *ties) dropCircuit(id peer.ID) {
 	}
 }
 
+// hasCircuits reports whether there are circuits with id.
+func (t *ties) hasCircuits(id peer.ID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.circuits[id] > 0
+}
+
 // addMeeting notes that id is met.
 func (t *ties) addMeeting(id peer.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.meetings[id] = true
-	t.conns.TagPeer(id, tagMeeting, meetingValue)
+	t.conns.Protect(id, tagMeeting)
 }
 
 // dropMeeting notes that it is not any more, on any topic.
@@ -82,11 +94,12 @@ func (t *ties) dropMeeting(id peer.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.meetings, id)
-	t.conns.UntagPeer(id, tagMeeting)
+	t.conns.Unprotect(id, tagMeeting)
 }
 
-// addPending notes a stream that is not what it will be yet, until it leaves pending. If there are too
-// many, the oldest of the busiest address is reset, so that whoever says nothing shuts nobody out.
+// addPending notes a stream that is not what it will be yet, until it leaves pending. If there
+// are too many, the oldest of the busiest address is reset, so that whoever says nothing shuts
+// nobody out.
 func (t *ties) addPending(s network.Stream) *crowd.Place[network.Stream] {
 	from, _ := plainTCP(s.Conn().RemoteMultiaddr())
 	place, out := t.pending.Enter(from.Addr(), s)

@@ -15,12 +15,6 @@ import (
 )
 
 const (
-	maxHosts = 1024 // that are remembered a topic
-	maxMeets = 16   // hosts of a topic that are being connected to and asked at once
-	// settled is how long a meeting must have lasted for its end to be a new story.
-	settled = 10 * time.Second
-	// stale is how long a host is tried again that is found no more.
-	stale = 30 * time.Minute
 	// complainEvery is how often the log has, above debug, a host of a topic that could not be
 	// met. Anybody can make up hosts.
 	complainEvery = time.Minute
@@ -42,9 +36,10 @@ type topic struct {
 	errands  *errands
 
 	mu         sync.Mutex
-	hosts      map[peer.ID]*remote // guarded by mu; at most maxHosts
-	waiting    []*remote           // guarded by mu; to be met
-	meets      int                 // guarded by mu; hosts that are being asked
+	meetings   *meetings           // guarded by mu; who is met
+	hosts      map[peer.ID]*remote // guarded by mu; those that meetings knows
+	timer      *time.Timer         // guarded by mu; asks others when it is time
+	relieved   time.Time           // guarded by mu; when another topic was asked for a place last
 	reported   bool                // guarded by mu; Join has yielded whether all is well
 	trouble    error               // guarded by mu; what it yielded last, nil when all was well
 	queued     bool                // guarded by mu; the first look-up or announcement waits for its turn
@@ -98,6 +93,9 @@ func (h *Host) enter(ctx context.Context, key wtproto.Topic, presence *discovery
 	}
 	t.ctx, t.cancel = context.WithCancel(ctx)
 	t.errands = newErrands(t.ctx, t, digest, &t.gate)
+	t.meetings = t.newMeetings()
+	t.timer = time.AfterFunc(time.Hour, t.pump)
+	t.timer.Stop()
 	h.topics[digest] = t
 	return t, nil
 }
@@ -116,87 +114,13 @@ func (h *Host) leave(t *topic) {
 func (t *topic) end() {
 	t.cancel()
 	t.gate.close()
-}
-
-// found takes note of a host that is, or may be, on the topic, and has it met if it is not yet.
-func (t *topic) found(p target) {
-	if p.id == t.h.id {
-		return
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := t.remoteLocked(p.id)
-	if r == nil {
-		return
-	}
-	r.learn(p)
-	if r.met() && !r.found && !p.guess {
-		r.found = true
-		t.sightLocked(r, t.h.Hold)
-	}
-	t.queueLocked(r)
+	t.timer.Stop()
 }
 
-// retry has those hosts met that were found before.
-func (t *topic) retry() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for id, r := range t.hosts {
-		if r.idle() && time.Since(r.seen) > stale {
-			delete(t.hosts, id)
-		} else if !r.guess {
-			t.queueLocked(r)
-		}
-	}
-}
-
-// remoteLocked returns what is known of a host, or nil if it is new and there is no room.
-func (t *topic) remoteLocked(id peer.ID) *remote {
-	r := t.hosts[id]
-	if r != nil {
-		return r
-	}
-	if len(t.hosts) >= maxHosts {
-		var oldest *remote
-		for _, o := range t.hosts {
-			if o.idle() && (oldest == nil || o.seen.Before(oldest.seen)) {
-				oldest = o
-			}
-		}
-		if oldest == nil {
-			return nil
-		}
-		delete(t.hosts, oldest.id)
-	}
-	r = t.newRemote(id)
-	t.hosts[id] = r
-	return r
-}
-
-// queueLocked has r met, if that makes sense now.
-func (t *topic) queueLocked(r *remote) {
-	if r.queued || time.Now().Before(r.next) {
-		return
-	}
-	if r.met() && (r.guess || r.noticed) { // it knows
-		return
-	}
-	r.queued = true
-	t.waiting = append(t.waiting, r)
-	t.pumpLocked()
-}
-
-// pumpLocked starts to meet those who wait, as many as may be met at once.
-func (t *topic) pumpLocked() {
-	for t.meets < maxMeets && len(t.waiting) > 0 {
-		r := t.waiting[0]
-		t.waiting = t.waiting[1:]
-		t.askLocked(r)
-	}
-}
-
-// reportLocked yields what is wrong, or that nothing is, or that the topic waits for its turn in the DHT, if that has changed or
-// is known for the first time.
+// reportLocked yields what is wrong, or that nothing is, or that the topic waits for its turn in
+// the DHT, if that has changed or is known for the first time.
 func (t *topic) reportLocked() {
 	err := t.troubleLocked()
 	queued := t.queued && err == nil
@@ -212,7 +136,8 @@ func (t *topic) reportLocked() {
 	t.news.push(item{sighting: discovery.Sighting{Queued: queued}, err: err})
 }
 
-// troubleLocked returns what is wrong: the DHT, or that no host of those that are found can be met.
+// troubleLocked returns what is wrong: the DHT, or that no host of those that are found can be
+// met.
 func (t *topic) troubleLocked() error {
 	if t.h.table != nil {
 		if works, _, err := t.h.table.status.get(); !works && err != nil {
@@ -224,7 +149,7 @@ func (t *topic) troubleLocked() error {
 		if r.met() {
 			return nil
 		}
-		if r.failed != nil && (last == nil || r.failedAt.After(last.failedAt)) {
+		if r.failed != nil && !(r.full && t.meetings.asking > 0) && (last == nil || r.failedAt.After(last.failedAt)) {
 			last = r
 		}
 	}

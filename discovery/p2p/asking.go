@@ -1,0 +1,136 @@
+package p2p
+
+import (
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// This file does what meetings decides: it has hosts asked, and lets them go.
+
+// relieveEvery is how often a topic without a place for one more host asks another topic for one.
+const relieveEvery = time.Second
+
+// newMeetings returns the accounting of t.
+func (t *topic) newMeetings() *meetings {
+	m := newMeetings(t.h.RetryMin, t.h.RetryMax)
+	m.busy = t.h.ties.hasCircuits
+	m.room = t.h.ties.rooms.of(t)
+	m.dropped = func(id peer.ID) { delete(t.hosts, id) }
+	return m
+}
+
+// found takes note of a host that is, or may be, on the topic.
+func (t *topic) found(p target) {
+	if p.id == t.h.id {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.remoteLocked(p.id)
+	if r == nil {
+		return
+	}
+	t.learnLocked(r, p)
+	if !r.met() {
+		t.pumpLocked()
+		return
+	}
+	if !r.found {
+		r.found = true
+		t.sightLocked(r, t.h.Hold)
+	}
+	t.noticeLocked(r)
+}
+
+// retry has those asked whose turn it is, and forgets those that are found no more.
+func (t *topic) retry() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.meetings.forget(time.Now())
+	t.pumpLocked()
+}
+
+// remoteLocked returns what is known of a host, or nil if it is new and there is no room.
+func (t *topic) remoteLocked(id peer.ID) *remote {
+	a := t.meetings.found(id, time.Now())
+	if a == nil {
+		return nil
+	}
+	r := t.hosts[id]
+	if r == nil {
+		r = t.newRemote(a)
+		t.hosts[id] = r
+	}
+	return r
+}
+
+// pump asks those whose turn it is.
+func (t *topic) pump() {
+	if !t.gate.enter() {
+		return
+	}
+	defer t.gate.leave()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pumpLocked()
+}
+
+func (t *topic) pumpLocked() {
+	state, _ := t.presence.State()
+	if t.ctx.Err() != nil || !state.LookUp {
+		return
+	}
+	if places := state.Want; t.h.Gateway && len(state.Endpoints) == 0 { // in its grace time
+		t.meetings.want(1)
+	} else {
+		t.meetings.want(places)
+	}
+	now := time.Now()
+	for a := t.meetings.next(now); a != nil; a = t.meetings.next(now) {
+		t.askLocked(t.hosts[a.id])
+	}
+	t.timer.Reset(t.meetings.wake(now).Sub(now))
+	if t.meetings.lacks() > 0 && now.Sub(t.relieved) >= relieveEvery {
+		if rich := t.h.ties.rooms.richest(t); rich != nil {
+			t.relieved = now
+			rich.gate.start(rich.relieve)
+		}
+	}
+}
+
+// relieve lets a host go for the sake of another topic.
+func (t *topic) relieve() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.letGoLocked(t.meetings.relieve(time.Now(), t.h.ties.rooms.alone))
+}
+
+// askLocked asks r to meet. Then answered or failed is called.
+func (t *topic) askLocked(r *remote) {
+	r.asking = true
+	var flags wtproto.MeetFlags
+	if r.answers {
+		flags = wtproto.MeetGuessed
+	}
+	t.h.links.ask(r, target{id: r.id, addrs: r.addrs, named: r.acquaintance.named}, flags)
+}
+
+// noticeLocked has r, which is met, told that we found it, unless it knows. That takes one frame.
+func (t *topic) noticeLocked(r *remote) {
+	if !r.noticed && !r.asking && r.found && time.Since(r.noticedAt) >= settled {
+		r.noticedAt = time.Now()
+		t.askLocked(r)
+	}
+}
+
+// letGoLocked tells the host called id that it is met no more, as meetings has decided. No host is
+// called "".
+func (t *topic) letGoLocked(id peer.ID) {
+	if r := t.hosts[id]; r != nil {
+		t.h.links.part(r, wtproto.CodeNone)
+		t.apartLocked(r, wtproto.CodeNone)
+	}
+}
