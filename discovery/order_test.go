@@ -20,15 +20,21 @@ func TestOrder(t *testing.T) {
 		in, want []netip.AddrPort
 	}{
 		{"none", nil, nil},
-		{"same subnet first, loopback last",
+		{
+			"same subnet first, loopback last",
 			addrPorts("127.0.0.1:1", "192.0.2.1:1", "10.1.2.3:1"),
-			addrPorts("10.1.2.3:1", "192.0.2.1:1", "127.0.0.1:1")},
-		{"link-local after other near ones",
+			addrPorts("10.1.2.3:1", "192.0.2.1:1", "127.0.0.1:1"),
+		},
+		{
+			"link-local after other near ones",
 			addrPorts("[fe80::1%eth0]:1", "192.0.2.1:1", "[fd01::1]:1", "[::1]:1"),
-			addrPorts("[fd01::1]:1", "[fe80::1%eth0]:1", "192.0.2.1:1", "[::1]:1")},
-		{"families take turns",
+			addrPorts("[fd01::1]:1", "[fe80::1%eth0]:1", "192.0.2.1:1", "[::1]:1"),
+		},
+		{
+			"families take turns",
 			addrPorts("[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8::3]:1", "192.0.2.1:1", "192.0.2.2:1"),
-			addrPorts("[2001:db8::1]:1", "192.0.2.1:1", "[2001:db8::2]:1", "192.0.2.2:1", "[2001:db8::3]:1")},
+			addrPorts("[2001:db8::1]:1", "192.0.2.1:1", "[2001:db8::2]:1", "192.0.2.2:1", "[2001:db8::3]:1"),
+		},
 		{"order stays", addrPorts("192.0.2.9:1", "192.0.2.1:1", "192.0.2.5:2"), addrPorts("192.0.2.9:1", "192.0.2.1:1", "192.0.2.5:2")},
 		{"each once", addrPorts("192.0.2.9:1", "[::ffff:192.0.2.9]:1", "192.0.2.9:2"), addrPorts("192.0.2.9:1", "192.0.2.9:2")},
 	} {

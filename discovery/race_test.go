@@ -29,8 +29,12 @@ func TestRace(t *testing.T) {
 		begun   []time.Duration // when each was tried
 	}{
 		{"first", []time.Duration{0, 0}, nil, 0, 0, 0, []time.Duration{0}},
-		{"seven dead", []time.Duration{never, never, never, never, never, never, never, ms}, nil, 0, 7, 1751 * ms,
-			[]time.Duration{0, 250 * ms, 500 * ms, 750 * ms, 1000 * ms, 1250 * ms, 1500 * ms, 1750 * ms}},
+		{
+			"seven dead",
+			[]time.Duration{never, never, never, never, never, never, never, ms},
+			nil, 0, 7, 1751 * ms,
+			[]time.Duration{0, 250 * ms, 500 * ms, 750 * ms, 1000 * ms, 1250 * ms, 1500 * ms, 1750 * ms},
+		},
 		{"slow", []time.Duration{300 * ms, 100 * ms}, nil, 0, 0, 300 * ms, []time.Duration{0, 250 * ms}},
 		{"slower", []time.Duration{400 * ms, 100 * ms}, nil, 0, 1, 350 * ms, []time.Duration{0, 250 * ms}},
 		{"failed", []time.Duration{ms, 2 * ms, 0}, []int{0, 1}, 0, 2, 3 * ms, []time.Duration{0, ms, 3 * ms}},

@@ -59,8 +59,8 @@ func TestMissingRecordsAreAskedFor(t *testing.T) {
 			lan.sayAt(500*time.Millisecond, 1, "10.0.0.1", records[:3]...)
 			lan.sayAt(time.Second, 1, "10.0.0.1", records[3:]...)
 		},
-		"writes names in another case": func(lan *scriptedLAN, records []dns.RR) {
-			records = rrs(
+		"writes names in another case": func(lan *scriptedLAN, _ []dns.RR) {
+			records := rrs(
 				"_SwarmGate._TCP.Local. 120 IN PTR WEB._swarmgate._tcp.local.",
 				"Web._swarmgate._tcp.LOCAL. 120 IN SRV 0 0 80 Some-Host.local.",
 				"weB._Swarmgate._tcp.local. 120 IN TXT "+fmt.Sprintf("%q", strings.ToUpper(web.text)),

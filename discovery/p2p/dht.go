@@ -183,7 +183,8 @@ func (t *table) run(ctx context.Context) {
 		lookAround = false
 		isNew := t.seeds.update(now, t.connectedSince)
 		t.serveOrNot()
-		err, known, again := t.seeds.verdict(now)
+		again, err := t.seeds.verdict(now)
+		known := err != nil
 		if !t.empty() || err == errAlone && t.isUsed() {
 			err, known = nil, true
 		}

@@ -54,7 +54,8 @@ func TestFairQueueOrder(t *testing.T) {
 		{"nobody's last", [][2]string{{"n1", ""}, {"n2:9", ""}, {"n3", ""}, {"a1:20", "a/s"}, {"a2:30", "a/s"}}, "a1 a2 n1 n3 n2"},
 		{
 			"who shares a topic has it when the first of them has a turn",
-			[][2]string{{"a1", "a/s"}, {"a2", "a/s"}, {"ab", "a/s b/s"}, {"b1", "b/s"}}, "a1 ab a2 b1",
+			[][2]string{{"a1", "a/s"}, {"a2", "a/s"}, {"ab", "a/s b/s"}, {"b1", "b/s"}},
+			"a1 ab a2 b1",
 		},
 		{"one payer named twice", [][2]string{{"1", "a/s a/s"}, {"2", "a/s"}}, "1 2"},
 	} {

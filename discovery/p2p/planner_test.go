@@ -25,16 +25,15 @@ type fakeWalker struct {
 	shared int           // what closest says
 	peers  []peer.ID
 
-	mu        sync.Mutex
-	lookUps   map[[32]byte][]time.Time // when they began
-	provided  map[[32]byte][]time.Time // announced, alone or with others
-	walks     int                      // to announce
-	atOnce    [numWalks]int
-	most      [numWalks]int // at once
-	fails     bool          // announcements
-	noOthers  bool
-	sweeps    []int // how many were announced at once
-	forgotten bool  // keep no times
+	mu       sync.Mutex
+	lookUps  map[[32]byte][]time.Time // when they began
+	provided map[[32]byte][]time.Time // announced, alone or with others
+	walks    int                      // to announce
+	atOnce   [numWalks]int
+	most     [numWalks]int // at once
+	fails    bool          // announcements
+	noOthers bool
+	sweeps   []int // how many were announced at once
 }
 
 func newFakeWalker(took time.Duration) *fakeWalker {

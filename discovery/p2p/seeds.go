@@ -159,12 +159,12 @@ func (s *seedList) dialed(o *seed, err error, now time.Time) (isNews bool) {
 	return isNews
 }
 
-// verdict returns why no other host is known, which is not known while known is false: then it may
-// be at the time of again, if that is not zero.
-func (s *seedList) verdict(now time.Time) (err error, known bool, again time.Time) {
+// verdict returns why no other host is known. Nil means that it is too early to say: it may be known
+// at the time of again, if that is not zero.
+func (s *seedList) verdict(now time.Time) (again time.Time, err error) {
 	all := s.all()
 	if len(all) == 0 {
-		return errAlone, true, again
+		return again, errAlone
 	}
 	var latest time.Time
 	var errs []error
@@ -178,13 +178,13 @@ func (s *seedList) verdict(now time.Time) (err error, known bool, again time.Tim
 	}
 	switch {
 	case !latest.IsZero() && now.Before(latest.Add(settleTime)):
-		return nil, false, latest.Add(settleTime)
+		return latest.Add(settleTime), nil
 	case !latest.IsZero():
-		return wtproto.Errorf(wtproto.CodePeerUnreachable, "the seeds answer, but are not in the DHT: check that they are hosts of the same DHT, and that others can connect to them"), true, again
+		return again, wtproto.Errorf(wtproto.CodePeerUnreachable, "the seeds answer, but are not in the DHT: check that they are hosts of the same DHT, and that others can connect to them")
 	case len(errs) < len(all) && len(errs) < enoughSeeds:
-		return nil, false, again
+		return again, nil
 	default:
-		return &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "no seed of the DHT answers", Err: several(errs)}, true, again
+		return again, &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "no seed of the DHT answers", Err: several(errs)}
 	}
 }
 
