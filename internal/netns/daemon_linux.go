@@ -12,9 +12,24 @@ import (
 	"time"
 )
 
-// Avahi runs a bus and an avahi-daemon of its own in ns, on the cable's end veth0, until the test ends. It returns the environment
-// for avahi's other programs there.
+// AvahiDaemon is a bus and an avahi-daemon of its own in a namespace, until the test ends.
+type AvahiDaemon struct {
+	Env []string // of avahi's other programs there
+
+	t         testing.TB
+	ns        *NS
+	dir, conf string
+	cmd       *exec.Cmd
+}
+
+// Avahi is [StartAvahi] for a daemon that stays. It returns the environment for avahi's other programs there.
 func Avahi(t testing.TB, ns *NS) []string {
+	t.Helper()
+	return StartAvahi(t, ns).Env
+}
+
+// StartAvahi runs an avahi-daemon in ns, on the cable's end veth0.
+func StartAvahi(t testing.TB, ns *NS) *AvahiDaemon {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name, text string) string {
@@ -41,13 +56,25 @@ func Avahi(t testing.TB, ns *NS) []string {
 	if err := os.Mkdir(filepath.Join(dir, "run"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	env := append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS=unix:path="+dir+"/bus")
+	a := &AvahiDaemon{Env: append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS=unix:path="+dir+"/bus"), t: t, ns: ns, dir: dir, conf: conf}
 	Daemon(t, ns.Command(t.Context(), "dbus-daemon", "--config-file="+bus, "--nofork", "--print-address"), "unix:path=")
-	avahi := ns.Command(t.Context(), "unshare", "-m", "sh", "-c",
-		`mount --bind "$0/run" /run && exec avahi-daemon --no-drop-root --no-chroot --no-rlimits -f "$1"`, dir, conf)
-	avahi.Env = env
-	Daemon(t, avahi, "Server startup complete")
-	return env
+	a.Start()
+	return a
+}
+
+// Kill ends the daemon with SIGKILL, so that it takes nothing back.
+func (a *AvahiDaemon) Kill() {
+	_ = a.cmd.Process.Kill()
+	_ = a.cmd.Wait()
+}
+
+// Start starts the daemon once more, after [AvahiDaemon.Kill].
+func (a *AvahiDaemon) Start() {
+	a.t.Helper()
+	a.cmd = a.ns.Command(a.t.Context(), "unshare", "-m", "sh", "-c",
+		`mount --bind "$0/run" /run && exec avahi-daemon --no-drop-root --no-chroot --no-rlimits -f "$1"`, a.dir, a.conf)
+	a.cmd.Env = a.Env
+	Daemon(a.t, a.cmd, "Server startup complete")
 }
 
 // Daemon starts cmd and waits until it prints ready. It is stopped by the returned function, or at the end of the test.

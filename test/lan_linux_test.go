@@ -1,0 +1,270 @@
+//go:build !race
+
+package test
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/internal/netns"
+	"github.com/swarmgate/swarmgate/test/gateway"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// soon bounds what takes at most two seconds on a machine with nothing else to do. What it is to tell apart took 17 s and more.
+const soon = 12 * time.Second
+
+// lanGateway is a gateway in a namespace that looks for peers on the LAN, and is found there.
+type lanGateway struct {
+	*program
+	t    *testing.T
+	ns   *netns.NS
+	args []string
+}
+
+// startOnLAN starts a gateway in ns.
+func startOnLAN(t *testing.T, ns *netns.NS, args ...string) *lanGateway {
+	t.Helper()
+	g := &lanGateway{t: t, ns: ns, args: append([]string{"--listen", "127.0.0.1:0", "--lan", "--dht", "off", "--show-addresses"}, args...)}
+	g.restart()
+	return g
+}
+
+// restart starts the gateway, once more if it was killed.
+func (g *lanGateway) restart() {
+	g.t.Helper()
+	binary, err := buildServer()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.program = startProgram(g.t, g.ns.Command(g.t.Context(), binary, g.args...))
+}
+
+// join opens a session from the gateway's machine, and joins topics by it.
+func (g *lanGateway) join(names ...string) (all []*client.Topic) {
+	g.t.Helper()
+	cfg := client.Config{ListenPacket: func() (socket net.PacketConn, err error) {
+		g.ns.Do(g.t, func() { socket, err = net.ListenPacket("udp4", "127.0.0.1:0") })
+		return socket, err
+	}}
+	for _, h := range g.Certificate.Hashes {
+		b, err := hex.DecodeString(h)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		cfg.CertHashes = append(cfg.CertHashes, [32]byte(b))
+	}
+	c, err := client.Dial(gateway.Context(g.t), g.QUIC, cfg)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { c.Close() })
+	for _, name := range names {
+		all = append(all, gateway.Join(g.t, c, wtproto.TopicFromName(name), client.JoinOptions{}))
+	}
+	return all
+}
+
+// echoOn runs an echo service on a TCP port in ns, which kill ends with SIGKILL, and its connections.
+func echoOn(t *testing.T, ns *netns.NS, port string) (kill func()) {
+	t.Helper()
+	cmd := ns.Command(t.Context(), "socat", "-d", "-d", "TCP6-LISTEN:"+port+",fork,reuseaddr,ipv6-v6only=0", "EXEC:cat")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	netns.Daemon(t, cmd, "listening on")
+	return func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+}
+
+// publish has avahi publish a service of a topic.
+func publish(t *testing.T, a *netns.AvahiDaemon, ns *netns.NS, name, port, topic string) (withdraw func()) {
+	t.Helper()
+	cmd := ns.Command(t.Context(), "avahi-publish", "-s", name, "_swarmgate._tcp", port, "topic="+wtproto.TopicFromName(topic).String())
+	cmd.Env = a.Env
+	return netns.Daemon(t, cmd, "Established under name")
+}
+
+// meet takes circuits until one is with a peer at an address that ends so and gives bytes back. It fails unless that is soon.
+func meet(t *testing.T, top *client.Topic, what, end string) *client.Conn {
+	t.Helper()
+	began := time.Now()
+	for {
+		conn := gateway.Accept(t, top)
+		if !strings.HasSuffix(conn.Peer().Address, end) || !echoes(conn) {
+			continue
+		}
+		took := time.Since(began)
+		t.Logf("%s: met %s after %v", what, conn.Peer().Address, took)
+		if took > soon {
+			t.Errorf("%s: met %s after %v, want less than %v", what, conn.Peer().Address, took, soon)
+		}
+		return conn
+	}
+}
+
+// echoes reports whether what is sent by conn comes back.
+func echoes(conn *client.Conn) bool {
+	if _, err := conn.Write([]byte("hello")); err != nil {
+		return false
+	}
+	b := make([]byte, 5)
+	n, err := conn.Read(b)
+	return err == nil && strings.HasPrefix("hello", string(b[:n]))
+}
+
+// lost reads the end of a service that was killed, and ends the circuit.
+func lost(t *testing.T, conn *client.Conn) {
+	t.Helper()
+	if _, err := conn.Read(make([]byte, 1)); err == nil {
+		t.Error("the circuit with a killed service goes on")
+	}
+	conn.Close()
+}
+
+// found waits until STATUS says that the LAN has n peers of top. It fails unless that is soon.
+func found(t *testing.T, top *client.Topic, what string, n uint64) {
+	t.Helper()
+	began, late := time.Now(), gateway.Context(t).Done()
+	for {
+		status, changed := top.Status()
+		for _, x := range status.Networks {
+			if x.Name == "lan" && x.Found == n {
+				took := time.Since(began)
+				t.Logf("%s: %d found after %v", what, n, took)
+				if took > soon {
+					t.Errorf("%s: %d found after %v, want less than %v", what, n, took, soon)
+				}
+				return
+			}
+		}
+		select {
+		case <-changed:
+		case <-late:
+			t.Fatalf("%s: STATUS is %+v, want %d found", what, status, n)
+		}
+	}
+}
+
+// A killed service was not connected to again for ever, a new one was found after 17 s, and a goodbye was noticed after 68 s. A
+// client that stays is connected again, whatever becomes of the service.
+func TestLANServiceComesBack(t *testing.T) {
+	for _, lan := range []struct {
+		name        string
+		here, there string // addresses of the two ends of the cable
+	}{
+		{"IPv4", "10.76.0.1/24", "10.76.0.2/24"},
+		{"IPv6_alone", "", ""},
+	} {
+		t.Run(lan.name, func(t *testing.T) {
+			t.Parallel()
+			here, there := netns.New(t, "gateway"), netns.New(t, "service")
+			if lan.here != "" {
+				for _, which := range []string{"all", "default"} {
+					here.Sysctl(t, "net/ipv6/conf/"+which+"/disable_ipv6", "1")
+				}
+			}
+			netns.Link(t, here, lan.here, there, lan.there)
+			if lan.here == "" {
+				for _, ns := range []*netns.NS{here, there} { // without a second for duplicates; link-local ones come by themselves
+					ns.Sysctl(t, "net/ipv6/conf/veth0/accept_dad", "0")
+				}
+			}
+			avahi := netns.StartAvahi(t, there)
+			g := startOnLAN(t, here, "--log-level", "warn")
+			all := g.join("lan", "another")
+			top, another := all[0], all[1]
+			kill := echoOn(t, there, "7007")
+			found(t, top, "before", 0)
+			withdraw := publish(t, avahi, there, "echo", "7007", "lan")
+			conn := meet(t, top, "announced", ":7007")
+
+			kill()
+			lost(t, conn)
+			<-time.After(2 * time.Second)
+			kill = echoOn(t, there, "7007")
+			conn = meet(t, top, "killed and restarted", ":7007")
+
+			avahi.Kill()
+			avahi.Start()
+			found(t, top, "avahi restarted", 1)
+			kill()
+			lost(t, conn)
+			withdraw()
+			kill = echoOn(t, there, "7008")
+			withdraw = publish(t, avahi, there, "echo", "7008", "lan")
+			conn = meet(t, top, "at another port", ":7008")
+
+			withdraw()
+			found(t, top, "taken back", 0)
+			if !echoes(conn) {
+				t.Error("the circuit ended with the announcement")
+			}
+			publish(t, avahi, there, "echo", "7008", "another")
+			other := meet(t, another, "of another topic", ":7008")
+			found(t, top, "of another topic", 0)
+			if lan.there != "" {
+				kill()
+				lost(t, other)
+				there.Addr(t, "10.76.0.3/24", "veth0")
+				there.IP(t, "addr", "del", lan.there, "dev", "veth0")
+				there.IP(t, "addr", "replace", "10.76.0.3/24", "dev", "veth0") // it went with the first one
+				echoOn(t, there, "7008")
+				meet(t, another, "at another address", "10.76.0.3:7008")
+			}
+		})
+	}
+}
+
+// Two gateways without a DHT find each other by the LAN, on two machines and on one, and again after one was killed and restarted
+// with the same state: their clients meet.
+func TestLANGatewaysMeetAgain(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		machine int // of the second gateway
+	}{{"two_machines", 1}, {"one_machine", 0}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			machines := []*netns.NS{netns.New(t, "one"), netns.New(t, "two")}
+			netns.Link(t, machines[0], "10.77.0.1/24", machines[1], "10.77.0.2/24")
+			if c.machine == 0 {
+				netns.StartAvahi(t, machines[0]) // a third one on the port
+			}
+			dir := t.TempDir()
+			start := func(i int, ns *netns.NS) *lanGateway {
+				return startOnLAN(t, ns, "--state-dir", filepath.Join(dir, fmt.Sprint(i)), "--log-level", "warn")
+			}
+			a, b := start(0, machines[0]), start(1, machines[c.machine])
+			here, there := a.join("lan")[0], b.join("lan")[0]
+			together(t, "at first", here, there)
+			b.kill()
+			b.restart()
+			there = b.join("lan")[0]
+			together(t, "restarted", here, there)
+		})
+	}
+}
+
+// together takes circuits of both until one comes that works.
+func together(t *testing.T, what string, here, there *client.Topic) {
+	t.Helper()
+	began := time.Now()
+	conn := gateway.Accept(t, there)
+	go conn.Write([]byte("hello"))
+	for {
+		other := gateway.Accept(t, here)
+		b := make([]byte, 5)
+		if n, err := other.Read(b); err == nil && strings.HasPrefix("hello", string(b[:n])) {
+			break
+		}
+	}
+	took := time.Since(began)
+	t.Logf("%s: met after %v", what, took)
+	if took > 2*soon {
+		t.Errorf("%s: met after %v, want less than %v", what, took, 2*soon)
+	}
+}
