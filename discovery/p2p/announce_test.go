@@ -45,7 +45,8 @@ func forwardPort(t *testing.T, addr string) netip.AddrPort {
 	return l.Addr().(*net.TCPAddr).AddrPort()
 }
 
-// A gateway behind a router had no way to say where it is reached: it told others the address that it listens on.
+// A gateway behind a router had no way to say where it is reached: it told others the address that
+// it listens on.
 func TestAnnounce(t *testing.T) {
 	seed := listen(t, native)
 	p := newPlace(t)

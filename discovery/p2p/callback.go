@@ -55,7 +55,8 @@ func newCallbacks() *callbacks {
 	return &callbacks{hosts: make(map[peer.ID]*callback), places: make(map[netip.Prefix]time.Time)}
 }
 
-// want has id, which has connected to our address local, called back at addrs, which are of one IP address.
+// want has id, which has connected to our address local, called back at addrs, which are of one IP
+// address.
 func (c *callbacks) want(id peer.ID, local netip.Addr, addrs []netip.AddrPort) {
 	if c.hosts[id] == nil && len(addrs) > 0 && len(c.hosts) < maxCallbacks {
 		c.hosts[id] = &callback{id: id, local: local, addrs: addrs, retry: backoff.New(callbackMin, callbackMax)}
@@ -104,7 +105,8 @@ func (c *callbacks) done(b *callback, ok bool, now time.Time) {
 	c.places[place] = now.Add(callbackPause)
 }
 
-// callBack calls hosts back that have connected to us, while we are a server of the DHT, until ctx ends.
+// callBack calls hosts back that have connected to us, while we are a server of the DHT, until ctx
+// ends.
 func (h *Host) callBack(ctx context.Context, sub bus.Subscription) {
 	defer sub.Close()
 	type result struct {
@@ -202,7 +204,8 @@ func (h *Host) call(ctx context.Context, b *callback) (err error) {
 	return err
 }
 
-// callAt does so at one address, learned from src, and comes from local, if that is valid: it shall be the same way back.
+// callAt does so at one address, learned from src, and comes from local, if that is valid: it
+// shall be the same way back.
 func (h *Host) callAt(ctx context.Context, id peer.ID, local netip.Addr, addr netip.AddrPort, src discovery.Source) error {
 	ctx, cancel := context.WithTimeout(ctx, h.DialTimeout)
 	defer cancel()

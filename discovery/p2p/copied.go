@@ -136,7 +136,8 @@ func (h *Host) suspectAddrs(addrs []ma.Multiaddr) {
 	}
 }
 
-// sawOurselves notes where our id was seen on the LAN. What we publish there ourselves is at addresses of this machine.
+// sawOurselves notes where our id was seen on the LAN. What we publish there ourselves is at
+// addresses of this machine.
 func (h *Host) sawOurselves(addrs []netip.AddrPort) {
 	for _, a := range addrs {
 		if !h.gater.around.isOurs(a.Addr()) && h.Policy.Check(discovery.SourceLAN, a) == nil {

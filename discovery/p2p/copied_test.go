@@ -13,7 +13,8 @@ func knowsCopy(h *Host) bool {
 	return err != nil && strings.Contains(err.Error(), "has this host's key and id")
 }
 
-// A state directory was copied to a second machine. For everybody else the two were one host, they never met, and nothing said why.
+// A state directory was copied to a second machine. For everybody else the two were one host, they
+// never met, and nothing said why.
 func TestCopiedIdentity(t *testing.T) {
 	seed := listen(t, native)
 	k, _ := keys(t)

@@ -17,8 +17,9 @@ import (
 // insideEnv names the namespace behind the firewall.
 const insideEnv = "SWARMGATE_TEST_INSIDE"
 
-// Of 30 native peers behind a firewall that drops each one was a server of the DHT, and a newcomer waited 6 to 11 s for those that
-// it asked in vain. Now nobody asks them, and all the same the newcomer meets each of them.
+// Of 30 native peers behind a firewall that drops each one was a server of the DHT, and a newcomer
+// waited 6 to 11 s for those that it asked in vain. Now nobody asks them, and all the same the
+// newcomer meets each of them.
 func TestBehindFirewall(t *testing.T) {
 	const peers, seedAddr, newAddr = 30, "45.83.9.1", "45.83.9.2"
 	if !netns.Inside() {
@@ -60,8 +61,8 @@ func TestBehindFirewall(t *testing.T) {
 	}
 }
 
-// A host of a cloud has a private address, and a router gives it a public one. It did not know that one, so it told others the
-// private one, at which nobody could find it.
+// A host of a cloud has a private address, and a router gives it a public one. It did not know
+// that one, so it told others the private one, at which nobody could find it.
 func TestTranslatedAddress(t *testing.T) {
 	const seedAddr, newAddr, public, private = "45.83.9.1", "45.83.9.2", "45.83.8.8", "10.91.0.2"
 	if !netns.Inside() {
@@ -100,7 +101,8 @@ func TestTranslatedAddress(t *testing.T) {
 	}
 }
 
-// startInside starts n native peers in the namespace that the test was told of, and returns their ids.
+// startInside starts n native peers in the namespace that the test was told of, and returns their
+// ids.
 func startInside(t *testing.T, seed *Host, n int) map[string]bool {
 	t.Helper()
 	cmd := netns.Open(os.Getenv(insideEnv)).Command(t.Context(), os.Args[0])

@@ -1,6 +1,7 @@
 package p2p
 
-// Known returns how many hosts of the DHT the host knows, 0 without a DHT. On a private DHT those are its servers.
+// Known returns how many hosts of the DHT the host knows, 0 without a DHT. On a private DHT those
+// are its servers.
 func (h *Host) Known() int {
 	if h.table == nil {
 		return 0
@@ -19,5 +20,6 @@ func (h *Host) MissingSeeds() int {
 // Serves reports whether the host is a server of a private DHT.
 func (h *Host) Serves() bool { return h.table != nil && h.table.serving.Load() }
 
-// Waiting returns how many look-ups ("lookup") and announcements ("announcement") of topics wait for their turn in the DHT.
+// Waiting returns how many look-ups ("lookup") and announcements ("announcement") of topics wait
+// for their turn in the DHT.
 func (h *Host) Waiting() map[string]int { return h.planner.waiting() }

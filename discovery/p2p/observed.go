@@ -10,11 +10,11 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// observed are the addresses by which others reach this host though no interface has them: a router
-// in front of it, such as that of most clouds, translates them. A seed that we connect to says which
-// address we come from, and if it then reaches us when it calls back, that address with the port
-// that it reached is ours. Seeds are the operator's; what strangers say is not believed here
-// (libp2p believes four of them that agree). Any number of goroutines may use it.
+// observed are the addresses by which others reach this host though no interface has them: a
+// router in front of it, such as that of most clouds, translates them. A seed that we connect to
+// says which address we come from, and if it then reaches us when it calls back, that address with
+// the port that it reached is ours. Seeds are the operator's; what strangers say is not believed
+// here (libp2p believes four of them that agree). Any number of goroutines may use it.
 type observed struct {
 	mu    sync.Mutex
 	seeds map[peer.ID]view // guarded by mu
@@ -50,8 +50,8 @@ func (o *observed) told(id peer.ID, at, from netip.Addr) {
 	}
 }
 
-// reached notes that id has connected to a port of ours, from an address. It reports whether that shows an address that we
-// did not know.
+// reached notes that id has connected to a port of ours, from an address. It reports whether that
+// shows an address that we did not know.
 func (o *observed) reached(id peer.ID, from netip.Addr, port uint16) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// A host that was restarted often on another machine had so many addresses of loopback in the DHT that they filled the eight
-// that are dialed, and it was not found any more.
+// A host that was restarted often on another machine had so many addresses of loopback in the DHT
+// that they filled the eight that are dialed, and it was not found any more.
 func TestInOrder(t *testing.T) {
 	s := newSurroundings()
 	s.read = func() ([]net.Addr, error) {

@@ -17,11 +17,13 @@ import (
 
 const publicServers = 24
 
-// publicAddr returns the i-th address of the model of the internet. No two are of one /16, of which a routing table takes few.
+// publicAddr returns the i-th address of the model of the internet. No two are of one /16, of
+// which a routing table takes few.
 func publicAddr(i int) string { return fmt.Sprintf("%d.83.1.1", 31+i) }
 
-// The public DHT as it is but small: servers of the Amino DHT at public addresses, of which the gateways know one, and default
-// policies. Two gateways and a native peer find each other there, and bytes pass between all of them.
+// The public DHT as it is but small: servers of the Amino DHT at public addresses, of which the
+// gateways know one, and default policies. Two gateways and a native peer find each other there,
+// and bytes pass between all of them.
 func TestPublicDHT(t *testing.T) {
 	if !netns.Inside() {
 		n := netns.New(t, "amino")

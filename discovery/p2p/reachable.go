@@ -143,7 +143,8 @@ func (s *surroundings) distance(a netip.Addr) distance {
 // isOurs reports whether an interface of this machine has a.
 func (s *surroundings) isOurs(a netip.Addr) bool { return s.distance(a) == fromHere }
 
-// addrs returns the addresses of all interfaces with their subnets, as they are or were a moment ago.
+// addrs returns the addresses of all interfaces with their subnets, as they are or were a moment
+// ago.
 func (s *surroundings) addrs() []netip.Prefix {
 	const age = 2 * time.Second
 	s.mu.Lock()

@@ -131,7 +131,8 @@ func TestCallbacks(t *testing.T) {
 	}
 }
 
-// A host that was given seeds serves the DHT once one of them could connect to it, and one that nobody connects to does not.
+// A host that was given seeds serves the DHT once one of them could connect to it, and one that
+// nobody connects to does not.
 func TestServesOnceReached(t *testing.T) {
 	seed := listen(t, gateway)
 	auto := listen(t, all(gateway, seeds(seed)))

@@ -32,7 +32,8 @@ func newSeedClock(n int) *seedClock {
 	return &seedClock{newSeedList(targets, time.Second, time.Minute), time.Unix(1e9, 0), make(map[peer.ID]time.Time)}
 }
 
-// after moves the clock, and returns who is to be dialed, and whether a seed may know nothing of us.
+// after moves the clock, and returns who is to be dialed, and whether a seed may know nothing of
+// us.
 func (c *seedClock) after(d time.Duration) (dial []*seed, isNew bool) {
 	c.now = c.now.Add(d)
 	isNew = c.update(c.now, func(id peer.ID) time.Time { return c.conns[id] })

@@ -41,8 +41,8 @@ func (p place) open(t testing.TB) *Host {
 	return listen(t, all(key(p.key), func(c *Config) { c.Listen = []string{p.addr} }))
 }
 
-// Two gateways knew each other when their seed was restarted, so they never went back to it: it knew nobody, and who entered
-// by it found nobody for as long as one looked.
+// Two gateways knew each other when their seed was restarted, so they never went back to it: it
+// knew nobody, and who entered by it found nobody for as long as one looked.
 func TestSeedIsBack(t *testing.T) {
 	p := newPlace(t)
 	seed := p.open(t)
@@ -61,7 +61,8 @@ func TestSeedIsBack(t *testing.T) {
 	nm.await("the first gateway", isPeer(a, endpoint(1)))
 }
 
-// Of two seeds one was down at the start. Nobody tried it again, so those who entered by it were on an island.
+// Of two seeds one was down at the start. Nobody tried it again, so those who entered by it were
+// on an island.
 func TestSecondSeedComesLater(t *testing.T) {
 	first, second := newPlace(t), newPlace(t)
 	first.open(t)
