@@ -278,7 +278,7 @@ func (e dialed) apply(t *topic) {
 	peer.dialing--
 	switch {
 	case e.err == nil:
-		peer.answered, peer.refused, peer.code = true, false, wtproto.CodeNone
+		peer.answered, peer.refused, peer.code, peer.err = true, false, wtproto.CodeNone, ""
 	case wanted:
 		t.failed(peer, e)
 	}
@@ -317,8 +317,8 @@ func (t *topic) failed(p *peer, e dialed) {
 	if own, ok := errors.AsType[*wtproto.Error](e.err); ok && !own.Remote && code == wtproto.CodeRateLimited {
 		t.router.cfg.Observer.refused(&refusal{LimitDialsTarget, own}) // by discovery.Policy
 	}
-	p.refused, p.code = true, code
-	p.network.code = code
+	p.refused, p.code, p.err = true, code, detail(e.err)
+	p.network.code, p.network.dialErr, p.network.dialWords = code, p.err, reasonFor(e.err, t.router.cfg.ShowAddresses)
 	p.backOff(t.now)
 	t.charge(e.pair.sub)
 	t.recheck(t.around(p))

@@ -164,6 +164,7 @@ func TestTopicsReport(t *testing.T) {
         {
           "name": "lan",
           "state": "searching",
+          "reason": "the endpoint is not there any more: it may join again: PEER_UNREACHABLE (remote)",
           "found": 2,
           "connecting": 0,
           "refused": 1,
@@ -188,6 +189,7 @@ func TestTopicsReport(t *testing.T) {
           "answered": false,
           "refused": true,
           "code": "PEER_UNREACHABLE",
+          "reason": "the endpoint is not there any more: it may join again: PEER_UNREACHABLE (remote)",
           "circuits": 0,
           "retry_at": "%s"
         }

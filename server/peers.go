@@ -28,6 +28,7 @@ type peer struct {
 	refused  bool // the last dial failed
 	dialed   int  // dials that ended
 	code     wtproto.Code
+	err      string // the same in words, for operators
 	retry    backoff.Backoff
 	retryAt  time.Time
 	past     map[*subscription]struct{} // who keeps a pair with it in mind

@@ -30,7 +30,7 @@ func (t *topic) publish() {
 		return
 	}
 	status := wtproto.Status{
-		Topic: t.key, Known: uint64(len(t.peers) - t.doubles + max(len(t.subs)-1, 0)), More: t.more(), Networks: t.networkStatuses(),
+		Topic: t.key, Known: uint64(len(t.peers) - t.doubles + t.neighbors()), More: t.more(), Networks: t.networkStatuses(),
 	}
 	to := t.touched
 	if shared := status.Append(nil); t.changed && !bytes.Equal(shared, t.shared) {
@@ -67,21 +67,33 @@ func (t *topic) visible(s *subscription, all []wtproto.NetworkStatus) (networks 
 		}
 	}
 	if s.meets(wtproto.NetworkClient) {
-		known += uint64(max(len(t.subs)-1, 0))
+		known += uint64(t.neighbors())
 	}
 	return networks, known
+}
+
+// neighbors returns how many other clients of this gateway a client may meet.
+func (t *topic) neighbors() int {
+	if t.router.cfg.IsolateClients {
+		return 0
+	}
+	return max(len(t.subs)-1, 0)
 }
 
 // more reports whether there are more endpoints than the topic knows.
 func (t *topic) more() bool { return t.withMore > 0 || !within(len(t.peers), t.router.cfg.MaxPeers) }
 
 func (t *topic) networkStatuses() []wtproto.NetworkStatus {
-	out := make([]wtproto.NetworkStatus, len(t.networks))
+	out := make([]wtproto.NetworkStatus, len(t.networks), len(t.networks)+1)
 	for i, v := range t.networks {
+		words, _ := v.reason()
 		out[i] = wtproto.NetworkStatus{
-			Name: v.name, State: v.state, LastCode: v.code,
+			Name: v.name, State: v.state, LastCode: v.code, Reason: words,
 			Found: uint64(v.found), Connecting: uint64(v.connecting), Refused: uint64(v.refused),
 		}
+	}
+	if t.router.cfg.IsolateClients && len(out) < wtproto.MaxNetworks {
+		out = append(out, isolated)
 	}
 	return out
 }
@@ -109,7 +121,7 @@ type TopicStatus struct {
 type NetworkReport struct {
 	Name       string               `json:"name"`
 	State      wtproto.NetworkState `json:"state"`
-	Error      string               `json:"error,omitempty"` // why it is failing
+	Reason     string               `json:"reason,omitempty"` // why nobody may be found, and what can be done
 	Found      uint64               `json:"found"`
 	Connecting uint64               `json:"connecting"`
 	Refused    uint64               `json:"refused"`
@@ -128,6 +140,7 @@ type PeerReport struct {
 	Answered bool         `json:"answered"`           // once
 	Refused  bool         `json:"refused"`            // the last dial failed
 	Code     wtproto.Code `json:"code,omitempty"`     // why
+	Reason   string       `json:"reason,omitempty"`   // the same in words, and what can be done
 	Circuits int          `json:"circuits"`           // open or opening
 	RetryAt  *time.Time   `json:"retry_at,omitempty"` // not dialed before
 }
@@ -138,8 +151,12 @@ type snapshot struct{ reply chan<- TopicStatus } // takes one
 func (e snapshot) apply(t *topic) {
 	s := TopicStatus{Topic: t.key, Subscribers: len(t.subs), Circuits: t.circuits}
 	for i, n := range t.networkStatuses() {
+		all := n.Reason
+		if i < len(t.networks) {
+			_, all = t.networks[i].reason()
+		}
 		s.Networks = append(s.Networks, NetworkReport{
-			Name: n.Name, State: n.State, Error: t.networks[i].err,
+			Name: n.Name, State: n.State, Reason: all,
 			Found: n.Found, Connecting: n.Connecting, Refused: n.Refused, LastCode: n.LastCode,
 		})
 	}
@@ -154,7 +171,7 @@ func (e snapshot) apply(t *topic) {
 	for _, p := range t.peers {
 		r := PeerReport{
 			ID: hex.EncodeToString([]byte(p.ID)), Network: p.Network, Address: p.address(), Client: p.Client,
-			Dialed: p.dialed, Answered: p.answered, Refused: p.refused, Code: p.code,
+			Dialed: p.dialed, Answered: p.answered, Refused: p.refused, Code: p.code, Reason: p.err,
 			Circuits: circuits[p.key],
 		}
 		if p.Address != r.Address {

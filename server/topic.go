@@ -93,7 +93,12 @@ type networkView struct {
 	name  string
 	state wtproto.NetworkState
 	code  wtproto.Code // why the last attempt or dial failed
-	err   string
+	err   string       // why it is failing, for operators
+	words string       // and for clients
+	note  string       // what keeps others from finding us though it works
+
+	dialErr   string // why the last dial failed, for operators
+	dialWords string // and for clients
 
 	found, connecting, refused int // peers
 }
@@ -354,8 +359,8 @@ func (e sighted) apply(t *topic) {
 	t.changed = true
 	if e.err != nil {
 		e.network.state, e.network.code = wtproto.NetworkFailing, codeOf(e.err)
-		if text := e.err.Error(); text != e.network.err { // once, however often it is repeated
-			e.network.err = text
+		if text := detail(e.err); text != e.network.err { // once, however often it is repeated
+			e.network.err, e.network.words = text, reasonFor(e.err, t.router.cfg.ShowAddresses)
 			level := t.router.troubles.level(slog.LevelWarn, e.network.name, e.network.code, time.Now())
 			t.log.Log(t.ctx, level, "network failing", "network", e.network.name, "code", e.network.code, "error", e.err)
 		}
@@ -370,6 +375,7 @@ func (e sighted) apply(t *topic) {
 		e.network.state, e.network.err, e.network.code = state, "", wtproto.CodeNone
 	}
 	if s.Peer.ID == "" {
+		e.network.note = reasonFor(s.Note, t.router.cfg.ShowAddresses)
 		return
 	}
 	p := t.peers[s.Peer.ID]

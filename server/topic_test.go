@@ -114,7 +114,7 @@ func TestNetworkFailing(t *testing.T) {
 					t.Errorf("after %v: STATUS %+v, want %v with %v", step.err, n, step.state, step.code)
 				}
 			}
-			if r := g.Topics()[0].Networks[0]; r.State != step.state || r.LastCode != step.code || r.Error != step.text {
+			if r := g.Topics()[0].Networks[0]; r.State != step.state || r.LastCode != step.code || r.Reason != step.text {
 				t.Errorf("after %v: reported %+v, want %v with %v", step.err, r, step.state, step.code)
 			}
 			if n := g.log.count("network failing"); n != step.logged {

@@ -41,7 +41,7 @@ func TestAllocs(t *testing.T) {
 	testAllocs(t, ParseHello, 1)     // agent
 	testAllocs(t, ParseWelcome, 2)   // hashes, agent
 	testAllocs(t, ParseLeft, 1)      // reason
-	testAllocs(t, ParseStatus, 2)    // networks, the one name
+	testAllocs(t, ParseStatus, 3)    // networks, the one name, its reason
 	testAllocs(t, ParsePeer, 2)      // network, address
 	testAllocs(t, ParseGoaway, 1)    // reason
 	testAllocs(t, ParseMeet, 1)      // endpoints

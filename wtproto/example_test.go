@@ -133,14 +133,14 @@ func ExampleLeft() {
 
 func ExampleStatus() {
 	frame := wtproto.Status{Topic: topic, More: true, Known: 130, Connected: 2, Networks: []wtproto.NetworkStatus{
-		{Name: "dht", State: wtproto.NetworkSearching, Found: 3, Connecting: 1, Refused: 1, LastCode: wtproto.CodePeerUnreachable},
+		{Name: "dht", State: wtproto.NetworkSearching, Found: 3, Connecting: 1, Refused: 1, LastCode: wtproto.CodePeerUnreachable, Reason: "no answer"},
 	}}.Append(nil)
 	fmt.Printf("%x\n", frame)
 	m, err := wtproto.ParseStatus(payload(frame))
 	fmt.Println(m.Topic == topic, m.More, m.Known, m.Connected, m.Networks, err)
 	// Output:
-	// 072eff5d0af858154dce24e27d66068a4ec57e619abeb763de0e7242ab6a4b52b61d014082020103646874010301010e
-	// true true 130 2 [{dht searching 3 1 1 PEER_UNREACHABLE}] <nil>
+	// 0738ff5d0af858154dce24e27d66068a4ec57e619abeb763de0e7242ab6a4b52b61d014082020103646874010301010e096e6f20616e73776572
+	// true true 130 2 [{dht searching 3 1 1 PEER_UNREACHABLE no answer}] <nil>
 }
 
 func ExamplePeer() {

@@ -21,6 +21,8 @@ const (
 	MaxNetwork = 64       // a network's name
 	MaxPeerID  = 128      // a peer id
 	MaxAddress = 512      // an address
+
+	MaxNetworkReason = 256 // a reason in STATUS
 )
 
 // Limits of the protocol in elements.

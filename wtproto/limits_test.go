@@ -42,6 +42,7 @@ func TestAppendCutsEachText(t *testing.T) {
 		{func(s string) message { return Left{Reason: s} }, func(m message) string { return m.(Left).Reason }, MaxReason},
 		{func(s string) message { return Goaway{Reason: s} }, func(m message) string { return m.(Goaway).Reason }, MaxReason},
 		{func(s string) message { return Status{Networks: []NetworkStatus{{Name: s}}} }, func(m message) string { return m.(Status).Networks[0].Name }, MaxNetwork},
+		{func(s string) message { return Status{Networks: []NetworkStatus{{Reason: s}}} }, func(m message) string { return m.(Status).Networks[0].Reason }, MaxNetworkReason},
 		{func(s string) message { return Peer{Circuit: 1, Network: s} }, func(m message) string { return m.(Peer).Network }, MaxNetwork},
 		{func(s string) message { return Peer{Circuit: 1, Address: s} }, func(m message) string { return m.(Peer).Address }, MaxAddress},
 	} {
@@ -92,7 +93,7 @@ func TestLongestFrames(t *testing.T) {
 	text := strings.Repeat("a", MaxPayload)
 	networks := make([]NetworkStatus, MaxNetworks)
 	for i := range networks {
-		networks[i] = NetworkStatus{Name: text, State: most, Found: most, Connecting: most, Refused: most, LastCode: math.MaxUint32}
+		networks[i] = NetworkStatus{Name: text, State: most, Found: most, Connecting: most, Refused: most, LastCode: math.MaxUint32, Reason: text}
 	}
 	ids := make([]EndpointID, MaxEndpoints)
 	for _, m := range []message{

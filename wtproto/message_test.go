@@ -61,7 +61,7 @@ func samples() map[Type][]message {
 		TypeLeave:  {Leave{}, Leave{Topic: topic}},
 		TypeLeft:   {Left{}, Left{Topic: topic, Code: CodeTopicLimit, Reason: "reason"}},
 		TypeStatus: {Status{}, Status{Topic: topic, More: true, Known: 100, Connected: 3, Networks: []NetworkStatus{
-			{}, {Name: "dht", State: NetworkFailing, Found: 1, Connecting: 2, Refused: 3, LastCode: CodePeerUnreachable},
+			{}, {Name: "dht", State: NetworkFailing, Found: 1, Connecting: 2, Refused: 3, LastCode: CodePeerUnreachable, Reason: "no seed"},
 		}}},
 		TypePeer: {
 			Peer{Circuit: 1, ID: []byte{}},

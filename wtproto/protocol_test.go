@@ -113,7 +113,7 @@ func TestProtocolTables(t *testing.T) {
 	limits := section(t, doc, "## 13. Limits")
 	for name, limit := range map[string]int{
 		"payload": MaxPayload, "token": MaxToken, "agent": MaxAgent, "reason": MaxReason,
-		"network name": MaxNetwork, "peer id": MaxPeerID, "address": MaxAddress,
+		"network name": MaxNetwork, "peer id": MaxPeerID, "address": MaxAddress, "reason in STATUS": MaxNetworkReason,
 	} {
 		if row := fmt.Sprintf("\n| %s | %d bytes |\n", name, limit); !strings.Contains(limits, row) {
 			t.Errorf("no row %q", row)

@@ -34,6 +34,7 @@ type NetworkStatus struct {
 	Connecting uint64 // with a dial in progress
 	Refused    uint64 // whose last dial failed
 	LastCode   Code   // why the last attempt of the network, or the last dial of a peer of it, failed
+	Reason     string // why nobody may be found, for people; at most [MaxNetworkReason] bytes of UTF-8
 }
 
 // Status says what a gateway knows of a topic (docs/PROTOCOL.md, STATUS).
@@ -61,6 +62,7 @@ func (m Status) Append(b []byte) []byte {
 		b = quicvarint.Append(b, n.Connecting)
 		b = quicvarint.Append(b, n.Refused)
 		b = quicvarint.Append(b, uint64(n.LastCode))
+		b = appendText(b, n.Reason, MaxNetworkReason)
 	}
 	return end(b, mark)
 }
@@ -73,7 +75,7 @@ func ParseStatus(b []byte) (Status, error) {
 	m.More = f.more("flags")
 	m.Known = f.varint("known")
 	m.Connected = f.varint("connected")
-	if n := f.count("networks", MaxNetworks, 6); n > 0 {
+	if n := f.count("networks", MaxNetworks, 7); n > 0 {
 		m.Networks = make([]NetworkStatus, n)
 		for i := range m.Networks {
 			n := &m.Networks[i]
@@ -83,6 +85,7 @@ func ParseStatus(b []byte) (Status, error) {
 			n.Connecting = f.varint("connecting")
 			n.Refused = f.varint("refused")
 			n.LastCode = f.code("code")
+			n.Reason = f.string("reason", MaxNetworkReason)
 		}
 	}
 	return m, f.done()

@@ -207,8 +207,8 @@ func (g *gateway) excuse() string {
 	for _, t := range g.server.Topics() {
 		for _, n := range t.Networks {
 			fmt.Fprintf(&b, "; network %s is %v", n.Name, n.State)
-			if n.Error != "" {
-				fmt.Fprintf(&b, " (%s)", n.Error)
+			if n.Reason != "" {
+				fmt.Fprintf(&b, " (%s)", n.Reason)
 			}
 		}
 	}

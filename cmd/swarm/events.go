@@ -76,6 +76,7 @@ type networkStatus struct {
 	Connecting uint64 `json:"connecting"`
 	Refused    uint64 `json:"refused"`
 	LastCode   string `json:"last_code"`
+	Reason     string `json:"reason,omitempty"` // why nobody may be found, and what can be done
 }
 
 // gatewayStatus is what a gateway says of itself.
@@ -188,7 +189,7 @@ func statusEvent(m wtproto.Status) event {
 	s := &topicStatus{Known: m.Known, More: m.More, Connected: m.Connected, Networks: make([]networkStatus, len(m.Networks))}
 	for i, n := range m.Networks {
 		s.Networks[i] = networkStatus{
-			Name: n.Name, State: n.State.String(), Found: n.Found, Connecting: n.Connecting, Refused: n.Refused, LastCode: n.LastCode.String(),
+			Name: n.Name, State: n.State.String(), Found: n.Found, Connecting: n.Connecting, Refused: n.Refused, LastCode: n.LastCode.String(), Reason: n.Reason,
 		}
 	}
 	return event{Event: "status", Topic: m.Topic.String(), Status: s}

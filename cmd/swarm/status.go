@@ -82,6 +82,9 @@ func tellTopic(e *events, s wtproto.Status) error {
 			fmt.Fprintf(&b, ", last %v", n.LastCode)
 		}
 		b.WriteByte('\n')
+		if n.Reason != "" {
+			fmt.Fprintf(&b, "             %s\n", n.Reason)
+		}
 	}
 	return e.write([]byte(b.String()))
 }

@@ -244,7 +244,7 @@ func TestUnreachableIsTold(t *testing.T) {
 	top := Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{})
 	Eventually(t, "the operator is told", func() bool {
 		for _, s := range g.Topics() {
-			if s.Networks[1].State == wtproto.NetworkFailing && s.Networks[1].Error != "" &&
+			if s.Networks[1].State == wtproto.NetworkFailing && s.Networks[1].Reason != "" &&
 				len(s.Peers) == 1 && s.Peers[0].Refused && s.Peers[0].Code == wtproto.CodePeerUnreachable {
 				return true
 			}

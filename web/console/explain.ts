@@ -29,7 +29,7 @@ export interface Facts {
 const ANOTHER = 'Open this page once more in another tab or on another computer: clients of one gateway meet at once, unless its operator isolates them.'
 const PATIENCE = 20 // seconds in which nothing found means nothing
 
-const titles: Record<string, string> = { dht: 'DHT', lan: 'Local network', static: 'Configured peers', dat: 'Dat network' }
+const titles: Record<string, string> = { client: 'Other clients', dht: 'DHT', lan: 'Local network', static: 'Configured peers', dat: 'Dat network' }
 
 /** Why a dial failed. */
 const dialCauses = new Map<number, { text: string, todo: string }>([
@@ -101,7 +101,7 @@ function summary (s: TopicStatus, peers: number, joined: number): Finding {
       todo: 'A circuit that was ended on purpose is not made again: leave and join again to get it back.'
     }
   }
-  if (s.networks.length === 0) {
+  if (s.networks.every(n => n.name === 'client')) {
     return {
       tone: 'warn',
       title: 'No other client of this gateway is on this topic',
@@ -120,9 +120,16 @@ function summary (s: TopicStatus, peers: number, joined: number): Finding {
   }
 }
 
+/** What the gateway says of a network goes before what this page makes of its code. */
 function network (n: NetworkStatus, joined: number): Finding {
+  const f = judge(n, joined)
+  return n.reason === '' ? f : { ...f, tone: f.tone === 'good' && n.refused === 0 ? 'warn' : f.tone, todo: `The gateway says: ${n.reason}.` }
+}
+
+function judge (n: NetworkStatus, joined: number): Finding {
   const title = titles[n.name] ?? n.name
   const found = n.found > 0 ? counts(n) : ''
+  if (n.name === 'client') return { tone: 'warn', title, text: 'Clients of this gateway are kept apart.' }
   if (n.found > 0 && n.found === n.refused) return refused(n, title)
   switch (n.state) {
     case 'starting':

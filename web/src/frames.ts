@@ -69,7 +69,7 @@ export const Status = message(0x07, 'STATUS', {
   more,
   known: number,
   connected: number,
-  networks: list(16, 6, struct({ name: text(64), state: number, found: number, connecting: number, refused: number, lastCode: code }))
+  networks: list(16, 7, struct({ name: text(64), state: number, found: number, connecting: number, refused: number, lastCode: code, reason: text(256) }))
 })
 /** First on a stream that the gateway opens, or the offer of a circuit on the control stream. */
 export const Peer = message(0x08, 'PEER', { circuit, topic, flags: number, network: text(64), id: bytes(128), address: text(512) })

@@ -80,7 +80,8 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
         found: Number(n.found),
         connecting: Number(n.connecting),
         refused: Number(n.refused),
-        code: n.lastCode
+        code: n.lastCode,
+        reason: n.reason
       }))
     }
     this.dispatchEvent(new CustomEvent('status', { detail: this.status }))

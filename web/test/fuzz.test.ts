@@ -47,7 +47,7 @@ function values (name: string): fc.Arbitrary<any> {
       more,
       known: num,
       connected: num,
-      networks: fc.array(fc.record({ name: text, state: num, found: num, connecting: num, refused: num, lastCode: code }, plain), { maxLength: 16 })
+      networks: fc.array(fc.record({ name: text, state: num, found: num, connecting: num, refused: num, lastCode: code, reason: text }, plain), { maxLength: 16 })
     },
     PEER: { circuit, topic, flags: num, network: text, id: fc.uint8Array({ maxLength: 128 }), address: text },
     ACCEPT: { circuit },

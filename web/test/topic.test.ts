@@ -163,9 +163,9 @@ describe('joining', () => {
     const { net, swarm, control, topic } = await joined()
     assert.equal(topic.status, undefined)
     const said = new Promise<CustomEvent>(resolve => topic.addEventListener('status', resolve))
-    const dht = { name: 'dht', state: 1, found: 3, connecting: 1, refused: 1, lastCode: Code.PEER_UNREACHABLE }
+    const dht = { name: 'dht', state: 1, found: 3, connecting: 1, refused: 1, lastCode: Code.PEER_UNREACHABLE, reason: 'no answer' }
     control.send(frames.Status.encode({
-      topic: wowcool, more: true, known: 130, connected: 2, networks: [dht, { ...dht, name: 'lan', state: 2 ** 61 as number, lastCode: 0 }, { ...dht, name: 'wait', state: 4, lastCode: 0 }]
+      topic: wowcool, more: true, known: 130, connected: 2, networks: [dht, { ...dht, name: 'lan', state: 2 ** 61 as number, lastCode: 0, reason: '' }, { ...dht, name: 'wait', state: 4, lastCode: 0, reason: '' }]
     }))
     assert.deepEqual((await said).detail, topic.status)
     const numbers = { found: 3, connecting: 1, refused: 1 }
@@ -174,9 +174,9 @@ describe('joining', () => {
       more: true,
       connected: 2,
       networks: [
-        { name: 'dht', state: 'searching', ...numbers, code: Code.PEER_UNREACHABLE },
-        { name: 'lan', state: 'unknown', ...numbers, code: 0 },
-        { name: 'wait', state: 'queued', ...numbers, code: 0 }
+        { name: 'dht', state: 'searching', ...numbers, code: Code.PEER_UNREACHABLE, reason: 'no answer' },
+        { name: 'lan', state: 'unknown', ...numbers, code: 0, reason: '' },
+        { name: 'wait', state: 'queued', ...numbers, code: 0, reason: '' }
       ]
     })
     await bye(swarm, net)

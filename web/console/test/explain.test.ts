@@ -5,7 +5,7 @@ import type { NetworkStatus } from 'swarmgate'
 import { explain } from '../explain.js'
 import type { Facts } from '../explain.js'
 
-const network = (n: Partial<NetworkStatus>): NetworkStatus => ({ name: 'dht', state: 'searching', found: 0, connecting: 0, refused: 0, code: 0, ...n })
+const network = (n: Partial<NetworkStatus>): NetworkStatus => ({ name: 'dht', state: 'searching', found: 0, connecting: 0, refused: 0, code: 0, reason: '', ...n })
 const facts = (f: Partial<Facts>, networks: NetworkStatus[] = [], known = 0): Facts =>
   ({ status: { known, more: false, connected: 0, networks }, peers: 0, joined: 60, ...f })
 
@@ -39,7 +39,10 @@ test('each state of a network has its answer', () => {
     [network({ found: 3, refused: 1, connecting: 1, code: Code.PEER_UNREACHABLE }), 'good', /3 found, 1 connecting, 1 not reached/, /no answer/],
     [network({ found: 1, refused: 1, code: Code.FORBIDDEN }), 'bad', /The one peer that it found could not be reached.*must not dial/, /--dial-allow/],
     [network({ found: 2, refused: 2, code: 0x77 }), 'bad', /All 2 peers.*0x77/, /api\/topics/],
-    [network({ name: 'new' }), 'wait', /has found nobody so far/, undefined]
+    [network({ name: 'new' }), 'wait', /has found nobody so far/, undefined],
+    [network({ reason: 'open its port' }), 'wait', /has found nobody so far/, /^The gateway says: open its port\.$/],
+    [network({ found: 1, reason: 'open its port' }), 'warn', /1 found/, /open its port/],
+    [network({ name: 'client', state: 'ended', code: Code.FORBIDDEN, reason: '--isolate-clients' }), 'warn', /kept apart/, /--isolate-clients/]
   ] as const) {
     const found = explain(facts({}, [n]))[1]!
     assert.equal(found.tone, tone, JSON.stringify(n))

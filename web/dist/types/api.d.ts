@@ -56,6 +56,8 @@ export interface NetworkStatus {
     refused: number;
     /** Why the last attempt of the network, or the last dial of a peer of it, failed; see `Code`. 0 where none did. */
     code: number;
+    /** Why nobody may be found, or find this client, on the network, and what can be done: for people. Empty while nothing is wrong. */
+    reason: string;
 }
 /** What the gateway knows of a topic. */
 export interface TopicStatus {
