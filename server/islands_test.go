@@ -140,3 +140,27 @@ func TestGatewaysAreOneMesh(t *testing.T) {
 		})
 	}
 }
+
+// The mesh was looked at when clients came and went, and not when other gateways became known. Clients that had taken their
+// places long before the gateways met stayed islands.
+func TestGatewaysMeetLater(t *testing.T) {
+	for _, clients := range []int{1, 3, 8} {
+		t.Run(fmt.Sprint(clients), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := fakeFleet{apart: true}
+				all := f.gateways(t, 3, Config{Idle: 100 * time.Hour})
+				for _, g := range all {
+					for range clients {
+						g.connect().join(announceAndLookUp, 3)
+					}
+				}
+				pass(time.Minute)
+				f.meet()
+				pass(time.Minute)
+				if sizes := parts(all...); len(sizes) != 1 {
+					t.Errorf("the mesh has parts of %v clients a minute after the meeting, want one", sizes)
+				}
+			})
+		})
+	}
+}

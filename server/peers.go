@@ -164,6 +164,7 @@ func (t *topic) forget(p *peer) {
 	t.replace(p)
 	if p.Client {
 		t.dropGateway(p)
+		t.surveySoon()
 	}
 	t.agenda.clear(&p.expiry)
 	t.classify(p)

@@ -36,6 +36,8 @@ type gateway struct {
 	since    time.Time // when the first of them became known
 	circuits int       // with clients of it
 	need     bool      // it lacks a circuit with another gateway
+
+	surveyed struct{ clients, dialable int } // as of the last survey
 }
 
 // host returns what the ids of all clients of p's gateway begin with.
@@ -77,9 +79,9 @@ func (t *topic) tallyFar(p *peer, n int) {
 	}
 	if n > 0 {
 		g.need = p.need
-	}
-	if n < 0 && g.clients == 0 {
-		t.surveySoon()
+		if g.surveyed.clients != g.clients || g.surveyed.dialable != g.dialable {
+			t.surveySoon()
+		}
 	}
 }
 
@@ -135,6 +137,7 @@ func (t *topic) survey() {
 func (t *topic) reach() (above, below bool) {
 	n := 0
 	for _, g := range t.gateways {
+		g.surveyed.clients, g.surveyed.dialable = g.clients, g.dialable
 		n += g.dialable
 		above = above || g.dialable > 0
 		switch left := awaited - t.now.Sub(g.since); {
