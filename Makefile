@@ -12,7 +12,7 @@ N        ?= 3
 # The rooms whose tests run under the race detector; test/ holds real browsers, real peers and the soak.
 ROOMS = $(shell $(GO) list ./... | grep -v '/swarmgate/test$$')
 
-.PHONY: help test deps web web-check unit fuzz real soak meet lint bench bench-web attack demo fleet
+.PHONY: help test deps web web-check unit fuzz real soak meet lint bench bench-web attack demo fleet fleet-sim
 
 help:
 	@echo 'make test       install what is missing, then run every test'
@@ -28,6 +28,7 @@ help:
 	@echo 'make attack     a gateway under attack, and what honest clients feel of it: a table'
 	@echo 'make demo       a gateway with a peer to talk to'
 	@echo 'make fleet      $(N) gateways that find each other, N=... of them'
+	@echo 'make fleet-sim  50 gateways with 5,000 clients on 500 topics in virtual time, who come, go and die: a table'
 
 test: deps
 	$(MAKE) web-check
@@ -83,3 +84,6 @@ demo:
 
 fleet:
 	$(GO) run ./deploy/fleet -n $(N)
+
+fleet-sim:
+	$(GO) test -count=1 -timeout 60m -v -run '^TestFleet$$' ./server -fleet-gateways 50 -fleet-clients 5000 -fleet-topics 500 -fleet-minutes 10

@@ -1,0 +1,483 @@
+package server
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// simTopic is what a host does on a topic. All that is not constant is guarded by net.mu.
+type simTopic struct {
+	h        *simHost            // constant
+	key      wtproto.Topic       // constant
+	presence *discovery.Presence // constant
+	wake     chan struct{}       // takes one
+	news     []discovery.Sighting
+	over     bool
+	wants    int
+	contacts map[*simHost]*simContact
+	order    []*simContact // the same
+	met      int
+	asking   int
+	own      int // of the met, those that this side chose
+	swaps    *rate.Limiter
+	lookUps  int // numbers them
+	pace     time.Duration
+	toldAt   time.Time
+	telling  bool
+	pumping  bool
+}
+
+type simStand int
+
+const (
+	simApart simStand = iota
+	simAsked
+	simMet
+)
+
+// simContact is what a host knows of another one on a topic.
+type simContact struct {
+	host      *simHost
+	stand     simStand
+	ours      bool // met, and this side chose it
+	found     bool // by this side
+	foundUs   bool
+	failures  int
+	next      time.Time // not asked before
+	since     time.Time
+	told      []wtproto.EndpointID // what this side told it
+	toldState wtproto.EndpointsState
+	endpoints []wtproto.EndpointID // what it told
+	state     wtproto.EndpointsState
+}
+
+func (h *simHost) enter(key wtproto.Topic, p *discovery.Presence) *simTopic {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	if old := h.topics[key]; old != nil {
+		old.leaveLocked()
+	}
+	t := &simTopic{
+		h: h, key: key, presence: p, wake: make(chan struct{}, 1), contacts: make(map[*simHost]*simContact),
+		swaps: rate.NewLimiter(rate.Every(10*time.Second), 8), pace: simLookUpMin,
+	}
+	h.topics[key] = t
+	h.net.after(h.net.between(300*time.Millisecond, 3*time.Second), t.announce)
+	t.lookUpIn(0)
+	return t
+}
+
+func (t *simTopic) leave() {
+	t.h.net.mu.Lock()
+	defer t.h.net.mu.Unlock()
+	t.leaveLocked()
+}
+
+func (t *simTopic) leaveLocked() {
+	if t.over {
+		return
+	}
+	t.over = true
+	if t.h.topics[t.key] == t {
+		delete(t.h.topics, t.key)
+	}
+	for _, c := range t.order {
+		if c.stand == simMet {
+			t.part(c, true)
+		}
+	}
+}
+
+// announce makes t found on the DHT.
+func (t *simTopic) announce() {
+	all := t.h.net.announced[t.key]
+	if !t.over && t.h.life == simAlive && !slices.Contains(all, t.h) {
+		t.h.net.sent["announcements"]++
+		t.h.net.announced[t.key] = append(all, t.h)
+	}
+}
+
+func (t *simTopic) lookUpIn(d time.Duration) {
+	t.lookUps++
+	number := t.lookUps
+	t.h.net.after(d+t.h.net.between(300*time.Millisecond, 3*time.Second), func() {
+		if number == t.lookUps && !t.over && t.h.life == simAlive {
+			t.lookUp()
+		}
+	})
+}
+
+// lookUp is the end of a look-up.
+func (t *simTopic) lookUp() {
+	n := t.h.net
+	n.sent["look-ups"]++
+	all := n.announced[t.key]
+	for _, i := range n.rand.Perm(len(all))[:min(len(all), simFound)] {
+		if all[i] != t.h {
+			t.contact(all[i])
+		}
+	}
+	t.pump()
+	most := simLookUpIdle
+	if t.lacks() > 0 {
+		most = simLookUpMax
+	}
+	t.pace = min(2*t.pace, most)
+	t.lookUpIn(t.pace)
+}
+
+func (t *simTopic) contact(h *simHost) *simContact {
+	c := t.contacts[h]
+	if c == nil {
+		c = &simContact{host: h}
+		t.contacts[h] = c
+		t.order = append(t.order, c)
+	}
+	return c
+}
+
+// wanted, most and lacks are those of meetings.
+func (t *simTopic) wanted() int {
+	if t.wants == 0 {
+		return simMost
+	}
+	return min(max(t.wants+t.wants/4+2, simLeast), simMost)
+}
+
+func (t *simTopic) most() int { return t.wanted() + max(t.wanted()/2, simMore) }
+
+func (t *simTopic) lacks() int {
+	return min(max(t.wanted()-t.met, simOwn-t.own), t.most()-t.met) - t.asking
+}
+
+// pump asks all who are to be asked now.
+func (t *simTopic) pump() {
+	if t.over || t.h.life != simAlive {
+		return
+	}
+	n, now := t.h.net, time.Now()
+	for t.lacks() > 0 && t.asking < simAsking {
+		c := t.choose(func(c *simContact) bool { return c.stand == simApart && !now.Before(c.next) })
+		if c == nil {
+			break
+		}
+		t.ask(c)
+	}
+	if t.lacks() > 0 && !t.pumping {
+		t.pumping = true
+		n.after(time.Second, func() { t.pumping = false; t.pump() })
+	}
+}
+
+// choose returns one of those who suit at random, or nil.
+func (t *simTopic) choose(suits func(*simContact) bool) *simContact {
+	from := 0
+	if len(t.order) > 0 {
+		from = t.h.net.rand.IntN(len(t.order))
+	}
+	for i := range t.order {
+		if c := t.order[(from+i)%len(t.order)]; suits(c) {
+			return c
+		}
+	}
+	return nil
+}
+
+// tell returns what c is told, and whether that is news to it.
+func (t *simTopic) tell(c *simContact) (changed bool) {
+	s, _ := t.presence.State()
+	e, more := sample(t.h.net.rand, c.told, s.Endpoints)
+	var state wtproto.EndpointsState
+	if more {
+		state |= wtproto.EndpointsMore
+	}
+	if s.Need {
+		state |= wtproto.EndpointsNeed
+	}
+	changed = state != c.toldState || !slices.Equal(e, c.told)
+	c.told, c.toldState = e, state
+	return changed
+}
+
+// sample returns simTold of all, those that were told first.
+func sample(r *rand.Rand, told, all []wtproto.EndpointID) (chosen []wtproto.EndpointID, more bool) {
+	if len(all) <= simTold {
+		return all, false
+	}
+	there := make(map[wtproto.EndpointID]bool, len(all))
+	for _, e := range all {
+		there[e] = true
+	}
+	for _, e := range told {
+		if there[e] && len(chosen) < simTold {
+			chosen = append(chosen, e)
+			delete(there, e)
+		}
+	}
+	for _, i := range r.Perm(len(all)) {
+		if len(chosen) < simTold && there[all[i]] {
+			chosen = append(chosen, all[i])
+		}
+	}
+	return chosen, true
+}
+
+// ask sends MEET.
+func (t *simTopic) ask(c *simContact) {
+	n := t.h.net
+	c.stand = simAsked
+	t.asking++
+	t.tell(c)
+	told, state := c.told, c.toldState
+	n.send(t.h, c.host, "MEET", func() {
+		switch c.host.life {
+		case simKilled:
+			n.after(10*time.Millisecond, func() { t.refused(c, wtproto.CodePeerUnreachable) })
+			return
+		case simVanished:
+			n.after(simGiveUp, func() { t.refused(c, wtproto.CodePeerUnreachable) })
+			return
+		}
+		if t.h.life != simAlive {
+			return
+		}
+		o := c.host.topics[t.key]
+		code := wtproto.CodeForbidden
+		if o != nil {
+			code = o.welcome(t.h)
+		}
+		if code != wtproto.CodeNone {
+			n.send(c.host, t.h, "MET", func() { t.refused(c, code) })
+			return
+		}
+		back := o.contact(t.h)
+		back.foundUs = true
+		o.meet(back, false)
+		o.told(back, told, state, true)
+		o.tell(back)
+		theirs, theirState := back.told, back.toldState
+		n.send(c.host, t.h, "MET", func() {
+			if c.host.life != simAlive {
+				t.refused(c, wtproto.CodePeerGone)
+			}
+			if c.stand == simApart { // it has parted meanwhile
+				return
+			}
+			c.found = true
+			t.meet(c, true)
+			t.told(c, theirs, theirState, true)
+			if t.over {
+				t.part(c, true)
+			} else if o.over {
+				t.ended(c, true)
+			}
+		})
+	})
+}
+
+// refused is MET with a code, or silence.
+func (t *simTopic) refused(c *simContact, code wtproto.Code) {
+	if c.stand != simAsked {
+		return
+	}
+	c.stand = simApart
+	t.asking--
+	c.failures++
+	wait := time.Second << min(c.failures, 9)
+	if code == wtproto.CodeBusy && t.met > 0 {
+		wait = max(wait, t.h.net.between(time.Minute, 2*time.Minute))
+	}
+	c.next = time.Now().Add(wait)
+	t.pump()
+}
+
+// welcome decides about h, which asks, and lets somebody go for it if it has to.
+func (t *simTopic) welcome(h *simHost) wtproto.Code {
+	if c := t.contacts[h]; c != nil && c.stand != simApart || t.met+t.asking < t.most() {
+		return wtproto.CodeNone
+	}
+	if !t.swaps.Allow() {
+		return wtproto.CodeBusy
+	}
+	busy := make(map[*simHost]bool)
+	for p := range t.h.streams {
+		busy[p.host] = busy[p.host] || p.topic == t.key
+	}
+	now := time.Now()
+	c := t.choose(func(c *simContact) bool {
+		return c.stand == simMet && !c.ours && !busy[c.host] && now.Sub(c.since) >= 10*time.Second
+	})
+	if c == nil {
+		return wtproto.CodeBusy
+	}
+	t.part(c, false)
+	return wtproto.CodeNone
+}
+
+func (t *simTopic) meet(c *simContact, ours bool) {
+	switch c.stand {
+	case simMet:
+		return
+	case simAsked:
+		t.asking--
+	}
+	c.stand, c.ours, c.since, c.failures = simMet, ours, time.Now(), 0
+	t.met++
+	if ours {
+		t.own++
+	}
+}
+
+// part ends a meeting, and says so.
+func (t *simTopic) part(c *simContact, left bool) {
+	t.apart(c)
+	t.h.net.send(t.h, c.host, "PART", func() {
+		if o := c.host.topics[t.key]; o != nil {
+			if back := o.contacts[t.h]; back != nil && back.stand != simApart {
+				o.ended(back, left)
+			}
+		}
+	})
+}
+
+func (t *simTopic) apart(c *simContact) {
+	switch c.stand {
+	case simApart:
+		return
+	case simAsked:
+		t.asking--
+	case simMet:
+		t.met--
+		if c.ours {
+			t.own--
+		}
+	}
+	c.stand, c.ours, c.since = simApart, false, time.Now()
+	c.next = c.since.Add(t.h.net.between(time.Second, 2*time.Second))
+	c.told, c.toldState = nil, 0
+}
+
+// ended is PART from c.
+func (t *simTopic) ended(c *simContact, left bool) {
+	t.apart(c)
+	if left {
+		t.told(c, nil, 0, false)
+		c.found, c.foundUs = false, false
+	}
+	t.pump()
+}
+
+// lost is the loss of the connection with c.
+func (t *simTopic) lost(c *simContact) {
+	if c.stand != simMet {
+		return
+	}
+	t.apart(c)
+	c.state &^= wtproto.EndpointsNeed
+	for _, e := range c.endpoints {
+		t.sight(c, e, simForget)
+	}
+	t.pace = simLookUpMin
+	t.lookUpIn(0)
+	t.pump()
+}
+
+// told is what MEET and MET, which are fresh, or ENDPOINTS from c say.
+func (t *simTopic) told(c *simContact, all []wtproto.EndpointID, state wtproto.EndpointsState, fresh bool) {
+	if t.over {
+		return
+	}
+	before := make(map[wtproto.EndpointID]bool)
+	for _, e := range c.endpoints {
+		before[e] = true
+	}
+	fresh = fresh || state != c.state
+	c.endpoints, c.state = all, state
+	for _, e := range all {
+		if !before[e] || fresh {
+			t.sight(c, e, -1)
+		}
+		delete(before, e)
+	}
+	if state&wtproto.EndpointsMore == 0 {
+		for e := range before {
+			t.push(discovery.Sighting{Peer: c.host.peer(e), Gone: true})
+		}
+	}
+}
+
+// peer is an endpoint of h as others see it.
+func (h *simHost) peer(e wtproto.EndpointID) discovery.Peer {
+	return discovery.Peer{Network: h.Name(), ID: h.id + string(e[:]), Client: true}
+}
+
+func (t *simTopic) sight(c *simContact, e wtproto.EndpointID, holds time.Duration) {
+	s := discovery.Sighting{
+		Peer: c.host.peer(e), Holds: holds,
+		More: c.state&wtproto.EndpointsMore != 0, Need: c.state&wtproto.EndpointsNeed != 0,
+	}
+	if t.h.id < c.host.id {
+		s.Dial = func(ctx context.Context, from wtproto.EndpointID) (discovery.Stream, error) {
+			return t.open(ctx, c.host, from, e)
+		}
+	}
+	if c.found {
+		t.push(s)
+	}
+	if s.FoundUs = true; c.foundUs {
+		t.push(s)
+	}
+}
+
+func (t *simTopic) push(s discovery.Sighting) {
+	t.news = append(t.news, s)
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (t *simTopic) pull() []discovery.Sighting {
+	t.h.net.mu.Lock()
+	defer t.h.net.mu.Unlock()
+	news := t.news
+	t.news = nil
+	return news
+}
+
+// changed is a change of the presence. It is told to others half a second after the one before
+// at the earliest.
+func (t *simTopic) changed(s discovery.State) {
+	n := t.h.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t.wants = s.Want
+	t.pump()
+	if t.telling {
+		return
+	}
+	t.telling = true
+	n.after(max(simTellEvery-time.Since(t.toldAt), time.Millisecond), func() {
+		t.telling, t.toldAt = false, time.Now()
+		for _, c := range t.order {
+			if t.over || c.stand != simMet || !t.tell(c) {
+				continue
+			}
+			told, state := c.told, c.toldState
+			n.send(t.h, c.host, "ENDPOINTS", func() {
+				if o := c.host.topics[t.key]; o != nil {
+					if back := o.contacts[t.h]; back != nil && back.stand == simMet {
+						o.told(back, told, state, false)
+					}
+				}
+			})
+		}
+	})
+}
