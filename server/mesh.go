@@ -188,7 +188,7 @@ func (t *topic) inbound(s discovery.Sighting) {
 	case p.is(to): // what is left of the same client at another gateway
 		s.Inbound.Refuse(wtproto.CodeDeclined)
 		return
-	case !sub.room(), p.Client && !sub.mayAcceptFar(s.Need || t.needs(p), sub.seeks, t.lacking > patientSurveys):
+	case !sub.room(), p.Client && !sub.mayAcceptFar(s.Need || t.needs(p), sub.seeks, t.lacking > helpedAfter):
 		s.Inbound.Refuse(wtproto.CodeBusy)
 		return
 	}

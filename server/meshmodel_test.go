@@ -322,7 +322,7 @@ func (m *meshModel) dial(x *modelMember) {
 			return
 		}
 		m.dials++
-		if !o.gone && o.mayAcceptFar(g.need, o.seeks, o.gateway.need) {
+		if !o.gone && o.mayAcceptFar(g.need, o.seeks, o.gateway.lacking > helpedAfter) {
 			delete(g.tries, o)
 			m.link(x, o)
 			x.seeks, x.helps = false, false

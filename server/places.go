@@ -98,7 +98,7 @@ func (p *places) mayDialFar(dialing int, need bool) bool {
 }
 
 // mayAcceptFar reports whether a far client may open a circuit to this one. The last place is for a client whose gateway
-// needs one, unless this side needs it itself. If others were told that it does, it is for anybody, who comes to help.
-func (p *places) mayAcceptFar(itsNeed, ourNeed, told bool) bool {
-	return p.left() > 1 || p.left() == 1 && (p.mates == 0 || ourNeed && told || itsNeed && !ourNeed)
+// needs one, unless this side needs it itself. If that has lasted, it is for anybody.
+func (p *places) mayAcceptFar(itsNeed, ourNeed, lasted bool) bool {
+	return p.left() > 1 || p.left() == 1 && (p.mates == 0 || ourNeed && lasted || itsNeed && !ourNeed)
 }

@@ -19,6 +19,9 @@ const (
 	surveyAfter, surveyMax = time.Second, 30 * time.Second
 	// patientSurveys is how many surveys may find that a circuit with another gateway is lacking before others are told.
 	patientSurveys = 3
+	// helpedAfter is how many may find so before anybody's help is taken in a last place. Who comes may be of the same part of the
+	// mesh, so first one dials for some seconds with others knowing.
+	helpedAfter = 2 * patientSurveys
 	// helpEvery is how often a client may give its last place to a gateway that needs a circuit.
 	helpEvery = 10 * time.Second
 	// awaited is how long places are kept for clients of a gateway of which none has come, and which we cannot dial.
