@@ -143,7 +143,7 @@ func (p *Policy) Check(src Source, addr netip.AddrPort) error {
 	if own, err := p.isOwn(netip.AddrPortFrom(bare, addr.Port())); err != nil {
 		return &wtproto.Error{Code: wtproto.CodeForbidden, Reason: "local addresses are not known", Err: err}
 	} else if own {
-		return forbid(addr, "is our own")
+		return forbid(addr, "is our own: give the peer an address that is not the gateway's")
 	}
 	switch src {
 	case SourceConfigured:
@@ -164,7 +164,7 @@ func (p *Policy) checkPublic(addr netip.AddrPort, ip netip.Addr) error {
 		return nil
 	}
 	if r, ok := specialRange(ip); ok {
-		return forbid(addr, "is in "+r.String()+", which is not public")
+		return forbid(addr, "is in "+r.String()+", which is not public: allow it with --dial-allow if it is yours")
 	}
 	return nil
 }
@@ -185,17 +185,17 @@ func (p *Policy) checkLAN(addr netip.AddrPort, ip netip.Addr) error {
 		if slices.ContainsFunc(view.lan, func(i Interface) bool { return i.Name == ip.Zone() }) {
 			return nil
 		}
-		return forbid(addr, "is not on a LAN interface")
+		return forbid(addr, "is not on a LAN interface: name the interface with --lan-interface")
 	}
 	if ip.IsLoopback() { // the loopback network may be a subnet of an interface that is not called loopback
-		return forbid(addr, "is loopback")
+		return forbid(addr, "is loopback: have the service announce an address of the LAN, or allow it with --dial-allow")
 	}
 	for _, i := range view.lan {
 		if slices.ContainsFunc(i.Subnets, func(s netip.Prefix) bool { return s.Contains(ip) }) {
 			return nil
 		}
 	}
-	return forbid(addr, "is in no subnet of a LAN interface")
+	return forbid(addr, "is in no subnet of a LAN interface: name the interface with --lan-interface, or allow it with --dial-allow")
 }
 
 // isAllowed reports whether ip is in a range of the configuration.

@@ -59,7 +59,7 @@ func (p *Policy) checkNames(ctx context.Context, addr netip.AddrPort) error {
 	for addrs := range maps.Values(n.names) {
 		for _, a := range addrs {
 			if a == addr.Addr().Unmap().WithZone("") {
-				return forbid(addr, "is our own, by name")
+				return forbid(addr, "is our own, by name: give the peer a name and address that are not the gateway's")
 			}
 		}
 	}

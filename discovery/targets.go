@@ -70,9 +70,9 @@ func (t *targets) take(ip netip.Addr, trusted bool, now time.Time) error {
 	t.all.settle(targetsEvery, now)
 	switch {
 	case v.n >= burst:
-		return wtproto.Errorf(wtproto.CodeRateLimited, "%s was dialed in vain too often", key)
+		return wtproto.Errorf(wtproto.CodeRateLimited, "%s was dialed in vain too often: see that its peers answer, and stay, and wait", key)
 	case t.all.n >= targetsBurst:
-		return wtproto.Errorf(wtproto.CodeRateLimited, "too many dials are in vain")
+		return wtproto.Errorf(wtproto.CodeRateLimited, "too many dials are in vain: wait, and see at /api/topics which peers do not answer")
 	}
 	if t.each == nil {
 		t.each = make(map[netip.Prefix]*vain)

@@ -234,20 +234,20 @@ func dialError(err error) error {
 	if _, ok := errors.AsType[*wtproto.Error](err); ok {
 		return fmt.Errorf("discovery: %w", err)
 	}
-	reason := "cannot connect"
+	reason := "cannot connect: the gateway's log and /api/topics say why"
 	_, dns := errors.AsType[*net.DNSError](err)
 	timeout, _ := errors.AsType[net.Error](err)
 	switch {
 	case errors.Is(err, errNoAddress):
-		reason = "no address"
+		reason = "no address: the name has none, so check it"
 	case dns:
-		reason = "name not resolved"
+		reason = "name not resolved: check it, and that the gateway's resolver knows it"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		reason = "connection refused"
+		reason = "connection refused: check that the service runs, and listens on this port of an address that others reach"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		reason = "no route"
+		reason = "no route: check the address, and the gateway's network"
 	case timeout != nil && timeout.Timeout():
-		reason = "no answer in time"
+		reason = "no answer in time: check that the machine is there, and that no firewall drops what is sent to this port"
 	}
 	return &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: reason, Err: err}
 }

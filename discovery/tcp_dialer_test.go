@@ -31,12 +31,12 @@ func TestTCPDialerErrors(t *testing.T) {
 		code   wtproto.Code
 		reason string
 	}{
-		{"refused", t.Context(), SourceConfigured, []string{closed}, wtproto.CodePeerUnreachable, "connection refused"},
-		{"no time", late, SourceConfigured, []string{closed}, wtproto.CodePeerUnreachable, "no answer in time"},
-		{"no such name", t.Context(), SourceConfigured, []string{"no such name.invalid:80"}, wtproto.CodePeerUnreachable, "name not resolved"},
-		{"nothing", t.Context(), SourceConfigured, nil, wtproto.CodePeerUnreachable, "no address"},
-		{"policy", t.Context(), SourcePublic, []string{"127.0.0.1:80"}, wtproto.CodeForbidden, "127.0.0.1:80 is in 127.0.0.0/8, which is not public"},
-		{"policy, last of two", t.Context(), SourcePublic, []string{"10.0.0.1:80", "[::1]:80"}, wtproto.CodeForbidden, "[::1]:80 is in ::/0, which is not public"},
+		{"refused", t.Context(), SourceConfigured, []string{closed}, wtproto.CodePeerUnreachable, "connection refused: check that the service runs, and listens on this port of an address that others reach"},
+		{"no time", late, SourceConfigured, []string{closed}, wtproto.CodePeerUnreachable, "no answer in time: check that the machine is there, and that no firewall drops what is sent to this port"},
+		{"no such name", t.Context(), SourceConfigured, []string{"no such name.invalid:80"}, wtproto.CodePeerUnreachable, "name not resolved: check it, and that the gateway's resolver knows it"},
+		{"nothing", t.Context(), SourceConfigured, nil, wtproto.CodePeerUnreachable, "no address: the name has none, so check it"},
+		{"policy", t.Context(), SourcePublic, []string{"127.0.0.1:80"}, wtproto.CodeForbidden, "127.0.0.1:80 is in 127.0.0.0/8, which is not public: allow it with --dial-allow if it is yours"},
+		{"policy, last of two", t.Context(), SourcePublic, []string{"10.0.0.1:80", "[::1]:80"}, wtproto.CodeForbidden, "[::1]:80 is in ::/0, which is not public: allow it with --dial-allow if it is yours"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := NewTCPDialer(testPolicy(t, PolicyConfig{}), tc.src).Dial(tc.ctx, tc.addrs...)

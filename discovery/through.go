@@ -34,7 +34,7 @@ func (p *Policy) bind(ctx context.Context, addr netip.AddrPort, c syscall.RawCon
 	}
 	err = bindToInterface(c, name)
 	if err != nil && view.isAmbiguous(ip) {
-		return &wtproto.Error{Code: wtproto.CodeForbidden, Reason: "several interfaces have the subnet of " + ip.String(), Err: err}
+		return &wtproto.Error{Code: wtproto.CodeForbidden, Reason: "several interfaces have the subnet of " + ip.String() + ": give them different ones, or name one with --lan-interface", Err: err}
 	}
 	return nil // old kernels let only root choose
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/internal/mcast"
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // Times of the browser.
@@ -29,7 +30,20 @@ type conn interface {
 
 // listen opens the sockets of multicast DNS.
 func listen() (conn, error) {
-	return mcast.Listen(mcast.Config{Group4: group4, Group6: group6, Port: port})
+	c, err := mcast.Listen(mcast.Config{Group4: group4, Group6: group6, Port: port})
+	if err != nil {
+		return nil, noSocket(err)
+	}
+	return c, nil
+}
+
+// noSocket says what to do about sockets that could not be opened.
+func noSocket(err error) error {
+	reason := "UDP port 5353 cannot be had: end the program that has it and does not share it, or use --no-lan"
+	if errors.Is(err, errors.ErrUnsupported) {
+		reason = "this system does not tell on which interface a packet came, so there is no LAN: use --no-lan, and the DHT or --static"
+	}
+	return &wtproto.Error{Code: wtproto.CodeInternal, Reason: reason, Err: err}
 }
 
 // browser hears what is said on the LAN, and asks.

@@ -271,7 +271,7 @@ func TestProxy(t *testing.T) {
 		publish.Env = env
 		netns.Daemon(t, publish, "Established under name")
 	}
-	find(t, network(t, Config{}), "FORBIDDEN: 10.96.0.2 says it is at 10.96.0.1, which is not its own address")
+	find(t, network(t, Config{}), "FORBIDDEN: 10.96.0.2 says it is at 10.96.0.1, which is not its own address: allow proxies with --lan-any-host")
 	s, _ := find(t, network(t, Config{AnyHost: true}), "tcp://10.96.0.1:7007")
 	greeted(t, s, "here")
 }

@@ -141,16 +141,16 @@ func TestServiceIsWhereItsPacketCameFrom(t *testing.T) {
 	}{
 		{name: "itself", src: "10.0.0.1", addrs: []string{"10.0.0.1"}, want: "tcp://10.0.0.1:80"},
 		{name: "itself among others", src: "10.0.0.1", addrs: []string{"10.0.0.9", "10.0.0.1", "fd00::1"}, want: "tcp://10.0.0.1:80"},
-		{name: "a neighbour", src: "10.0.0.1", addrs: []string{"10.0.0.9"}, want: "FORBIDDEN: 10.0.0.1 says it is at 10.0.0.9, which is not its own address"},
+		{name: "a neighbour", src: "10.0.0.1", addrs: []string{"10.0.0.9"}, want: "FORBIDDEN: 10.0.0.1 says it is at 10.0.0.9, which is not its own address: allow proxies with --lan-any-host"},
 		{name: "a neighbour, allowed", anyHost: true, src: "10.0.0.1", addrs: []string{"10.0.0.9"}, want: "tcp://10.0.0.9:80"},
-		{name: "another interface", src: "10.0.0.1", addrs: []string{"10.0.1.1"}, want: "FORBIDDEN: 10.0.0.1 says it is at 10.0.1.1, which is not its own address"},
-		{name: "another interface, proxies allowed", anyHost: true, src: "10.0.0.1", addrs: []string{"10.0.1.1"}, want: "FORBIDDEN: 10.0.1.1 is in no subnet of eth0"},
-		{name: "another network", src: "192.168.7.7", addrs: []string{"192.168.7.7"}, want: "FORBIDDEN: 192.168.7.7 is in no subnet of eth0"},
+		{name: "another interface", src: "10.0.0.1", addrs: []string{"10.0.1.1"}, want: "FORBIDDEN: 10.0.0.1 says it is at 10.0.1.1, which is not its own address: allow proxies with --lan-any-host"},
+		{name: "another interface, proxies allowed", anyHost: true, src: "10.0.0.1", addrs: []string{"10.0.1.1"}, want: "FORBIDDEN: 10.0.1.1 is in no subnet of eth0: have the service announce an address of this LAN, or configure it with --static"},
+		{name: "another network", src: "192.168.7.7", addrs: []string{"192.168.7.7"}, want: "FORBIDDEN: 192.168.7.7 is in no subnet of eth0: have the service announce an address of this LAN, or configure it with --static"},
 		{name: "link-local", src: "fe80::1", addrs: []string{"fe80::1"}, want: "tcp://[fe80::1%eth0]:80"},
 		{name: "speaks from link-local", src: "fe80::1", addrs: []string{"fd00::1"}, want: "tcp://[fe80::1%eth0]:80"},
 		{name: "speaks from link-local of IPv4", src: "fe80::1", addrs: []string{"10.0.0.1"}},
 		{name: "by IPv4 of IPv6", src: "10.0.0.1", addrs: []string{"fd00::1"}},
-		{name: "loopback", anyHost: true, src: "10.0.0.1", addrs: []string{"127.0.0.1"}, want: "FORBIDDEN: 127.0.0.1 is in no subnet of eth0"},
+		{name: "loopback", anyHost: true, src: "10.0.0.1", addrs: []string{"127.0.0.1"}, want: "FORBIDDEN: 127.0.0.1 is in no subnet of eth0: have the service announce an address of this LAN, or configure it with --static"},
 	} {
 		t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -332,14 +332,14 @@ func TestNoInterface(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, lan := scripted(t, Config{Interfaces: []string{"eth7"}})
 		start(t, n)
-		wantEvents(t, events(t, n, topicA, time.Minute), ev(0, "INTERNAL: no network interface is on the LAN"))
+		wantEvents(t, events(t, n, topicA, time.Minute), ev(0, "INTERNAL: no network interface is on the LAN: connect one that has multicast, or correct --lan-interface; containers need the host's network"))
 		if asked := lan.questions(); len(asked) > 0 {
 			t.Errorf("asked %q on interfaces that are not to be used", asked)
 		}
 		failing, _ := scripted(t, Config{})
 		failing.lan = func() ([]discovery.Interface, error) { return nil, errors.New("cannot read") }
 		start(t, failing)
-		wantEvents(t, events(t, failing, topicA, time.Minute), ev(0, "INTERNAL: no network interfaces: cannot read"))
+		wantEvents(t, events(t, failing, topicA, time.Minute), ev(0, "INTERNAL: the network interfaces cannot be read: see that the gateway may: cannot read"))
 	})
 }
 

@@ -72,7 +72,7 @@ func registerWith(l *slog.Logger) func(self *Self, ifaces []discovery.Interface)
 		server, err := zeroconf.RegisterProxy(name, hostService.name, domain, self.Port, name, nil,
 			[]string{hostService.key + "=" + self.ID}, plain(ifaces))
 		if err != nil {
-			return nil, fmt.Errorf("mdns: publish: %w", err)
+			return nil, noSocket(fmt.Errorf("mdns: publish: %w", err))
 		}
 		return server.Shutdown, nil
 	}

@@ -99,13 +99,14 @@ func textOf(err error) string {
 	return err.Error()
 }
 
-var errNoInterface = wtproto.Errorf(wtproto.CodeInternal, "no network interface is on the LAN")
+var errNoInterface = wtproto.Errorf(wtproto.CodeInternal,
+	"no network interface is on the LAN: connect one that has multicast, or correct --lan-interface; containers need the host's network")
 
 // interfaces returns those to use now.
 func (n *Network) interfaces() ([]discovery.Interface, error) {
 	all, err := n.lan()
 	if err != nil {
-		return nil, &wtproto.Error{Code: wtproto.CodeInternal, Reason: "no network interfaces", Err: err}
+		return nil, &wtproto.Error{Code: wtproto.CodeInternal, Reason: "the network interfaces cannot be read: see that the gateway may", Err: err}
 	}
 	chosen := make([]discovery.Interface, 0, len(all))
 	for _, i := range all {

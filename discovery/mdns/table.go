@@ -73,10 +73,10 @@ func instances(s *service, claims []claim, lan map[int]discovery.Interface, chec
 func (i *instance) add(c claim, ip netip.Addr, iface discovery.Interface, check func(netip.AddrPort) error) {
 	switch {
 	case c.foreign:
-		i.refused = wtproto.Errorf(wtproto.CodeForbidden, "%s says it is at %s, which is not its own address", c.addr, ip)
+		i.refused = wtproto.Errorf(wtproto.CodeForbidden, "%s says it is at %s, which is not its own address: allow proxies with --lan-any-host", c.addr, ip)
 		return
 	case !slices.ContainsFunc(iface.Subnets, func(s netip.Prefix) bool { return s.Contains(ip) }):
-		i.refused = wtproto.Errorf(wtproto.CodeForbidden, "%s is in no subnet of %s", ip, iface.Name)
+		i.refused = wtproto.Errorf(wtproto.CodeForbidden, "%s is in no subnet of %s: have the service announce an address of this LAN, or configure it with --static", ip, iface.Name)
 		return
 	}
 	if ip.Is6() && ip.IsLinkLocalUnicast() {

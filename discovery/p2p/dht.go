@@ -31,6 +31,8 @@ const (
 	// publicEnough is how many hosts of the public DHT must be known for seeds to be left alone:
 	// they are everybody's.
 	publicEnough = 8
+	// hiddenAfter is how long others have to reach a host before it is told that they may not.
+	hiddenAfter = 30 * time.Second
 )
 
 // publicSeeds are the hosts by which everybody enters the Amino DHT.
@@ -60,7 +62,11 @@ type table struct {
 
 	seeds *seedList // owned by run
 
-	around   *surroundings
+	around    *surroundings
+	notes     chan struct{} // has an element when what unreached returns has changed
+	isHidden  atomic.Bool   // nobody has reached us for long
+	hiddenFor time.Time     // owned by run; since when nobody has; zero while somebody has
+
 	auto     bool        // whether we are a server depends on reach
 	switches bus.Emitter // tells the DHT what we are
 	serving  atomic.Bool // we are a server
@@ -119,7 +125,7 @@ func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Co
 	}
 	t := &table{
 		dht: d, messenger: messenger, seeds: newSeedList(s.seeds, s.SeedMin, s.SeedMax), private: s.Mode == Private, lan: l, connect: connect, log: s.Logger, observer: s.Observer,
-		status: newStatus(), moved: make(chan struct{}, 1), hint: make(chan struct{}, 1),
+		status: newStatus(), moved: make(chan struct{}, 1), hint: make(chan struct{}, 1), notes: make(chan struct{}, 1),
 		around: g.around,
 	}
 	t.missing.Store(&trouble{})
@@ -213,6 +219,9 @@ func (t *table) run(ctx context.Context) {
 		if again.IsZero() {
 			again = now.Add(t.seeds.max)
 		}
+		if next := t.noteReach(now); !next.IsZero() && next.Before(again) {
+			again = next
+		}
 		timer.Reset(again.Sub(now))
 		select {
 		case <-timer.C:
@@ -272,6 +281,39 @@ func (t *table) serveOrNot() {
 	} else {
 		t.log.Info("a client of the DHT: nobody has connected to this host from where its seeds are")
 	}
+}
+
+// errHidden is why others may not find a host that is in the DHT.
+var errHidden = wtproto.Errorf(wtproto.CodePeerUnreachable,
+	"it works, but nobody has connected to this host yet, so others may not reach it: forward its TCP port, and announce where others reach it (--p2p-announce)")
+
+// unreached returns why others may not find us though we are in the DHT, nil if they may.
+func (t *table) unreached() error {
+	if t.isHidden.Load() {
+		return errHidden
+	}
+	return nil
+}
+
+// noteReach notes whether nobody has reached us for long, and returns when to look again, or zero.
+func (t *table) noteReach(now time.Time) (again time.Time) {
+	works, _, _ := t.status.get()
+	hidden := false
+	switch {
+	case !works || !t.auto || t.serving.Load():
+		t.hiddenFor = time.Time{}
+	case t.hiddenFor.IsZero():
+		t.hiddenFor = now
+		again = now.Add(hiddenAfter)
+	case now.Sub(t.hiddenFor) < hiddenAfter:
+		again = t.hiddenFor.Add(hiddenAfter)
+	default:
+		hidden = true
+	}
+	if t.isHidden.Swap(hidden) != hidden {
+		wake(t.notes)
+	}
+	return again
 }
 
 // isUsed reports whether a host is connected that may be a client of our DHT.

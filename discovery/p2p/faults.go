@@ -87,6 +87,6 @@ func (ls *links) shunnedLocked(id peer.ID) error {
 	}
 	return &wtproto.Error{
 		Code: wtproto.CodeBusy, Err: f.err,
-		Reason: "the host broke the protocol, and is left alone for " + left.Round(time.Second).String(),
+		Reason: "the host broke the protocol, and is left alone for " + left.Round(time.Second).String() + ": update or correct its program",
 	}
 }

@@ -1,7 +1,6 @@
 package p2p
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 	"sync"
@@ -101,9 +100,11 @@ func whyNot(id peer.ID, addrs []ma.Multiaddr, refused error) error {
 			Err:    refused,
 		}
 	case slices.ContainsFunc(addrs, isName):
-		return unreachable(id, errors.New("it has announced names only, and names of strangers are not resolved: let it announce its IP address (--p2p-announce)"))
+		return wtproto.Errorf(wtproto.CodePeerUnreachable,
+			"host %s has announced names only, and names of strangers are not resolved: let it announce its IP address (--p2p-announce)", id)
 	default:
-		return unreachable(id, errors.New("it has announced no IP address with a TCP port"))
+		return wtproto.Errorf(wtproto.CodePeerUnreachable,
+			"host %s has announced no IP address with a TCP port: let it listen on TCP, and announce it (--p2p-announce)", id)
 	}
 }
 

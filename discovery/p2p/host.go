@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -313,14 +314,17 @@ func (h *Host) connect(ctx context.Context, t target) error {
 
 // unreachable returns the error for a host that no connection could be made with.
 func unreachable(id peer.ID, err error) error {
+	todo := "cannot be reached: nothing to do if it is gone, else see that it runs, and open or forward its TCP port"
 	if d, ok := errors.AsType[*swarm.DialError](err); ok && len(d.DialErrors) > 0 {
 		e := d.DialErrors[0] // on one line
 		err = fmt.Errorf("%s: %w", e.Address, e.Cause)
 		if _, ok := errors.AsType[sec.ErrPeerIDMismatch](e.Cause); ok {
-			err = fmt.Errorf("another host is at the address that it has announced, %w", err)
+			todo = "is not there, another host is at the address that it has announced: let it announce one that others reach (--p2p-announce)"
 		}
+	} else if _, ok := errors.AsType[*net.DNSError](err); ok {
+		todo = "has a name that is not resolved: correct it where it is configured"
 	}
-	return &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "host " + id.String(), Err: err}
+	return &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "host " + id.String() + " " + todo, Err: err}
 }
 
 // isStatic reports whether the operator wrote that id is on the topic.

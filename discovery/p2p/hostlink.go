@@ -72,7 +72,7 @@ func (ls *links) newLink(s stream, ours bool) *link {
 		more: make(chan struct{}, 1), gone: make(chan struct{}), wrote: make(chan struct{}),
 	}
 	l.late = time.AfterFunc(time.Hour, func() {
-		l.fail(&wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "no answer to MEET"}, wtproto.CodeIdle)
+		l.fail(&wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: noAnswer("MEET")}, wtproto.CodeIdle)
 	})
 	l.idle = time.AfterFunc(time.Hour, func() { ls.rest(l) })
 	l.late.Stop()

@@ -193,7 +193,7 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 	}
 	switch {
 	case !proven:
-		err := wtproto.Errorf(wtproto.CodeForbidden, "MET: the proof is wrong")
+		err := wtproto.Errorf(wtproto.CodeForbidden, "MET: the proof is wrong: its program is faulty, or not on the topic")
 		t.failedLocked(r, err)
 		return err
 	case m.Code != wtproto.CodeNone:

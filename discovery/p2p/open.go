@@ -33,7 +33,7 @@ func opens(aGateway bool, a peer.ID, bGateway bool, b peer.ID) bool {
 // open opens a circuit from our endpoint from to endpoint to of host id.
 func (h *Host) open(ctx context.Context, key wtproto.Topic, id peer.ID, from, to wtproto.EndpointID) (discovery.Stream, error) {
 	if !h.ties.addCircuit(id) {
-		return nil, wtproto.Errorf(wtproto.CodeCircuitLimit, "there are too many circuits with host %s", id)
+		return nil, wtproto.Errorf(wtproto.CodeCircuitLimit, "there are too many circuits with host %s: wait until some end", id)
 	}
 	c, err := h.openCircuit(ctx, key, id, from, to)
 	if err != nil {
@@ -59,7 +59,7 @@ func (h *Host) openCircuit(ctx context.Context, key wtproto.Topic, id peer.ID, f
 	})
 	err = h.askOpen(s, key, id, from, to)
 	if !stop() {
-		return nil, &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "no answer to OPEN", Err: ctx.Err()}
+		return nil, &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: noAnswer("OPEN"), Err: ctx.Err()}
 	}
 	if err != nil {
 		reset(s, codeOf(err))
@@ -85,7 +85,7 @@ func (h *Host) askOpen(s stream, key wtproto.Topic, id peer.ID, from, to wtproto
 	case answer.Code != wtproto.CodeNone:
 		return &wtproto.Error{Code: answer.Code, Remote: true, Reason: "OPEN was refused"}
 	case !key.VerifyProof(answer.Proof, wtproto.ProofOpened, []byte(id), []byte(h.id)):
-		return wtproto.Errorf(wtproto.CodeForbidden, "OPENED: the proof is wrong")
+		return wtproto.Errorf(wtproto.CodeForbidden, "OPENED: the proof is wrong: its program is faulty, or not on the topic")
 	}
 	return nil
 }

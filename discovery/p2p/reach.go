@@ -33,7 +33,7 @@ func (ls *links) open(n *neighbor) {
 	var failed []*remote
 	if n.link == nil {
 		if err == nil {
-			err = wtproto.Errorf(wtproto.CodePeerUnreachable, "the link ended at once")
+			err = wtproto.Errorf(wtproto.CodePeerUnreachable, "the link ended at once: see the log of the other host")
 		}
 		for digest, w := range n.wants {
 			failed = append(failed, w.r)

@@ -32,7 +32,7 @@ const (
 )
 
 // errAlone is why a host is not in a DHT that nobody has shown it.
-var errAlone = wtproto.Errorf(wtproto.CodePeerUnreachable, "no other host of the DHT is known, and no seed is configured")
+var errAlone = wtproto.Errorf(wtproto.CodePeerUnreachable, "no other host of the DHT is known, and no seed is configured: give others an address of this host as --dht-seed, or this host one of theirs")
 
 // seedList decides to which of the hosts by which a DHT is entered a connection is made, and when:
 // configured seeds, and hosts of the LAN. Pure accounting: it dials nobody.
@@ -184,7 +184,7 @@ func (s *seedList) verdict(now time.Time) (again time.Time, err error) {
 	case len(errs) < len(all) && len(errs) < enoughSeeds:
 		return again, nil
 	default:
-		return again, &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "no seed of the DHT answers", Err: several(errs)}
+		return again, &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "no seed of the DHT answers: " + cure(errs[0]), Err: several(errs)}
 	}
 }
 
@@ -207,6 +207,20 @@ func (s *seedList) missing() (int, error) {
 }
 
 func (s *seedList) all() []*seed { return slices.Concat(s.configured, s.lan) }
+
+// cure says in short what to do about a seed that could not be connected to because of err.
+func cure(err error) string {
+	if _, ok := errors.AsType[sec.ErrPeerIDMismatch](err); ok {
+		return "another host is at its address, so configure the id that is there"
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return "its name is not resolved, so correct it"
+	}
+	if e, ok := errors.AsType[*wtproto.Error](err); ok && e.Code != wtproto.CodePeerUnreachable {
+		return e.Reason // it was not even dialed
+	}
+	return "see that it runs, and that its TCP port can be reached from here"
+}
 
 // explain says what to do about a seed that could not be connected to.
 func explain(t target, err error) error {

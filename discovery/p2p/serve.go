@@ -31,7 +31,7 @@ func (h *Host) openStream(ctx context.Context, id peer.ID) (stream, error) {
 	}
 	if err := s.SetProtocol(wtproto.HostProtocol); err != nil {
 		_ = s.Reset()
-		return stream{}, &wtproto.Error{Code: wtproto.CodeCircuitLimit, Reason: "host " + id.String(), Err: err}
+		return stream{}, &wtproto.Error{Code: wtproto.CodeCircuitLimit, Reason: "there are too many streams with host " + id.String() + ": wait until circuits end", Err: err}
 	}
 	// Saying which protocol it is and sending the first frame are one packet.
 	return stream{s, multistream.NewMSSelect(s, protocol.ID(wtproto.HostProtocol))}, nil
@@ -77,7 +77,7 @@ func answerError(frame string, err error) error {
 		return notSpoken(frame)
 	}
 	if errors.Is(err, yamux.ErrTimeout) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "no answer to " + frame, Err: err}
+		return &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: noAnswer(frame), Err: err}
 	}
 	e := failure(err)
 	switch uint32(e.Code) {
@@ -86,12 +86,17 @@ func answerError(frame string, err error) error {
 	case uint32(network.StreamResourceLimitExceeded):
 		e = &wtproto.Error{Code: wtproto.CodeCircuitLimit, Remote: true}
 	}
-	e.Reason = "no answer to " + frame
+	e.Reason = noAnswer(frame)
 	return e
 }
 
+// noAnswer is the reason if no answer to a frame came.
+func noAnswer(frame string) string {
+	return "no answer to " + frame + ": the host is gone, or hangs, so start it again if it does not come back"
+}
+
 func notSpoken(frame string) error {
-	return wtproto.Errorf(wtproto.CodeProtocol, "%s: the host does not speak %s", frame, wtproto.HostProtocol)
+	return wtproto.Errorf(wtproto.CodeProtocol, "%s: the host does not speak %s: use programs of one version", frame, wtproto.HostProtocol)
 }
 
 // codeOf returns the code that says err on the wire.

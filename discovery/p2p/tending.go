@@ -47,13 +47,17 @@ func (h *Host) watch() {
 		if works {
 			h.planner.back()
 		}
-		for _, t := range h.topicsThat(func(*topic) bool { return true }) {
-			t.report()
-		}
-		select {
-		case <-changed:
-		case <-h.ctx.Done():
-			return
+		for same := true; same; {
+			for _, t := range h.topicsThat(func(*topic) bool { return true }) {
+				t.report()
+			}
+			select {
+			case <-changed:
+				same = false
+			case <-h.table.notes:
+			case <-h.ctx.Done():
+				return
+			}
 		}
 	}
 }

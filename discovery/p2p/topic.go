@@ -44,6 +44,7 @@ type topic struct {
 	trouble    error               // guarded by mu; what it yielded last, nil when all was well
 	queued     bool                // guarded by mu; the first look-up or announcement waits for its turn
 	toldQueued bool                // guarded by mu; Join has yielded that it waits
+	note       error               // guarded by mu; what keeps others from us, as Join has yielded it
 
 	complained time.Time // guarded by mu; when a host that could not be met was logged last
 }
@@ -124,7 +125,11 @@ func (t *topic) end() {
 func (t *topic) reportLocked() {
 	err := t.troubleLocked()
 	queued := t.queued && err == nil
-	if t.reported && text(err) == text(t.trouble) && queued == t.toldQueued {
+	var note error
+	if t.h.table != nil && err == nil {
+		note = t.h.table.unreached()
+	}
+	if t.reported && text(err) == text(t.trouble) && queued == t.toldQueued && note == t.note {
 		return
 	}
 	if err == nil && t.h.table != nil {
@@ -132,8 +137,8 @@ func (t *topic) reportLocked() {
 			return
 		}
 	}
-	t.reported, t.trouble, t.toldQueued = true, err, queued
-	t.news.push(item{sighting: discovery.Sighting{Queued: queued}, err: err})
+	t.reported, t.trouble, t.toldQueued, t.note = true, err, queued, note
+	t.news.push(item{sighting: discovery.Sighting{Queued: queued, Note: note}, err: err})
 }
 
 // troubleLocked returns what is wrong: the DHT, or that no host of those that are found can be
