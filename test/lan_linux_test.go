@@ -18,7 +18,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// soon bounds what takes at most two seconds on a machine with nothing else to do. What it is to tell apart took 17 s and more.
+// soon bounds what takes at most two seconds on a machine with nothing else to do. What it is to
+// tell apart took 17 s and more.
 const soon = 12 * time.Second
 
 // lanGateway is a gateway in a namespace that looks for peers on the LAN, and is found there.
@@ -89,7 +90,8 @@ func publish(t *testing.T, a *netns.AvahiDaemon, ns *netns.NS, name, port, topic
 	return netns.Daemon(t, cmd, "Established under name")
 }
 
-// meet takes circuits until one is with a peer at an address that ends so and gives bytes back. It fails unless that is soon.
+// meet takes circuits until one is with a peer at an address that ends so and gives bytes back. It
+// fails unless that is soon.
 func meet(t *testing.T, top *client.Topic, what, end string) *client.Conn {
 	t.Helper()
 	began := time.Now()
@@ -150,8 +152,9 @@ func found(t *testing.T, top *client.Topic, what string, n uint64) {
 	}
 }
 
-// A killed service was not connected to again for ever, a new one was found after 17 s, and a goodbye was noticed after 68 s. A
-// client that stays is connected again, whatever becomes of the service.
+// A killed service was not connected to again for ever, a new one was found after 17 s, and a
+// goodbye was noticed after 68 s. A client that stays is connected again, whatever becomes of the
+// service.
 func TestLANServiceComesBack(t *testing.T) {
 	for _, lan := range []struct {
 		name        string
@@ -220,8 +223,8 @@ func TestLANServiceComesBack(t *testing.T) {
 	}
 }
 
-// Two gateways without a DHT find each other by the LAN, on two machines and on one, and again after one was killed and restarted
-// with the same state: their clients meet.
+// Two gateways without a DHT find each other by the LAN, on two machines and on one, and again
+// after one was killed and restarted with the same state: their clients meet.
 func TestLANGatewaysMeetAgain(t *testing.T) {
 	for _, c := range []struct {
 		name    string

@@ -13,7 +13,7 @@ import (
 const (
 	maxRecords   = 8192 // of all origins
 	maxOwn       = 512  // of one origin
-	maxOrigins   = 512
+	maxOrigins   = 2048
 	maxTTL       = 75 * time.Minute // what RFC 6762, 10 recommends for what changes least
 	goodbyeAfter = time.Second      // what is taken back lives on for this time (RFC 6762, 10.1)
 )
@@ -82,6 +82,7 @@ type cache struct {
 	hosts   map[hostname]int // how many SRV records point to a name
 	size    int              // records
 	evicted uint64           // records that had to go before their time
+	pays    *neighbour       // what payer returned last; it may be gone
 }
 
 func newCache() cache {
@@ -91,8 +92,8 @@ func newCache() cache {
 	}
 }
 
-// add takes in what from said at now. If there is no room, an origin that has said a lot loses what it said longest ago;
-// if the cache is full with many origins, those go that came last.
+// add takes in what from said at now. If there is no room, an origin that has said a lot loses what
+// it said longest ago; if there are too many origins, one of those goes that came last.
 func (c *cache) add(from origin, a answer, now time.Time) {
 	n := c.all[from]
 	if n == nil {
@@ -126,7 +127,7 @@ func (c *cache) add(from origin, a answer, now time.Time) {
 		if n.order.Len() >= c.maxOwn {
 			c.evict(n)
 		} else if c.size >= c.maxRecords {
-			c.evict(c.youngest())
+			c.evict(c.payer())
 		}
 		e := &entry{of: n}
 		e.hear(a, now)
@@ -230,6 +231,23 @@ func (c *cache) youngest() *neighbour {
 		}
 	}
 	return young
+}
+
+// payer returns the origin that came last of those that have more than half of an equal share, which
+// somebody has if the cache is full. So what was there before a flood stays, and who comes amid one
+// and says little is no worse off than before. One origin pays until it has no more than that.
+func (c *cache) payer() *neighbour {
+	half := c.maxRecords / len(c.all) / 2
+	if n := c.pays; n != nil && c.all[n.origin] == n && n.order.Len() > half {
+		return n
+	}
+	c.pays = nil
+	for _, n := range c.all {
+		if n.order.Len() > half && (c.pays == nil || n.first.After(c.pays.first)) {
+			c.pays = n
+		}
+	}
+	return c.pays
 }
 
 // evict forgets what n said longest ago, and n if that was all.
