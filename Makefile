@@ -7,6 +7,7 @@ VULN     := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 FUZZTIME ?= 20s
 SOAKTIME ?= 10m
 HOSTS    ?= 1000
+REAL     ?= 300
 N        ?= 3
 
 # The rooms whose tests run under the race detector; test/ holds real browsers, real peers and the soak.
@@ -21,7 +22,7 @@ help:
 	@echo 'make fuzz       each fuzz target for $(FUZZTIME)'
 	@echo 'make real       real peers, real browsers, and 100 sessions for a minute'
 	@echo 'make soak       what moves bytes, for longer: 100 sessions, and short circuits on each network, $(SOAKTIME) each'
-	@echo 'make meet       $(HOSTS) hosts that meet on one topic, as a simulation and as real ones'
+	@echo 'make meet       $(HOSTS) hosts that meet on one topic in a simulation, and $(REAL) real ones'
 	@echo 'make lint       gofumpt, go vet, staticcheck, go mod tidy, govulncheck'
 	@echo 'make bench      latencies of joining, and throughput'
 	@echo 'make bench-web  the web client in Chromium and Firefox'
@@ -67,7 +68,7 @@ soak:
 	$(GO) test -count=1 -timeout 0 -v -run '^(TestSoak|TestShortCircuits)$$' -soak $(SOAKTIME) -short-circuits $(SOAKTIME) ./test
 
 meet:
-	$(GO) test -count=1 -v -timeout 60m -run '^(TestMeetingsSimulation|TestCrowd)$$' ./discovery/p2p -hosts $(HOSTS)
+	$(GO) test -count=1 -v -timeout 60m -run '^(TestMeetingsSimulation|TestCrowd)$$' ./discovery/p2p -hosts $(HOSTS) -real-hosts $(REAL)
 
 lint:
 	unformatted=$$($(GO) run $(GOFUMPT) -l .) && test -z "$$unformatted" || { echo "gofumpt: $$unformatted"; exit 1; }
