@@ -46,7 +46,8 @@ func (a *acquaintance) fresh(now time.Time) bool {
 
 // The ranks of those who may be forgotten, the greatest first.
 const (
-	evictReal = 1 + iota
+	evictNear = 1 + iota
+	evictReal
 	evictNever
 	evictFailed
 )
@@ -54,8 +55,10 @@ const (
 // evictable returns with which rank a may be forgotten, 0 if it may not.
 func (a *acquaintance) evictable() int {
 	switch {
-	case a.stand != standApart, a.named, a.near:
+	case a.stand != standApart, a.named:
 		return 0
+	case a.near:
+		return evictNear
 	case a.real:
 		return evictReal
 	case a.failures > 0:

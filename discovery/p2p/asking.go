@@ -92,13 +92,17 @@ func (t *topic) pumpLocked() {
 	for a := t.meetings.next(now); a != nil; a = t.meetings.next(now) {
 		t.askLocked(t.hosts[a.id])
 	}
-	t.timer.Reset(t.meetings.wake(now).Sub(now))
-	if t.meetings.lacks() > 0 && now.Sub(t.relieved) >= relieveEvery {
-		if rich := t.h.ties.rooms.richest(t); rich != nil {
+	wait := t.meetings.wake(now).Sub(now)
+	if t.meetings.starves(now) {
+		wait = min(wait, relieveEvery) // nobody tells when there is a place
+		if now.Sub(t.relieved) >= relieveEvery {
 			t.relieved = now
-			rich.gate.start(rich.relieve)
+			if rich := t.h.ties.rooms.richest(t); rich != nil {
+				rich.gate.start(rich.relieve)
+			}
 		}
 	}
+	t.timer.Reset(wait)
 }
 
 // relieve lets a host go for the sake of another topic.
@@ -108,14 +112,21 @@ func (t *topic) relieve() {
 	t.letGoLocked(t.meetings.relieve(time.Now(), t.h.ties.rooms.alone))
 }
 
-// askLocked asks r to meet. Then answered or failed is called.
+// askLocked asks r to meet, unless the topic has ended. Then answered or failed is called.
 func (t *topic) askLocked(r *remote) {
+	if t.ctx.Err() != nil {
+		return
+	}
 	r.asking = true
 	var flags wtproto.MeetFlags
 	if r.answers {
 		flags = wtproto.MeetGuessed
 	}
-	t.h.links.ask(r, target{id: r.id, addrs: r.addrs, named: r.acquaintance.named}, flags)
+	code := t.h.links.ask(r, target{id: r.id, addrs: r.addrs, named: r.acquaintance.named}, flags)
+	if code != wtproto.CodeNone {
+		t.failedLocked(r, wtproto.Errorf(code, "the two meet on too many topics"))
+		r.answers = false
+	}
 }
 
 // noticeLocked has r, which is met, told that we found it, unless it knows. That takes one frame.

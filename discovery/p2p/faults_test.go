@@ -73,11 +73,7 @@ func TestLiars(t *testing.T) {
 			}
 		}},
 		{"endpoints that are not there", wtproto.CodeForbidden, func(t *testing.T, s stranger, link network.Stream) {
-			s.SetStreamHandler(wtproto.HostProtocol, func(st network.Stream) {
-				if typ, _, err := wtproto.NewReader(st).Next(); err == nil && typ == wtproto.TypeOpen {
-					_, _ = st.Write(wtproto.Opened{Code: wtproto.CodePeerUnreachable}.Append(nil))
-				}
-			})
+			s.SetStreamHandler(wtproto.HostProtocol, refuseOpens(wtproto.CodePeerUnreachable))
 			write(t, link, s.meet(h, endpoints(wtproto.MaxEndpoints)...).Append(nil))
 			read(t, link, wtproto.TypeMet)
 			for range lieBurst + 1 {
@@ -109,6 +105,15 @@ func TestLiars(t *testing.T) {
 				t.Error("it is not left alone")
 			}
 		})
+	}
+}
+
+// refuseOpens answers OPEN with code.
+func refuseOpens(code wtproto.Code) func(network.Stream) {
+	return func(st network.Stream) {
+		if typ, _, err := wtproto.NewReader(st).Next(); err == nil && typ == wtproto.TypeOpen {
+			_, _ = st.Write(wtproto.Opened{Code: code}.Append(nil))
+		}
 	}
 }
 

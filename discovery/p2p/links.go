@@ -80,20 +80,25 @@ func (ls *links) forgetLocked(n *neighbor) {
 func (n *neighbor) usedLocked() int { return len(n.wants) + len(n.asked) + len(n.met) }
 
 // ask has MEET sent to r, over a link that is made if there is none. What comes of it is told to
-// r's topic: answered or failed is called once, unless part is called before.
-func (ls *links) ask(r *remote, where target, flags wtproto.MeetFlags) {
+// r's topic: answered or failed is called once, unless part is called before. With a code other
+// than NONE it is not sent, and nothing is called.
+func (ls *links) ask(r *remote, where target, flags wtproto.MeetFlags) wtproto.Code {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.closed {
-		return
+		return wtproto.CodeShutdown
 	}
 	n := ls.neighborLocked(r.id)
+	if n.met[r.t.digest] == nil && n.usedLocked() >= maxLinkTopics {
+		return wtproto.CodeTopicLimit
+	}
 	n.wants[r.t.digest] = want{r, where, flags}
 	if n.link != nil {
 		ls.pumpLocked(n)
 	} else {
 		ls.openLocked(n)
 	}
+	return wtproto.CodeNone
 }
 
 // pumpLocked queues MEET for the topics that want it, but for those on which one is under way.
@@ -156,9 +161,11 @@ func (ls *links) progress(l *link) {
 }
 
 func (ls *links) progressLocked(l *link) {
-	if l.n.link == l && len(l.n.asked) > 0 {
+	switch {
+	case l.ended: // the other host is to end it as well
+	case len(l.n.asked) > 0:
 		l.late.Reset(ls.h.AnswerTimeout)
-	} else {
+	default:
 		l.late.Stop()
 	}
 }

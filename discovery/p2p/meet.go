@@ -179,6 +179,12 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 	proven := m.Code != wtproto.CodeNone || t.key.VerifyProof(m.Proof, wtproto.ProofMet, []byte(r.id), []byte(t.h.id))
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.hosts[r.id] != r { // it ended a meeting before it answered, and was forgotten meanwhile
+		if t.hosts[r.id] == nil && proven && m.Code == wtproto.CodeNone {
+			t.h.links.say(l, word{typ: wtproto.TypePart, digest: t.digest})
+		}
+		return nil
+	}
 	r.asking = false
 	defer func() {
 		r.answers = false
@@ -253,6 +259,9 @@ func (t *topic) failed(r *remote, err error) {
 	defer t.gate.leave()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.hosts[r.id] != r { // it was forgotten meanwhile
+		return
+	}
 	t.failedLocked(r, err)
 	r.answers = false
 	t.pumpLocked()

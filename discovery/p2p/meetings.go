@@ -127,10 +127,10 @@ func (m *meetings) found(id peer.ID, now time.Time) *acquaintance {
 
 // evict forgets somebody, and reports whether there was one: rather one that failed and never
 // answered than one that was never asked, and rather this one than one that is known to be real.
-// Among equals chance decides, so whoever makes up hosts pushes out its own. Those of the operator
-// and of the LAN stay.
+// Among equals chance decides, so whoever makes up hosts pushes out its own. Those of the
+// LAN go last, and those of the operator stay.
 func (m *meetings) evict() bool {
-	for _, least := range [...]int{evictFailed, evictNever, evictReal} {
+	for _, least := range [...]int{evictFailed, evictNever, evictReal, evictNear} {
 		if a := m.choose(func(a *acquaintance) bool { return a.evictable() >= least }); a != nil {
 			m.drop(a)
 			return true
@@ -230,6 +230,13 @@ func (m *meetings) lookAtSlow(now time.Time) {
 // ready reports whether a may be asked now.
 func (m *meetings) ready(a *acquaintance, now time.Time) bool {
 	return a.stand == standApart && !now.Before(a.next) && (m.room == nil || m.room.may(a.id))
+}
+
+// starves reports whether somebody would be asked now, if room had a place.
+func (m *meetings) starves(now time.Time) bool {
+	return m.room != nil && m.lacks() > 0 && m.asking < maxAsking && m.choose(func(a *acquaintance) bool {
+		return a.stand == standApart && !now.Before(a.next) && !m.room.may(a.id)
+	}) != nil
 }
 
 // candidate returns somebody to ask, or nil: most times one that nothing speaks against.

@@ -84,6 +84,14 @@ func TestMeetingsEvictMadeUpHosts(t *testing.T) {
 			}
 		}
 	}
+	for i := range maxKnown { // somebody on the LAN has many ids, which once filled all places
+		if a := m.found(hostID("lan", 1+i), now); a != nil {
+			a.near = true
+		}
+	}
+	if m.found(hostID("another", 0), now) == nil || m.known[hostID("operator", 0)] == nil {
+		t.Error("hosts of the LAN leave no room")
+	}
 	if len(m.known) != maxKnown || len(m.all) != maxKnown {
 		t.Errorf("%d known, %d in order", len(m.known), len(m.all))
 	}

@@ -87,3 +87,27 @@ func TestPlacesAreEvenInTheEnd(t *testing.T) {
 		t.Errorf("%d places", len(p.hosts))
 	}
 }
+
+// A topic that had met all hosts that it knew had others let theirs go, for nothing, if it wanted
+// more. One that did know more was not told when there was a place, and waited up to a minute.
+func TestMeetingsStarve(t *testing.T) {
+	rooms := &sharing{places: newPlaces[*topic](2)}
+	m := testMeetings(0)
+	m.room = rooms.of(new(topic))
+	meetAll(t, m, 1, epoch)
+	if m.lacks() <= 0 || m.starves(epoch) {
+		t.Errorf("lacks %d, starves without anybody to ask", m.lacks())
+	}
+	other := rooms.of(new(topic))
+	if !other.take("x") {
+		t.Fatal("no place")
+	}
+	m.found("y", epoch)
+	if m.next(epoch) != nil || !m.starves(epoch) {
+		t.Error("it does not starve")
+	}
+	other.give("x")
+	if m.starves(epoch) || m.next(epoch) == nil {
+		t.Error("it starves though there is a place")
+	}
+}

@@ -195,7 +195,7 @@ func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time
 			t.openedTo(r)
 			c, err := t.h.open(ctx, t.key, host, from, id)
 			if e, ok := errors.AsType[*wtproto.Error](err); ok && e.Remote && e.Code == wtproto.CodePeerUnreachable {
-				t.lied(r)
+				t.lied(r, id)
 			}
 			return c, err
 		}
@@ -216,10 +216,13 @@ func (t *topic) openedTo(r *remote) {
 	r.opened = true
 }
 
-// lied says that r does not have an endpoint that it told of. It may just have left, but not too
-// often.
-func (t *topic) lied(r *remote) {
-	if !r.lies.Allow() {
+// lied says that r does not have an endpoint. If r says that it has, the endpoint may just have
+// left, but not too often.
+func (t *topic) lied(r *remote, id wtproto.EndpointID) {
+	t.mu.Lock()
+	claimed := r.endpoints[id]
+	t.mu.Unlock()
+	if claimed && !r.lies.Allow() {
 		t.h.links.blame(r.id, wtproto.Errorf(wtproto.CodeForbidden, "the endpoints that it tells of are not there"))
 	}
 }

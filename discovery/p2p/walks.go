@@ -102,7 +102,10 @@ func (t *table) put(ctx context.Context, peers []peer.ID, digests [][32]byte) []
 }
 
 // putAll sends the records of keys to each of peers, and returns which of the records somebody took.
+// None of the peers has longer than provideLimit for all of them.
 func (t *table) putAll(ctx context.Context, peers []peer.ID, keys []multihash.Multihash, self peer.AddrInfo) []bool {
+	ctx, cancel := context.WithTimeout(ctx, provideLimit)
+	defer cancel()
 	taken := make([]bool, len(keys))
 	var mu sync.Mutex
 	var wg sync.WaitGroup
