@@ -125,20 +125,20 @@ func (m *memory) look(now time.Time) {
 			m.fullSince = now
 		}
 	}
-	patience, want, least := waitsAfter, u.live-m.budget.full, int64(0)
+	silence, want, least := waitsAfter, u.live-m.budget.full, int64(0)
 	if u.live < m.budget.over {
 		if m.fullSince.IsZero() || now.Sub(m.fullSince) < fullFor {
 			clear(m.debtors)
 			return
 		}
-		patience, want, least = fullFor, u.live-m.budget.full/8*7, m.budget.full/fullShare
+		silence, want, least = fullFor, u.live-m.budget.full/8*7, m.budget.full/fullShare
 	}
 	if u.collections == m.relieved {
 		return
 	}
 	m.relieved = u.collections
 	m.claim(now)
-	ended := relief(m.waiting(now, patience), want, least)
+	ended := relief(m.waiting(now, silence), want, least)
 	if least > 0 && len(ended) == 0 {
 		return
 	}
@@ -182,9 +182,9 @@ func (m *memory) claim(now time.Time) {
 	}
 }
 
-// waiting returns what is held for far ends that have taken nothing for patience, and what is to be
+// waiting returns what is held for far ends that have taken nothing for silence, and what is to be
 // given back.
-func (m *memory) waiting(now time.Time, patience time.Duration) []holding {
+func (m *memory) waiting(now time.Time, silence time.Duration) []holding {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []holding
@@ -192,7 +192,7 @@ func (m *memory) waiting(now time.Time, patience time.Duration) []holding {
 		all = append(all, holding{session: s, who: s.principal, since: d.since, held: d.held})
 	}
 	for c := range m.circuits {
-		all = c.waiting(all, now.Add(-patience))
+		all = c.waiting(all, now.Add(-silence))
 	}
 	return all
 }

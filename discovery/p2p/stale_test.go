@@ -51,6 +51,7 @@ func TestForgottenHostAnswers(t *testing.T) {
 		}
 	}
 	tp.mu.Unlock()
+	link.SetReadDeadline(time.Now().Add(patience))
 	read(t, link, wtproto.TypePart)
 }
 
