@@ -279,6 +279,8 @@ func TestNewcomerWaitsItsTurnOnly(t *testing.T) {
 					p.wantFirst(t, fmt.Sprintf("after %v", wait), f, joined, tc.within)
 					p.end(f)
 				}
+				p.w.mu.Lock()
+				defer p.w.mu.Unlock()
 				if p.w.most[chLookUp] > 64 || p.w.most[chAnnounce] > 16 {
 					t.Errorf("%d look-ups and %d announcements at once, want at most 64 and 16", p.w.most[chLookUp], p.w.most[chAnnounce])
 				}

@@ -97,7 +97,10 @@ func TestSweep(t *testing.T) {
 				if _, _, walks := w.count(); walks < tc.min || walks > tc.max {
 					t.Errorf("%d walks, want %d to %d", walks, tc.min, tc.max)
 				}
-				if most := slices.Max(append(w.sweeps, 0)); most > maxSweep {
+				w.mu.Lock()
+				most := slices.Max(append(w.sweeps, 0))
+				w.mu.Unlock()
+				if most > maxSweep {
 					t.Errorf("%d topics on one walk, want at most %d", most, maxSweep)
 				}
 
