@@ -26,8 +26,10 @@ func TestReasonFor(t *testing.T) {
 		{"no error", nil, false, "", ""},
 		{"its reason", &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: "open the port", Err: cause}, false, "open the port", "192.0.2.1:80"},
 		{"within another one", fmt.Errorf("p2p: 192.0.2.1: %w", wtproto.Errorf(wtproto.CodeBusy, "wait")), false, "wait", "p2p: 192.0.2.1: BUSY: wait"},
-		{"addresses", wtproto.Errorf(wtproto.CodeForbidden, "192.0.2.1:80 is in 192.0.2.0/24, ask (fe80::1%%eth0) or [::1]:2; tcp://host:1 or /ip4/192.0.2.1/tcp/1."), false,
-			"an address is in a range, ask (an address) or an address; an address or an address.", "192.0.2.1:80"},
+		{
+			"addresses", wtproto.Errorf(wtproto.CodeForbidden, "192.0.2.1:80 is in 192.0.2.0/24, ask (fe80::1%%eth0) or [::1]:2; tcp://host:1 or /ip4/192.0.2.1/tcp/1."), false,
+			"an address is in a range, ask (an address) or an address; an address or an address.", "192.0.2.1:80",
+		},
 		{"addresses that are shown", wtproto.Errorf(wtproto.CodeForbidden, "192.0.2.1:80 is our own"), true, "192.0.2.1:80 is our own", "192.0.2.1:80"},
 		{"no addresses", wtproto.Errorf(wtproto.CodeForbidden, "port 80 of 3 at 12:30, a/b, e.g."), false, "port 80 of 3 at 12:30, a/b, e.g.", "12:30"},
 		{"declined", remote(wtproto.CodeDeclined), false, "the peer wants no circuit with this client: join anew, on either side, to ask again", "DECLINED (remote): MEET was refused"},
