@@ -94,7 +94,8 @@ type Sighting struct {
 	// first look-up or announcement of the topic waits for its turn. A zero Sighting says that it does not
 	// wait any more.
 	Queued bool
-	// Note, in a Sighting without a peer, is what keeps others from finding us though the network works,
+	// Note, in a Sighting without a peer, is what may keep others from finding us, or us from finding
+	// others, though the network works,
 	// an [*wtproto.Error] whose reason is for people. A Sighting without a peer and a Note takes it back.
 	Note error
 	// Inbound is set where the peer opened a circuit to us. The caller answers it once, or the network

@@ -215,7 +215,9 @@ func (t *table) run(ctx context.Context) {
 			}
 		}
 		n, err := t.seeds.missing()
-		t.missing.Store(&trouble{n, err})
+		if was := t.missing.Swap(&trouble{n, err}); was.n != n {
+			wake(t.notes)
+		}
 		if again.IsZero() {
 			again = now.Add(t.seeds.max)
 		}
@@ -287,12 +289,16 @@ func (t *table) serveOrNot() {
 var errHidden = wtproto.Errorf(wtproto.CodePeerUnreachable,
 	"it works, but nobody has connected to this host yet, so others may not reach it: forward its TCP port, and announce where others reach it (--p2p-announce)")
 
-// unreached returns why others may not find us though we are in the DHT, nil if they may.
-func (t *table) unreached() error {
+// caveat returns what is not as it should be though we are in the DHT: others may not reach us, or seeds by which they enter do not
+// answer. It is nil if all is well.
+func (t *table) caveat() error {
 	if t.isHidden.Load() {
 		return errHidden
 	}
-	return nil
+	if works, _, _ := t.status.get(); !works {
+		return nil
+	}
+	return t.err()
 }
 
 // noteReach notes whether nobody has reached us for long, and returns when to look again, or zero.

@@ -19,6 +19,9 @@ const (
 	guessRate, guessBurst = 16, 64
 	maxHeard              = 2 * maxLinkTopics // tags of one host that are remembered
 	maxStale              = 256               // tags of topics that have ended, before they are forgotten
+	// So many tags are computed a second, and at once, because strangers ask. Each new link takes one for each of our topics, and
+	// links cost a stranger little.
+	strangerRate, strangerBurst = 50_000, 100_000
 )
 
 // kinship says why a host is asked by tags, or answered. So many hosts of each kind may be.
@@ -113,6 +116,7 @@ func (l *link) hearGuess(m wtproto.Guess) error {
 
 // guessWork is what there is to do by tags on a link.
 type guessWork struct {
+	kin    kinship
 	ask    []*topic
 	fresh  []wtproto.Tag
 	joined []*topic
@@ -133,18 +137,14 @@ func (ls *links) guessWork(l *link) (w guessWork) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	g := &l.guesses
-	w.fresh, w.joined = g.fresh, g.joined
+	w.kin, w.fresh, w.joined = g.kin, g.fresh, g.joined
 	g.fresh, g.joined = nil, nil
 	if !g.all && len(g.ask) == 0 || l.ended {
 		return w
 	}
 	now := time.Now()
 	if wait := g.askAt.Sub(now); wait > 0 {
-		if g.timer == nil {
-			g.timer = time.AfterFunc(wait, func() { wake(l.more) })
-		} else {
-			g.timer.Reset(wait)
-		}
+		l.guessAfterLocked(wait)
 		return w
 	}
 	for _, t := range append(looking, g.ask...) {
@@ -154,6 +154,30 @@ func (ls *links) guessWork(l *link) (w guessWork) {
 	}
 	g.all, g.ask, g.askAt = false, nil, now.Add(guessEvery)
 	return w
+}
+
+// guessAfterLocked has l look again whether there is something to do by tags.
+func (l *link) guessAfterLocked(wait time.Duration) {
+	g := &l.guesses
+	if g.timer == nil {
+		g.timer = time.AfterFunc(wait, func() { wake(l.more) })
+	} else {
+		g.timer.Reset(wait)
+	}
+}
+
+// postponed reports whether l, which asked about fresh, has to wait until less was computed for strangers.
+func (ls *links) postponed(l *link, w guessWork) bool {
+	if w.kin != kinStranger || ls.strangers.AllowN(time.Now(), min(ls.h.topicCount(), strangerBurst)) {
+		return false
+	}
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if !l.ended {
+		l.guesses.fresh = append(w.fresh, l.guesses.fresh...)
+		l.guessAfterLocked(guessEvery)
+	}
+	return true
 }
 
 // guess asks and answers by tags, as far as there is something to do.
@@ -172,6 +196,9 @@ func (l *link) guess() error {
 	}
 	tagOf := func(t *topic) wtproto.Tag { return t.key.Guess([]byte(id), []byte(h.id), h.run) }
 	if g.mine == nil && len(w.fresh) > 0 {
+		if l.links.postponed(l, w) {
+			return nil
+		}
 		g.mine = make(map[wtproto.Tag]*topic)
 		for _, t := range h.topicsThat(func(*topic) bool { return true }) {
 			g.mine[tagOf(t)] = t

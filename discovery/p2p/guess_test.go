@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -160,4 +161,32 @@ func TestGuessLimits(t *testing.T) {
 	if n := len(l.guesses.heard) + len(l.guesses.before); n > maxHeard { // the link has ended
 		t.Errorf("%d tags are remembered", n)
 	}
+}
+
+// A stranger that opened one link after the other had a tag computed for each topic each time. Now what is computed for strangers has
+// a rate, and who has to wait is answered later.
+func TestGuessOfStrangersHasARate(t *testing.T) {
+	small, large := keys(t)
+	h := listen(t, all(off, key(large)))
+	join(t, h, presence(true, false, nobody), nil)
+	h.links.strangers.SetLimit(0)
+	h.links.strangers.AllowN(time.Now(), strangerBurst-1) // all but one
+	s := newStranger(t, small)
+	tag := wtproto.Guess{Tags: []wtproto.Tag{testTopic.Guess([]byte(s.ID()), []byte(h.id), h.run)}}
+	first := s.link(h, 0)
+	write(t, first, tag.Append(nil))
+	read(t, first, wtproto.TypeMeet)
+	second := s.link(h, 0)
+	write(t, second, tag.Append(nil))
+	if err := second.SetReadDeadline(time.Now().Add(2 * guessEvery)); err != nil {
+		t.Fatal(err)
+	}
+	if typ, _, err := wtproto.NewReader(second).Next(); err == nil {
+		t.Fatalf("%v came before there was room for more tags", typ)
+	}
+	if err := second.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	h.links.strangers.SetLimit(strangerRate)
+	read(t, second, wtproto.TypeMeet)
 }

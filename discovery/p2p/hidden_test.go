@@ -9,7 +9,8 @@ import (
 // A host that nobody can reach looked as if all were well, and nobody found it. It tells that once
 // others had time to reach it, and takes it back when somebody does.
 func TestNoteReach(t *testing.T) {
-	tab := &table{auto: true, status: newStatus(), notes: make(chan struct{}, 1)}
+	tab := &table{private: true, auto: true, status: newStatus(), notes: make(chan struct{}, 1)}
+	tab.missing.Store(&trouble{})
 	now := time.Now()
 	check := func(name string, after time.Duration, want error, again time.Duration, news bool) {
 		t.Helper()
@@ -21,7 +22,7 @@ func TestNoteReach(t *testing.T) {
 		if got := tab.noteReach(now); !got.Equal(next) {
 			t.Errorf("%s: look again at %v, want %v", name, got, next)
 		}
-		if err := tab.unreached(); err != want {
+		if err := tab.caveat(); err != want {
 			t.Errorf("%s: %v, want %v", name, err, want)
 		}
 		select {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/time/rate"
 
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -18,7 +19,8 @@ const (
 // links has the link with each other host, and knows who needs it: topics ask for hosts, not the
 // other way round. It calls topics without its lock, and they call it with theirs.
 type links struct {
-	h *Host // constant
+	h         *Host         // constant
+	strangers *rate.Limiter // constant; of tags that are computed because strangers ask
 
 	mu     sync.Mutex
 	hosts  map[peer.ID]*neighbor // guarded by mu; those with a link, and those with which one is wanted
@@ -53,7 +55,8 @@ type want struct {
 
 func newLinks(h *Host) *links {
 	return &links{
-		h: h, hosts: make(map[peer.ID]*neighbor), seeks: make(map[peer.ID]*seeking), faulty: make(map[peer.ID]*faulty),
+		h: h, strangers: rate.NewLimiter(strangerRate, strangerBurst),
+		hosts: make(map[peer.ID]*neighbor), seeks: make(map[peer.ID]*seeking), faulty: make(map[peer.ID]*faulty),
 	}
 }
 

@@ -201,7 +201,7 @@ func (s *seedList) missing() (int, error) {
 	}
 	return len(errs), &wtproto.Error{
 		Code:   wtproto.CodePeerUnreachable,
-		Reason: fmt.Sprintf("%d of %d seeds of the DHT do not answer", len(errs), len(s.configured)),
+		Reason: fmt.Sprintf("it works, but %d of %d seeds of the DHT do not answer: %s", len(errs), len(s.configured), cure(errs[0])),
 		Err:    several(errs),
 	}
 }

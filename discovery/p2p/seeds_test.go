@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -67,11 +68,13 @@ func TestSecondSeedComesLater(t *testing.T) {
 	first, second := newPlace(t), newPlace(t)
 	first.open(t)
 	a := listen(t, all(gateway, first.seed, second.seed))
-	join(t, a, presence(true, true, endpoint(1)), nil)
+	m := join(t, a, presence(true, true, endpoint(1)), nil)
 	eventually(t, "the first is known", func() bool { return a.Known() == 1 })
 	eventually(t, "the second is missed", func() bool { return a.Err() != nil && a.MissingSeeds() == 1 })
+	m.await("the seed that does not answer", func(i item) bool { return strings.Contains(text(i.sighting.Note), "1 of 2 seeds") })
 	second.open(t)
 	eventually(t, "both are known", func() bool { return a.Known() == 2 && a.Err() == nil })
+	m.await("that all is well", func(i item) bool { return isRecovery(i) && i.sighting.Note == nil })
 	nm := join(t, listen(t, all(gateway, second.seed)), presence(true, true, endpoint(3)), nil)
 	nm.await("who was there before", isPeer(a, endpoint(1)))
 }

@@ -127,9 +127,9 @@ func (t *topic) reportLocked() {
 	queued := t.queued && err == nil
 	var note error
 	if t.h.table != nil && err == nil {
-		note = t.h.table.unreached()
+		note = t.h.table.caveat()
 	}
-	if t.reported && text(err) == text(t.trouble) && queued == t.toldQueued && note == t.note {
+	if t.reported && text(err) == text(t.trouble) && queued == t.toldQueued && text(note) == text(t.note) {
 		return
 	}
 	if err == nil && t.h.table != nil {
