@@ -16,7 +16,7 @@ const (
 	reasonQueued   = "it works, and has much to look for: this topic waits for its turn"
 	reasonBefore   = "its peers could not be reached a while ago: they are tried again"
 	reasonEnded    = "the network gave up on the topic: join again, and if that does not help, start the gateway again"
-	reasonIsolated = "the gateway connects none of its clients with each other (--isolate-clients): they meet peers of other networks only"
+	reasonIsolated = "the gateway connects none of its clients with each other (--no-connect-clients): they meet peers of other networks only"
 )
 
 // remoteReasons say what a peer's own code means, which is all that it gives.
