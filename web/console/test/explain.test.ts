@@ -42,7 +42,7 @@ test('each state of a network has its answer', () => {
     [network({ name: 'new' }), 'wait', /has found nobody so far/, undefined],
     [network({ reason: 'open its port' }), 'wait', /has found nobody so far/, /^The gateway says: open its port\.$/],
     [network({ found: 1, reason: 'open its port' }), 'warn', /1 found/, /open its port/],
-    [network({ name: 'client', state: 'ended', code: Code.FORBIDDEN, reason: '--no-connect-clients' }), 'warn', /kept apart/, /--isolate-clients/]
+    [network({ name: 'client', state: 'ended', code: Code.FORBIDDEN, reason: '--no-connect-clients' }), 'warn', /kept apart/, /--no-connect-clients/]
   ] as const) {
     const found = explain(facts({}, [n]))[1]!
     assert.equal(found.tone, tone, JSON.stringify(n))
