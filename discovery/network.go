@@ -90,6 +90,10 @@ type Sighting struct {
 	// open circuits. It returns after the peer answered, or with an error whose chain holds an
 	// [*wtproto.Error], within ctx. The stream is the caller's to end.
 	Dial func(ctx context.Context, from wtproto.EndpointID) (Stream, error)
+	// Further opens one more circuit beside others from the same endpoint, as Dial does otherwise.
+	// It is nil if the peer takes one circuit only. Further may be set although Dial is nil:
+	// further circuits may be opened by either side. Whoever has called it is the initiator.
+	Further func(ctx context.Context, from wtproto.EndpointID) (Stream, error)
 	// Queued says, in a Sighting without a peer, that the network works, but has so much to do that its
 	// first look-up or announcement of the topic waits for its turn. A zero Sighting says that it does not
 	// wait any more.
@@ -107,6 +111,9 @@ type Sighting struct {
 type Inbound interface {
 	// To is the one of our endpoints that the peer wants.
 	To() wtproto.EndpointID
+	// Further reports whether the peer wants one more circuit beside those that it has with the
+	// endpoint. Else the circuit is the pair's first, and replaces the one before.
+	Further() bool
 	// Accept says yes to the peer and returns the circuit. It blocks for the time of a write.
 	Accept() (Stream, error)
 	// Refuse says no with code.

@@ -185,6 +185,7 @@ type fleetInbound struct {
 }
 
 func (i *fleetInbound) To() wtproto.EndpointID { return i.to }
+func (i *fleetInbound) Further() bool          { return false }
 
 func (i *fleetInbound) Accept() (discovery.Stream, error) {
 	i.answer <- wtproto.CodeNone

@@ -131,7 +131,7 @@ func (n *fakeNetwork) peer(id string) *fakePeer {
 
 // sighting says that p is there for ever, found by us.
 func (p *fakePeer) sighting() discovery.Sighting {
-	return discovery.Sighting{Peer: p.Peer, Holds: -1, Dial: p.dial}
+	return discovery.Sighting{Peer: p.Peer, Holds: -1, Dial: p.dial, Further: p.dial}
 }
 
 // gone says that p has left the topic.
@@ -204,6 +204,7 @@ type fakeInbound struct {
 	to        wtproto.EndpointID
 	near, far *fakeStream
 	err       error // of Accept
+	further   bool
 
 	mu       sync.Mutex
 	accepted int
@@ -216,6 +217,7 @@ func (i *fakeInbound) sighting(holds time.Duration) discovery.Sighting {
 }
 
 func (i *fakeInbound) To() wtproto.EndpointID { return i.to }
+func (i *fakeInbound) Further() bool          { return i.further }
 
 func (i *fakeInbound) Accept() (discovery.Stream, error) {
 	i.mu.Lock()

@@ -99,6 +99,7 @@ func (i *simInbound) reply(code wtproto.Code, s *simStream) {
 }
 
 func (i *simInbound) To() wtproto.EndpointID { return i.pair.near }
+func (i *simInbound) Further() bool          { return false }
 
 func (i *simInbound) Accept() (discovery.Stream, error) {
 	i.host.net.mu.Lock()

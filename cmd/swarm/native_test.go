@@ -206,6 +206,7 @@ type asked struct {
 }
 
 func (a *asked) To() wtproto.EndpointID { return wtproto.EndpointID{} }
+func (a *asked) Further() bool          { return false }
 
 func (a *asked) Accept() (discovery.Stream, error) {
 	a.accepted <- wtproto.CodeNone

@@ -121,6 +121,7 @@ func (n *Network) sighting(topic wtproto.Topic, i *instance, now time.Time) disc
 	refused := i.refused
 	if refused != nil {
 		s.Dial = func(context.Context, wtproto.EndpointID) (discovery.Stream, error) { return nil, refused }
+		s.Further = s.Dial
 		return s
 	}
 	var addrs []string
@@ -131,5 +132,6 @@ func (n *Network) sighting(topic wtproto.Topic, i *instance, now time.Time) disc
 	s.Dial = func(ctx context.Context, _ wtproto.EndpointID) (discovery.Stream, error) {
 		return n.dialer.Dial(discovery.Through(ctx, i.iface), addrs...)
 	}
+	s.Further = s.Dial
 	return s
 }

@@ -201,6 +201,9 @@ func (in *inbound) refusal() (wtproto.Code, bool) {
 // To returns our endpoint.
 func (in *inbound) To() wtproto.EndpointID { return in.pair.to }
 
+// Further reports whether the peer wants a circuit beside others.
+func (in *inbound) Further() bool { return false }
+
 // Refuse says no, unless there was an answer. It does not block.
 func (in *inbound) Refuse(code wtproto.Code) { in.answer(true, code) }
 

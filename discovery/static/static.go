@@ -90,14 +90,14 @@ func (n *Network) sighting(topic wtproto.Topic, address string) discovery.Sighti
 	if at, err := netip.ParseAddrPort(address); err == nil { // else it is a name
 		service.At = []netip.AddrPort{at}
 	}
+	dial := func(ctx context.Context, _ wtproto.EndpointID) (discovery.Stream, error) {
+		return n.dialer.Dial(ctx, address)
+	}
 	return discovery.Sighting{
 		Peer: discovery.Peer{
 			Network: name, ID: discovery.OpaqueID(name, topic, address), Address: scheme + address, Service: service,
 		},
-		Holds: -1,
-		Dial: func(ctx context.Context, _ wtproto.EndpointID) (discovery.Stream, error) {
-			return n.dialer.Dial(ctx, address)
-		},
+		Holds: -1, Dial: dial, Further: dial,
 	}
 }
 

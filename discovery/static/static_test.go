@@ -76,7 +76,7 @@ func TestJoinAndDial(t *testing.T) {
 	ids := make(map[string]bool)
 	for i, want := range []string{"tcp://localhost:" + port, "tcp://" + ln.Addr().String()} {
 		s := got[i]
-		if s.Peer.Network != n.Name() || s.Peer.Address != want || s.Holds >= 0 || s.Gone || s.Dial == nil || len(s.Peer.ID) != 16 {
+		if s.Peer.Network != n.Name() || s.Peer.Address != want || s.Holds >= 0 || s.Gone || s.Dial == nil || s.Further == nil || len(s.Peer.ID) != 16 {
 			t.Errorf("sighting %d = %+v, want %s for ever", i, s, want)
 		}
 		ids[s.Peer.ID] = true
