@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -53,22 +51,16 @@ func (c *Client) connect(a *attempt) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	socket, err := c.cfg.ListenPacket()
+	l, err := dialLink(a.ctx, &c.cfg, to, tlsConfig(&c.cfg, g.host, c.hashesOf(g)))
 	if err != nil {
 		return nil, err
 	}
-	tr := &quic.Transport{Conn: socket}
-	conn, err := dialQUIC(a.ctx, tr, to, tlsConfig(&c.cfg, g.host, c.hashesOf(g)), quicConfig(&c.cfg))
-	if err == nil {
-		var s *session
-		if s, err = newSession(c, a, tr, conn, token); err == nil {
-			return s, nil
-		}
-		conn.CloseWithError(0, "")
+	s, err := newSession(c, a, l, token)
+	if err != nil {
+		l.close(wtproto.CodeNone, "")
+		return nil, err
 	}
-	tr.Close()
-	socket.Close()
-	return nil, err
+	return s, nil
 }
 
 // token returns what the gateway is shown.

@@ -49,7 +49,7 @@ func BenchmarkWrite(b *testing.B) {
 // What a circuit adds to a Read of QUIC takes no memory, credit and its frames included.
 func TestReadAllocates(t *testing.T) {
 	c, _ := newSessionPair(t, nil)
-	s := &session{conn: live(c).conn, budget: newBudget(64 * mib), wake: make(chan struct{}, 1)} // without goroutines
+	s := &session{link: live(c).link, budget: newBudget(64 * mib), wake: make(chan struct{}, 1)} // without goroutines
 	conn := &Conn{id: 1}
 	conn.account, _ = s.budget.open(time.Now())
 	frames := make([]byte, 0, kib)

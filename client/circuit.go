@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -51,7 +49,7 @@ type Conn struct {
 	peer    Peer
 	offered bool // it came as an offer
 
-	stream *quic.Stream // constant before the circuit is queued
+	stream stream // constant before the circuit is queued
 
 	account   account // guarded by session.mu
 	crediting bool    // guarded by session.mu; it is in the outbox
@@ -142,8 +140,7 @@ func (c *Conn) CloseWrite() error {
 	if c.isClosed() {
 		return net.ErrClosed
 	}
-	if c.stream.Close() != nil {
-		_, err := c.stream.Write(nil) // says who reset it
+	if err := c.stream.CloseWrite(); err != nil {
 		return c.streamError(err)
 	}
 	if cause := context.Cause(c.session.ctx); cause != nil {
@@ -171,8 +168,8 @@ func (c *Conn) Close() error {
 		c.Reset(wtproto.CodeNone)
 		return nil
 	}
-	c.writing.Lock()                 // of CloseWrite, or of a Write that is too late
-	reset := c.stream.Close() != nil // by the peer
+	c.writing.Lock()                      // of CloseWrite, or of a Write that is too late
+	reset := c.stream.CloseWrite() != nil // by the peer
 	c.writing.Unlock()
 	switch {
 	case eof:
@@ -192,7 +189,7 @@ func (c *Conn) readOff() {
 	c.stream.SetReadDeadline(time.Now().Add(linger))
 	_, err := io.Copy(io.Discard, c.stream)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.stream.CancelRead(quic.StreamErrorCode(wtproto.CodeNone))
+		c.stream.stop(wtproto.CodeNone)
 	}
 	c.session.remove(c)
 }
@@ -204,7 +201,7 @@ func (c *Conn) Reset(code wtproto.Code) {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	reset(c.stream, code)
+	c.stream.reset(code)
 	c.session.remove(c)
 }
 
@@ -263,7 +260,7 @@ func (c *Conn) end(err error, code wtproto.Code) {
 		c.err = err
 	}
 	c.mu.Unlock()
-	reset(c.stream, code)
+	c.stream.reset(code)
 	c.session.remove(c)
 }
 
@@ -273,8 +270,8 @@ func (c *Conn) readError(err error) error {
 		c.finish(&c.eof)
 		return err
 	}
-	if e, ok := errors.AsType[*quic.StreamError](err); ok && e.Remote {
-		c.end(resetError(e), streamCode(e.ErrorCode))
+	if e, ok := errors.AsType[*resetError](err); ok {
+		c.end(e.circuit(), e.code)
 	}
 	return c.streamError(err)
 }
@@ -292,11 +289,11 @@ func (c *Conn) streamError(err error) error {
 		return ended
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return err
-	case errors.Is(err, quic.ErrStreamClosed): // by CloseWrite
-		return net.ErrClosed
+	case err == net.ErrClosed: // by CloseWrite
+		return err
 	}
-	if e, ok := errors.AsType[*quic.StreamError](err); ok && e.Remote {
-		return resetError(e)
+	if e, ok := errors.AsType[*resetError](err); ok {
+		return e.circuit()
 	}
 	return c.session.fail(err)
 }

@@ -8,37 +8,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-const (
-	idleTimeout       = time.Minute      // without a packet, until QUIC gives up
-	keepAlive         = 15 * time.Second // without a packet, until QUIC asks for one, lest a NAT forgets the path
-	firstFrameTimeout = 5 * time.Second  // for a stream to say which circuit it is
-	maxStreams        = 300              // opened by the gateway: circuits, and those that are ending
-)
-
-// quicConfig returns how a session with a budget speaks QUIC. Credit is what limits the gateway,
-// never a window of QUIC: the windows are fixed, and half as large again as credit can be, for
-// QUIC lets a quarter of a window be read before it opens it again.
-func quicConfig(cfg *Config) *quic.Config {
-	const streamWindow = maxWindow * 3 / 2
-	connWindow := uint64(cfg.Budget) * 3 / 2
-	return &quic.Config{
-		HandshakeIdleTimeout:             2 * min(cfg.DialTimeout, 24*time.Hour), // so that it is the client that gives up
-		MaxIdleTimeout:                   idleTimeout,
-		KeepAlivePeriod:                  keepAlive,
-		InitialStreamReceiveWindow:       streamWindow,
-		MaxStreamReceiveWindow:           streamWindow,
-		InitialConnectionReceiveWindow:   connWindow,
-		MaxConnectionReceiveWindow:       connWindow,
-		MaxIncomingStreams:               maxStreams,
-		MaxIncomingUniStreams:            -1,
-		EnableStreamResetPartialDelivery: true, // a first frame arrives though its stream was reset
-	}
-}
+// firstFrameTimeout is how long a stream may take to say which circuit it is.
+const firstFrameTimeout = 5 * time.Second
 
 // session is one connection to a gateway and its circuits. Its goroutines: run, which watches over
 // the gateway's silence, the reader and the writer of the control stream, the acceptor of streams,
@@ -46,18 +20,17 @@ func quicConfig(cfg *Config) *quic.Config {
 // and whose peer still sends.
 type session struct {
 	// constant after newSession
-	client    *Client
-	cfg       *Config
-	attempt   *attempt        // that it came from
-	transport *quic.Transport // closed by run, with its socket
-	conn      *quic.Conn
-	control   *quic.Stream
-	ctx       context.Context         // ends with the session; its cause is net.ErrClosed, errEnded or an *wtproto.Error
-	cancel    context.CancelCauseFunc // the first cause counts
-	wake      chan struct{}           // takes one; the outbox has something
-	stir      chan struct{}           // takes one; it is time for another look
-	welcomed  chan struct{}           // closed by the control reader, once it is the client's session
-	wg        sync.WaitGroup          // of all goroutines but run
+	client   *Client
+	cfg      *Config
+	attempt  *attempt // that it came from
+	link     link     // closed by run
+	control  stream
+	ctx      context.Context         // ends with the session; its cause is net.ErrClosed, errEnded or an *wtproto.Error
+	cancel   context.CancelCauseFunc // the first cause counts
+	wake     chan struct{}           // takes one; the outbox has something
+	stir     chan struct{}           // takes one; it is time for another look
+	welcomed chan struct{}           // closed by the control reader, once it is the client's session
+	wg       sync.WaitGroup          // of all goroutines but run
 
 	// owned by the control reader
 	log      *slog.Logger
@@ -77,15 +50,15 @@ type session struct {
 }
 
 // newSession opens the control stream and queues HELLO with a token, and with it the JOINs of all
-// topics.
-func newSession(c *Client, a *attempt, tr *quic.Transport, conn *quic.Conn, token []byte) (*session, error) {
-	control, err := conn.OpenStream()
+// topics. After an error l is the caller's to close.
+func newSession(c *Client, a *attempt, l link, token []byte) (*session, error) {
+	control, err := l.tryOpen()
 	if err != nil {
 		return nil, sessionError(err)
 	}
 	ctx, cancel := context.WithCancelCause(a.ctx)
 	s := &session{
-		client: c, cfg: &c.cfg, attempt: a, transport: tr, log: c.cfg.Logger, conn: conn, control: control, ctx: ctx, cancel: cancel,
+		client: c, cfg: &c.cfg, attempt: a, link: l, log: c.cfg.Logger, control: control, ctx: ctx, cancel: cancel,
 		wake:     make(chan struct{}, 1),
 		stir:     make(chan struct{}, 1),
 		welcomed: make(chan struct{}),
@@ -119,10 +92,8 @@ func (s *session) run() error {
 	s.ended = true
 	s.mu.Unlock()
 	code, reason := codeOf(cause)
-	s.conn.CloseWithError(quic.ApplicationErrorCode(code), reason)
+	s.link.close(code, reason)
 	s.wg.Wait()
-	s.transport.Close()
-	s.transport.Conn.Close()
 	return cause
 }
 
@@ -203,9 +174,9 @@ func (s *session) stirUp() {
 // acceptLoop takes the streams that the gateway opens. It returns why there are no more.
 func (s *session) acceptLoop() error {
 	for {
-		stream, err := s.conn.AcceptStream(s.ctx)
+		stream, err := s.link.accept(s.ctx)
 		if err != nil {
-			return sessionError(err)
+			return err
 		}
 		s.wg.Go(func() { s.firstFrame(stream) })
 	}
@@ -214,9 +185,9 @@ func (s *session) acceptLoop() error {
 // firstFrame makes a circuit of a stream that the gateway opened. One that ends, is reset or says
 // nothing in time ends alone, and so does one that is not for circuits; a malformed frame ends the
 // session.
-func (s *session) firstFrame(stream *quic.Stream) {
-	stream.SetReadDeadline(time.Now().Add(firstFrameTimeout))
-	typ, payload, err := wtproto.NewReader(stream).Next()
+func (s *session) firstFrame(st stream) {
+	st.SetReadDeadline(time.Now().Add(firstFrameTimeout))
+	typ, payload, err := wtproto.NewReader(st).Next()
 	if err != nil {
 		code := wtproto.CodeNone
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -226,12 +197,12 @@ func (s *session) firstFrame(stream *quic.Stream) {
 			code = e.Code
 			s.cancel(e)
 		}
-		reset(stream, code)
+		st.reset(code)
 		return
 	}
-	stream.SetReadDeadline(time.Time{})
+	st.SetReadDeadline(time.Time{})
 	if typ != wtproto.TypePeer {
-		reset(stream, wtproto.CodeProtocol)
+		st.reset(wtproto.CodeProtocol)
 		return
 	}
 	peer, err := wtproto.ParsePeer(payload)
@@ -244,21 +215,21 @@ func (s *session) firstFrame(stream *quic.Stream) {
 	case <-s.ctx.Done():
 		return
 	}
-	if code := s.admit(peer, stream); code != wtproto.CodeNone {
-		reset(stream, code)
+	if code := s.admit(peer, st); code != wtproto.CodeNone {
+		st.reset(code)
 	}
 }
 
-// admit queues a circuit for its topic, on stream or, where that is nil, on one that it opens to
+// admit queues a circuit for its topic, on st or, if that is nil, on a stream that it opens to
 // accept the offer. A code other than CodeNone says why it did not; the offer is not accepted
-// then, and stream is the caller's.
-func (s *session) admit(m wtproto.Peer, stream *quic.Stream) wtproto.Code {
+// then, and st is the caller's.
+func (s *session) admit(m wtproto.Peer, st stream) wtproto.Code {
 	t, filter := s.client.joinedTopic(s, m.Topic)
 	if t == nil {
 		return wtproto.CodeLeft
 	}
 	c := newConn(s, t, m)
-	c.stream, c.offered = stream, stream == nil
+	c.stream, c.offered = st, st == nil
 	if filter != nil && !filter(c.Peer()) {
 		return wtproto.CodeDeclined
 	}
@@ -281,13 +252,13 @@ func (s *session) admit(m wtproto.Peer, stream *quic.Stream) wtproto.Code {
 // accept opens the stream of an offered circuit. It does not block: a small frame waits in the
 // stream until it can be sent.
 func (s *session) accept(c *Conn) error {
-	stream, err := s.conn.OpenStream()
+	stream, err := s.link.tryOpen()
 	if err != nil {
 		return err
 	}
 	c.stream = stream
 	_, err = stream.Write(wtproto.Accept{Circuit: c.id}.Append(nil))
-	stream.SetReliableBoundary()
+	stream.secure()
 	return err
 }
 
@@ -331,7 +302,7 @@ func (s *session) consumed(c *Conn, n int) {
 		s.cancel(wtproto.Errorf(wtproto.CodeProtocol, "the gateway sent more than its credit on circuit %d", c.id))
 		return
 	}
-	if c.account.due() && s.budget.grant(&c.account, time.Now(), s.conn.ConnectionStats().SmoothedRTT) {
+	if c.account.due() && s.budget.grant(&c.account, time.Now(), s.link.rtt()) {
 		s.out.credit(c)
 		s.wakeUp()
 	}
@@ -363,10 +334,4 @@ func (s *session) spawn(f func()) {
 func (s *session) fail(err error) error {
 	s.cancel(sessionError(err))
 	return circuitError(context.Cause(s.ctx))
-}
-
-// reset ends both directions of a stream.
-func reset(stream *quic.Stream, code wtproto.Code) {
-	stream.CancelRead(quic.StreamErrorCode(code))
-	stream.CancelWrite(quic.StreamErrorCode(code))
 }

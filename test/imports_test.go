@@ -5,8 +5,11 @@ package test
 import (
 	"encoding/json"
 	"errors"
+	"go/parser"
+	"go/token"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -133,6 +136,28 @@ func TestServerAndClientHoldNoLibp2p(t *testing.T) {
 		for _, d := range p.Deps {
 			if strings.Contains(d, "libp2p") {
 				t.Errorf("%s depends on %s", p.ImportPath, d)
+			}
+		}
+	}
+}
+
+// A client's link is an interface, so that something else than QUIC can fill it: one file speaks QUIC.
+func TestOneFileOfClientSpeaksQUIC(t *testing.T) {
+	files, err := filepath.Glob("../client/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") || filepath.Base(name) == "quic.go" {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, imp := range f.Imports {
+			if strings.Contains(imp.Path.Value, "quic-go") {
+				t.Errorf("%s imports %s", name, imp.Path.Value)
 			}
 		}
 	}

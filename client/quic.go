@@ -1,0 +1,251 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+const (
+	idleTimeout = time.Minute      // without a packet, until QUIC gives up
+	keepAlive   = 15 * time.Second // without a packet, until QUIC asks for one, lest a NAT forgets the path
+	maxStreams  = 300              // opened by the gateway: circuits, and those that are ending
+)
+
+// quicConfig returns how a session with a budget speaks QUIC. Credit is what limits the gateway,
+// never a window of QUIC: the windows are fixed, and half as large again as credit can be, for
+// QUIC lets a quarter of a window be read before it opens it again.
+func quicConfig(cfg *Config) *quic.Config {
+	const streamWindow = maxWindow * 3 / 2
+	connWindow := uint64(cfg.Budget) * 3 / 2
+	return &quic.Config{
+		HandshakeIdleTimeout:             2 * min(cfg.DialTimeout, 24*time.Hour), // so that it is the client that gives up
+		MaxIdleTimeout:                   idleTimeout,
+		KeepAlivePeriod:                  keepAlive,
+		InitialStreamReceiveWindow:       streamWindow,
+		MaxStreamReceiveWindow:           streamWindow,
+		InitialConnectionReceiveWindow:   connWindow,
+		MaxConnectionReceiveWindow:       connWindow,
+		MaxIncomingStreams:               maxStreams,
+		MaxIncomingUniStreams:            -1,
+		EnableStreamResetPartialDelivery: true, // a first frame arrives though its stream was reset
+	}
+}
+
+// quicLink is a link over raw QUIC, on a socket of its own.
+type quicLink struct {
+	transport *quic.Transport
+	conn      *quic.Conn
+}
+
+// dialLink returns a link with the gateway at one of the addresses to.
+func dialLink(ctx context.Context, cfg *Config, to []netip.AddrPort, trust *tls.Config) (link, error) {
+	socket, err := cfg.ListenPacket()
+	if err != nil {
+		return nil, err
+	}
+	l := quicLink{transport: &quic.Transport{Conn: socket}}
+	if l.conn, err = dialQUIC(ctx, l.transport, to, trust, quicConfig(cfg)); err != nil {
+		l.release()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l quicLink) open(ctx context.Context) (stream, error) {
+	s, err := l.conn.OpenStreamSync(ctx)
+	switch {
+	case err == nil:
+		return quicStream{s}, nil
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	}
+	return nil, sessionError(quicError(err))
+}
+
+func (l quicLink) tryOpen() (stream, error) {
+	s, err := l.conn.OpenStream()
+	if err == nil {
+		return quicStream{s}, nil
+	}
+	if _, ok := errors.AsType[*quic.StreamLimitReachedError](err); ok {
+		return nil, errNoStream
+	}
+	return nil, sessionError(quicError(err))
+}
+
+func (l quicLink) accept(ctx context.Context) (stream, error) {
+	s, err := l.conn.AcceptStream(ctx)
+	if err != nil {
+		return nil, sessionError(quicError(err))
+	}
+	return quicStream{s}, nil
+}
+
+func (l quicLink) close(code wtproto.Code, reason string) {
+	l.conn.CloseWithError(quic.ApplicationErrorCode(code), reason)
+	l.release()
+}
+
+// release gives back the socket. What is still to be sent is lost.
+func (l quicLink) release() {
+	l.transport.Close()
+	l.transport.Conn.Close()
+}
+
+func (l quicLink) rtt() time.Duration { return l.conn.ConnectionStats().SmoothedRTT }
+
+// quicStream is a stream of a quicLink.
+type quicStream struct{ *quic.Stream }
+
+func (s quicStream) Read(p []byte) (int, error) {
+	n, err := s.Stream.Read(p)
+	return n, streamError(err)
+}
+
+func (s quicStream) Write(p []byte) (int, error) {
+	n, err := s.Stream.Write(p)
+	return n, streamError(err)
+}
+
+func (s quicStream) CloseWrite() error {
+	if s.Close() == nil {
+		return nil
+	}
+	_, err := s.Write(nil) // says who reset it
+	return err
+}
+
+func (s quicStream) secure() { s.SetReliableBoundary() }
+
+func (s quicStream) reset(code wtproto.Code) {
+	s.CancelRead(quic.StreamErrorCode(code))
+	s.CancelWrite(quic.StreamErrorCode(code))
+}
+
+func (s quicStream) stop(code wtproto.Code) { s.CancelRead(quic.StreamErrorCode(code)) }
+
+// streamError returns err, of quic-go, as Read and Write of a [stream] say it.
+func streamError(err error) error {
+	if err == nil || err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	if errors.Is(err, quic.ErrStreamClosed) {
+		return net.ErrClosed
+	}
+	if e, ok := errors.AsType[*quic.StreamError](err); ok {
+		switch {
+		case !e.Remote:
+			return net.ErrClosed
+		case e.ErrorCode > math.MaxUint32:
+			return &resetError{wtproto.CodePeerReset} // no code of ours
+		}
+		return &resetError{wtproto.Code(e.ErrorCode)}
+	}
+	return quicError(err)
+}
+
+// quicError returns err, with which a connection ended, as an error of the link. The errors of
+// quic-go are not in its chain, for most of them are a net.ErrClosed too.
+func quicError(err error) error {
+	if e, ok := errors.AsType[*quic.ApplicationError](err); ok {
+		code := wtproto.CodeProtocol
+		if e.ErrorCode <= math.MaxUint32 {
+			code = wtproto.Code(e.ErrorCode)
+		}
+		return &wtproto.Error{Code: code, Remote: e.Remote, Reason: e.ErrorMessage}
+	}
+	if _, ok := errors.AsType[*quic.IdleTimeoutError](err); ok {
+		return wtproto.Errorf(wtproto.CodeIdle, "no packet from the gateway for %v", idleTimeout)
+	}
+	return wtproto.Errorf(wtproto.CodePeerGone, "the connection was lost: %v", err)
+}
+
+// dialError returns why a connection did not come about: an *wtproto.Error if the gateway refused
+// it, the error of package x509 if its certificate is not trusted, the cause of the context if that
+// ended.
+func dialError(err error) error {
+	if e, ok := errors.AsType[*wtproto.Error](err); ok {
+		return e
+	}
+	if _, ok := errors.AsType[*quic.ApplicationError](err); ok {
+		return quicError(err)
+	}
+	if e, ok := errors.AsType[*quic.TransportError](err); ok {
+		for _, cause := range e.Unwrap() {
+			if cause != nil && cause != net.ErrClosed {
+				return cause
+			}
+		}
+		return errors.New(e.Error())
+	}
+	return err
+}
+
+// dialQUIC returns the first connection that comes about. Each address gets a head start of stagger
+// before the next one, and all that are in progress are given up before it returns.
+func dialQUIC(ctx context.Context, tr *quic.Transport, to []netip.AddrPort, tlsConf *tls.Config, conf *quic.Config) (*quic.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		conn *quic.Conn
+		err  error
+	}
+	results := make(chan result)
+	next := time.NewTimer(stagger)
+	defer next.Stop()
+	running := 0
+	start := func() {
+		addr := net.UDPAddrFromAddrPort(to[0])
+		to = to[1:]
+		running++
+		next.Reset(stagger)
+		go func() {
+			conn, err := tr.Dial(ctx, addr, tlsConf, conf)
+			if err != nil {
+				err = fmt.Errorf("%v: %w", addr, dialError(err))
+			}
+			results <- result{conn, err}
+		}()
+	}
+	start()
+	var winner *quic.Conn
+	var errs []error
+	for running > 0 {
+		select {
+		case <-next.C:
+			if len(to) > 0 && winner == nil {
+				start()
+			}
+		case r := <-results:
+			running--
+			switch {
+			case r.err != nil:
+				errs = append(errs, r.err)
+			case winner == nil:
+				winner = r.conn
+				cancel()
+			default:
+				r.conn.CloseWithError(0, "another address was faster")
+			}
+			if r.err != nil && len(to) > 0 && winner == nil && ctx.Err() == nil {
+				start()
+			}
+		}
+	}
+	if winner == nil {
+		return nil, errors.Join(errs...)
+	}
+	return winner, nil
+}
