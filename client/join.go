@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"reflect"
 	"time"
 
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -130,7 +131,7 @@ func (c *Client) adoptLocked(s *session) {
 		}
 	}
 	for key, t := range c.topics {
-		if t.err == nil && s.flight[key] != t.opts.frame(key) {
+		if t.err == nil && !reflect.DeepEqual(s.flight[key], t.opts.frame(key)) {
 			t.sendJoinLocked()
 		}
 	}

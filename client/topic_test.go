@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,7 +44,7 @@ func TestJoinOptions(t *testing.T) {
 			key := wtproto.TopicFromName(tt.name)
 			tt.want.Topic = key
 			result := startJoin(deadline(t), c, key, tt.opts)
-			if got := r.joins(key); got != tt.want {
+			if got := r.joins(key); !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("JOIN = %+v, want %+v", got, tt.want)
 			}
 			j := <-result

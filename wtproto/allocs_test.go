@@ -24,7 +24,6 @@ func testAllocs[M message](t *testing.T, parse func([]byte) (M, error), want flo
 }
 
 func TestAllocs(t *testing.T) {
-	testAllocs(t, ParseJoin, 0)
 	testAllocs(t, ParseJoined, 0)
 	testAllocs(t, ParseLeave, 0)
 	testAllocs(t, ParseAccept, 0)
@@ -40,9 +39,12 @@ func TestAllocs(t *testing.T) {
 
 	testAllocs(t, ParseHello, 1)     // agent
 	testAllocs(t, ParseWelcome, 2)   // hashes, agent
+	testAllocs(t, ParseJoin, 3)      // networks, two names
 	testAllocs(t, ParseLeft, 1)      // reason
 	testAllocs(t, ParseStatus, 3)    // networks, the one name, its reason
 	testAllocs(t, ParsePeer, 2)      // network, address
+	testAllocs(t, ParseConnect, 1)   // network
+	testAllocs(t, ParseRefused, 1)   // reason
 	testAllocs(t, ParseGoaway, 1)    // reason
 	testAllocs(t, ParseMeet, 1)      // endpoints
 	testAllocs(t, ParseMet, 1)       // endpoints

@@ -95,10 +95,10 @@ func ExampleJoin() {
 	frame := wtproto.Join{Topic: topic, Flags: wtproto.JoinAnnounce | wtproto.JoinLookUp}.Append(nil)
 	fmt.Printf("%x\n", frame)
 	m, err := wtproto.ParseJoin(payload(frame))
-	fmt.Println(m.Topic == topic, m.Flags&wtproto.JoinOfferOnly != 0, m.MaxPeers, err)
+	fmt.Println(m.Topic == topic, m.Flags&wtproto.JoinOfferOnly != 0, m.MaxPeers, m.Networks, err)
 	// Output:
-	// 0322ff5d0af858154dce24e27d66068a4ec57e619abeb763de0e7242ab6a4b52b61d0300
-	// true false 0 <nil>
+	// 0323ff5d0af858154dce24e27d66068a4ec57e619abeb763de0e7242ab6a4b52b61d030000
+	// true false 0 [] <nil>
 }
 
 func ExampleJoined() {
@@ -218,6 +218,26 @@ func ExamplePong() {
 	// {[1 2 3 4 5 6 7 8]} <nil>
 }
 
+func ExampleConnect() {
+	frame := wtproto.Connect{Topic: topic, Network: wtproto.NetworkClient, ID: make([]byte, 16)}.Append(nil)
+	fmt.Printf("%x\n", frame)
+	m, err := wtproto.ParseConnect(payload(frame))
+	fmt.Println(m.Topic == topic, m.Flags, m.Network, len(m.ID), err)
+	// Output:
+	// 1039ff5d0af858154dce24e27d66068a4ec57e619abeb763de0e7242ab6a4b52b61d0006636c69656e741000000000000000000000000000000000
+	// true 0 client 16 <nil>
+}
+
+func ExampleRefused() {
+	frame := wtproto.Refused{Code: wtproto.CodeDeclined, Reason: "one stream only"}.Append(nil)
+	fmt.Printf("%x\n", frame)
+	m, err := wtproto.ParseRefused(payload(frame))
+	fmt.Println(m.Code, m.Reason, err)
+	// Output:
+	// 1111100f6f6e652073747265616d206f6e6c79
+	// DECLINED one stream only <nil>
+}
+
 func ExampleHost() {
 	frame := wtproto.Host{Flags: wtproto.HostGateway, Run: wtproto.Run{0xaa}}.Append(nil)
 	fmt.Printf("%x\n", frame)
@@ -286,8 +306,8 @@ func ExampleOpen() {
 		From:   secret.Endpoint(),
 	}.Append(nil)
 	m, err := wtproto.ParseOpen(payload(frame))
-	fmt.Println(len(frame), m.From, m.To, err)
-	// Output: 99 de9571a4fa3ee9d9afee1424fb20a67d 00000000000000000000000000000000 <nil>
+	fmt.Println(len(frame), m.From, m.To, m.Flags&wtproto.OpenFurther != 0, err)
+	// Output: 100 de9571a4fa3ee9d9afee1424fb20a67d 00000000000000000000000000000000 false <nil>
 }
 
 func ExampleOpened() {

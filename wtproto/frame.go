@@ -28,7 +28,7 @@ const (
 // Limits of the protocol in elements.
 const (
 	MaxHashes    = 8    // certificate hashes in WELCOME
-	MaxNetworks  = 16   // networks in STATUS
+	MaxNetworks  = 16   // networks in JOIN and STATUS
 	MaxEndpoints = 64   // endpoints in MEET, MET and ENDPOINTS
 	MaxTags      = 1024 // tags in GUESS
 )
@@ -45,7 +45,7 @@ type Type uint64
 const (
 	TypeHello    Type = 0x01 // version i, flags i, credit i, secret 16, token b, agent b
 	TypeWelcome  Type = 0x02 // version i, session 16, max topics i, max circuits i, hashes i × 32, agent b
-	TypeJoin     Type = 0x03 // topic 32, flags i, max peers i
+	TypeJoin     Type = 0x03 // topic 32, flags i, max peers i, networks i × b
 	TypeJoined   Type = 0x04 // topic 32
 	TypeLeave    Type = 0x05 // topic 32
 	TypeLeft     Type = 0x06 // topic 32, code i, reason b
@@ -58,11 +58,13 @@ const (
 	TypeGoaway   Type = 0x0d // code i, retry after ms i, reason b
 	TypePing     Type = 0x0e // data 8
 	TypePong     Type = 0x0f // data 8
+	TypeConnect  Type = 0x10 // topic 32, flags i, network b, peer id b
+	TypeRefused  Type = 0x11 // code i, reason b
 
 	TypeMeet      Type = 0x20 // digest 32, proof 32, flags i, more i, endpoints i × 16
 	TypeMet       Type = 0x21 // digest 32, code i, proof 32, more i, endpoints i × 16
 	TypeEndpoints Type = 0x22 // digest 32, more i, endpoints i × 16
-	TypeOpen      Type = 0x23 // digest 32, proof 32, from 16, to 16
+	TypeOpen      Type = 0x23 // digest 32, proof 32, from 16, to 16, flags i
 	TypeOpened    Type = 0x24 // code i, proof 32
 	TypeHost      Type = 0x25 // flags i, run 16
 	TypePart      Type = 0x26 // digest 32, code i
@@ -86,6 +88,8 @@ var typeNames = map[Type]string{
 	TypeGoaway:    "GOAWAY",
 	TypePing:      "PING",
 	TypePong:      "PONG",
+	TypeConnect:   "CONNECT",
+	TypeRefused:   "REFUSED",
 	TypeMeet:      "MEET",
 	TypeMet:       "MET",
 	TypeEndpoints: "ENDPOINTS",

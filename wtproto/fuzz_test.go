@@ -75,7 +75,7 @@ func checkParseError(t *testing.T, typ Type, err error) {
 // FuzzFirstFrame reads the first frame of a stream whose other bytes belong to somebody else: not one of them is touched,
 // however the stream hands out its bytes.
 func FuzzFirstFrame(f *testing.F) {
-	for _, typ := range []Type{TypeHello, TypeAccept, TypePeer, TypeHost, TypeOpen, TypeOpened} {
+	for _, typ := range []Type{TypeHello, TypeAccept, TypePeer, TypeConnect, TypeRefused, TypeHost, TypeOpen, TypeOpened} {
 		for _, m := range samples()[typ] {
 			f.Add(append(m.Append(nil), "bytes of the circuit"...))
 		}

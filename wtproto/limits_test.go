@@ -2,6 +2,7 @@ package wtproto
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,9 @@ func TestAppendCutsEachText(t *testing.T) {
 		{func(s string) message { return Goaway{Reason: s} }, func(m message) string { return m.(Goaway).Reason }, MaxReason},
 		{func(s string) message { return Status{Networks: []NetworkStatus{{Name: s}}} }, func(m message) string { return m.(Status).Networks[0].Name }, MaxNetwork},
 		{func(s string) message { return Status{Networks: []NetworkStatus{{Reason: s}}} }, func(m message) string { return m.(Status).Networks[0].Reason }, MaxNetworkReason},
+		{func(s string) message { return Join{Networks: []string{"dht", s}} }, func(m message) string { return m.(Join).Networks[1] }, MaxNetwork},
+		{func(s string) message { return Connect{Network: s} }, func(m message) string { return m.(Connect).Network }, MaxNetwork},
+		{func(s string) message { return Refused{Reason: s} }, func(m message) string { return m.(Refused).Reason }, MaxReason},
 		{func(s string) message { return Peer{Circuit: 1, Network: s} }, func(m message) string { return m.(Peer).Network }, MaxNetwork},
 		{func(s string) message { return Peer{Circuit: 1, Address: s} }, func(m message) string { return m.(Peer).Address }, MaxAddress},
 	} {
@@ -99,9 +103,12 @@ func TestLongestFrames(t *testing.T) {
 	for _, m := range []message{
 		Hello{Version: most, Flags: most, Credit: most, Token: make([]byte, MaxToken), Agent: text},
 		Welcome{Version: most, MaxTopics: most, MaxCircuits: most, Hashes: make([][32]byte, MaxHashes), Agent: text},
+		Join{Flags: most, MaxPeers: most, Networks: slices.Repeat([]string{text}, MaxNetworks)},
 		Left{Code: math.MaxUint32, Reason: text},
 		Status{Known: most, Connected: most, Networks: networks},
 		Peer{Circuit: most, Flags: most, Network: text, ID: make([]byte, MaxPeerID), Address: text},
+		Connect{Flags: most, Network: text, ID: make([]byte, MaxPeerID)},
+		Refused{Code: math.MaxUint32, Reason: text},
 		Goaway{Code: math.MaxUint32, RetryAfter: math.MaxInt64, Reason: text},
 		Meet{Flags: most, Endpoints: ids},
 		Met{Code: math.MaxUint32, Endpoints: ids},

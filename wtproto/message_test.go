@@ -33,6 +33,8 @@ var parsers = map[Type]func([]byte) (message, error){
 	TypeGoaway:    parser(ParseGoaway),
 	TypePing:      parser(ParsePing),
 	TypePong:      parser(ParsePong),
+	TypeConnect:   parser(ParseConnect),
+	TypeRefused:   parser(ParseRefused),
 	TypeMeet:      parser(ParseMeet),
 	TypeMet:       parser(ParseMet),
 	TypeEndpoints: parser(ParseEndpoints),
@@ -56,7 +58,10 @@ func samples() map[Type][]message {
 			Welcome{},
 			Welcome{Version: 1, Session: SessionID{1}, MaxTopics: 64, MaxCircuits: 256, Hashes: [][32]byte{{1}, {2}}, Agent: "agent"},
 		},
-		TypeJoin:   {Join{}, Join{Topic: topic, Flags: JoinAnnounce | JoinLookUp | JoinOfferOnly, MaxPeers: 1 << 14}},
+		TypeJoin: {
+			Join{},
+			Join{Topic: topic, Flags: JoinAnnounce | JoinLookUp | JoinOfferOnly | JoinStreams, MaxPeers: 1 << 14, Networks: []string{"dht", "client"}},
+		},
 		TypeJoined: {Joined{}, Joined{Topic: topic}},
 		TypeLeave:  {Leave{}, Leave{Topic: topic}},
 		TypeLeft:   {Left{}, Left{Topic: topic, Code: CodeTopicLimit, Reason: "reason"}},
@@ -65,7 +70,7 @@ func samples() map[Type][]message {
 		}}},
 		TypePeer: {
 			Peer{Circuit: 1, ID: []byte{}},
-			Peer{Circuit: 64, Topic: topic, Flags: PeerInitiator, Network: "dht", ID: []byte("peer id"), Address: "tcp://192.0.2.1:9"},
+			Peer{Circuit: 64, Topic: topic, Flags: PeerInitiator | PeerFurther, Network: "dht", ID: []byte("peer id"), Address: "tcp://192.0.2.1:9"},
 		},
 		TypeAccept:    {Accept{Circuit: 1}, Accept{Circuit: 1 << 61}},
 		TypeDecline:   {Decline{Circuit: 1}, Decline{Circuit: 1 << 61, Code: CodeDeclined}},
@@ -74,10 +79,12 @@ func samples() map[Type][]message {
 		TypeGoaway:    {Goaway{}, Goaway{Code: CodeShutdown, RetryAfter: 1500 * time.Millisecond, Reason: "reason"}},
 		TypePing:      {Ping{}, Ping{Data: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}}},
 		TypePong:      {Pong{}, Pong{Data: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}}},
+		TypeConnect:   {Connect{ID: []byte{}}, Connect{Topic: topic, Flags: 1, Network: "dht", ID: []byte("peer id")}},
+		TypeRefused:   {Refused{}, Refused{Code: CodePeerUnreachable, Reason: "reason"}},
 		TypeMeet:      {Meet{}, Meet{Digest: digest, Proof: [32]byte{1}, Flags: MeetGuessed, State: EndpointsMore, Endpoints: ids}},
 		TypeMet:       {Met{}, Met{Digest: digest, Code: CodeForbidden, Proof: [32]byte{1}, State: EndpointsMore | EndpointsNeed, Endpoints: ids}},
 		TypeEndpoints: {Endpoints{}, Endpoints{Digest: digest, State: EndpointsNeed, Endpoints: ids}},
-		TypeOpen:      {Open{}, Open{Digest: digest, Proof: [32]byte{1}, From: ids[1], To: ids[2]}},
+		TypeOpen:      {Open{}, Open{Digest: digest, Proof: [32]byte{1}, From: ids[1], To: ids[2], Flags: OpenFurther}},
 		TypeOpened:    {Opened{}, Opened{Code: CodeForbidden, Proof: [32]byte{1}}},
 		TypeHost:      {Host{}, Host{Flags: HostGateway, Run: Run{1}}},
 		TypePart:      {Part{}, Part{Digest: digest, Code: CodeLeft}},
@@ -89,8 +96,8 @@ func samples() map[Type][]message {
 func typesInOrder() []Type { return slices.Sorted(maps.Keys(typeNames)) }
 
 func TestEveryTypeIsTested(t *testing.T) {
-	if len(typeNames) != 23 {
-		t.Errorf("%d types have names, want 23", len(typeNames))
+	if len(typeNames) != 25 {
+		t.Errorf("%d types have names, want 25", len(typeNames))
 	}
 	for typ := range typeNames {
 		if parsers[typ] == nil || len(samples()[typ]) < 2 {
@@ -132,7 +139,7 @@ func TestParseCutPayload(t *testing.T) {
 }
 
 func TestTypeString(t *testing.T) {
-	for typ, want := range map[Type]string{TypeHello: "HELLO", TypeOpened: "OPENED", 0: "0x0", 0x10: "0x10", 1<<62 - 1: "0x3fffffffffffffff"} {
+	for typ, want := range map[Type]string{TypeHello: "HELLO", TypeOpened: "OPENED", 0: "0x0", 0x12: "0x12", 1<<62 - 1: "0x3fffffffffffffff"} {
 		if got := typ.String(); got != want {
 			t.Errorf("Type(%d).String() = %q, want %q", uint64(typ), got, want)
 		}

@@ -1,5 +1,13 @@
 package wtproto
 
+import "github.com/quic-go/quic-go/quicvarint"
+
+// OpenFlags say what circuit an [Open] asks for.
+type OpenFlags uint64
+
+// OpenFurther asks for one more circuit between the two endpoints: either host may ask for it, and it replaces none.
+const OpenFurther OpenFlags = 1 << 0
+
 // Open is the first frame of a stream that becomes a circuit between an endpoint of each of two hosts
 // (docs/PROTOCOL.md, OPEN).
 type Open struct {
@@ -7,6 +15,7 @@ type Open struct {
 	Proof  [32]byte // [Topic.Proof] with [ProofOpen]
 	From   EndpointID
 	To     EndpointID
+	Flags  OpenFlags
 }
 
 // Append adds the frame to b.
@@ -16,6 +25,7 @@ func (m Open) Append(b []byte) []byte {
 	b = append(b, m.Proof[:]...)
 	b = append(b, m.From[:]...)
 	b = append(b, m.To[:]...)
+	b = quicvarint.Append(b, uint64(m.Flags))
 	return end(b, mark)
 }
 
@@ -27,5 +37,6 @@ func ParseOpen(b []byte) (Open, error) {
 	f.fixed("proof", m.Proof[:])
 	f.fixed("from", m.From[:])
 	f.fixed("to", m.To[:])
+	m.Flags = OpenFlags(f.varint("flags"))
 	return m, f.done()
 }

@@ -182,7 +182,7 @@ func TestBadInput(t *testing.T) {
 		{"JOIN with a short topic", hello(), control([]byte{0x03, 0x1f, 31: 0, 32: 0}), wtproto.CodeProtocol},
 		{"oversized control frame", hello(), control([]byte{0x03, 0x80, 0x00, 0x40, 0x01}), wtproto.CodeTooLarge},
 		{"truncated control frame", hello(), func(_ wire, c io.Writer) {
-			c.Write([]byte{0x03, 0x22, 1, 2, 3})
+			c.Write([]byte{0x03, 0x23, 1, 2, 3})
 			c.(io.Closer).Close()
 		}, wtproto.CodeProtocol},
 		{"truncated first frame", hello(), func(w wire, _ io.Writer) {

@@ -25,7 +25,7 @@ Promise.withResolvers ??= function () { // Node 20 lacks it
 }
 
 const PROTOCOL = '/swarmgate/peer/1'
-const PONG = 0x0f, MEET = 0x20, MET = 0x21, ENDPOINTS = 0x22, OPEN = 0x23, OPENED = 0x24, HOST = 0x25, PART = 0x26, GUESS = 0x27
+const REFUSED = 0x11, MEET = 0x20, MET = 0x21, ENDPOINTS = 0x22, OPEN = 0x23, OPENED = 0x24, HOST = 0x25, PART = 0x26, GUESS = 0x27
 const NONE = 0x00, BAD = 0x02, FORBIDDEN = 0x06, PEER_UNREACHABLE = 0x0e, LEFT = 0x12 // BAD is PROTOCOL
 const PATIENCE = 10_000 // ms, for a first frame and for an answer
 const NOBODY = Buffer.alloc(16) // the endpoint of a native peer
@@ -80,7 +80,7 @@ async function readFrame (bytes, options) {
   return { type, payload }
 }
 
-const isKnown = type => (type > 0 && type <= PONG) || (type >= MEET && type <= GUESS)
+const isKnown = type => (type > 0 && type <= REFUSED) || (type >= MEET && type <= GUESS)
 
 // readAnswer reads frames until one of a type, and skips those that it does not know.
 async function readAnswer (bytes, type, options) {
@@ -258,6 +258,7 @@ const circuits = new Map() // by peer id and endpoint, of streams
 
 async function openServed (stream, bytes, peer, f) {
   const d = f.fixed(32), p = f.fixed(32), from = f.fixed(16), to = f.fixed(16)
+  f.varint() // flags
   const gateway = !from.equals(NOBODY)
   let code = NONE
   if (!known(d, p, 'open', peer)) code = FORBIDDEN
@@ -277,7 +278,7 @@ async function sendOpen (peer, to) {
   const stream = await connection.newStream(PROTOCOL, { signal })
   try {
     const bytes = byteStream(stream)
-    await bytes.write(frame(OPEN, digest, proof('open', node.peerId, peer), NOBODY, to), { signal })
+    await bytes.write(frame(OPEN, digest, proof('open', node.peerId, peer), NOBODY, to, varint(0)), { signal })
     const f = await readAnswer(bytes, OPENED, { signal })
     const code = f.varint()
     if (code !== NONE) throw new Error(`OPENED has code ${code}`)

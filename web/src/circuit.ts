@@ -3,8 +3,7 @@ import { Code } from './codes.js'
 import type { Account } from './credit.js'
 import { deferred, ignore } from './deferred.js'
 import { SwarmError, codeOf, isCode } from './errors.js'
-import { hasBit } from './fields.js'
-import type { Num } from './fields.js'
+import { CLIENT, INITIATOR } from './frames.js'
 import type { Of, Peer as PeerFrame, Reader } from './frames.js'
 import { hex } from './hex.js'
 import type { Session } from './session.js'
@@ -27,7 +26,7 @@ export class Circuit extends EventTarget implements Peer {
   readonly writable: WritableStream<Uint8Array | ArrayBuffer | ArrayBufferView>
 
   /** Its id in the session. */
-  readonly number: Num
+  readonly number: number
   /** Its credit. */
   readonly account: Account
   /** How it ended, undefined before that and after a regular end. */
@@ -61,7 +60,7 @@ export class Circuit extends EventTarget implements Peer {
     this.account = account
     this.number = m.circuit
     const { network, address, topic } = m
-    this.#info = { id: hex(m.id), network, address, topic, initiator: hasBit(m.flags, 0), client: hasBit(m.flags, 1) }
+    this.#info = { id: hex(m.id), network, address, topic, initiator: (m.flags & INITIATOR) !== 0, client: (m.flags & CLIENT) !== 0 }
     Object.assign(this, this.#info)
     this.readable = new ReadableStream({
       type: 'bytes',

@@ -2,9 +2,6 @@ import { Code } from './codes.js'
 import { SwarmError } from './errors.js'
 import { hex, unhex32 } from './hex.js'
 
-/** A number of the wire, 0 to 2^62-1: above 2^53-1 a bigint, so that each has one form and is equal to itself in a Map. */
-export type Num = number | bigint
-
 /** Reads the fields of a payload in order. What follows the last one is not looked at. */
 export class Fields {
   readonly #name: string
@@ -23,7 +20,7 @@ export class Fields {
   }
 
   /** Fails unless `n` more bytes are there. */
-  need (n: Num, field: string): void {
+  need (n: number, field: string): void {
     if (n > this.#bytes.length - this.#at) throw this.error(Code.PROTOCOL, field, 'too short')
   }
 
@@ -33,20 +30,22 @@ export class Fields {
     return this.#bytes.subarray(this.#at, this.#at += n)
   }
 
-  /** Reads a varint (RFC 9000, section 16), not necessarily of the shortest form. */
-  varint (field: string): Num {
+  /**
+   * Reads a varint (RFC 9000, section 16), not necessarily of the shortest form. A number of 2^53 or more becomes another one, 2^52 or
+   * more, with the same low 52 bits: too large for every limit, and with the same flags (docs/PROTOCOL.md, section 4).
+   */
+  varint (field: string): number {
     this.need(1, field)
     const bytes = this.take(varintSize(this.#bytes[this.#at]!), field)
-    const n = bytes.reduce((n, b, i) => n << 8n | BigInt(i > 0 ? b : b & 0x3f), 0n)
-    return n < 2 ** 53 ? Number(n) : n
+    return bytes.reduce((n, b, i) => (n < 2 ** 45 ? n : n % 2 ** 44 + 2 ** 44) * 256 + (i > 0 ? b : b & 0x3f), 0)
   }
 
   /** Reads a varint length of at most `limit`, which is as many elements of at least `size` bytes as the payload still has. */
   count (limit: number, size: number, field: string): number {
     const n = this.varint(field)
     if (n > limit) throw this.error(Code.TOO_LARGE, field, 'too long')
-    this.need(Number(n) * size, field)
-    return Number(n)
+    this.need(n * size, field)
+    return n
   }
 }
 
@@ -54,11 +53,11 @@ export class Fields {
 export function varintSize (first: number): number { return 1 << (first >> 6) }
 
 /** Adds the shortest form of a number to `b`. */
-export function putVarint (b: number[], n: Num): void {
+export function putVarint (b: number[], n: number): void {
   const size = n < 64 ? 0 : n < 2 ** 14 ? 1 : n < 2 ** 30 ? 2 : 3
-  let bits = BigInt(8 << size)
-  const v = BigInt(n) | BigInt(size) << bits - 2n
-  while (bits > 0n) b.push(Number(v >> (bits -= 8n) & 0xffn))
+  const at = b.length
+  for (let i = 1 << size; i-- > 0;) b.push(n / 256 ** i & 255)
+  b[at]! |= size << 6
 }
 
 /** How a field stands in a payload. */
@@ -70,7 +69,7 @@ export interface Field<T> {
 }
 
 /** A varint. */
-export const number: Field<Num> = { put: putVarint, get: (f, name) => f.varint(name) }
+export const number: Field<number> = { put: putVarint, get: (f, name) => f.varint(name) }
 
 /** A varint of at most 32 bits. */
 export const code: Field<number> = {
@@ -78,12 +77,12 @@ export const code: Field<number> = {
   get (f, name) {
     const n = f.varint(name)
     if (n >= 2 ** 32) throw f.error(Code.PROTOCOL, name, 'more than 32 bits')
-    return Number(n)
+    return n
   }
 }
 
 /** The id of a circuit, never 0. */
-export const circuit: Field<Num> = {
+export const circuit: Field<number> = {
   put: putVarint,
   get (f, name) {
     const n = f.varint(name)
@@ -92,11 +91,8 @@ export const circuit: Field<Num> = {
   }
 }
 
-/** Reports whether a bit of flags is set, counted from 0. */
-export function hasBit (flags: Num, bit: number): boolean { return (BigInt(flags) >> BigInt(bit) & 1n) === 1n }
-
 /** Flags of which the lowest says that there is more than what is told. */
-export const more: Field<boolean> = { put: (b, v) => { b.push(Number(v)) }, get: (f, name) => hasBit(f.varint(name), 0) }
+export const more: Field<boolean> = { put: (b, v) => { b.push(Number(v)) }, get: (f, name) => (f.varint(name) & 1) !== 0 }
 
 /** `n` bytes. */
 export function fixed (n: number): Field<Uint8Array> {

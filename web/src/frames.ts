@@ -1,7 +1,7 @@
 import { Code } from './codes.js'
 import { SwarmError } from './errors.js'
 import { Fields, bytes, circuit, code, fixed, list, more, number, putVarint, struct, text, topic, varintSize } from './fields.js'
-import type { Num, Schema, Values } from './fields.js'
+import type { Schema, Values } from './fields.js'
 
 /** The version of the protocol that this module speaks. */
 export const VERSION = 1
@@ -45,6 +45,8 @@ export function message<S extends Schema> (type: number, name: string, schema: S
 }
 
 const reason = text(1024)
+const network = text(64)
+const id = bytes(128)
 const agent = text(256)
 
 /** First on the control stream: who the client is. */
@@ -56,7 +58,7 @@ export const Welcome = message(0x02, 'WELCOME', {
   version: number, session: fixed(16), maxTopics: number, maxCircuits: number, hashes: list(8, 32, fixed(32)), agent
 })
 /** Asks for the peers of a topic, or changes what was asked. */
-export const Join = message(0x03, 'JOIN', { topic, flags: number, maxPeers: number })
+export const Join = message(0x03, 'JOIN', { topic, flags: number, maxPeers: number, networks: list(16, 1, network) })
 /** The topic is joined. */
 export const Joined = message(0x04, 'JOINED', { topic })
 /** Ends a join. */
@@ -69,10 +71,10 @@ export const Status = message(0x07, 'STATUS', {
   more,
   known: number,
   connected: number,
-  networks: list(16, 7, struct({ name: text(64), state: number, found: number, connecting: number, refused: number, lastCode: code, reason: text(256) }))
+  networks: list(16, 7, struct({ name: network, state: number, found: number, connecting: number, refused: number, lastCode: code, reason: text(256) }))
 })
-/** First on a stream that the gateway opens, or the offer of a circuit on the control stream. */
-export const Peer = message(0x08, 'PEER', { circuit, topic, flags: number, network: text(64), id: bytes(128), address: text(512) })
+/** First on a stream that the gateway opens, the answer to CONNECT, or the offer of a circuit on the control stream. */
+export const Peer = message(0x08, 'PEER', { circuit, topic, flags: number, network, id, address: text(512) })
 /** First on a stream that takes an offer. */
 export const Accept = message(0x09, 'ACCEPT', { circuit })
 /** An offer is not wanted. */
@@ -87,18 +89,28 @@ export const Goaway = message(0x0d, 'GOAWAY', { code, retryAfter: code, reason }
 export const Ping = message(0x0e, 'PING', { data: fixed(8) })
 /** Answers PING. */
 export const Pong = message(0x0f, 'PONG', { data: fixed(8) })
+/** First on a stream that asks for one more circuit with a peer. */
+export const Connect = message(0x10, 'CONNECT', { topic, flags: number, network, id })
+/** The answer to CONNECT if there is no circuit. */
+export const Refused = message(0x11, 'REFUSED', { code, reason })
 
 /** Whether a frame is one of this version: of a session, or of those between hosts, which have no place in one. */
-export const known = (type: Num): boolean => type >= 0x01 && type <= 0x0f || type >= 0x20 && type <= 0x27
+export const known = (type: number): boolean => type >= 0x01 && type <= 0x11 || type >= 0x20 && type <= 0x27
 
 // The bits of JOIN's flags.
 export const ANNOUNCE = 1
 export const LOOK_UP = 2
 export const OFFER_ONLY = 4
+export const STREAMS = 8
+
+// The bits of PEER's flags.
+export const INITIATOR = 1
+export const CLIENT = 2
+export const FURTHER = 4
 
 /** A frame of any type, known or not. */
 export interface Frame {
-  type: Num
+  type: number
   payload: Uint8Array
 }
 
@@ -127,7 +139,7 @@ export async function readFrame (reader: Reader): Promise<Frame | End> {
   const type = f.varint('type')
   const length = f.varint('length')
   if (length > MAX_PAYLOAD) throw new SwarmError(Code.TOO_LARGE, `frame 0x${type.toString(16)}: payload of ${length} bytes`)
-  const { bytes, at } = await fill(reader, new Uint8Array(Number(length)), 0, Number(length))
+  const { bytes, at } = await fill(reader, new Uint8Array(length), 0, length)
   return at < length ? 'TRUNCATED' : { type, payload: bytes }
 }
 

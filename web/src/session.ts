@@ -5,7 +5,6 @@ import { Budget, RESERVE } from './credit.js'
 import type { Deferred } from './deferred.js'
 import { deferred, ignore } from './deferred.js'
 import { SwarmError } from './errors.js'
-import type { Num } from './fields.js'
 import {
   Accept, Decline, Goaway, Hello, Join, Joined, Leave, Left, Peer, Ping, Pong, Status, VERSION, Welcome, Withdraw, known, readFrame
 } from './frames.js'
@@ -54,7 +53,7 @@ export class Session {
   readonly #abort = new AbortController() // of the info document and the token
   readonly #adopted = deferred()
   readonly #memberships = new Map<string, Membership>()
-  readonly #circuits = new Map<Num, Circuit>()
+  readonly #circuits = new Map<number, Circuit>()
   readonly #budget = new Budget()
   readonly #outbox = new Outbox()
 
@@ -154,7 +153,7 @@ export class Session {
    * Sends DECLINE: 50 a second, after 100 at once, for a gateway ends a session that says too much. An offer that is not declined is
    * withdrawn in time, and a circuit reset without a code.
    */
-  decline (circuit: Num, code: number): void {
+  decline (circuit: number, code: number): void {
     const now = this.clock.now()
     const at = Math.max(this.#declined, now - 2000) + 20
     if (at > now) return

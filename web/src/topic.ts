@@ -47,7 +47,7 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
   get frame (): Of<typeof Join> {
     const { announce = true, lookup = true, offerOnly = false, maxPeers = 0 } = this.options
     const flags = (announce ? ANNOUNCE : 0) | (lookup ? LOOK_UP : 0) | (offerOnly ? OFFER_ONLY : 0)
-    return { topic: this.hex, flags, maxPeers }
+    return { topic: this.hex, flags, maxPeers, networks: [] }
   }
 
   leave (): Promise<void> { return this.#left ??= this.#leave(this) }
@@ -71,15 +71,15 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
   /** STATUS came. */
   update (m: Of<typeof Status>): void {
     this.status = {
-      known: Number(m.known),
+      known: m.known,
       more: m.more,
-      connected: Number(m.connected),
+      connected: m.connected,
       networks: m.networks.map(n => ({
         name: n.name,
-        state: states[Number(n.state)] ?? 'unknown',
-        found: Number(n.found),
-        connecting: Number(n.connecting),
-        refused: Number(n.refused),
+        state: states[n.state] ?? 'unknown',
+        found: n.found,
+        connecting: n.connecting,
+        refused: n.refused,
         code: n.lastCode,
         reason: n.reason
       }))

@@ -22,7 +22,7 @@ function payloads () {
   }))
 }
 
-const num = fc.oneof(fc.nat(100), fc.bigInt(0n, 2n ** 62n - 1n).map(n => n <= Number.MAX_SAFE_INTEGER ? Number(n) : n))
+const num = fc.oneof(fc.nat(100), fc.maxSafeNat())
 const code = fc.nat(2 ** 32 - 1)
 const circuit = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER })
 const fixed = (n: number) => fc.uint8Array({ minLength: n, maxLength: n })
@@ -38,7 +38,7 @@ function values (name: string): fc.Arbitrary<any> {
   const all: Record<string, Record<string, fc.Arbitrary<unknown>>> = {
     HELLO: { version: circuit, flags: num, credit: fc.integer({ min: 4096 }), secret: fixed(16), token: fc.uint8Array(), agent: text },
     WELCOME: { version: num, session: fixed(16), maxTopics: num, maxCircuits: num, hashes: fc.array(digest, { maxLength: 8 }), agent: text },
-    JOIN: { topic, flags: num, maxPeers: num },
+    JOIN: { topic, flags: num, maxPeers: num, networks: fc.array(text, { maxLength: 16 }) },
     JOINED: { topic },
     LEAVE: { topic },
     LEFT: { topic, code, reason: text },
@@ -57,10 +57,12 @@ function values (name: string): fc.Arbitrary<any> {
     GOAWAY: { code, retryAfter: code, reason: text },
     PING: { data: fixed(8) },
     PONG: { data: fixed(8) },
+    CONNECT: { topic, flags: num, network: text, id: fc.uint8Array({ maxLength: 128 }) },
+    REFUSED: { code, reason: text },
     MEET: { digest, proof: digest, flags: num, state: num, endpoints },
     MET: { digest, code, proof: digest, state: num, endpoints },
     ENDPOINTS: { digest, state: num, endpoints },
-    OPEN: { digest, proof: digest, from: fixed(16), to: fixed(16) },
+    OPEN: { digest, proof: digest, from: fixed(16), to: fixed(16), flags: num },
     OPENED: { code, proof: digest },
     HOST: { flags: num, run: fixed(16) },
     PART: { digest, code },
@@ -132,5 +134,13 @@ test('a varint is as short as can be, and may be longer', () => {
     const long = new DataView(new ArrayBuffer(8))
     long.setBigUint64(0, BigInt(n) | 3n << 62n)
     assert.equal(new Fields('', new Uint8Array(long.buffer)).varint(''), n)
+  }), runs)
+})
+
+test('a number that JavaScript does not have is read as one that is as large, and has the same flags', () => {
+  fc.assert(fc.property(fc.bigInt(2n ** 53n, 2n ** 62n - 1n), n => {
+    const b = new DataView(new ArrayBuffer(8))
+    b.setBigUint64(0, n | 3n << 62n)
+    assert.equal(new Fields('', new Uint8Array(b.buffer)).varint(''), Number(2n ** 52n + n % 2n ** 52n))
   }), runs)
 })

@@ -9,7 +9,7 @@ export const hostMessages = [
   message(0x20, 'MEET', { digest: fixed(32), proof: fixed(32), flags: number, state: number, endpoints }),
   message(0x21, 'MET', { digest: fixed(32), code, proof: fixed(32), state: number, endpoints }),
   message(0x22, 'ENDPOINTS', { digest: fixed(32), state: number, endpoints }),
-  message(0x23, 'OPEN', { digest: fixed(32), proof: fixed(32), from: fixed(16), to: fixed(16) }),
+  message(0x23, 'OPEN', { digest: fixed(32), proof: fixed(32), from: fixed(16), to: fixed(16), flags: number }),
   message(0x24, 'OPENED', { code, proof: fixed(32) }),
   message(0x25, 'HOST', { flags: number, run: fixed(16) }),
   message(0x26, 'PART', { digest: fixed(32), code }),

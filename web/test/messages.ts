@@ -21,5 +21,5 @@ export const hello: Named = {
 /** All messages of the protocol. */
 export const messages: Named[] = [
   hello, frames.Welcome, frames.Join, frames.Joined, frames.Leave, frames.Left, frames.Status, frames.Peer, frames.Accept, frames.Decline,
-  frames.Withdraw, frames.Credit, frames.Goaway, frames.Ping, frames.Pong, ...hostMessages
+  frames.Withdraw, frames.Credit, frames.Goaway, frames.Ping, frames.Pong, frames.Connect, frames.Refused, ...hostMessages
 ]

@@ -35,7 +35,7 @@ describe('a session', () => {
   test('is over with a second WELCOME, or a frame before it, or one that comes from clients only', async () => {
     for (const frame of [
       frames.Welcome.encode({ version: 1, session: new Uint8Array(16), maxTopics: 0, maxCircuits: 0, hashes: [], agent: '' }),
-      frames.Join.encode({ topic: wowcool, flags: 0, maxPeers: 0 }),
+      frames.Join.encode({ topic: wowcool, flags: 0, maxPeers: 0, networks: [] }),
       frames.Leave.encode({ topic: wowcool }),
       frames.Accept.encode({ circuit: 1 }),
       frames.Credit.encode({ circuit: 1, offset: 1 }),

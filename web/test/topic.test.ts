@@ -11,7 +11,7 @@ describe('joining', () => {
       [{ offerOnly: true }, 7, 0], [{ maxPeers: 2 ** 40 }, 3, 2 ** 40]
     ] as const) {
       const { net, swarm, join, topic } = await joined(options)
-      assert.deepEqual(join, { topic: wowcool, flags, maxPeers })
+      assert.deepEqual(join, { topic: wowcool, flags, maxPeers, networks: [] })
       assert.equal(topic.hex, wowcool)
       assert.deepEqual(topic.key, Uint8Array.from(Buffer.from(wowcool, 'hex')))
       await bye(swarm, net)
