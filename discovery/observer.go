@@ -11,8 +11,8 @@ type Observer struct {
 	LookedUp func(network string, found int, took time.Duration, err error)
 	// Announced is called after each announcement of a topic that was carried through.
 	Announced func(network string, took time.Duration, err error)
-	// Turned is called when a look-up or an announcement of a topic begins for which there are turns: work
-	// is "lookup" or "announcement", and waited is how long it waited for its turn.
+	// Turned is called when something begins for which there are turns: work is "lookup" or
+	// "announcement" of a topic, or "dial" of a host, and waited is how long it waited.
 	Turned func(network, work string, waited time.Duration)
 }
 

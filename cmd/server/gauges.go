@@ -39,7 +39,7 @@ func newGauges(g *gateway) *gauges {
 		memoryFull:   desc("memory_full_bytes", "Memory in use from which on nobody who has sessions or circuits gets further ones."),
 		memoryOver:   desc("memory_over_bytes", "Memory in use from which on circuits that wait are ended."),
 		dhtHosts:     desc("dht_hosts", "Hosts of the DHT that the gateway knows. With none it finds nobody there."),
-		turnsWaiting: desc("turns_waiting", "Look-ups and announcements of topics that wait for their turn.", "network", "work"),
+		turnsWaiting: desc("turns_waiting", "Look-ups and announcements of topics, and dials of hosts, that wait for their turn.", "network", "work"),
 		seedsMissing: desc("dht_seeds_missing", "Hosts of --dht-seed that do not answer. The log says which."),
 		certificate:  desc("certificate_expiry_timestamp_seconds", "When the certificate that clients get expires."),
 	}

@@ -72,7 +72,7 @@ func newMetrics() *metrics {
 		lookUpTime:       histogram("lookup_duration_seconds", "How long look-ups took.", roundBuckets, "network"),
 		lookUpAnswers:    counter("lookup_answers_total", "Answers that look-ups brought.", "network"),
 		announcements:    counter("announcements_total", "Announcements of topics on networks.", "network", "result"),
-		turnTime:         histogram("turn_wait_seconds", "How long look-ups and announcements of topics waited for their turn, on networks where there are turns.", roundBuckets, "network", "work"),
+		turnTime:         histogram("turn_wait_seconds", "How long look-ups and announcements of topics, and dials of hosts, waited for their turn, on networks where there are turns.", roundBuckets, "network", "work"),
 		announcementTime: histogram("announcement_duration_seconds", "How long announcements took.", roundBuckets, "network"),
 	}
 	for _, l := range server.Limits() { // so that the first refusal is an increase

@@ -5,6 +5,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -89,8 +90,10 @@ func (t *topic) pumpLocked() {
 		t.meetings.want(places)
 	}
 	now := time.Now()
-	for a := t.meetings.next(now); a != nil; a = t.meetings.next(now) {
-		t.askLocked(t.hosts[a.id])
+	if t.turn == nil && t.meetings.asks(now) {
+		t.turn = t.h.dials.want(rankOf(t.turns), payersOf(state, t.h.Gateway), func(turn *turn) bool {
+			return t.gate.start(func() { t.take(turn) })
+		})
 	}
 	wait := t.meetings.wake(now).Sub(now)
 	if t.meetings.starves(now) {
@@ -105,6 +108,32 @@ func (t *topic) pumpLocked() {
 	t.timer.Reset(wait)
 }
 
+// take has a host asked, of which the dial is turn.
+func (t *topic) take(turn *turn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.turn = nil
+	t.turns++
+	state, _ := t.presence.State()
+	if t.ctx.Err() != nil || !state.LookUp {
+		turn.done()
+		return
+	}
+	if a := t.meetings.next(time.Now()); a != nil {
+		t.askLocked(t.hosts[a.id], turn)
+	} else {
+		turn.done()
+	}
+	t.pumpLocked()
+}
+
+// pay says for whose sake the topic waits for its turn.
+func (t *topic) pay(s discovery.State) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.turn.pay(rankOf(t.turns), payersOf(s, t.h.Gateway))
+}
+
 // relieve lets a host go for the sake of another topic.
 func (t *topic) relieve() {
 	t.mu.Lock()
@@ -112,9 +141,11 @@ func (t *topic) relieve() {
 	t.letGoLocked(t.meetings.relieve(time.Now(), t.h.ties.rooms.alone))
 }
 
-// askLocked asks r to meet, unless the topic has ended. Then answered or failed is called.
-func (t *topic) askLocked(r *remote) {
+// askLocked asks r to meet, unless the topic has ended. Then answered or failed is called. It ends
+// turn, which is nil for a host with which there is a link.
+func (t *topic) askLocked(r *remote, turn *turn) {
 	if t.ctx.Err() != nil {
+		turn.done()
 		return
 	}
 	r.asking = true
@@ -122,7 +153,7 @@ func (t *topic) askLocked(r *remote) {
 	if r.answers {
 		flags = wtproto.MeetGuessed
 	}
-	code := t.h.links.ask(r, target{id: r.id, addrs: r.addrs, named: r.acquaintance.named}, flags)
+	code := t.h.links.ask(r, target{id: r.id, addrs: r.addrs, named: r.acquaintance.named}, flags, turn)
 	if code != wtproto.CodeNone {
 		t.failedLocked(r, wtproto.Errorf(code, "the two meet on too many topics"))
 		r.answers = false
@@ -133,7 +164,7 @@ func (t *topic) askLocked(r *remote) {
 func (t *topic) noticeLocked(r *remote) {
 	if !r.noticed && !r.asking && r.found && time.Since(r.noticedAt) >= settled {
 		r.noticedAt = time.Now()
-		t.askLocked(r)
+		t.askLocked(r, nil)
 	}
 }
 

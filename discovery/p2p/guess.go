@@ -310,7 +310,7 @@ func (ls *links) seek(id peer.ID) {
 	}
 	n := ls.neighborLocked(id)
 	n.sought = true
-	ls.openLocked(n)
+	ls.openLocked(n, nil)
 }
 
 // soughtLocked notes what came of seeking n.

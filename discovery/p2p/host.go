@@ -41,6 +41,7 @@ type Host struct {
 	lan      *lan
 	ties     *ties
 	links    *links
+	dials    *dials
 	run      wtproto.Run // names this life of the program to others
 	table    *table      // nil where Mode is Off
 	planner  *planner
@@ -80,6 +81,7 @@ func Listen(cfg Config) (*Host, error) {
 	rand.Read(h.decoy[:])
 	rand.Read(h.run[:])
 	h.links = newLinks(h)
+	h.dials = newDials(s.Observer)
 	if h.libp2p, err = newLibp2p(s, h.gater, &h.observed); err != nil {
 		return nil, err
 	}
@@ -99,7 +101,9 @@ func (h *Host) start() error {
 	h.libp2p.SetStreamHandler(wtproto.HostProtocol, h.serve)
 	if h.Mode != Off {
 		var err error
-		if h.table, err = newTable(h.libp2p, h.settings, h.gater, h.lan, h.connect); err != nil {
+		if h.table, err = newTable(h.libp2p, h.settings, h.gater, h.lan, func(ctx context.Context, t target) error {
+			return h.connect(ctx, t, nil)
+		}); err != nil {
 			return err
 		}
 		h.gater.reached = h.reached
@@ -284,8 +288,8 @@ func (h *Host) flush() <-chan struct{} {
 	return done
 }
 
-// connect makes sure that there is a connection with the host of t.
-func (h *Host) connect(ctx context.Context, t target) error {
+// connect makes sure that there is a connection with the host of t. It has turn take what it needs.
+func (h *Host) connect(ctx context.Context, t target, turn *turn) error {
 	if h.libp2p.Network().Connectedness(t.id) == network.Connected {
 		return nil
 	}
@@ -304,6 +308,7 @@ func (h *Host) connect(ctx context.Context, t target) error {
 	if len(good) == 0 {
 		return whyNot(t.id, addrs, refused)
 	}
+	turn.uses(len(good))
 	h.libp2p.Peerstore().AddAddrs(t.id, good, peerstore.TempAddrTTL)
 	// Direct, so that libp2p's own memory of failures, which is longer than ours, does not count.
 	if _, err := h.libp2p.Network().DialPeer(network.WithForceDirectDial(ctx, "asked for"), t.id); err != nil {

@@ -21,5 +21,9 @@ func (h *Host) MissingSeeds() int {
 func (h *Host) Serves() bool { return h.table != nil && h.table.serving.Load() }
 
 // Waiting returns how many look-ups ("lookup") and announcements ("announcement") of topics wait
-// for their turn in the DHT.
-func (h *Host) Waiting() map[string]int { return h.planner.waiting() }
+// for their turn in the DHT, and how many topics wait for theirs to dial a host ("dial").
+func (h *Host) Waiting() map[string]int {
+	n := h.planner.waiting()
+	n[workDial] = h.dials.waiting()
+	return n
+}

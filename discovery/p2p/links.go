@@ -35,7 +35,8 @@ type neighbor struct {
 	id      peer.ID
 	link    *link         // nil without one
 	trying  *link         // ours, on which the other host has not said HOST yet
-	opening bool          // a goroutine is getting a link
+	opening bool          // a goroutine is getting a link, or will
+	turn    *turn         // to dial, while that is waited for and no topic has brought one
 	sought  bool          // for the sake of GUESS
 	arrived chan struct{} // closed by the next link
 
@@ -84,22 +85,25 @@ func (n *neighbor) usedLocked() int { return len(n.wants) + len(n.asked) + len(n
 
 // ask has MEET sent to r, over a link that is made if there is none. What comes of it is told to
 // r's topic: answered or failed is called once, unless part is called before. With a code other
-// than NONE it is not sent, and nothing is called.
-func (ls *links) ask(r *remote, where target, flags wtproto.MeetFlags) wtproto.Code {
+// than NONE it is not sent, and nothing is called. It ends turn, which is the topic's to dial.
+func (ls *links) ask(r *remote, where target, flags wtproto.MeetFlags, turn *turn) wtproto.Code {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.closed {
+		turn.done()
 		return wtproto.CodeShutdown
 	}
 	n := ls.neighborLocked(r.id)
 	if n.met[r.t.digest] == nil && n.usedLocked() >= maxLinkTopics {
+		turn.done()
 		return wtproto.CodeTopicLimit
 	}
 	n.wants[r.t.digest] = want{r, where, flags}
 	if n.link != nil {
+		turn.done()
 		ls.pumpLocked(n)
 	} else {
-		ls.openLocked(n)
+		ls.openLocked(n, turn)
 	}
 	return wtproto.CodeNone
 }
@@ -415,7 +419,7 @@ func (ls *links) end(l *link, err error) {
 		time.AfterFunc(lostKept, func() { ls.forgetLost(n) })
 	}
 	if len(n.wants) > 0 {
-		ls.openLocked(n)
+		ls.openLocked(n, nil)
 	}
 	ls.forgetLocked(n)
 	ls.mu.Unlock()

@@ -248,7 +248,7 @@ func (t *topic) guessed(id peer.ID) {
 		_, r.acquaintance.near = t.h.lan.target(id)
 	}
 	r.answers = true
-	t.askLocked(r)
+	t.askLocked(r, nil)
 }
 
 // failed says that r could not be asked, or did not answer.

@@ -174,6 +174,20 @@ func (m *meetings) lacks() int {
 	return min(chosen, m.most()-m.met) - m.asking
 }
 
+// asks reports whether next may return somebody.
+func (m *meetings) asks(now time.Time) bool {
+	m.lookAtSlow(now)
+	switch {
+	case m.asking >= maxAsking:
+		return false
+	case m.operators > 0 && m.choose(func(a *acquaintance) bool { return a.named && m.ready(a, now) }) != nil:
+		return true
+	case m.lacks() > 0:
+		return m.choose(func(a *acquaintance) bool { return m.ready(a, now) }) != nil
+	}
+	return m.rotates(now)
+}
+
 // next returns the host to ask now, which counts as asked from now on, or nil.
 func (m *meetings) next(now time.Time) *acquaintance {
 	m.lookAtSlow(now)

@@ -339,15 +339,7 @@ func (p *planner) tellLocked() (told []*errands) {
 }
 
 // payers returns for whom e is.
-func (p *planner) payers(e *errands) []discovery.Payer {
-	if len(e.state.For) == 0 && !p.settings.Gateway {
-		return nativePayers
-	}
-	return e.state.For
-}
-
-// nativePayers are those of a native peer.
-var nativePayers = []discovery.Payer{{"native"}}
+func (p *planner) payers(e *errands) []discovery.Payer { return payersOf(e.state, p.settings.Gateway) }
 
 // startLocked starts the walks whose turn it is, and returns when one may start for which there is only the rate in the way, or
 // the zero time. With free the walks cost nothing.

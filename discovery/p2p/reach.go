@@ -6,23 +6,67 @@ import (
 
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // maxTargets is how many ways to reach one host are tried, one after the other.
 const maxTargets = 4
 
-// openLocked gets a link with n, unless that is going on.
-func (ls *links) openLocked(n *neighbor) {
-	if n.opening {
-		return
+// openLocked gets a link with n, unless that is going on. It ends own, a turn to dial. Without one it
+// waits for a turn first.
+func (ls *links) openLocked(n *neighbor, own *turn) {
+	start := func(t *turn) bool { return ls.h.serves.start(func() { ls.open(n, t) }) }
+	switch {
+	case n.opening && (own == nil || n.turn == nil):
+		own.done()
+	case own != nil:
+		n.turn.done() // it may just have come, and is given back
+		n.opening, n.turn = true, own
+		if !start(own) { // the host is being closed
+			own.done()
+			n.opening, n.turn = false, nil
+		}
+	default:
+		n.opening = true
+		r, payers := ls.payLocked(n)
+		n.turn = ls.h.dials.want(r, payers, start)
 	}
-	n.opening = ls.h.serves.start(func() { ls.open(n) })
 }
 
-// open gets a link with n, and has it until it ends.
-func (ls *links) open(n *neighbor) {
-	l, err := ls.reach(n)
+// payLocked returns for whose sake n is dialed, and with what rank.
+func (ls *links) payLocked(n *neighbor) (r rank, payers []discovery.Payer) {
+	r = rankLater
+	if n.sought && ls.seeks[n.id] == nil {
+		r = rankFirst
+	}
+	if n.sought {
+		payers = append(payers, discovery.Payer{lanPayer{}})
+	}
+	for _, w := range n.wants {
+		if len(payers) >= discovery.MaxPayers {
+			break
+		}
+		state, _ := w.r.t.presence.State()
+		payers = append(payers, payersOf(state, ls.h.Gateway)...)
+	}
+	return r, payers
+}
+
+// open gets a link with n, and has it until it ends. The turn to dial is t, unless n was given
+// another one.
+func (ls *links) open(n *neighbor, t *turn) {
+	ls.mu.Lock()
+	mine, there := n.turn == t, n.link != nil
+	if mine {
+		n.turn, n.opening = nil, !there
+	}
+	ls.mu.Unlock()
+	if !mine || there {
+		t.done()
+		return
+	}
+	l, err := ls.reach(n, t)
 	if err == nil && l != nil && ls.establish(l) {
 		l.run()
 		return
@@ -47,12 +91,15 @@ func (ls *links) open(n *neighbor) {
 	}
 }
 
-// reach connects to n and says HOST. The link is nil if one that n opened is there.
-func (ls *links) reach(n *neighbor) (*link, error) {
-	if err := ls.shunned(n.id); err != nil {
-		return nil, err
+// reach connects to n and says HOST. The link is nil if one that n opened is there. It ends t.
+func (ls *links) reach(n *neighbor, t *turn) (*link, error) {
+	err := ls.shunned(n.id)
+	if err != nil {
+		t.done()
+	} else {
+		err = ls.dial(n, t)
 	}
-	if err := ls.dial(n); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ls.h.ctx, ls.h.AnswerTimeout)
@@ -92,17 +139,27 @@ func (ls *links) reach(n *neighbor) (*link, error) {
 }
 
 // dial makes sure that there is a connection with n, at one of the places where topics have found
-// it.
-func (ls *links) dial(n *neighbor) (err error) {
+// it. It ends t, and has a turn for each of the places.
+func (ls *links) dial(n *neighbor, t *turn) (err error) {
+	defer func() { t.done() }()
 	var tried []target
 	for len(tried) < maxTargets {
 		where, ok := ls.untried(n, tried)
 		if !ok {
 			break
 		}
+		if len(tried) > 0 { // it may have more addresses than the one before
+			t.done()
+			ls.mu.Lock()
+			r, payers := ls.payLocked(n)
+			ls.mu.Unlock()
+			if t = ls.h.dials.await(ls.h.ctx, r, payers); t == nil {
+				return ls.h.ctx.Err()
+			}
+		}
 		tried = append(tried, where)
 		if err = ls.h.locate(ls.h.ctx, &where); err == nil {
-			if err = ls.h.connect(ls.h.ctx, where); err == nil {
+			if err = ls.h.connect(ls.h.ctx, where, t); err == nil {
 				return nil
 			}
 		}

@@ -48,7 +48,7 @@ func TestThirdPartyIsSpared(t *testing.T) {
 		dials.Go(func() {
 			for n := i; n < hosts; n += 16 {
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-				_ = h.connect(ctx, target{id: someID(t), addrs: []ma.Multiaddr{where}})
+				_ = h.connect(ctx, target{id: someID(t), addrs: []ma.Multiaddr{where}}, nil)
 				cancel()
 			}
 		})

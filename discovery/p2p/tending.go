@@ -29,6 +29,7 @@ func (t *topic) run(yield func(discovery.Sighting, error) bool) {
 		default:
 			state, changed = t.presence.State()
 			t.h.planner.update(t.errands, state)
+			t.pay(state)
 		}
 	}
 }

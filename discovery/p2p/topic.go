@@ -39,6 +39,8 @@ type topic struct {
 	meetings   *meetings           // guarded by mu; who is met
 	hosts      map[peer.ID]*remote // guarded by mu; those that meetings knows
 	timer      *time.Timer         // guarded by mu; asks others when it is time
+	turn       *turn               // guarded by mu; to ask a host, while the topic waits for it
+	turns      int                 // guarded by mu; that it had
 	relieved   time.Time           // guarded by mu; when another topic was asked for a place last
 	reported   bool                // guarded by mu; Join has yielded whether all is well
 	trouble    error               // guarded by mu; what it yielded last, nil when all was well
@@ -118,6 +120,7 @@ func (t *topic) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.timer.Stop()
+	t.turn.done()
 }
 
 // reportLocked yields what is wrong, or that nothing is, or that the topic waits for its turn in
