@@ -25,14 +25,14 @@ type host struct {
 
 func newHosts() hosts { return hosts{all: make(map[string]*host)} }
 
-// replace has the hosts be those of list from now on, without the one whose id is own.
-func (h *hosts) replace(list map[key]*instance, own string) {
+// replace has the hosts be those of list from now on.
+func (h *hosts) replace(list map[key]*instance) {
 	addrs := make(map[string][]netip.AddrPort)
 	byAge := func(a, b *instance) int { return a.since.Compare(b.since) }
 	for _, i := range slices.SortedFunc(maps.Values(list), byAge) { // who claims an id later than others pushes out none
 		known := addrs[i.value]
 		for _, a := range i.addrs {
-			if i.value != own && len(known) < maxAddrs && !slices.Contains(known, a) {
+			if len(known) < maxAddrs && !slices.Contains(known, a) {
 				known = append(known, a)
 			}
 		}

@@ -120,11 +120,17 @@ func echo(t *testing.T, s discovery.Sighting) {
 }
 
 // hostFound is a Hosts that passes on the first sighting of a host other than its own.
-type hostFound chan []netip.AddrPort
+type hostFound struct {
+	own   string
+	addrs chan []netip.AddrPort
+}
 
 func (h hostFound) HostSeen(id string, addrs []netip.AddrPort) {
+	if id == h.own {
+		return
+	}
 	select {
-	case h <- addrs:
+	case h.addrs <- addrs:
 	default:
 	}
 }
@@ -165,7 +171,7 @@ func testHost(t *testing.T, id string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := make(hostFound, 1)
+	found := hostFound{id, make(chan []netip.AddrPort, 1)}
 	n, err := New(Config{
 		Policy: policy, Hosts: found, Self: &Self{ID: id, Port: number},
 	})
@@ -176,7 +182,7 @@ func testHost(t *testing.T, id string) {
 
 	var addrs []netip.AddrPort
 	select {
-	case addrs = <-found:
+	case addrs = <-found.addrs:
 	case <-time.After(2 * time.Minute):
 		t.Fatal("no other host was found")
 	}

@@ -136,16 +136,8 @@ func (r *rounds) settle(c conn) {
 	}
 	r.n.setPeers(instances(topicService, claims, r.lan, r.n.check), now)
 	if r.n.cfg.Hosts != nil {
-		r.hosts.replace(instances(hostService, claims, r.lan, r.n.check), r.own())
+		r.hosts.replace(instances(hostService, claims, r.lan, r.n.check))
 	}
-}
-
-// own returns the id of our own host, if it is known.
-func (r *rounds) own() string {
-	if r.n.cfg.Self == nil {
-		return ""
-	}
-	return r.n.cfg.Self.ID
 }
 
 // tell tells of hosts, and of answers that came.

@@ -13,6 +13,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/backoff"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -149,7 +150,8 @@ func (h *Host) sawOurselves(addrs []netip.AddrPort) {
 // lookForCopies calls suspects, and looks for some now and then, until ctx ends.
 func (h *Host) lookForCopies(ctx context.Context) {
 	h.suspectSeeds(ctx)
-	timer := time.NewTimer(jitter(h.LookUpEvery))
+	pace := backoff.New(h.LookUpMin, h.LookUpEvery) // a copy is found soon, and one that comes later too
+	timer := time.NewTimer(pace.Next())
 	defer timer.Stop()
 	for {
 		select {
@@ -164,10 +166,10 @@ func (h *Host) lookForCopies(ctx context.Context) {
 				return
 			}
 		case <-timer.C:
-			if h.Mode == Private {
-				h.suspectRecords(ctx)
+			if h.Mode == Private && !h.suspectRecords(ctx) {
+				pace.Reset()
 			}
-			timer.Reset(jitter(h.LookUpEvery))
+			timer.Reset(pace.Next())
 		case <-ctx.Done():
 			return
 		}
@@ -183,32 +185,34 @@ func (h *Host) suspectSeeds(ctx context.Context) {
 	}
 }
 
-// suspectRecords asks a server of the DHT where it says that we are, who announce a topic.
-func (h *Host) suspectRecords(ctx context.Context) {
+// suspectRecords asks a server of the DHT where it says that we are, who announce a topic. It
+// reports whether there was one to ask.
+func (h *Host) suspectRecords(ctx context.Context) bool {
 	servers := h.table.dht.RoutingTable().ListPeers()
 	announced := h.topicsThat(func(t *topic) bool {
 		state, _ := t.presence.State()
 		return state.Announce
 	})
 	if len(servers) == 0 || len(announced) == 0 {
-		return
+		return false
 	}
 	ask, err := pb.NewProtocolMessenger(h.table.dht.MessageSender())
 	if err != nil {
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.DialTimeout)
 	defer cancel()
 	key := recordKey(announced[rand.IntN(len(announced))].digest)
 	providers, _, err := ask.GetProviders(ctx, servers[rand.IntN(len(servers))], key.Hash())
 	if err != nil {
-		return
+		return true
 	}
 	for _, p := range providers {
 		if p.ID == h.id {
 			h.suspectAddrs(p.Addrs)
 		}
 	}
+	return true
 }
 
 // callOurselves calls our own id at an address, and notes a copy if it answers there and we do not.
