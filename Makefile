@@ -62,7 +62,7 @@ fuzz:
 	$(GO) test ./internal/proxied -run '^$$' -fuzz '^FuzzReadHeader$$' -fuzztime $(FUZZTIME)
 
 real:
-	$(GO) test -shuffle=on -count=1 -timeout 20m ./test
+	$(GO) test -shuffle=on -count=1 -parallel 4 -timeout 20m ./test
 
 soak:
 	$(GO) test -count=1 -timeout 0 -v -run '^(TestSoak|TestShortCircuits)$$' -soak $(SOAKTIME) -short-circuits $(SOAKTIME) ./test

@@ -3,9 +3,7 @@
 package test
 
 import (
-	"encoding/hex"
 	"fmt"
-	"net"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -22,55 +20,10 @@ import (
 // tell apart took 17 s and more.
 const soon = 12 * time.Second
 
-// lanGateway is a gateway in a namespace that looks for peers on the LAN, and is found there.
-type lanGateway struct {
-	*program
-	t    *testing.T
-	ns   *netns.NS
-	args []string
-}
-
-// startOnLAN starts a gateway in ns.
-func startOnLAN(t *testing.T, ns *netns.NS, args ...string) *lanGateway {
+// startOnLAN starts a gateway in ns that looks for peers on the LAN, and is found there.
+func startOnLAN(t *testing.T, ns *netns.NS, args ...string) *nsGateway {
 	t.Helper()
-	g := &lanGateway{t: t, ns: ns, args: append([]string{"--listen", "127.0.0.1:0", "--lan", "--dht", "off", "--show-addresses"}, args...)}
-	g.restart()
-	return g
-}
-
-// restart starts the gateway, once more if it was killed.
-func (g *lanGateway) restart() {
-	g.t.Helper()
-	binary, err := buildServer()
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.program = startProgram(g.t, g.ns.Command(g.t.Context(), binary, g.args...))
-}
-
-// join opens a session from the gateway's machine, and joins topics by it.
-func (g *lanGateway) join(names ...string) (all []*client.Topic) {
-	g.t.Helper()
-	cfg := client.Config{ListenPacket: func() (socket net.PacketConn, err error) {
-		g.ns.Do(g.t, func() { socket, err = net.ListenPacket("udp4", "127.0.0.1:0") })
-		return socket, err
-	}}
-	for _, h := range g.Certificate.Hashes {
-		b, err := hex.DecodeString(h)
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		cfg.CertHashes = append(cfg.CertHashes, [32]byte(b))
-	}
-	c, err := client.Dial(gateway.Context(g.t), g.QUIC, cfg)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.t.Cleanup(func() { c.Close() })
-	for _, name := range names {
-		all = append(all, gateway.Join(g.t, c, wtproto.TopicFromName(name), client.JoinOptions{}))
-	}
-	return all
+	return startIn(t, ns, append([]string{"--lan", "--dht", "off", "--show-addresses"}, args...)...)
 }
 
 // echoOn runs an echo service on a TCP port in ns, which kill ends with SIGKILL, and its connections.
@@ -238,7 +191,7 @@ func TestLANGatewaysMeetAgain(t *testing.T) {
 				netns.StartAvahi(t, machines[0]) // a third one on the port
 			}
 			dir := t.TempDir()
-			start := func(i int, ns *netns.NS) *lanGateway {
+			start := func(i int, ns *netns.NS) *nsGateway {
 				return startOnLAN(t, ns, "--state-dir", filepath.Join(dir, fmt.Sprint(i)), "--log-level", "warn")
 			}
 			a, b := start(0, machines[0]), start(1, machines[c.machine])

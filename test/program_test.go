@@ -31,16 +31,22 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// buildServer builds cmd/server, once for all tests.
-var buildServer = sync.OnceValues(func() (binary string, err error) {
-	binary = filepath.Join(scratch, "server")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/server")
+// buildServer and buildSwarm build cmd/server and cmd/swarm, once for all tests.
+var (
+	buildServer = sync.OnceValues(func() (binary string, err error) { return build("server") })
+	buildSwarm  = sync.OnceValues(func() (binary string, err error) { return build("swarm") })
+)
+
+// build builds a program of cmd.
+func build(name string) (binary string, err error) {
+	binary = filepath.Join(scratch, name)
+	build := exec.Command("go", "build", "-o", binary, "./cmd/"+name)
 	build.Dir = ".."
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return binary, nil
-})
+}
 
 // program is a running cmd/server, and what its ready line says.
 type program struct {
@@ -48,7 +54,10 @@ type program struct {
 	Info        string // URL of the info document
 	Certificate struct{ Hashes []string }
 	Admin       string // URL of the operators' listener
-	P2P         struct{ Addrs []string }
+	P2P         struct {
+		ID    string
+		Addrs []string
+	}
 
 	pid  int
 	out  *bufio.Reader // what follows the ready line
@@ -77,10 +86,13 @@ func startServerIn(t *testing.T, cgroup string, args ...string) *program {
 	return startProgram(t, cmd)
 }
 
-// startProgram is startServer by a command.
+// startProgram is startServer by a command. Its log goes to that of the test, unless the command
+// says where.
 func startProgram(t *testing.T, cmd *exec.Cmd) *program {
 	t.Helper()
-	cmd.Stderr = t.Output()
+	if cmd.Stderr == nil {
+		cmd.Stderr = t.Output()
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

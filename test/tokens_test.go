@@ -22,11 +22,9 @@ import (
 // swarmTool returns a function that runs cmd/swarm with an input, and returns what it prints.
 func swarmTool(t *testing.T) func(stdin string, args ...string) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "swarm")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/swarm")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	binary, err := buildSwarm()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return func(stdin string, args ...string) string {
 		t.Helper()
