@@ -22,7 +22,14 @@ import (
 // scratch is a folder of this run of the tests.
 var scratch string
 
+// scratchEnv has that folder for a process that a test starts as [netns.NS.Rerun] does.
+const scratchEnv = "SWARMGATE_TEST_SCRATCH"
+
 func TestMain(m *testing.M) {
+	if scratch = os.Getenv(scratchEnv); scratch != "" {
+		m.Run()
+		return
+	}
 	var err error
 	if scratch, err = os.MkdirTemp("", "swarmgate-test-"); err != nil {
 		panic(err)
@@ -37,9 +44,12 @@ var (
 	buildSwarm  = sync.OnceValues(func() (binary string, err error) { return build("swarm") })
 )
 
-// build builds a program of cmd.
+// build builds a program of cmd, unless it is there.
 func build(name string) (binary string, err error) {
 	binary = filepath.Join(scratch, name)
+	if _, err := os.Stat(binary); err == nil {
+		return binary, nil
+	}
 	build := exec.Command("go", "build", "-o", binary, "./cmd/"+name)
 	build.Dir = ".."
 	if out, err := build.CombinedOutput(); err != nil {

@@ -1,0 +1,148 @@
+//go:build !race
+
+package test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/internal/amino"
+	"github.com/swarmgate/swarmgate/internal/netns"
+	"github.com/swarmgate/swarmgate/test/gateway"
+)
+
+// envMachines names the machines of a test, for the process in the namespace of the first one.
+const envMachines = "SWARMGATE_TEST_MACHINES"
+
+// Two gateways and a native peer on machines of their own enter the public DHT by one server of it,
+// and everything else is as by default. A client of each gateway meets the other client and the
+// native peer, and bytes pass.
+func TestProgramsOnPublicDHT(t *testing.T) {
+	addrs := amino.Addrs(24)
+	if !netns.Inside() {
+		t.Parallel()
+		i := newInternet(t)
+		for _, a := range addrs {
+			i.router.Addr(t, a+"/32", "lo")
+		}
+		machines := []string{i.router.Name()}
+		for range 3 {
+			ns, _ := i.machine("public")
+			machines = append(machines, ns.Name())
+		}
+		for _, build := range []func() (string, error){buildServer, buildSwarm} {
+			if _, err := build(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		i.router.Rerun(t, scratchEnv+"="+scratch, envMachines+"="+strings.Join(machines, " "))
+		return
+	}
+	var machines []*netns.NS
+	for _, name := range strings.Fields(os.Getenv(envMachines))[1:] {
+		machines = append(machines, netns.Open(name))
+	}
+	options := []string{"--dht", "public", "--dht-seed", amino.Start(t, addrs)}
+	startPeer(t, machines[2], append([]string{"public"}, options...)...)
+	began, met := time.Now(), make(chan error, 2)
+	for _, ns := range machines[:2] {
+		g := startIn(t, ns, append([]string{"--log-level", "warn"}, options...)...)
+		top := g.join("public")[0]
+		go func() { met <- meetBoth(t, top) }()
+	}
+	for range 2 {
+		if err := <-met; err != nil {
+			t.Error(err)
+		}
+	}
+	t.Logf("all met after %v", time.Since(began))
+}
+
+// meetBoth takes circuits of top until bytes have passed with a client and with a native peer that
+// echoes.
+func meetBoth(t *testing.T, top *client.Topic) error {
+	missing := map[bool]string{true: "client", false: "native peer"}
+	data := make([]byte, 200_000)
+	rand.NewChaCha8([32]byte{}).Read(data)
+	for ctx := gateway.Context(t); len(missing) > 0; {
+		conn, err := top.Accept(ctx)
+		if err != nil {
+			return fmt.Errorf("without a %v: %w", missing, err)
+		}
+		defer conn.Close()
+		go func() {
+			conn.Write(data)
+			conn.CloseWrite()
+		}()
+		conn.SetDeadline(time.Now().Add(gateway.Patience))
+		got, err := io.ReadAll(conn)
+		if err != nil {
+			t.Logf("a circuit: %v", err)
+			continue
+		}
+		if !bytes.Equal(got, data) {
+			return fmt.Errorf("%d bytes came that are not the %d of the other end", len(got), len(data))
+		}
+		delete(missing, conn.Peer().Client)
+	}
+	return nil
+}
+
+// startPeer runs swarm peer with --echo in ns until the test ends.
+func startPeer(t *testing.T, ns *netns.NS, args ...string) {
+	t.Helper()
+	binary, err := buildSwarm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := ns.Command(t.Context(), binary, append([]string{"peer", "--echo"}, args...)...)
+	cmd.Stderr = io.Discard
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.Contains(line, `"addrs"`) {
+		t.Fatalf("swarm peer printed %q, %v", line, err)
+	}
+}
+
+// Native peers behind a firewall that drops what comes in were servers of the DHT, and a newcomer
+// waited for them in vain. Now nobody asks them, and a client of a gateway outside meets each of them.
+func TestPeersBehindFirewall(t *testing.T) {
+	t.Parallel()
+	const peers = 10
+	i := newInternet(t)
+	ns, addr := i.machine("seed")
+	enter := startOnDHT(t, ns).multiaddr(addr, 4434)
+	inside, _ := i.machine("inside")
+	nft(t, inside, "add table inet t", "add chain inet t in { type filter hook input priority 0; }",
+		"add rule inet t in iifname veth0 tcp flags & (syn|ack) == syn drop")
+	for range peers {
+		startPeer(t, inside, "inside", "--dht", "private", "--dht-seed", enter)
+	}
+	ns, _ = i.machine("newcomer")
+	top := startOnDHT(t, ns, "--dht-seed", enter).join("inside")[0]
+	began, met := time.Now(), make(map[string]bool)
+	for len(met) < peers {
+		conn := gateway.Accept(t, top)
+		if echoes(conn) {
+			met[string(conn.Peer().ID)] = true
+		}
+	}
+	t.Logf("met all %d after %v", peers, time.Since(began))
+}
