@@ -49,13 +49,21 @@ type quicLink struct {
 	conn      *quic.Conn
 }
 
+// noConnectionIDs gives connections of clients ids of no length. A socket has one session, so there is nothing to tell
+// apart; and quic-go's server takes a new id of the client each time that the client's address changes, which would be
+// possible twice only.
+type noConnectionIDs struct{}
+
+func (noConnectionIDs) GenerateConnectionID() (id quic.ConnectionID, err error) { return id, nil }
+func (noConnectionIDs) ConnectionIDLen() int                                    { return 0 }
+
 // dialLink returns a link with the gateway at one of the addresses to.
 func dialLink(ctx context.Context, cfg *Config, to []netip.AddrPort, trust *tls.Config) (link, error) {
 	socket, err := cfg.ListenPacket()
 	if err != nil {
 		return nil, err
 	}
-	l := quicLink{transport: &quic.Transport{Conn: socket}}
+	l := quicLink{transport: &quic.Transport{Conn: socket, ConnectionIDGenerator: noConnectionIDs{}}}
 	if l.conn, err = dialQUIC(ctx, l.transport, to, trust, quicConfig(cfg)); err != nil {
 		l.release()
 		return nil, err
