@@ -14,6 +14,9 @@ import (
 const (
 	// maxLinkTopics is on how many topics this host meets, or asks to meet, another one.
 	maxLinkTopics = 4096
+	// maxUnanswered is how many of its MEETs each of two hosts may have on a link that were not
+	// answered. So the answers, refusals most of all, take little room if the other one does not read.
+	maxUnanswered = 512
 	// maxUnread is how many frames may wait for a host that does not read them.
 	maxUnread = 4 * maxLinkTopics
 	// So many frames another host may say on a link a second, and at once.
@@ -21,8 +24,9 @@ const (
 	// So many of its MEETs may be refused a second, and at once. Records of hosts that have left
 	// a topic live for a while.
 	refusedRate, refusedBurst = 100, 3 * maxLinkTopics
-	// writeChunk is about how many bytes of frames are written at once.
-	writeChunk = 16 << 10
+	// writeChunk is about how many bytes of frames are written at once, of at most chunkFrames frames.
+	writeChunk  = 16 << 10
+	chunkFrames = 256
 )
 
 // link is the control stream with another host: one for a pair of hosts, whatever number of
@@ -174,8 +178,8 @@ func (l *link) hear(typ wtproto.Type, payload []byte) error {
 
 // hearMeet answers MEET.
 func (l *link) hearMeet(m wtproto.Meet) error {
-	if !l.links.owe(l, m.Digest) {
-		return wtproto.Errorf(wtproto.CodeProtocol, "MEET again before MET")
+	if err := l.links.owe(l, m.Digest); err != nil {
+		return err
 	}
 	t := l.links.h.proven(m.Digest, wtproto.ProofMeet, m.Proof, l.id())
 	code := wtproto.CodeForbidden

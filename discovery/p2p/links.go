@@ -108,9 +108,13 @@ func (ls *links) ask(r *remote, where target, flags wtproto.MeetFlags, turn *tur
 	return wtproto.CodeNone
 }
 
-// pumpLocked queues MEET for the topics that want it, but for those on which one is under way.
+// pumpLocked queues MEET for the topics that want it, but for those on which one is under way, and
+// for as many as may be.
 func (ls *links) pumpLocked(n *neighbor) {
 	for digest, w := range n.wants {
+		if len(n.asked) >= maxUnanswered {
+			return
+		}
 		if _, underway := n.asked[digest]; underway {
 			continue
 		}
@@ -140,15 +144,19 @@ func (ls *links) sayLocked(l *link, w word) {
 	wake(l.more)
 }
 
-// take returns what l has to write, and whether the end of the stream follows, or that there was
-// too much.
+// take returns what l has to write next, and whether the end of the stream follows, or that there
+// was too much. What it returns counts as written, so it is not much.
 func (ls *links) take(l *link) (words []word, end bool, err error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if l.full {
 		return nil, false, wtproto.Errorf(wtproto.CodeBusy, "frames are not read")
 	}
-	words, l.queue = l.queue, nil
+	n := min(len(l.queue), chunkFrames)
+	words, l.queue = l.queue[:n:n], l.queue[n:]
+	if len(l.queue) == 0 {
+		l.queue = nil
+	}
 	for _, w := range words {
 		switch w.typ {
 		case wtproto.TypeMet:
@@ -157,7 +165,7 @@ func (ls *links) take(l *link) (words []word, end bool, err error) {
 			w.r.telling = false
 		}
 	}
-	return words, l.closing, nil
+	return words, l.closing && len(l.queue) == 0, nil
 }
 
 // progress notes that the other host reads, so that its answers may take a while again.
@@ -177,15 +185,18 @@ func (ls *links) progressLocked(l *link) {
 	}
 }
 
-// owe notes that MET is due, or reports that it was due already.
-func (ls *links) owe(l *link, digest [32]byte) bool {
+// owe notes that MET is due, or returns why the other host must not ask now.
+func (ls *links) owe(l *link, digest [32]byte) error {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if l.owed[digest] {
-		return false
+	switch {
+	case l.owed[digest]:
+		return wtproto.Errorf(wtproto.CodeProtocol, "MEET again before MET")
+	case len(l.owed) >= maxUnanswered:
+		return wtproto.Errorf(wtproto.CodeRateLimited, "too many MEETs before their answers were read")
 	}
 	l.owed[digest] = true
-	return true
+	return nil
 }
 
 // answered returns whose MEET is answered, nil if its topic was left meanwhile, and whether there
