@@ -35,7 +35,7 @@ func (e peerEnd) free()                   { e.Close() }
 type circuit struct {
 	// constant after the topic's loop made it
 	topic   *topic
-	pair    *pair
+	of      holder
 	network string
 	near    *leg
 	far     *leg              // the other client's, or nil
@@ -49,6 +49,13 @@ type circuit struct {
 	peerFirst  atomic.Bool // the peer's end was the first of the two to end
 	peerFailed atomic.Bool // the peer's end has ended the circuit, other than by FIN both ways
 	ending     atomic.Bool // one of them has ended
+}
+
+// holder is what a circuit is in its topic's loop: that of a pair, or a further one.
+type holder interface {
+	circuitOpened(*topic)
+	// circuitEnded is called after the legs of c were released.
+	circuitEnded(t *topic, c *circuit, v verdict)
 }
 
 // verdict is how a circuit ended, for the topic's loop.

@@ -80,6 +80,10 @@ type Config struct {
 	// MaxCircuitsPerPrincipal and MaxCircuitsTotal are how many circuits a principal and the
 	// gateway may have. Zero means sixteen times MaxCircuits, and 100,000.
 	MaxCircuitsPerPrincipal, MaxCircuitsTotal int
+	// MaxPairCircuits is how many further circuits a session may have with one peer on a topic:
+	// those that it asked for, and those that the peer did. Zero means seven eighths of MaxCircuits,
+	// 224 by default.
+	MaxPairCircuits int
 	// NewCircuits is how many circuits a second a principal may begin, and ten times as many at once. Further ones wait. Zero
 	// means 500.
 	NewCircuits int
@@ -97,7 +101,8 @@ type Config struct {
 	// MaxPeers is how many peers are remembered a topic. Zero means 1,024.
 	MaxPeers int
 	// TopicDials, SessionDials and Dials are how many peers are dialed at once for a topic, for a
-	// session and in all. Zero means 8, 16 and 256.
+	// session and in all. Zero means 8, 16 and 256. Dials for further circuits are counted apart:
+	// a session has four times as many at once, all together half as many, and a topic any number.
 	TopicDials, SessionDials, Dials int
 	// FailedDials is how many dials of a principal may fail a minute, or end with a circuit that
 	// the peer ended at once; then its sessions wait before they dial again. Zero means 600.
@@ -171,6 +176,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.NewTopics, 300)
 	orDefault(&c.NewCircuits, 500)
 	orDefault(&c.MaxCircuits, 256)
+	orDefault(&c.MaxPairCircuits, c.MaxCircuits-c.MaxCircuits/8)
 	orDefault(&c.MaxCircuitsPerPrincipal, 16*c.MaxCircuits)
 	orDefault(&c.MaxCircuitsTotal, 100_000)
 	orDefault(&c.DefaultPeers, 64)

@@ -131,22 +131,24 @@ func (s *session) suspect(now time.Time) bool {
 	return false
 }
 
-// reserve takes a place for a circuit, or says with which code to refuse it: there is no place
-// left, or the session ends. peer is what the client will be told.
-func (s *session) reserve(peer wtproto.Peer, offerOnly bool) (*leg, wtproto.Code) {
+// reserve takes a place for a circuit that payer begins, or says why not: there is no place left, or
+// the session ends. peer is what the client will be told.
+func (s *session) reserve(peer wtproto.Peer, offerOnly bool, payer *principal) (*leg, *wtproto.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if code := s.takePlaceLocked(s.server.ledger.spend); code != wtproto.CodeNone {
-		return nil, code
+	begins := func() *refusal { return s.server.ledger.spend(payer, flowNewCircuits, 1, time.Now()) }
+	if no := s.takePlaceLocked(begins); no != nil {
+		return nil, no
 	}
-	return &leg{session: s, peer: peer, offerOnly: offerOnly, answer: make(chan answer, 1)}, wtproto.CodeNone
+	return &leg{session: s, peer: peer, offerOnly: offerOnly, answer: make(chan answer, 1)}, nil
 }
 
 // full reports whether reserve would refuse now.
 func (s *session) full() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.takePlaceLocked(s.server.ledger.left) != wtproto.CodeNone {
+	begins := func() *refusal { return s.server.ledger.left(s.principal, flowNewCircuits, 1, time.Now()) }
+	if s.takePlaceLocked(begins) != nil {
 		return true
 	}
 	s.givePlaceLocked()
@@ -154,12 +156,12 @@ func (s *session) full() bool {
 }
 
 // takePlaceLocked counts a circuit, or says why not. begins is what the ledger says of a new one.
-func (s *session) takePlaceLocked(begins func(*principal, flow, int, time.Time) *refusal) wtproto.Code {
+func (s *session) takePlaceLocked(begins func() *refusal) *wtproto.Error {
 	switch {
 	case s.goaway:
-		return wtproto.CodeShutdown
+		return errGoingAway
 	case s.ctx.Err() != nil:
-		return wtproto.CodePeerGone
+		return wtproto.Errorf(wtproto.CodePeerGone, "the client's session ended")
 	}
 	refused := s.server.router.memory.refuse(s.server.ledger.holds(s.principal, resourceCircuits))
 	switch {
@@ -170,16 +172,16 @@ func (s *session) takePlaceLocked(begins func(*principal, flow, int, time.Time) 
 		if refused = s.server.ledger.take(s.principal, resourceCircuits, 1); refused != nil {
 			break
 		}
-		if refused = begins(s.principal, flowNewCircuits, 1, time.Now()); refused != nil {
+		if refused = begins(); refused != nil {
 			s.server.ledger.give(s.principal, resourceCircuits, 1)
 		}
 	}
 	if refused != nil {
 		s.cfg.Observer.refused(refused)
-		return refused.Code
+		return refused.Error
 	}
 	s.places++
-	return wtproto.CodeNone
+	return nil
 }
 
 // givePlaceLocked takes back what takePlaceLocked did.

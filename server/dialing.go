@@ -37,7 +37,7 @@ func (t *topic) overdrawn(s *subscription) bool {
 	if t.failures.TokensAt(t.now) < float64(1+t.attempts) {
 		refused = refuse(LimitFailedDialsTopic, "too many dials of the topic fail")
 	} else {
-		refused = t.router.ledger.left(s.session.principal, flowFailedDials, 1+s.dialing+s.slow, t.now)
+		refused = t.router.ledger.left(s.session.principal, flowFailedDials, 1+s.dialing+s.slow+s.beside, t.now)
 	}
 	if refused != nil {
 		t.router.cfg.Observer.refused(refused)
@@ -245,14 +245,21 @@ type attempt struct {
 // run dials.
 func (a *attempt) run() dialed {
 	began := time.Now()
-	ctx, cancel := context.WithTimeoutCause(a.ctx, a.timeout,
-		wtproto.Errorf(wtproto.CodePeerUnreachable, "no answer in %v", a.timeout))
+	s, err := dialPeer(a.ctx, a.dial, a.from, a.timeout)
+	return dialed{pair: a.pair, stream: s, took: time.Since(began), err: err}
+}
+
+// dialPeer opens a circuit within timeout.
+func dialPeer(
+	ctx context.Context, dial func(context.Context, wtproto.EndpointID) (discovery.Stream, error), from wtproto.EndpointID, timeout time.Duration,
+) (discovery.Stream, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, wtproto.Errorf(wtproto.CodePeerUnreachable, "no answer in %v", timeout))
 	defer cancel()
-	s, err := a.dial(ctx, a.from)
+	s, err := dial(ctx, from)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	return dialed{pair: a.pair, stream: s, took: time.Since(began), err: err}
+	return s, err
 }
 
 // dialed says that a dial has ended.
@@ -314,14 +321,19 @@ func (t *topic) failed(p *peer, e dialed) {
 	if !p.refused {
 		t.log.Log(t.ctx, t.refusals.level(slog.LevelInfo, t.now), "peer refused", "network", p.Network, "address", p.Address, "code", code, "error", e.err)
 	}
-	if own, ok := errors.AsType[*wtproto.Error](e.err); ok && !own.Remote && code == wtproto.CodeRateLimited {
-		t.router.cfg.Observer.refused(&refusal{LimitDialsTarget, own}) // by discovery.Policy
-	}
+	t.noteTarget(e.err)
 	p.refused, p.code, p.err = true, code, detail(e.err)
 	p.network.code, p.network.dialErr, p.network.dialWords = code, p.err, reasonFor(e.err, t.router.cfg.ShowAddresses)
 	p.backOff(t.now)
 	t.charge(e.pair.sub)
 	t.recheck(t.around(p))
+}
+
+// noteTarget tells the observer if err, of a dial, is a limit of [discovery.Policy].
+func (t *topic) noteTarget(err error) {
+	if own, ok := errors.AsType[*wtproto.Error](err); ok && !own.Remote && own.Code == wtproto.CodeRateLimited {
+		t.router.cfg.Observer.refused(&refusal{LimitDialsTarget, own})
+	}
 }
 
 // answered makes a circuit with a peer that has answered, if it is still wanted and there is a place.

@@ -180,6 +180,8 @@ func parseMessage(t *testing.T, typ wtproto.Type, payload []byte) (m message) {
 		m, err = wtproto.ParseStatus(payload)
 	case wtproto.TypePeer:
 		m, err = wtproto.ParsePeer(payload)
+	case wtproto.TypeRefused:
+		m, err = wtproto.ParseRefused(payload)
 	case wtproto.TypeWithdraw:
 		m, err = wtproto.ParseWithdraw(payload)
 	case wtproto.TypeGoaway:

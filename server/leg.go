@@ -18,12 +18,13 @@ type leg struct {
 	circuit   *circuit     // set before its run
 	peer      wtproto.Peer // what the client is told; Circuit is set by acquire
 	offerOnly bool
+	asked     *asking // the CONNECT that it answers, or nil; set before the circuit's run
 
 	credit *credit // set by acquire
 	waits  waits   // in stream
 
 	stream stream       // owned by acquire's caller
-	opened bool         // the gateway opened the stream, and owes it a PEER; owned by acquire's caller
+	opened bool         // the client opens it by CONNECT, or the gateway has; it owes it a PEER; owned by acquire's caller
 	told   bool         // the client knows of the circuit; owned by acquire's caller
 	answer chan answer  // of the client to an offer; takes one
 	state  offeredState // guarded by session.mu
@@ -45,8 +46,14 @@ type answer struct {
 	code   wtproto.Code
 }
 
-// tryOpen gets a stream from the link, if it has one and the client takes streams unasked.
+// tryOpen gets the stream of a CONNECT, or one from the link, if it has one and the client takes
+// streams unasked.
 func (l *leg) tryOpen() error {
+	if l.asked != nil {
+		l.take(l.asked.stream)
+		l.opened = true
+		return nil
+	}
 	if l.offerOnly {
 		return nil
 	}
@@ -110,6 +117,11 @@ func (l *leg) announce() error {
 	if !l.opened {
 		return nil
 	}
+	if l.asked != nil {
+		if err := l.asked.take(); err != nil {
+			return err
+		}
+	}
 	l.told = true
 	l.waits.setWrite(time.Now().Add(l.session.cfg.FirstFrameTimeout))
 	_, err := l.stream.Write(l.peer.Append(nil))
@@ -168,8 +180,13 @@ func (l *leg) CloseWrite() error {
 
 // reset ends what still runs in either direction, after the circuit is over. A session that ends
 // has no stream reset, since its end is theirs: Chromium's pages crash where a stream is reset
-// while its session is being closed.
+// while its session is being closed. The stream of a CONNECT that was not answered is not the
+// circuit's.
 func (l *leg) reset(code wtproto.Code) {
+	if l.asked != nil && !l.told {
+		l.waits.out()
+		return
+	}
 	l.waits.expire()
 	if l.stream == nil || l.session.ctx.Err() != nil {
 		return

@@ -28,6 +28,7 @@ const (
 	LimitCircuits          LimitName = "circuits"
 	LimitCircuitsPrincipal LimitName = "circuits_principal"
 	LimitCircuitsSession   LimitName = "circuits_session"
+	LimitCircuitsPair      LimitName = "circuits_pair"
 	LimitNewCircuits       LimitName = "new_circuits"
 	LimitFailedDials       LimitName = "failed_dials"
 	LimitFailedDialsTopic  LimitName = "failed_dials_topic"
@@ -78,6 +79,7 @@ var limits = []Limit{
 	{LimitCircuitsSession, wtproto.CodeCircuitLimit, "MaxCircuits", "256", "circuits of a session, offers included", "streams and windows of one session"},
 	{LimitCircuitsPrincipal, wtproto.CodeCircuitLimit, "MaxCircuitsPerPrincipal", "4,096", "circuits of a principal; a tenth as above", "goroutines and memory of the gateway"},
 	{LimitCircuits, wtproto.CodeBusy, "MaxCircuitsTotal", "100,000", "circuits of the gateway; a tenth is kept for principals that have none", "goroutines and memory of the gateway"},
+	{LimitCircuitsPair, wtproto.CodeCircuitLimit, "MaxPairCircuits", "seven eighths of a session's circuits, 224", "further circuits of a session with one peer on a topic", "one peer leaves places of a session to others"},
 	{LimitNewCircuits, wtproto.CodeBusy, "NewCircuits", "500 a second, 5,000 at once", "circuits that a principal begins; further ones wait", "many that begin and end take the processor's time"},
 	{LimitFailedDials, wtproto.CodeNone, "FailedDials", "600 a minute, 600 at once", "dials of a principal that fail, or whose circuit the peer ends at once", "nobody can have the gateway attack a third party"},
 	{LimitFailedDialsTopic, wtproto.CodeNone, "", "10 a second, 512 at once", "the same of a topic", "one topic full of dead peers leaves the others their turns"},

@@ -135,6 +135,14 @@ func TestEachLimitIsSeenOnce(t *testing.T) {
 		LimitCircuitsSession:   {Config{MaxCircuits: 1}, refuseCircuit},
 		LimitCircuitsPrincipal: {Config{MaxCircuitsPerPrincipal: 1}, refuseCircuit},
 		LimitCircuits:          {Config{MaxCircuitsTotal: 1}, refuseCircuit},
+		LimitCircuitsPair: {Config{MaxPairCircuits: 1}, func(_ *testing.T, g *bubble) {
+			c := g.connect()
+			c.join(wtproto.JoinLookUp, 0)
+			g.lan.see(g.lan.peer("1").sighting())
+			first := c.circuit()
+			c.further(first.Peer, "")
+			c.ask(first.Peer, "")
+		}},
 		LimitNewCircuits: {Config{NewCircuits: 1}, func(t *testing.T, g *bubble) {
 			c := g.connect()
 			c.join(wtproto.JoinLookUp, 0)

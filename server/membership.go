@@ -26,7 +26,7 @@ func (s *session) join(m wtproto.Join) {
 	switch {
 	case known:
 	case s.goaway:
-		no = wtproto.Errorf(wtproto.CodeShutdown, "the gateway is going away")
+		no = errGoingAway
 	case !within(len(s.joined), s.maxTopics):
 		refused = refuse(LimitTopicsSession, "%d topics of a session are the most", s.maxTopics)
 	}

@@ -188,6 +188,9 @@ func (t *topic) inbound(s discovery.Sighting) {
 	case p.is(to): // what is left of the same client at another gateway
 		s.Inbound.Refuse(wtproto.CodeDeclined)
 		return
+	case s.Inbound.Further():
+		t.inboundFurther(s, sub, p)
+		return
 	case !sub.room(), p.Client && !sub.mayAcceptFar(s.Need || t.needs(p), sub.seeks, t.lacking > helpedAfter):
 		s.Inbound.Refuse(wtproto.CodeBusy)
 		return
@@ -205,11 +208,12 @@ func (t *topic) inbound(s discovery.Sighting) {
 // reserve takes a place in the session of s, or says with which code to refuse. Then s waits for a
 // second before it tries again.
 func (t *topic) reserve(s *subscription, tell wtproto.Peer) (*leg, wtproto.Code) {
-	l, code := s.session.reserve(tell, s.offerOnly())
-	if l == nil {
+	l, no := s.session.reserve(tell, s.offerOnly(), s.session.principal)
+	if no != nil {
 		t.block(s)
+		return nil, no.Code
 	}
-	return l, code
+	return l, wtproto.CodeNone
 }
 
 // block keeps s from new circuits for a second, as its session has no place for one.

@@ -76,6 +76,13 @@ func (w *waits) in(s stream) {
 	}
 }
 
+// out gives the stream back: no deadline of it is set any more.
+func (w *waits) out() {
+	w.mu.Lock()
+	w.stream = nil
+	w.mu.Unlock()
+}
+
 // setRead sets the deadline of Read.
 func (w *waits) setRead(t time.Time) error {
 	w.mu.Lock()

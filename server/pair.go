@@ -21,13 +21,16 @@ type subscription struct {
 	flags wtproto.JoinFlags
 	places
 	pairs      map[counterpart]*pair
-	connected  int                    // open circuits
+	furthers   furthers
+	early      []connectAsked         // that came before the loop knew the subscription
+	connected  int                    // open circuits, further ones too
 	services   map[netip.AddrPort]int // that it has circuits with
 	seeks      bool                   // its part of the mesh needs a circuit with another gateway, and this one is to open it
 	helps      bool                   // another gateway needs a circuit, and this one may give its last place for it
 	wish       *dial                  // for a turn to dial, or nil
 	dialing    int                    // dials that run, without slow ones
 	slow       int                    // dials that have taken longer than patience
+	beside     int                    // dials that run for further circuits
 	blocked    bool                   // the session had no place for a circuit, until unblock
 	unblock    deadline
 	resting    bool // too many dials have failed, until rested
@@ -95,6 +98,9 @@ func (s *subscription) setOptions(j wtproto.Join, cfg *Config) {
 func (s *subscription) announces() bool { return s.flags&wtproto.JoinAnnounce != 0 }
 func (s *subscription) looksUp() bool   { return s.flags&wtproto.JoinLookUp != 0 }
 func (s *subscription) offerOnly() bool { return s.flags&wtproto.JoinOfferOnly != 0 }
+
+// welcomesStreams reports whether others may open further circuits to s.
+func (s *subscription) welcomesStreams() bool { return s.flags&wtproto.JoinStreams != 0 }
 
 // meets reports whether s may be connected with peers of a network.
 func (s *subscription) meets(network string) bool { return s.session.grant.AllowsNetwork(network) }
@@ -217,9 +223,7 @@ func (t *topic) settle(p *pair, state pairState, drop bool) {
 		case p.peer != nil:
 			p.peer.keep(s)
 		}
-		if s.taken == 0 && t.away[s.session] == s {
-			delete(t.away, s.session)
-		}
+		t.dropAway(s)
 		t.index(s)
 	}
 	if state == pairWaiting && !drop {
@@ -230,6 +234,13 @@ func (t *topic) settle(p *pair, state pairState, drop bool) {
 		t.countFar(p.peer, -1)
 	}
 	p.opened, p.near, p.far, p.dial = false, nil, nil, nil
+}
+
+// dropAway forgets s, which has left, if it has no circuits any more.
+func (t *topic) dropAway(s *subscription) {
+	if s.taken == 0 && len(s.furthers.all) == 0 && t.away[s.session] == s {
+		delete(t.away, s.session)
+	}
 }
 
 // keep says that s keeps a pair with p in mind.
@@ -273,6 +284,7 @@ func (t *topic) adopt(s *subscription) {
 		s.pairs[key] = p
 		p.count(s, 1)
 	}
+	old.furthers.move(old, s)
 	delete(t.away, s.session)
 }
 
@@ -300,6 +312,7 @@ func (t *topic) abandon(s *subscription) {
 		t.agenda.clear(&p.due)
 		delete(s.pairs, key)
 	}
+	t.abandonFurthers(s)
 	t.handOn()
 }
 
@@ -311,7 +324,6 @@ func (t *topic) start(p *pair, stream discovery.Stream, inbound discovery.Inboun
 		p.count(s, 1)
 		t.index(s)
 	}
-	t.circuits++
 	if p.peer != nil && p.peer.Client {
 		t.countFar(p.peer, 1)
 		if !p.inbound {
@@ -320,24 +332,30 @@ func (t *topic) start(p *pair, stream discovery.Stream, inbound discovery.Inboun
 		t.surveySoon()
 	}
 	c := &circuit{
-		topic: t, pair: p, network: wtproto.NetworkClient,
+		topic: t, of: p, network: wtproto.NetworkClient,
 		near: p.near, far: p.far, peer: stream, inbound: inbound,
 	}
 	if p.peer != nil {
 		c.network = p.peer.Network
 	}
+	t.launch(c, p.ctx)
+}
+
+// launch runs c. ctx ends its opening.
+func (t *topic) launch(c *circuit, ctx context.Context) {
+	t.circuits++
 	for _, l := range c.legs() {
 		l.circuit = c
 	}
-	ctx := p.ctx
 	t.router.wg.Go(func() { c.run(ctx) })
 }
 
 // circuitOpened says that bytes can pass.
 type circuitOpened struct{ circuit *circuit }
 
-func (e circuitOpened) apply(t *topic) {
-	p := e.circuit.pair
+func (e circuitOpened) apply(t *topic) { e.circuit.of.circuitOpened(t) }
+
+func (p *pair) circuitOpened(t *topic) {
 	p.opened = true
 	for _, s := range p.sides() {
 		s.connected++
@@ -352,8 +370,11 @@ type circuitEnded struct {
 }
 
 func (e circuitEnded) apply(t *topic) {
-	p := e.circuit.pair
 	t.circuits--
+	e.circuit.of.circuitEnded(t, e.circuit, e.verdict)
+}
+
+func (p *pair) circuitEnded(t *topic, _ *circuit, v verdict) {
 	if p.opened && t.now.Sub(p.began) >= settled {
 		p.retry.Reset()
 		if p.peer != nil {
@@ -362,9 +383,9 @@ func (e circuitEnded) apply(t *topic) {
 	}
 	service := p.peer != nil && p.peer.Service != nil
 	switch {
-	case e.verdict == ended, e.verdict == peerEnded && !service:
+	case v == ended, v == peerEnded && !service:
 		t.settle(p, pairEnded, false)
-	case e.verdict == hungUp:
+	case v == hungUp:
 		p.peer.backOff(t.now)
 		if service {
 			t.settle(p, pairWaiting, true)
@@ -373,7 +394,7 @@ func (e circuitEnded) apply(t *topic) {
 		}
 		t.classify(p.peer)
 		t.charge(p.sub)
-	case e.verdict == broken && p.peer != nil:
+	case v == broken && p.peer != nil:
 		p.peer.backOff(t.now)
 		t.settle(p, pairWaiting, true)
 		t.classify(p.peer)

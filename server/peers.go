@@ -19,6 +19,7 @@ type peer struct {
 	known    bool        // it is among the topic's peers
 	network  *networkView
 	dial     func(context.Context, wtproto.EndpointID) (discovery.Stream, error) // nil if only the peer opens
+	further  func(context.Context, wtproto.EndpointID) (discovery.Stream, error) // nil if it takes no further circuits
 	foundUs  bool
 	weFound  bool
 	more     bool
@@ -127,6 +128,7 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 	}
 	moved := p.Network != s.Peer.Network
 	t.tally(p, -1)
+	p.further = s.Further
 	p.Peer, p.dial, p.more, p.need, p.network, p.known = s.Peer, s.Dial, s.More, s.Need, t.view(s.Peer.Network, n), true
 	p.foundUs = p.foundUs || s.FoundUs
 	p.weFound = p.weFound || !s.FoundUs

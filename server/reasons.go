@@ -13,10 +13,11 @@ import (
 
 // Reasons that are not the errors of a network.
 const (
-	reasonQueued   = "it works, and has much to look for: this topic waits for its turn"
-	reasonBefore   = "its peers could not be reached a while ago: they are tried again"
-	reasonEnded    = "the network gave up on the topic: join again, and if that does not help, start the gateway again"
-	reasonIsolated = "the gateway connects none of its clients with each other (--no-connect-clients): they meet peers of other networks only"
+	reasonQueued    = "it works, and has much to look for: this topic waits for its turn"
+	reasonBefore    = "its peers could not be reached a while ago: they are tried again"
+	reasonEnded     = "the network gave up on the topic: join again, and if that does not help, start the gateway again"
+	reasonNoStreams = "the peer takes no further streams: it has to say that they are welcome when it joins"
+	reasonIsolated  = "the gateway connects none of its clients with each other (--no-connect-clients): they meet peers of other networks only"
 )
 
 // remoteReasons say what a peer's own code means, which is all that it gives.

@@ -18,6 +18,7 @@ type router struct {
 	cfg      *Config
 	networks []discovery.Network
 	dialer   *dialer
+	furthers *dialer // of further circuits
 	memory   *memory
 	ledger   *ledger
 	meters   *meters
@@ -47,6 +48,7 @@ func newRouter(cfg *Config, l *ledger, rest *remains, ctx context.Context) *rout
 		networks: cfg.Networks,
 		ledger:   l,
 		dialer:   newDialer(newDialQueue(cfg.TopicDials, cfg.SessionDials, cfg.Dials)),
+		furthers: newDialer(newDialQueue(-1, slowDials*cfg.SessionDials, cfg.Dials-cfg.Dials/2)),
 		memory:   newMemory(cfg),
 		meters:   newMeters(),
 		remains:  rest,
@@ -171,4 +173,5 @@ func (r *router) close() {
 	r.cancel(wtproto.Errorf(wtproto.CodeShutdown, "the gateway is closed"))
 	r.wg.Wait()
 	r.dialer.wg.Wait()
+	r.furthers.wg.Wait()
 }

@@ -205,6 +205,10 @@ func (s *session) firstFrame(str stream) {
 			if err = s.accepted(str, payload); err == nil {
 				return
 			}
+		case wtproto.TypeConnect:
+			if err = s.connect(str, payload); err == nil {
+				return
+			}
 		default:
 			err = wtproto.Errorf(wtproto.CodeProtocol, "frame 0x%x cannot be the first of a stream", uint64(typ))
 		}
@@ -359,6 +363,8 @@ func (s *session) handle(typ wtproto.Type, payload []byte) error {
 		return wtproto.Errorf(wtproto.CodeProtocol, "a second HELLO")
 	case wtproto.TypeAccept:
 		return wtproto.Errorf(wtproto.CodeProtocol, "ACCEPT on the control stream")
+	case wtproto.TypeConnect:
+		return wtproto.Errorf(wtproto.CodeProtocol, "CONNECT on the control stream")
 	default:
 		if typ.Known() {
 			return wtproto.Errorf(wtproto.CodeProtocol, "%v does not come from clients", typ)

@@ -24,7 +24,8 @@ type Stats struct {
 	// Networks has what happens with the peers of each network that has had a circuit, and of
 	// [wtproto.NetworkClient].
 	Networks map[string]NetworkStats
-	// Dials are running, DialsWaiting are turns to dial that subscriptions wait for, one each.
+	// Dials are running, DialsWaiting are turns to dial that subscriptions wait for: one each, and
+	// one for each further circuit that was asked for.
 	Dials, DialsWaiting int
 	// Principals are the names of grants and the IPv4 addresses and IPv6 /64s that are known,
 	// those that hold nothing any more too until they are forgotten. PrincipalsAtLimit are those
@@ -62,7 +63,10 @@ func (s *Server) Stats() Stats {
 	s.mu.Unlock()
 	st.Topics, st.TopicsInGrace = s.router.counts()
 	st.Networks = s.router.meters.stats()
-	st.Dials, st.DialsWaiting = s.router.dialer.counts()
+	for _, d := range []*dialer{s.router.dialer, s.router.furthers} {
+		running, waiting := d.counts()
+		st.Dials, st.DialsWaiting = st.Dials+running, st.DialsWaiting+waiting
+	}
 	c := s.ledger.census()
 	m := s.router.memory
 	st.Memory, st.MemoryFull, st.MemoryOver = m.inUse.Load(), m.budget.full, m.budget.over

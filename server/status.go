@@ -168,6 +168,11 @@ func (e snapshot) apply(t *topic) {
 			}
 		}
 	}
+	for _, sub := range t.subs {
+		for key, n := range sub.furthers.with {
+			circuits[key] += n
+		}
+	}
 	for _, p := range t.peers {
 		r := PeerReport{
 			ID: hex.EncodeToString([]byte(p.ID)), Network: p.Network, Address: p.address(), Client: p.Client,

@@ -318,6 +318,10 @@ func (e subscribed) apply(t *topic) {
 	t.touch(s)
 	t.connect(s)
 	t.surveySoon()
+	for _, e := range s.early {
+		e.apply(t)
+	}
+	s.early = nil
 }
 
 // unsubscribed says that a session left. Its circuits stay, its dials end.
@@ -340,7 +344,7 @@ func (e unsubscribed) apply(t *topic) {
 	t.agenda.clear(&s.rested)
 	t.index(s)
 	t.abandon(s)
-	if s.taken > 0 {
+	if s.taken > 0 || len(s.furthers.all) > 0 {
 		t.away[s.session] = s
 	}
 	t.announce()
