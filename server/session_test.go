@@ -213,7 +213,7 @@ func TestControlFrameIsSkipped(t *testing.T) {
 		"unknown and empty":       raw{unknownType, ""},
 		"unknown and the longest": raw{unknownType, strings.Repeat("x", wtproto.MaxPayload)},
 		"JOIN with more at its end": raw{
-			wtproto.TypeJoin, string(wowcool[:]) + "\x00\x00" + "later fields",
+			wtproto.TypeJoin, string(wowcool[:]) + "\x00\x00\x00" + "later fields",
 		},
 		"PONG that nobody asked for": wtproto.Pong{},
 		"LEAVE of what was not joined": wtproto.Leave{

@@ -65,7 +65,8 @@ type options struct {
 	MaxTopicsTotal          limit    `group:"Limits" placeholder:"20000" default:"20000" help:"Topics at once of the gateway."`
 	NewCircuits             limit    `group:"Limits" placeholder:"500" default:"500" help:"Circuits a second that one name or address may begin, and ten times as many at once."`
 	NewTopics               limit    `group:"Limits" placeholder:"300" default:"300" help:"Topics a minute that nobody is on yet, which one name or address may join."`
-	MaxCircuits             limit    `group:"Limits" placeholder:"256" default:"256" help:"Peers that a session may be connected to at once."`
+	MaxCircuits             limit    `group:"Limits" placeholder:"256" default:"256" help:"Circuits that a session may have at once: those with peers, and further ones."`
+	MaxPairCircuits         limit    `group:"Limits" placeholder:"224" help:"Further circuits that a session may have with one peer on a topic. Unless given, seven eighths of --max-circuits."`
 	MaxCircuitsPerPrincipal limit    `group:"Limits" placeholder:"4096" help:"The same of all sessions of one name or address. Unless given, sixteen times --max-circuits."`
 	MaxCircuitsTotal        limit    `group:"Limits" placeholder:"100000" default:"100000" help:"The same of all sessions of the gateway."`
 	DefaultPeers            limit    `group:"Limits" placeholder:"64" default:"64" help:"Peers of a topic that a client gets which did not ask for a number."`

@@ -305,6 +305,7 @@ func (g *gateway) build(o *options, k keys, networks []discovery.Network) error 
 		NewTopics:               int(o.NewTopics),
 		NewCircuits:             int(o.NewCircuits),
 		MaxCircuits:             int(o.MaxCircuits),
+		MaxPairCircuits:         int(o.MaxPairCircuits),
 		MaxCircuitsPerPrincipal: int(o.MaxCircuitsPerPrincipal),
 		MaxCircuitsTotal:        int(o.MaxCircuitsTotal),
 		DefaultPeers:            int(o.DefaultPeers),
