@@ -8,15 +8,6 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// gateway is where a client may have a session.
-type gateway struct {
-	// constant
-	name       string // as it was given
-	host, port string
-
-	hashes [][32]byte // guarded by Client.mu; of its certificates, as it told last
-}
-
 // attempt is a session that may come about with a gateway.
 type attempt struct {
 	gateway int
@@ -51,7 +42,7 @@ func (c *Client) connect(a *attempt) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := dialLink(a.ctx, &c.cfg, to, tlsConfig(&c.cfg, g.host, c.hashesOf(g)))
+	l, err := dialLink(a.ctx, &c.cfg, to, tlsConfig(&c.cfg, g.host, c.trusted(g)))
 	if err != nil {
 		return nil, err
 	}
@@ -75,13 +66,6 @@ func (c *Client) token(ctx context.Context) ([]byte, error) {
 	return token, err
 }
 
-// hashesOf returns the certificates of g that are trusted for their hash.
-func (c *Client) hashesOf(g *gateway) [][32]byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return append(g.hashes[:len(g.hashes):len(g.hashes)], c.cfg.CertHashes...)
-}
-
 // welcomed makes s, which WELCOME came for, the client's session, unless another one was faster.
 func (c *Client) welcomed(s *session, m wtproto.Welcome) bool {
 	c.mu.Lock()
@@ -92,9 +76,7 @@ func (c *Client) welcomed(s *session, m wtproto.Welcome) bool {
 	}
 	delete(c.attempts, g)
 	c.machine.welcomed(time.Now(), g, m.Session)
-	if len(c.cfg.CertHashes) > 0 {
-		c.gateways[g].hashes = m.Hashes
-	}
+	c.gateways[g].told = m.Hashes
 	c.adoptLocked(s)
 	c.welcome, c.goaway = m, wtproto.Goaway{}
 	if closed(c.going) {

@@ -43,10 +43,18 @@ type Client struct {
 // errEnded is the cause of sessions that this side ended, unless it was Close.
 var errEnded = errors.New("the client has no more need of it")
 
-// Dial opens a session with the gateway at an address such as "https://gateway.example:4433" or
-// "gateway.example:4433"; without a port it is 443. It tries all addresses of the host, each 250
-// ms after the one before, and each of [Config.Gateways] 500 ms after the one before, and returns
-// after the first gateway's greeting. ctx does not matter after that.
+// Dial opens a session with a gateway. Its address is one of
+//
+//	gateway.example:4433                        whose certificate an authority has signed,
+//	https://gateway.example:4433                the same,
+//	swarmgate://gateway.example:4433/?h=HASH    whose certificate has the hash (a topic is ignored).
+//
+// Without a port it is 443. [Discover] finds the address of a gateway that is known by the URL of
+// its info document.
+//
+// Dial tries all IP addresses of the host, each 250 ms after the one before, and each of
+// [Config.Gateways] 500 ms after the one before, and returns after the first gateway's greeting.
+// ctx does not matter after that.
 //
 // The chain of an error holds an [*wtproto.Error] where a gateway refused the session (Remote,
 // with a code such as CodeUnauthorized) or did not answer (CodePeerUnreachable), and the error of
@@ -64,7 +72,7 @@ func Dial(ctx context.Context, gateway string, cfg Config) (*Client, error) {
 
 // newClient returns a client that does nothing yet.
 func newClient(address string, cfg Config) (*Client, error) {
-	gateways, err := parseGateways(append([]string{address}, cfg.Gateways...))
+	gateways, err := parseGateways(append([]string{address}, cfg.Gateways...), cfg.CertHashes)
 	if err := errors.Join(err, cfg.validate()); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}

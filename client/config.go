@@ -8,11 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
-	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -22,8 +18,9 @@ import (
 
 // Config sets up a [Client]. The zero value asks for no rights and trusts the system's roots.
 type Config struct {
-	// Gateways are the addresses of others that may be used instead of the one that is dialed. The
-	// same Token or TokenSource, RootCAs, CertHashes and ServerName are good for all of them.
+	// Gateways are the addresses of others that may be used instead of the one that is dialed, in
+	// the forms that [Dial] takes. The same Token or TokenSource, RootCAs, CertHashes and
+	// ServerName are good for all of them.
 	Gateways []string
 	// NoReconnect makes the first session the only one: its end is that of the client.
 	NoReconnect bool
@@ -39,11 +36,11 @@ type Config struct {
 	TokenSource func(ctx context.Context) ([]byte, error)
 	// RootCAs are the authorities that may sign the gateway's certificate. Nil means the system's.
 	RootCAs *x509.CertPool
-	// CertHashes are SHA-256 hashes of certificates in DER. If there are any, the gateway's
-	// certificate is trusted because it has one of them, and for no other reason: no authority and
-	// no name is checked. As in a browser it must then have an ECDSA P-256 key, be valid now, and
-	// for 14 days at most. Those that a gateway told last, with the certificate that it will have
-	// next, are trusted from that gateway too.
+	// CertHashes are SHA-256 hashes of certificates in DER, for all gateways; a gateway URL brings
+	// its own for one. If there are any, the gateway's certificate is trusted because it has one of
+	// them, and for no other reason: no authority and no name is checked. As in a browser it must
+	// then have an ECDSA P-256 key, be valid now, and for 14 days at most. Those that a gateway
+	// told last, with the certificate that it will have next, are trusted from that gateway too.
 	CertHashes [][32]byte
 	// ServerName is what the certificate is checked for, and what the gateway is asked for. Empty
 	// means the host that is dialed.
@@ -173,51 +170,4 @@ func (o *JoinOptions) frame(topic wtproto.Topic) wtproto.Join {
 		m.Flags |= wtproto.JoinOfferOnly
 	}
 	return m
-}
-
-// parseGateways returns the gateways at addresses, each once.
-func parseGateways(addresses []string) ([]*gateway, error) {
-	var all []*gateway
-	var errs []error
-	for _, a := range addresses {
-		host, port, err := parseGateway(a)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		if !slices.ContainsFunc(all, func(g *gateway) bool { return g.host == host && g.port == port }) {
-			all = append(all, &gateway{name: a, host: host, port: port})
-		}
-	}
-	return all, errors.Join(errs...)
-}
-
-// parseGateway splits a gateway's address, a URL or host:port, into host and port.
-func parseGateway(gateway string) (host, port string, err error) {
-	authority := gateway
-	if strings.Contains(gateway, "://") {
-		u, err := url.Parse(gateway)
-		if err != nil {
-			return "", "", err // it says "parse" and the address
-		}
-		if u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
-			u.Path != "" && u.Path != "/" && u.Path != wtproto.Path {
-			return "", "", fmt.Errorf("%q: want https://host[:port]", gateway)
-		}
-		host, port = u.Hostname(), u.Port()
-	} else if _, err := netip.ParseAddr(strings.Trim(authority, "[]")); err == nil || !strings.Contains(authority, ":") {
-		host = strings.Trim(authority, "[]")
-	} else if host, port, err = net.SplitHostPort(authority); err != nil {
-		return "", "", err
-	}
-	if port == "" {
-		port = "443"
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", "", fmt.Errorf("%q: port %q is none", gateway, port)
-	}
-	if host == "" {
-		return "", "", fmt.Errorf("%q has no host", gateway)
-	}
-	return host, port, nil
 }

@@ -98,7 +98,8 @@ func TestSocketsAreClosed(t *testing.T) {
 
 // Each gateway is one, however its address is written.
 func TestParseGateways(t *testing.T) {
-	all, err := parseGateways([]string{"https://b.example", "a.example:4433", "b.example:443", "https://a.example:4433/swarm", "https://a.example"})
+	all, err := parseGateways([]string{"https://b.example", "a.example:4433", "b.example:443", "https://a.example:4433/swarm",
+		"https://a.example", "swarmgate://a.example:443/#topic"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +109,39 @@ func TestParseGateways(t *testing.T) {
 	}
 	if want := []string{"https://b.example", "a.example:4433", "https://a.example"}; !slices.Equal(names, want) {
 		t.Errorf("parseGateways = %q, want %q", names, want)
+	}
+}
+
+// The hashes of a gateway URL are good for that gateway, those of the configuration for all; a gateway without any is trusted
+// for its authority. No name of a gateway tells a topic.
+func TestGatewayURLs(t *testing.T) {
+	hash := func(n byte) [32]byte { return [32]byte{n} }
+	first := wtproto.GatewayURL{Host: "a.example", Hashes: [][32]byte{hash(1)}, Topic: "secret"}.String()
+	again := wtproto.GatewayURL{Host: "a.example", Hashes: [][32]byte{hash(2)}}.String()
+	for _, tt := range []struct {
+		hashes [][32]byte
+		want   [2][][32]byte
+	}{
+		{nil, [2][][32]byte{{hash(1), hash(2)}, nil}},
+		{[][32]byte{hash(3)}, [2][][32]byte{{hash(1), hash(3), hash(2), hash(3)}, {hash(3)}}},
+	} {
+		all, err := parseGateways([]string{first, "https://b.example", again}, tt.hashes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := new(Client)
+		for i, g := range all {
+			if strings.Contains(g.name, "secret") {
+				t.Errorf("the gateway is called %s", g.name)
+			}
+			if got := c.trusted(g); !slices.Equal(got, tt.want[i]) {
+				t.Errorf("trusted = %x, want %x", got, tt.want[i])
+			}
+			g.told = [][32]byte{hash(9)}
+			if got := c.trusted(g); slices.Contains(got, hash(9)) != (tt.want[i] != nil) {
+				t.Errorf("trusted = %x after another hash was told", got)
+			}
+		}
 	}
 }
 
@@ -126,6 +160,8 @@ func TestParseGateway(t *testing.T) {
 		{"[2001:db8::1]", "2001:db8::1", "443"},
 		{"2001:db8::1", "2001:db8::1", "443"},
 		{"fe80::1%eth0", "fe80::1%eth0", "443"},
+		{"swarmgate://gateway.example#wowcool", "gateway.example", "443"},
+		{" SWARMGATE://[::1]:4433/ ", "::1", "4433"},
 		// Bad ones.
 		{in: ""},
 		{in: ":4433"},
@@ -138,10 +174,14 @@ func TestParseGateway(t *testing.T) {
 		{in: "https://gateway.example#a"},
 		{in: "https://gateway.example:port"},
 		{in: "a:b:c"},
+		{in: "swarmgate://gateway.example/?h=1"},
 	} {
-		host, port, err := parseGateway(tt.in)
-		if host != tt.host || port != tt.port || (err == nil) != (tt.host != "") {
-			t.Errorf("parseGateway(%q) = %q, %q, %v, want %q, %q", tt.in, host, port, err, tt.host, tt.port)
+		g, err := parseGateway(tt.in)
+		if err != nil {
+			g = &gateway{}
+		}
+		if g.host != tt.host || g.port != tt.port || (err == nil) != (tt.host != "") {
+			t.Errorf("parseGateway(%q) = %q, %q, %v, want %q, %q", tt.in, g.host, g.port, err, tt.host, tt.port)
 		}
 	}
 }

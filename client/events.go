@@ -18,7 +18,7 @@ type Event interface{ event() }
 // Connected says that a session has begun: the first one, or one that took the place of the one before. The JOINs of all
 // topics are with its gateway.
 type Connected struct {
-	Gateway string            // as it was given to [Dial] or in [Config.Gateways]
+	Gateway string            // as it was given to [Dial] or in [Config.Gateways], without a topic
 	Session wtproto.SessionID // its name, for people and logs
 }
 

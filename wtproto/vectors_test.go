@@ -36,8 +36,8 @@ type vector struct {
 
 func TestVectors(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(vectorDir, "*.json"))
-	if err != nil || len(files) != len(typeNames)+1 {
-		t.Fatalf("%d vector files, %v, want %d and derived.json", len(files), err, len(typeNames))
+	if err != nil || len(files) != len(typeNames)+2 {
+		t.Fatalf("%d vector files, %v, want %d, derived.json and urls.json", len(files), err, len(typeNames))
 	}
 	for _, typ := range typesInOrder() {
 		t.Run(typ.String(), func(t *testing.T) {
@@ -237,7 +237,7 @@ func unhex(s string) ([]byte, error) {
 }
 
 // readStrictly reads a vector file into v and fails for a member that v does not have.
-func readStrictly(t *testing.T, name string, v any) {
+func readStrictly(t testing.TB, name string, v any) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(vectorDir, name))
 	if err != nil {

@@ -4,31 +4,22 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"net/netip"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/swarmgate/swarmgate/client"
-	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-const (
-	dialTimeout = 10 * time.Second
-	maxInfo     = 64 << 10 // bytes of an info document
-)
+const dialTimeout = 10 * time.Second
 
 // gatewayFlags say which gateways to use.
 type gatewayFlags struct {
-	Gateway   []string   `required:"" placeholder:"URL" help:"The gateway, such as https://gateway.example:4433. http://127.0.0.1:PORT, its listener for development, tells the certificate's hash as well. Of several, one is used that answers."`
+	Gateway   []string   `required:"" placeholder:"URL" help:"The gateway: https://gateway.example:4433, or swarmgate://gateway.example:4433/?h=HASH where the certificate is pinned. http://127.0.0.1:PORT, its listener for development, tells the hash. Of several, one is used that answers."`
 	CertHash  []certHash `name:"cert-hash" placeholder:"HEX" help:"SHA-256 of the gateway's certificate. Without it an authority must have signed the certificate."`
 	Token     string     `env:"SWARMGATE_TOKEN" placeholder:"TOKEN" help:"Token to show to the gateway. Others on this computer can read it in the list of processes."`
 	TokenFile string     `type:"path" placeholder:"FILE" help:"File with the token, read before each attempt to connect. Instead of --token."`
@@ -78,18 +69,14 @@ func (g *gatewayFlags) dial(p *program) (*client.Client, error) {
 	}
 	for _, address := range g.Gateway {
 		if strings.HasPrefix(address, "http://") {
-			info, err := fetchInfo(p.ctx, address)
+			u, err := client.Discover(p.ctx, address)
 			if err != nil {
 				return nil, err
 			}
-			hashes, err := hashesOf(info.Certificate)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", address, err)
+			if len(g.CertHash) > 0 {
+				u.Hashes = nil
 			}
-			address = info.QUIC
-			if len(g.CertHash) == 0 {
-				cfg.CertHashes = append(cfg.CertHashes, hashes...)
-			}
+			address = u.String()
 		}
 		cfg.Gateways = append(cfg.Gateways, address)
 	}
@@ -108,55 +95,4 @@ func readToken(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is empty", path)
 	}
 	return b, nil
-}
-
-// fetchInfo asks the gateway at address, plain HTTP, for its info document. Nobody but this machine is believed.
-func fetchInfo(ctx context.Context, address string) (wtproto.Info, error) {
-	var info wtproto.Info
-	u, err := url.Parse(address)
-	if err != nil {
-		return info, err
-	}
-	if ip, err := netip.ParseAddr(u.Hostname()); u.Hostname() != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return info, fmt.Errorf("%s: plain HTTP is believed from this machine only; use https://, and --cert-hash where the certificate is pinned", address)
-	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.JoinPath(wtproto.InfoPath).String(), nil)
-	if err != nil {
-		return info, err
-	}
-	transport := &http.Transport{DisableKeepAlives: true} // and no proxy
-	noRedirects := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	resp, err := (&http.Client{Transport: transport, CheckRedirect: noRedirects}).Do(req)
-	if err != nil {
-		return info, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return info, fmt.Errorf("%s: %s", req.URL, resp.Status)
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxInfo)).Decode(&info); err != nil {
-		return info, fmt.Errorf("%s: %w", req.URL, err)
-	}
-	return info, nil
-}
-
-// hashesOf returns the hashes to trust, none where authorities are.
-func hashesOf(c wtproto.CertificateInfo) ([][32]byte, error) {
-	if c.Kind != wtproto.CertificatePinned {
-		return nil, nil
-	}
-	var hashes [][32]byte
-	for _, text := range c.Hashes {
-		var h certHash
-		if err := h.UnmarshalText([]byte(text)); err != nil {
-			return nil, err
-		}
-		hashes = append(hashes, h)
-	}
-	if len(hashes) == 0 {
-		return nil, errors.New("a pinned certificate without a hash")
-	}
-	return hashes, nil
 }

@@ -1,0 +1,97 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// gateway is where a client may have a session.
+type gateway struct {
+	// constant
+	name       string // as it was given
+	host, port string
+	pinned     [][32]byte // hashes of certificates that are trusted; none if an authority is
+
+	told [][32]byte // guarded by Client.mu; of its certificates, as it told last
+}
+
+// trusted returns the hashes of the certificates of g that are trusted, if it is not an authority.
+func (c *Client) trusted(g *gateway) [][32]byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(g.pinned) == 0 {
+		return nil
+	}
+	return slices.Concat(g.told, g.pinned)
+}
+
+// parseGateways returns the gateways at addresses, each once. hashes are good for all of them.
+func parseGateways(addresses []string, hashes [][32]byte) ([]*gateway, error) {
+	var all []*gateway
+	var errs []error
+	for _, a := range addresses {
+		g, err := parseGateway(a)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		g.pinned = slices.Concat(g.pinned, hashes)
+		same := func(h *gateway) bool { return h.host == g.host && h.port == g.port }
+		if i := slices.IndexFunc(all, same); i >= 0 {
+			all[i].pinned = append(all[i].pinned, g.pinned...)
+		} else {
+			all = append(all, g)
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// parseGateway reads a gateway's address, a URL or host[:port].
+func parseGateway(address string) (*gateway, error) {
+	g := &gateway{name: address}
+	scheme, _, isURL := strings.Cut(address, "://")
+	switch {
+	case isURL && strings.EqualFold(strings.TrimSpace(scheme)+"://", wtproto.URLScheme):
+		u, err := wtproto.ParseGatewayURL(address)
+		if err != nil {
+			return nil, err
+		}
+		g.name = u.WithTopic("").String() // events and logs do not tell the topic
+		g.host, g.port, g.pinned = u.Host, strconv.Itoa(int(u.Port)), u.Hashes
+	case isURL:
+		u, err := url.Parse(address)
+		if err != nil {
+			return nil, err // it says "parse" and the address
+		}
+		if u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
+			u.Path != "" && u.Path != "/" && u.Path != wtproto.Path {
+			return nil, fmt.Errorf("%q: want https://host[:port] or %shost[:port]/", address, wtproto.URLScheme)
+		}
+		g.host, g.port = u.Hostname(), u.Port()
+	default:
+		var err error
+		if _, bad := netip.ParseAddr(strings.Trim(address, "[]")); bad == nil || !strings.Contains(address, ":") {
+			g.host = strings.Trim(address, "[]")
+		} else if g.host, g.port, err = net.SplitHostPort(address); err != nil {
+			return nil, err
+		}
+	}
+	if g.port == "" {
+		g.port = "443"
+	}
+	if n, err := strconv.ParseUint(g.port, 10, 16); err != nil || n == 0 {
+		return nil, fmt.Errorf("%q: invalid port %q", address, g.port)
+	}
+	if g.host == "" {
+		return nil, fmt.Errorf("%q has no host", address)
+	}
+	return g, nil
+}
