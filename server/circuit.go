@@ -37,6 +37,7 @@ type circuit struct {
 	topic   *topic
 	of      holder
 	network string
+	client  bool // the peer is a client of another gateway
 	near    *leg
 	far     *leg              // the other client's, or nil
 	peer    discovery.Stream  // the peer's end, or nil
@@ -48,6 +49,7 @@ type circuit struct {
 
 	peerFirst  atomic.Bool // the peer's end was the first of the two to end
 	peerFailed atomic.Bool // the peer's end has ended the circuit, other than by FIN both ways
+	yields     atomic.Bool // it ends to make room
 	ending     atomic.Bool // one of them has ended
 }
 
@@ -65,7 +67,7 @@ const (
 	ended     verdict = iota // by its client, or for its client's sake: not to be made again
 	peerEnded                // by its peer: not to be made again until one of the two joins anew, which a service cannot
 	broken                   // the connection with the peer was lost
-	refused                  // it never opened, and not by the client's will
+	refused                  // it never opened, and not by the client's will, or it ended to make room
 	hungUp                   // the peer ended it at once, without a byte: peerEnded, and as good as a failed dial
 )
 
@@ -124,6 +126,8 @@ func (c *circuit) serve(ctx context.Context) verdict {
 	switch {
 	case peerLost(cause):
 		return broken
+	case codeOf(cause) == wtproto.CodeBusy && (c.yields.Load() || c.client && c.peerFailed.Load()):
+		return refused
 	case c.peerFirst.Load() && c.toClient.Moved() == 0 && time.Since(began) < atOnce:
 		return hungUp
 	case unwanted(codeOf(cause)):

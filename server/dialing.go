@@ -59,11 +59,11 @@ func (t *topic) rest(s *subscription) {
 
 // wants reports whether s may ask for a turn to dial now.
 func (s *subscription) wants() bool {
-	return !s.left && s.wish == nil && !s.resting && s.place > 0 && s.room() && s.mayDialMore()
+	return !s.left && s.wish == nil && !s.resting && s.place > 0 && !s.blocked && s.mayDialMore()
 }
 
 func (s *subscription) mayDialMore() bool {
-	return s.dialing < maxDialing && (s.maxPeers < 0 || s.taken+s.dialing < s.maxPeers)
+	return s.dialing < maxDialing && (s.maxPeers < 0 || s.taken+s.dialing < s.maxPeers+s.swaps)
 }
 
 // want asks for a turn to dial if s can use one, and a peer is there for it. It reports whether s
@@ -345,6 +345,9 @@ func (t *topic) answered(p *pair, stream discovery.Stream, wanted bool) {
 		}
 	}
 	code := wtproto.CodeLeft
+	if wanted && t.exchange(p, func() { t.answered(p, stream, p.ctx.Err() == nil) }) {
+		return
+	}
 	if s := p.sub; wanted {
 		code = wtproto.CodeBusy
 		if s.room() && s.pairs[p.key(s)] == p && s.services[p.at] == 0 &&

@@ -11,8 +11,8 @@ import (
 
 var islands = flag.Int("islands", 0, "how many seeds of the long simulation of many gateways to run")
 
-// model runs one simulation: all come at once, then a time of coming and going if churn says so. The mesh has to be one
-// after settle seconds, each time.
+// model runs one simulation: all come at once, then a time of coming and going if churn says so.
+// The mesh has to be one after settle seconds, each time.
 func model(t *testing.T, seed uint64, gateways, clients, maxPeers, contacts, churn, settle int) {
 	t.Helper()
 	name := fmt.Sprintf("%d gateways with %d clients, max peers %d, %d contacts, seed %d", gateways, clients, maxPeers, contacts, seed)
@@ -25,7 +25,7 @@ func model(t *testing.T, seed uint64, gateways, clients, maxPeers, contacts, chu
 				continue
 			}
 			if len(m.components()) == 1 {
-				t.Logf("%s: one after %d s of %s; %d dials, %d refused, %d circuits made", name, n+1, what, m.dials, m.refused, m.made)
+				t.Logf("%s: one after %d s of %s; %d dials, %d refused, %d circuits made, %d ended for others", name, n+1, what, m.dials, m.refused, m.made, m.swapped)
 				return
 			}
 		}
@@ -53,8 +53,9 @@ func model(t *testing.T, seed uint64, gateways, clients, maxPeers, contacts, chu
 	until("the last change")
 }
 
-// Six gateways with eight clients each and max peers 6 stayed three components for as long as one looked: clients of the same
-// gateway had all places before the first meeting. With the default of 64 that began at 65 clients a gateway.
+// Six gateways with eight clients each and max peers 6 stayed three components for as long as
+// one looked: clients of the same gateway had all places before the first meeting. With the
+// default of 64 that began at 65 clients a gateway.
 func TestIslands(t *testing.T) {
 	for i, test := range []struct{ gateways, clients, maxPeers, contacts, churn int }{
 		{2, 1, 3, 16, 0},
@@ -64,6 +65,11 @@ func TestIslands(t *testing.T) {
 		{6, 70, 64, 16, 60},
 		{30, 3, 3, 16, 120},
 		{30, 1, 4, 16, 120},
+		{12, 1, 3, 16, 120},
+		{2, 3, 2, 16, 120},
+		{6, 1, 2, 16, 120},
+		{6, 8, 2, 16, 120},
+		{16, 1, 2, 16, 120},
 		{100, 1, 3, 16, 120},
 		{60, 8, 8, 16, 60},
 	} {
@@ -71,8 +77,9 @@ func TestIslands(t *testing.T) {
 	}
 }
 
-// TestManyIslands is the long form, for -islands. A thousand gateways that know 16 others each are left out with max peers 3:
-// some of them know no greater one, have three places that are soon taken, and stay apart until they happen to meet one.
+// TestManyIslands is the long form, for -islands. A thousand gateways that know 16 others each
+// are left out with max peers 3: some of them know no greater one, have three places that are
+// soon taken, and stay apart until they happen to meet one.
 func TestManyIslands(t *testing.T) {
 	for seed := range uint64(*islands) {
 		for _, maxPeers := range []int{3, 4, 6, 8, 16, 64} {
@@ -92,7 +99,7 @@ func TestManyIslands(t *testing.T) {
 // The same with the real router.
 func TestGatewaysAreOneMesh(t *testing.T) {
 	for _, test := range []struct{ gateways, clients, maxPeers int }{
-		{6, 8, 6}, {3, 4, 8}, {2, 20, 3}, {12, 1, 4}, {8, 4, 4},
+		{6, 8, 6}, {3, 4, 8}, {2, 20, 3}, {12, 1, 3}, {12, 1, 4}, {8, 4, 4}, {4, 1, 2}, {4, 3, 2}, {12, 1, 2},
 	} {
 		t.Run(fmt.Sprintf("%d with %d, max peers %d", test.gateways, test.clients, test.maxPeers), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -108,14 +115,14 @@ func TestGatewaysAreOneMesh(t *testing.T) {
 				}
 				f.meet()
 				start, one := time.Now(), time.Duration(0)
-				for one == 0 && time.Since(start) < 2*time.Minute {
+				for one == 0 && time.Since(start) < 5*time.Minute {
 					pass(time.Second)
 					if len(parts(all...)) == 1 {
 						one = time.Since(start)
 					}
 				}
 				if sizes := parts(all...); len(sizes) != 1 {
-					t.Fatalf("the mesh has parts of %v clients after two minutes, want one", sizes)
+					t.Fatalf("the mesh has parts of %v clients after five minutes, want one", sizes)
 				}
 				t.Logf("one after %v", one)
 				// A fourth of the clients go, the others are one again.
@@ -124,9 +131,9 @@ func TestGatewaysAreOneMesh(t *testing.T) {
 						c.link.end(nil)
 					}
 				}
-				pass(2 * time.Minute)
+				pass(5 * time.Minute)
 				if sizes := parts(all...); len(sizes) != 1 {
-					t.Errorf("the mesh has parts of %v clients two minutes after a loss, want one", sizes)
+					t.Errorf("the mesh has parts of %v clients five minutes after a loss, want one", sizes)
 				}
 				// At rest, nothing is made and nothing is lost.
 				pass(5 * time.Minute)
@@ -141,8 +148,8 @@ func TestGatewaysAreOneMesh(t *testing.T) {
 	}
 }
 
-// The mesh was looked at when clients came and went, and not when other gateways became known. Clients that had taken their
-// places long before the gateways met stayed islands.
+// The mesh was looked at when clients came and went, and not when other gateways became known.
+// Clients that had taken their places long before the gateways met stayed islands.
 func TestGatewaysMeetLater(t *testing.T) {
 	for _, clients := range []int{1, 3, 8} {
 		t.Run(fmt.Sprint(clients), func(t *testing.T) {

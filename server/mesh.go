@@ -173,7 +173,8 @@ func (t *topic) introduce(s, o *subscription) {
 }
 
 // inbound answers a peer that opened a circuit to one of our clients.
-func (t *topic) inbound(s discovery.Sighting) {
+// If its place was made free for it, it is promised.
+func (t *topic) inbound(s discovery.Sighting, promised bool) {
 	to := s.Inbound.To()
 	sub := t.endpoints[to]
 	if sub == nil || sub.gone() || !sub.announces() && !sub.looksUp() || !sub.meets(s.Peer.Network) {
@@ -191,8 +192,10 @@ func (t *topic) inbound(s discovery.Sighting) {
 	case s.Inbound.Further():
 		t.inboundFurther(s, sub, p)
 		return
-	case !sub.room(), p.Client && !sub.mayAcceptFar(s.Need || t.needs(p), sub.seeks, t.lacking > helpedAfter):
-		s.Inbound.Refuse(wtproto.CodeBusy)
+	case !sub.room(), p.Client && !promised && !t.accepts(sub, p, s.Need || t.needs(p)):
+		if promised || !p.Client || !(s.Need || t.needs(p)) || !t.give(sub, p, s) {
+			s.Inbound.Refuse(wtproto.CodeBusy)
+		}
 		return
 	}
 	pr := &pair{sub: sub, peer: p, inbound: true}

@@ -2,12 +2,14 @@ package server
 
 import (
 	"cmp"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 )
 
-// meshModel is a topic on many gateways, with the rules of places.go and parts.go and nothing else of the gateway: time
-// passes in steps of a second, dials take none. Each gateway knows some others only, and some of their clients.
+// meshModel is a topic on many gateways, with the rules of places.go and parts.go and nothing
+// else of the gateway: time passes in steps of a second, dials take none. Each gateway knows
+// some others only, and some of their clients.
 type meshModel struct {
 	r        *rand.Rand
 	maxPeers int
@@ -16,11 +18,11 @@ type meshModel struct {
 	gateways []*modelGateway
 	limbo    []*modelMember // of gateways that have gone without a word: their ends of circuits are not noticed yet
 
-	dials, refused, made int
+	dials, refused, made, swapped int
 }
 
 type modelGateway struct {
-	id       int
+	id       string
 	members  []*modelMember
 	contacts []*modelGateway
 	dialable []*modelMember // those known that this gateway opens circuits to
@@ -29,6 +31,9 @@ type modelGateway struct {
 	lacking  int  // surveys in turn that found something lacking
 	need     bool // as others are told
 	help     int  // when somebody may help another gateway again
+	apart    int  // surveys in turn that found several parts
+	given    map[*modelGateway]modelTry
+	give     int // when a place may be given to a need again
 	gone     bool
 	goneAt   int
 }
@@ -41,12 +46,14 @@ type modelMember struct {
 	gateway      *modelGateway
 	here, far    []modelLink
 	seeks, helps bool
+	opened       int // circuits to other gateways that its part has opened, as of the last survey
 	gone         bool
 }
 
 type modelLink struct {
 	to    *modelMember
 	chose bool
+	helps bool
 }
 
 const (
@@ -69,7 +76,7 @@ func newMeshModel(seed uint64, gateways, clients, maxPeers, contacts int) *meshM
 
 // open starts a gateway.
 func (m *meshModel) open() {
-	m.gateways = append(m.gateways, &modelGateway{id: m.r.IntN(1 << 40), tries: make(map[*modelMember]modelTry)})
+	m.gateways = append(m.gateways, &modelGateway{id: fmt.Sprintf("%010x", m.r.IntN(1<<40)), tries: make(map[*modelMember]modelTry), given: make(map[*modelGateway]modelTry)})
 }
 
 // enter adds a member to g.
@@ -111,12 +118,12 @@ func (m *meshModel) link(x, o *modelMember) {
 		}
 		if x.gateway == o.gateway {
 			s.locals++
-			s.here = append(s.here, modelLink{side.to, side.chose})
+			s.here = append(s.here, modelLink{to: side.to, chose: side.chose})
 		} else {
 			if side.chose {
 				s.outward++
 			}
-			s.far = append(s.far, modelLink{side.to, side.chose})
+			s.far = append(s.far, modelLink{side.to, side.chose, side.chose && s.helps && side.to.gateway.need})
 		}
 		if s.taken > s.maxPeers {
 			panic("more circuits than places")
@@ -175,7 +182,8 @@ func (m *meshModel) step() {
 	}
 }
 
-// meet has gateways meet until each knows enough others, and now and then one more instead of another.
+// meet has gateways meet until each knows enough others, and now and then one more instead of
+// another.
 func (m *meshModel) meet() {
 	part := func(g, c *modelGateway) {
 		g.contacts = slices.DeleteFunc(g.contacts, func(o *modelGateway) bool { return o == c })
@@ -257,27 +265,31 @@ func eachHere(x *modelMember, yield func(*modelMember)) {
 
 // survey does what topic.survey does.
 func (m *meshModel) survey(g *modelGateway) {
-	parts := partsOf(g.members, eachHere)
-	for i, part := range parts {
-		a, b := roomiest(parts[0], 1, modelPlaces), roomiest(part, 1, modelPlaces)
-		if i > 0 && len(a) > 0 && len(b) > 0 {
-			m.link(a[0], b[0])
-		}
+	g.apart++
+	left := m.mend(g, partsOf(g.members, eachHere))
+	if len(left) < 2 {
+		g.apart = 0
 	}
 	g.lacking++
 	lacking := false
 	for _, x := range g.members {
-		x.seeks = false
+		x.seeks, x.swaps = false, 0
 	}
-	for _, part := range partsOf(g.members, eachHere) {
+	for _, part := range left {
 		outward, far := 0, 0
 		for _, x := range part {
 			outward, far = outward+x.outward, far+x.places.far()
 		}
-		if lacksFar(outward, far, len(g.dialable) > 0, len(g.contacts) > 0) {
+		for _, x := range part {
+			x.opened = outward
+		}
+		if !lacksFar(outward, far, len(g.dialable) > 0, len(g.contacts) > 0) {
+			continue
+		}
+		for _, x := range takers(part, 1, modelPlaces, func(x *modelMember) bool { return x.surplus(g.id) >= 0 }) {
 			lacking = true
-			for _, x := range roomiest(part, 1, modelPlaces) {
-				x.seeks = len(g.dialable) > 0
+			if x.seeks = len(g.dialable) > 0; x.maySwap() && g.lacking > patientSurveys {
+				x.swaps = 1
 			}
 		}
 	}
@@ -285,15 +297,97 @@ func (m *meshModel) survey(g *modelGateway) {
 		g.lacking = 0
 	}
 	g.need = g.lacking > patientSurveys
-	if m.now >= g.help && slices.ContainsFunc(g.contacts, func(c *modelGateway) bool { return c.need && c.id > g.id && !g.meets(c) }) {
+	i := slices.IndexFunc(g.contacts, func(c *modelGateway) bool { return c.need && c.id > g.id && !g.meets(c) })
+	if m.now >= g.help && i >= 0 {
 		g.help = m.now + int(helpEvery.Seconds())
 		for _, x := range g.members {
 			x.helps = false
 		}
-		for _, x := range roomiest(g.members, 1, modelPlaces) {
-			x.helps = true
+		for _, x := range takers(g.members, 1, modelPlaces, func(x *modelMember) bool { return x.surplus(g.contacts[i].id) >= 0 }) {
+			if x.helps = true; x.maySwap() {
+				x.swaps = 1
+			}
 		}
 	}
+}
+
+// mend connects the parts of g, and returns those that are left.
+func (m *meshModel) mend(g *modelGateway, parts [][]*modelMember) (left [][]*modelMember) {
+	for i, part := range parts {
+		if i > 0 && m.bridge(g, parts[0], part) {
+			parts[0] = append(parts[0], part...)
+		} else {
+			left = append(left, part)
+		}
+	}
+	if len(left) > 0 {
+		left[0] = parts[0]
+	}
+	return left
+}
+
+// bridge connects two parts of g, for which others have to end if that has been so for long.
+func (m *meshModel) bridge(g *modelGateway, a, b []*modelMember) bool {
+	opened := 0
+	for _, x := range slices.Concat(a, b) {
+		opened += x.outward
+	}
+	swaps := func(x *modelMember) bool { return g.apart > patientSurveys && x.surplusOf(opened, g.id) >= 0 }
+	xs := takers(a, 1, modelPlaces, swaps)
+	if len(xs) == 0 {
+		return false
+	}
+	end := -1
+	if xs[0].left() == 0 {
+		if end = xs[0].surplusOf(opened, g.id); xs[0].far[end].chose {
+			opened--
+		}
+	}
+	ys := takers(b, 1, modelPlaces, swaps)
+	if len(ys) == 0 {
+		return false
+	}
+	if end >= 0 {
+		m.end(xs[0], end)
+	}
+	if ys[0].left() == 0 {
+		m.end(ys[0], ys[0].surplusOf(opened, g.id))
+	}
+	m.link(xs[0], ys[0])
+	return true
+}
+
+// end ends a circuit of x with another gateway to make room.
+func (m *meshModel) end(x *modelMember, i int) {
+	m.swapped++
+	m.unlink(x, x.far[i].to)
+}
+
+// surplus returns which of x's circuits with other gateways may end for one with a gateway that
+// needs it, or -1.
+func (x *modelMember) surplus(needy string) int { return x.surplusOf(x.opened, needy) }
+
+// surplusOf is surplus in a part that has opened so many.
+func (x *modelMember) surplusOf(opened int, needy string) int {
+	var all []farCircuit[string]
+	for _, l := range x.far {
+		all = append(all, farCircuit[string]{l.to.gateway.id, l.chose, l.helps})
+	}
+	return surplus(all, opened, needy)
+}
+
+// swap ends a circuit of x, which is full, for one that a gateway needs, and reports whether
+// there is one.
+func (m *meshModel) swap(x *modelMember, needy string) bool {
+	i := -1
+	if x.maySwap() {
+		i = x.surplus(needy)
+	}
+	if i < 0 {
+		return false
+	}
+	m.end(x, i)
+	return true
 }
 
 // meets reports whether g has a circuit with c.
@@ -322,10 +416,10 @@ func (m *meshModel) dial(x *modelMember) {
 			return
 		}
 		m.dials++
-		if !o.gone && o.mayAcceptFar(g.need, o.seeks, o.gateway.lacking > helpedAfter) {
+		if m.accepts(o, g) && (x.left() > 0 || m.swap(x, m.needy(x, o))) {
 			delete(g.tries, o)
 			m.link(x, o)
-			x.seeks, x.helps = false, false
+			x.seeks, x.helps, x.swaps = false, false, 0
 			continue
 		}
 		m.refused++
@@ -334,8 +428,33 @@ func (m *meshModel) dial(x *modelMember) {
 	}
 }
 
-// churn lets some members come and go for a second, 10 % in a minute, and now and then a gateway, which takes its
-// members along; as many come elsewhere.
+// needy returns the id of the gateway for whose need x dials o.
+func (m *meshModel) needy(x, o *modelMember) string {
+	if x.seeks {
+		return x.gateway.id
+	}
+	return o.gateway.id
+}
+
+// accepts has o answer a client of g.
+func (m *meshModel) accepts(o *modelMember, g *modelGateway) bool {
+	to := o.gateway
+	if o.gone || o.left() > 1 {
+		return !o.gone
+	}
+	gives := g.need && m.now >= to.give && m.now >= to.given[g].again
+	if !o.mayAcceptFar(gives, o.seeks, to.lacking > helpedAfter) && !(gives && !to.meets(g) && m.swap(o, g.id)) {
+		return false
+	}
+	if gives {
+		delay := min(max(2*to.given[g].delay, int(giveSame.Seconds())), int(giveSameMax.Seconds()))
+		to.give, to.given[g] = m.now+int(helpEvery.Seconds()), modelTry{m.now + delay, delay}
+	}
+	return true
+}
+
+// churn lets some members come and go for a second, 10 % in a minute, and now and then a
+// gateway, which takes its members along; as many come elsewhere.
 func (m *meshModel) churn() {
 	count := func() (n int) {
 		for _, g := range m.gateways {

@@ -26,6 +26,8 @@ type subscription struct {
 	connected  int                    // open circuits, further ones too
 	services   map[netip.AddrPort]int // that it has circuits with
 	seeks      bool                   // its part of the mesh needs a circuit with another gateway, and this one is to open it
+	bridges    bool                   // it is to connect its part of the mesh with another one here
+	opened     int                    // circuits that its part has opened to other gateways, as of the last survey
 	helps      bool                   // another gateway needs a circuit, and this one may give its last place for it
 	wish       *dial                  // for a turn to dial, or nil
 	dialing    int                    // dials that run, without slow ones
@@ -61,6 +63,8 @@ type pair struct {
 	other   *subscription  // the client that was chosen, or nil
 	peer    *peer          // the peer, or nil
 	inbound bool           // the peer chose
+	helps   bool           // it was opened because the peer's gateway needed it
+	then    func()         // it ends to make room, and this is to be done when its place is free; or nil
 	at      netip.AddrPort // of a service, where the circuit is connected to
 	state   pairState
 	opened  bool // bytes could pass
@@ -327,7 +331,8 @@ func (t *topic) start(p *pair, stream discovery.Stream, inbound discovery.Inboun
 	if p.peer != nil && p.peer.Client {
 		t.countFar(p.peer, 1)
 		if !p.inbound {
-			p.sub.seeks, p.sub.helps = false, false
+			p.helps = p.sub.helps && p.peer.need
+			p.sub.seeks, p.sub.helps, p.sub.swaps = false, false, 0
 		}
 		t.surveySoon()
 	}
@@ -336,7 +341,7 @@ func (t *topic) start(p *pair, stream discovery.Stream, inbound discovery.Inboun
 		near: p.near, far: p.far, peer: stream, inbound: inbound,
 	}
 	if p.peer != nil {
-		c.network = p.peer.Network
+		c.network, c.client = p.peer.Network, p.peer.Client
 	}
 	t.launch(c, p.ctx)
 }
@@ -404,6 +409,10 @@ func (p *pair) circuitEnded(t *topic, _ *circuit, v verdict) {
 	}
 	if service {
 		t.recheck(t.services[p.at])
+	}
+	if then := p.then; then != nil {
+		p.then = nil
+		then()
 	}
 	for _, s := range p.sides() {
 		t.connect(s)

@@ -1,30 +1,33 @@
 package server
 
 import (
+	"slices"
 	"time"
 
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// This file looks at the mesh of a topic as a whole, as far as this gateway sees it: whether its clients are one part, and
-// whether each part has a circuit that leads on to another gateway. It is done a second after something has changed,
-// and not at all while nothing does.
+// This file looks at the mesh of a topic as a whole, as far as this gateway sees it: whether its
+// clients are one part, and whether each part has a circuit that leads on to another gateway. It
+// is done a second after something has changed, and not at all while nothing does.
 //
-// A gateway opens circuits only to gateways with greater ids. So if each has one circuit that it opened, these lead
-// from anywhere up to the gateway with the greatest id, and the mesh is one.
+// A gateway opens circuits only to gateways with greater ids. So if each has one circuit that it
+// opened, these lead from anywhere up to the gateway with the greatest id, and the mesh is one.
 
 const (
-	// surveyAfter is how long after a change the mesh is looked at, and how long a survey is repeated that did not mend what
-	// it found: at first, and at most.
+	// surveyAfter is how long after a change the mesh is looked at, and how long a survey is
+	// repeated that did not mend what it found: at first, and at most.
 	surveyAfter, surveyMax = time.Second, 30 * time.Second
-	// patientSurveys is how many surveys may find that a circuit with another gateway is lacking before others are told.
+	// patientSurveys is how many surveys may find that a circuit with another gateway is lacking
+	// before others are told.
 	patientSurveys = 3
-	// helpedAfter is how many may find so before anybody's help is taken in a last place. Who comes may be of the same part of the
-	// mesh, so first one dials for some seconds with others knowing.
+	// helpedAfter is how many may find so before anybody's help is taken in a last place. Who comes
+	// may be of the same part of the mesh, so first one dials for some seconds with others knowing.
 	helpedAfter = 2 * patientSurveys
 	// helpEvery is how often a client may give its last place to a gateway that needs a circuit.
 	helpEvery = 10 * time.Second
-	// awaited is how long places are kept for clients of a gateway of which none has come, and which we cannot dial.
+	// awaited is how long places are kept for clients of a gateway of which none has come, and
+	// which we cannot dial.
 	awaited = time.Minute
 	// mendTries is how many clients of a part are tried when it is to be connected with another one.
 	mendTries = 8
@@ -40,6 +43,9 @@ type gateway struct {
 	circuits int       // with clients of it
 	need     bool      // it lacks a circuit with another gateway
 
+	giveAgain time.Time // it may be given a place again because it needs one
+	given     int       // how often it was
+
 	surveyed struct{ clients, dialable int } // as of the last survey
 }
 
@@ -48,7 +54,8 @@ func (p *peer) host() string {
 	return p.ID[:max(len(p.ID)-wtproto.EndpointSize, 0)]
 }
 
-// unreachable reports whether p could not be reached when it was dialed last. One that has no room is not.
+// unreachable reports whether p could not be reached when it was dialed last. One that has no
+// room is not.
 func (p *peer) unreachable() bool {
 	return p.refused && p.code != wtproto.CodeBusy && p.code != wtproto.CodeCircuitLimit
 }
@@ -101,22 +108,24 @@ func (t *topic) needs(p *peer) bool {
 }
 
 // surveySoon has the mesh looked at in a second.
-func (t *topic) surveySoon() {
-	if next := t.now.Add(surveyAfter); t.surveying.place == 0 || next.Before(t.surveying.at) {
-		t.agenda.set(&t.surveying, next)
-	}
-}
+func (t *topic) surveySoon() { t.surveyIn(surveyAfter) }
 
-// survey looks at the mesh as a whole, mends it here, and finds out who is to open circuits with other gateways.
+// survey looks at the mesh as a whole, mends it here, and finds out who is to open circuits with
+// other gateways.
 func (t *topic) survey() {
 	above, below := t.reach()
 	var members []*subscription
 	for _, s := range t.subs {
+		s.bridges = false
 		if !s.gone() && (s.announces() || s.looksUp()) {
 			members = append(members, s)
 		}
 	}
+	t.apart++
 	parts := t.mend(partsOf(members, eachMateHere))
+	if len(parts) < 2 {
+		t.apart = 0
+	}
 	lacking := false
 	for _, part := range parts {
 		lacking = t.seek(part, above, below) || lacking
@@ -129,14 +138,24 @@ func (t *topic) survey() {
 	if now := t.lacking > patientSurveys; now != before {
 		t.announce()
 	}
+	turns := t.lacking
+	if far := slices.ContainsFunc(members, func(s *subscription) bool { return s.places.far() > 0 }); far && t.apart > 0 {
+		turns, lacking = max(turns, t.apart), true
+	}
 	if lacking {
-		delay := min(surveyAfter<<min(max(t.lacking-patientSurveys, 0), 10), surveyMax)
-		t.agenda.set(&t.surveying, t.now.Add(delay))
+		t.surveyIn(min(surveyAfter<<min(max(turns-patientSurveys, 0), 10), surveyMax))
 	}
 }
 
-// reach counts the clients of other gateways that can be had, and reports whether there are some that we dial, and
-// others.
+// surveyIn has the mesh looked at after d, if that is not to be done earlier.
+func (t *topic) surveyIn(d time.Duration) {
+	if next := t.now.Add(d); t.surveying.place == 0 || next.Before(t.surveying.at) {
+		t.agenda.set(&t.surveying, next)
+	}
+}
+
+// reach counts the clients of other gateways that can be had, and reports whether there are some
+// that we dial, and others.
 func (t *topic) reach() (above, below bool) {
 	n := 0
 	for _, g := range t.gateways {
@@ -149,7 +168,7 @@ func (t *topic) reach() (above, below bool) {
 			n, below = n+g.clients, true
 		case left > 0:
 			n, below = n+g.clients, true
-			t.agenda.set(&t.surveying, t.now.Add(left))
+			t.surveyIn(left)
 		}
 	}
 	if n = min(n, mostReachable); n == t.reachable {
@@ -178,7 +197,8 @@ func eachMateHere(s *subscription, yield func(*subscription)) {
 	}
 }
 
-// mend connects the greatest of parts with the others, for which last places may be taken, and returns what parts are left.
+// mend connects the greatest of parts with the others, for which last places may be taken, and
+// returns what parts are left.
 func (t *topic) mend(parts [][]*subscription) (left [][]*subscription) {
 	for i, part := range parts {
 		if i > 0 && t.bridge(parts[0], part) {
@@ -193,20 +213,33 @@ func (t *topic) mend(parts [][]*subscription) (left [][]*subscription) {
 	return left
 }
 
-// bridge connects two clients, one of each part, if there are two that may be connected.
+// bridge connects two clients, one of each part, if there are two that may be connected. If the
+// mesh has been in parts for long, others have to end for that, and it will be done in the next
+// survey.
 func (t *topic) bridge(a, b []*subscription) bool {
 	if t.router.cfg.IsolateClients {
 		return false
 	}
-	others := roomiest(b, mendTries, placesOf)
+	opened := openedBy(a) + openedBy(b)
+	swaps := func(s *subscription) bool {
+		return t.apart > patientSurveys && !t.now.Before(t.giveAgain) && s.surplus(opened, ownNeed) != nil
+	}
+	others := takers(b, mendTries, placesOf, swaps)
 	if len(others) == 0 {
 		return false
 	}
-	for _, x := range roomiest(a, mendTries, placesOf) {
+	for _, x := range takers(a, mendTries, placesOf, swaps) {
 		for _, y := range others {
 			if x.blocked || y.blocked || !x.meets(wtproto.NetworkClient) || !y.meets(wtproto.NetworkClient) ||
 				!(x.announces() && y.looksUp() || x.looksUp() && y.announces()) || t.fitClient(x, y) != fits ||
 				x.session.suspect(t.now) || y.session.suspect(t.now) {
+				continue
+			}
+			if x.places.left() == 0 || y.places.left() == 0 {
+				if t.clear(x, y, opened) {
+					t.giveAgain = t.now.Add(helpEvery)
+					return false
+				}
 				continue
 			}
 			before := x.taken
@@ -220,52 +253,82 @@ func (t *topic) bridge(a, b []*subscription) bool {
 
 func placesOf(s *subscription) *places { return &s.places }
 
-// seek has somebody of part open a circuit with another gateway if the part lacks one, and reports whether it does. Others
-// with greater ids are above, and those that would have to dial us are below.
+// openedBy returns how many circuits a part has opened to other gateways.
+func openedBy(part []*subscription) (n int) {
+	for _, s := range part {
+		n += s.outward
+	}
+	return n
+}
+
+// seek has somebody of part open a circuit with another gateway if the part lacks one, and
+// reports whether it does. Others with greater ids are above, and those that would have to dial
+// us are below. If nobody has a place for it, another circuit may have to end once that has
+// lasted.
 func (t *topic) seek(part []*subscription, above, below bool) (lacks bool) {
 	var able []*subscription
-	outward, far := 0, 0
+	opened, far := openedBy(part), 0
 	for _, s := range part {
-		outward, far = outward+s.outward, far+s.places.far()
+		s.opened = opened
+		far += s.places.far()
 		if s.meetsNative() {
 			able = append(able, s)
 		}
 	}
-	lacks = len(able) > 0 && lacksFar(outward, far, above, below)
+	may := func(s *subscription) bool { return s.surplus(opened, ownNeed) != nil }
 	var seeker *subscription
-	for _, s := range part {
-		if s.seeks && lacks && above && seeker == nil && s.room() {
-			seeker = s
-		} else if s.seeks {
-			s.seeks = false
-			t.index(s)
+	if lacksFar(opened, far, above, below) {
+		taker := takers(able, 1, placesOf, may)
+		if lacks = len(taker) > 0; lacks && above {
+			seeker = taker[0]
 		}
 	}
-	if lacks && above && seeker == nil {
-		for _, s := range roomiest(able, 1, placesOf) {
-			s.seeks = true
+	for _, s := range part {
+		if s.seeks && seeker != nil && s.room() { // it goes on
+			seeker = s
+			break
+		}
+	}
+	for _, s := range part {
+		swaps := 0
+		if s == seeker && s.maySwap() && t.lacking > patientSurveys || s.helps && s != seeker && s.swaps > 0 {
+			swaps = 1
+		}
+		if seeks := s == seeker; s.seeks != seeks || s.swaps != swaps {
+			s.seeks, s.swaps = seeks, swaps
 			t.index(s)
-			t.connect(s)
+			if seeks {
+				t.connect(s)
+			}
 		}
 	}
 	return lacks
 }
 
-// help lets one of members give its last place to a gateway that needs a circuit and has none with us.
+// help lets one of members give its last place to a gateway that needs a circuit and has none
+// with us.
 func (t *topic) help(members []*subscription) {
-	needed := false
-	for _, g := range t.gateways {
-		needed = needed || g.need && g.circuits == 0 && g.dialable > 0
+	needy := ""
+	for host, g := range t.gateways {
+		if g.need && g.circuits == 0 && g.dialable > 0 {
+			needy = max(needy, host)
+		}
 	}
-	if !needed || t.now.Before(t.helpAgain) {
+	if needy == "" {
+		return
+	}
+	if left := t.helpAgain.Sub(t.now); left > 0 {
+		t.surveyIn(left)
 		return
 	}
 	t.helpAgain = t.now.Add(helpEvery)
 	for _, s := range members {
 		s.helps = false
 	}
-	for _, s := range roomiest(members, 1, placesOf) {
-		s.helps = true
+	for _, s := range takers(members, 1, placesOf, func(s *subscription) bool { return s.surplus(s.opened, needy) != nil }) {
+		if s.helps = true; s.maySwap() {
+			s.swaps = 1
+		}
 		t.index(s)
 		t.connect(s)
 	}

@@ -82,6 +82,8 @@ type topic struct {
 	reachable  int                              // their clients that can be had, as of the last survey
 	surveying  deadline                         // the mesh is looked at as a whole
 	helpAgain  time.Time                        // a client may help another gateway with its last place
+	giveAgain  time.Time                        // a place may be given to a gateway that needs one
+	apart      int                              // surveys in turn that found several parts of the mesh here
 	lacking    int                              // surveys in turn that found a part without a circuit with another gateway
 	looks      int                              // at candidates
 	attempts   int                              // dials that run
@@ -398,7 +400,7 @@ func (e sighted) apply(t *topic) {
 		}
 	}
 	if s.Inbound != nil {
-		t.inbound(s)
+		t.inbound(s, false)
 	}
 }
 
