@@ -44,10 +44,10 @@ func (s *session) send(frame []byte) {
 // status queues the STATUS of a topic, unless it was left.
 func (s *session) status(sub *subscription, t wtproto.Topic, frame []byte) {
 	s.queue(func(o *outbox) bool {
-		if s.joined[t] != sub { // queue holds s.mu
-			return true
+		if s.joined[t] == sub { // queue holds s.mu
+			o.setStatus(t, frame)
 		}
-		return o.setStatus(t, frame)
+		return true
 	})
 }
 
@@ -131,9 +131,9 @@ func (s *session) suspect(now time.Time) bool {
 	return false
 }
 
-// reserve takes a place for a circuit that payer begins, or says why not: there is no place left, or
-// the session ends. peer is what the client will be told.
-func (s *session) reserve(peer wtproto.Peer, offerOnly bool, payer *principal) (*leg, *wtproto.Error) {
+// reserve takes a place for a circuit that payer begins, or says why not: a limit has been met, or the session ends, which is
+// no limit's doing. peer is what the client will be told. Nobody is told of the refusal yet.
+func (s *session) reserve(peer wtproto.Peer, offerOnly bool, payer *principal) (*leg, *refusal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	begins := func() *refusal { return s.server.ledger.spend(payer, flowNewCircuits, 1, time.Now()) }
@@ -143,25 +143,25 @@ func (s *session) reserve(peer wtproto.Peer, offerOnly bool, payer *principal) (
 	return &leg{session: s, peer: peer, offerOnly: offerOnly, answer: make(chan answer, 1)}, nil
 }
 
-// full reports whether reserve would refuse now.
-func (s *session) full() bool {
+// full returns why reserve would refuse now, or nil.
+func (s *session) full() *refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	begins := func() *refusal { return s.server.ledger.left(s.principal, flowNewCircuits, 1, time.Now()) }
-	if s.takePlaceLocked(begins) != nil {
-		return true
+	no := s.takePlaceLocked(begins)
+	if no == nil {
+		s.givePlaceLocked()
 	}
-	s.givePlaceLocked()
-	return false
+	return no
 }
 
 // takePlaceLocked counts a circuit, or says why not. begins is what the ledger says of a new one.
-func (s *session) takePlaceLocked(begins func() *refusal) *wtproto.Error {
+func (s *session) takePlaceLocked(begins func() *refusal) *refusal {
 	switch {
 	case s.goaway:
-		return errGoingAway
+		return &refusal{Error: errGoingAway}
 	case s.ctx.Err() != nil:
-		return wtproto.Errorf(wtproto.CodePeerGone, "the client's session ended")
+		return &refusal{Error: wtproto.Errorf(wtproto.CodePeerGone, "the client's session ended")}
 	}
 	refused := s.server.router.memory.refuse(s.server.ledger.holds(s.principal, resourceCircuits))
 	switch {
@@ -176,12 +176,10 @@ func (s *session) takePlaceLocked(begins func() *refusal) *wtproto.Error {
 			s.server.ledger.give(s.principal, resourceCircuits, 1)
 		}
 	}
-	if refused != nil {
-		s.cfg.Observer.refused(refused)
-		return refused.Error
+	if refused == nil {
+		s.places++
 	}
-	s.places++
-	return nil
+	return refused
 }
 
 // givePlaceLocked takes back what takePlaceLocked did.

@@ -182,6 +182,29 @@ func TestManyTopicsInOneFlight(t *testing.T) {
 	})
 }
 
+// A STATUS with its reasons is many times as long as one without, and one fault gives all topics of a client reasons at
+// once: a client of many topics was told BUSY then, before it could read anything.
+func TestManyTopicsGetReasons(t *testing.T) {
+	inBubble(t, Config{MaxTopics: 600, Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		c := g.connect()
+		for n := range 600 {
+			c.send(wtproto.Join{Topic: wtproto.Topic{byte(n), byte(n >> 8)}, Flags: announceAndLookUp})
+			expect[wtproto.Joined](c)
+		}
+		pass(2 * lonelyAfter)
+		unread := 0
+		for _, m := range c.allPending() {
+			if s, ok := m.(wtproto.Status); ok && s.Networks[len(s.Networks)-1].Reason == reasonNobody {
+				unread++
+			}
+		}
+		if unread != 600 {
+			t.Errorf("%d topics were told that there is nobody else, want 600", unread)
+		}
+		c.lives()
+	})
+}
+
 func TestThousandJoins(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		other, c := g.connect(), g.connect()

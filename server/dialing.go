@@ -50,9 +50,11 @@ func (t *topic) rest(s *subscription) {
 	s.resting = true
 	s.rested.do = func() {
 		s.resting = false
+		t.touch(s)
 		t.index(s)
 		t.want(s)
 	}
+	t.touch(s)
 	t.agenda.set(&s.rested, t.now.Add(retryMin))
 	t.index(s)
 }
@@ -77,7 +79,8 @@ func (t *topic) want(s *subscription) bool {
 
 // ask asks for a turn to dial.
 func (t *topic) ask(s *subscription) {
-	if s.session.full() {
+	if no := s.session.full(); no != nil {
+		t.noteFull(s, no, false)
 		t.block(s)
 		return
 	}
@@ -352,7 +355,7 @@ func (t *topic) answered(p *pair, stream discovery.Stream, wanted bool) {
 		code = wtproto.CodeBusy
 		if s.room() && s.pairs[p.key(s)] == p && s.services[p.at] == 0 &&
 			(!p.peer.Client || s.mayDialFar(0, s.seeks || s.helps && p.peer.need)) {
-			p.near, code = t.reserve(s, t.tell(p.peer, true))
+			p.near, code = t.reserve(s, t.tell(p.peer, true), true)
 		}
 	}
 	if p.near != nil {

@@ -176,7 +176,14 @@ func (t *topic) connectFurther(s *subscription, e connectAsked) error {
 // reserveFurther takes a place in the session of s for a further circuit that payer begins, or says why not.
 func (s *subscription) reserveFurther(tell wtproto.Peer, payer *principal) (*leg, *wtproto.Error) {
 	tell.Flags |= wtproto.PeerFurther
-	return s.session.reserve(tell, s.offerOnly(), payer)
+	l, no := s.session.reserve(tell, s.offerOnly(), payer)
+	if no == nil {
+		return l, nil
+	}
+	if no.limit != "" {
+		s.session.cfg.Observer.refused(no)
+	}
+	return nil, no.Error
 }
 
 var errNotHere = wtproto.Errorf(wtproto.CodePeerUnreachable, "no such peer is known on the topic")

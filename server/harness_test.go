@@ -103,6 +103,7 @@ type fakeClient struct {
 	control  *fakeStream // set by hello
 	frames   *wtproto.Reader
 	returned chan *wtproto.Error // what the session's run returned
+	seen     wtproto.Status      // by lastStatus
 }
 
 // dial connects a client that has said nothing yet.

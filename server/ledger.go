@@ -117,7 +117,7 @@ type pace struct {
 
 // refusal says which limit was met, and what to tell.
 type refusal struct {
-	limit LimitName
+	limit LimitName // empty if it is none: the session ends
 	*wtproto.Error
 }
 

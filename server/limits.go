@@ -89,7 +89,7 @@ var limits = []Limit{
 	{LimitFramesPrincipal, wtproto.CodeNone, "ControlRate", "20,000 a second, 20,000 at once", "the same of a principal, those that ask for something eleven times; more of them wait", "many sessions cannot do together what one may not"},
 	{LimitByteRate, wtproto.CodeNone, "", "none", "bytes a second of a principal, both ways, if its grant says so; more of them wait", "what a token pays for"},
 	{LimitBytes, wtproto.CodeForbidden, "", "none", "bytes of a principal, both ways, while the gateway runs, if its grant says so", "what a token pays for"},
-	{LimitControlUnread, wtproto.CodeBusy, "MaxControlBytes", "64 KiB", "control frames that a client leaves unread", "memory of the gateway"},
+	{LimitControlUnread, wtproto.CodeBusy, "MaxControlBytes", "64 KiB", "control frames that a client leaves unread, besides STATUS", "memory of the gateway"},
 	{LimitMemory, wtproto.CodeBusy, "Memory", "three fifths of the memory that there is", "memory in use for further sessions and circuits; a principal that has none may begin until it is seven tenths", "those that there are keep what they need"},
 	{LimitUnread, wtproto.CodeStalled, "Memory", "seven tenths of the memory that there is", "memory in use while circuits wait for a reader; from three fifths on, after 2 s, those of who holds much", "the principal that holds most gives back first, what has waited longest"},
 	{LimitLogLines, wtproto.CodeNone, "", "1 a second, 256 at once", "sessions of a principal in the log at info; more are there at debug", "nobody can fill a disk"},

@@ -161,10 +161,10 @@ func (t *topic) fitClient(s, o *subscription) fit {
 // introduce connects s with o, by s's choice.
 func (t *topic) introduce(s, o *subscription) {
 	pr := &pair{sub: s, other: o}
-	if pr.near, _ = t.reserve(s, t.tellClient(o, true)); pr.near == nil {
+	if pr.near, _ = t.reserve(s, t.tellClient(o, true), false); pr.near == nil {
 		return
 	}
-	if pr.far, _ = t.reserve(o, t.tellClient(s, false)); pr.far == nil {
+	if pr.far, _ = t.reserve(o, t.tellClient(s, false), false); pr.far == nil {
 		pr.near.release()
 		return
 	}
@@ -200,7 +200,7 @@ func (t *topic) inbound(s discovery.Sighting, promised bool) {
 	}
 	pr := &pair{sub: sub, peer: p, inbound: true}
 	var code wtproto.Code
-	if pr.near, code = t.reserve(sub, t.tell(p, false)); pr.near == nil {
+	if pr.near, code = t.reserve(sub, t.tell(p, false), true); pr.near == nil {
 		s.Inbound.Refuse(code)
 		return
 	}
@@ -209,9 +209,10 @@ func (t *topic) inbound(s discovery.Sighting, promised bool) {
 }
 
 // reserve takes a place in the session of s, or says with which code to refuse. Then s waits for a
-// second before it tries again.
-func (t *topic) reserve(s *subscription, tell wtproto.Peer) (*leg, wtproto.Code) {
+// second before it tries again. told says that a peer is told of it.
+func (t *topic) reserve(s *subscription, tell wtproto.Peer, told bool) (*leg, wtproto.Code) {
 	l, no := s.session.reserve(tell, s.offerOnly(), s.session.principal)
+	t.noteFull(s, no, told)
 	if no != nil {
 		t.block(s)
 		return nil, no.Code
@@ -219,7 +220,18 @@ func (t *topic) reserve(s *subscription, tell wtproto.Peer) (*leg, wtproto.Code)
 	return l, wtproto.CodeNone
 }
 
-// block keeps s from new circuits for a second, as its session has no place for one.
+// noteFull notes why there is no place in the session of s, or nil. The observer is told once of a limit that goes on to
+// be met, and of each refusal that a peer is told.
+func (t *topic) noteFull(s *subscription, no *refusal, told bool) {
+	if no != nil && no.limit != "" && (told || s.full == nil || s.full.limit != no.limit) {
+		t.router.cfg.Observer.refused(no)
+	}
+	if s.full = no; no != nil {
+		t.touch(s)
+	}
+}
+
+// block keeps s from new circuits for a second: its session has no place for one, or may have vanished.
 func (t *topic) block(s *subscription) {
 	s.blocked = true
 	t.agenda.set(&s.unblock, t.now.Add(retryMin))
@@ -228,6 +240,10 @@ func (t *topic) block(s *subscription) {
 
 func (t *topic) unblocked(s *subscription) {
 	s.blocked = false
+	if s.full != nil {
+		t.noteFull(s, s.session.full(), false)
+		t.touch(s)
+	}
 	t.index(s)
 	t.connect(s)
 }

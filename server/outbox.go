@@ -7,11 +7,12 @@ import (
 // outbox holds the control frames that a session's writer has still to send. Of PONG and of a topic's STATUS it keeps
 // the newest only; the rest keeps its order. It does no I/O and no locking.
 type outbox struct {
-	limit    int    // bytes; negative means none
+	limit    int    // bytes, without STATUS; negative means none
 	frames   []byte // in order
 	pong     *wtproto.Pong
 	statuses map[wtproto.Topic][]byte
 	size     int // bytes of all the above
+	news     int // of these, bytes of statuses
 }
 
 const pongSize = 10
@@ -32,25 +33,27 @@ func (o *outbox) setPong(p wtproto.Pong) bool {
 	return o.grow(n)
 }
 
-// setStatus replaces the STATUS of a topic.
-func (o *outbox) setStatus(t wtproto.Topic, frame []byte) bool {
+// setStatus replaces the STATUS of a topic. There is always room: a session has so many topics, and each one STATUS.
+func (o *outbox) setStatus(t wtproto.Topic, frame []byte) {
 	if o.statuses == nil {
 		o.statuses = make(map[wtproto.Topic][]byte)
 	}
 	n := len(frame) - len(o.statuses[t])
 	o.statuses[t] = frame
-	return o.grow(n)
+	o.size += n
+	o.news += n
 }
 
 // dropStatus forgets the STATUS of a topic that was left.
 func (o *outbox) dropStatus(t wtproto.Topic) {
 	o.size -= len(o.statuses[t])
+	o.news -= len(o.statuses[t])
 	delete(o.statuses, t)
 }
 
 func (o *outbox) grow(n int) bool {
 	o.size += n
-	return o.limit < 0 || o.size <= o.limit
+	return o.limit < 0 || o.size-o.news <= o.limit
 }
 
 // take appends all frames to b and is empty then.

@@ -90,9 +90,8 @@ func TestOutboxLimit(t *testing.T) {
 		{"a frame that just fits", 10, func(o *outbox) bool { return o.add(ten) }, true},
 		{"a frame that is a byte too long", 9, func(o *outbox) bool { return o.add(ten) }, false},
 		{"a PONG", 9, func(o *outbox) bool { return o.setPong(pongOf(1)) }, false},
-		{"a STATUS", 9, func(o *outbox) bool { return o.setStatus(topic, ten) }, false},
-		{"all together", 30, func(o *outbox) bool { return o.add(ten) && o.setPong(pongOf(1)) && o.setStatus(topic, ten) }, true},
-		{"all together, a byte too long", 29, func(o *outbox) bool { return o.add(ten) && o.setPong(pongOf(1)) && o.setStatus(topic, ten) }, false},
+		{"all together", 20, func(o *outbox) bool { return o.add(ten) && o.setPong(pongOf(1)) }, true},
+		{"all together, a byte too long", 19, func(o *outbox) bool { return o.add(ten) && o.setPong(pongOf(1)) }, false},
 		{"many PONGs", 10, func(o *outbox) bool {
 			for n := range byte(100) {
 				o.setPong(pongOf(n))
@@ -100,11 +99,16 @@ func TestOutboxLimit(t *testing.T) {
 			return o.setPong(pongOf(100))
 		}, true},
 		{"many STATUS", 10, func(o *outbox) bool {
-			for range 100 {
-				o.setStatus(topic, []byte("tiny"))
+			for n := range byte(100) {
+				o.setStatus(wtproto.Topic{n}, ten)
 			}
-			return o.setStatus(topic, ten)
+			o.dropStatus(wtproto.Topic{1})
+			return o.add(ten)
 		}, true},
+		{"many STATUS, and a byte too many", 9, func(o *outbox) bool {
+			o.setStatus(topic, ten)
+			return o.add(ten)
+		}, false},
 		{"what was taken does not count", 10, func(o *outbox) bool {
 			o.add(ten)
 			o.setPong(pongOf(1))

@@ -17,8 +17,10 @@ type subscription struct {
 	topic   *topic // guarded by router.mu until the topic's loop knows the subscription, constant from then on
 
 	// owned by the topic's loop
-	place int // in topic.subs, counted from 1
-	flags wtproto.JoinFlags
+	place  int // in topic.subs, counted from 1
+	since  time.Time
+	lonely deadline // it may be told that there is nobody else
+	flags  wtproto.JoinFlags
 	places
 	pairs      map[counterpart]*pair
 	furthers   furthers
@@ -33,7 +35,8 @@ type subscription struct {
 	dialing    int                    // dials that run, without slow ones
 	slow       int                    // dials that have taken longer than patience
 	beside     int                    // dials that run for further circuits
-	blocked    bool                   // the session had no place for a circuit, until unblock
+	blocked    bool                   // it gets no circuit, until unblock: the session has no place, or may have vanished
+	full       *refusal               // why the session had no place for a circuit when it was asked last, or nil
 	unblock    deadline
 	resting    bool // too many dials have failed, until rested
 	rested     deadline
@@ -68,6 +71,7 @@ type pair struct {
 	at      netip.AddrPort // of a service, where the circuit is connected to
 	state   pairState
 	opened  bool // bytes could pass
+	met     bool // bytes could pass once
 	began   time.Time
 	near    *leg
 	far     *leg
@@ -361,7 +365,7 @@ type circuitOpened struct{ circuit *circuit }
 func (e circuitOpened) apply(t *topic) { e.circuit.of.circuitOpened(t) }
 
 func (p *pair) circuitOpened(t *topic) {
-	p.opened = true
+	p.opened, p.met = true, true
 	for _, s := range p.sides() {
 		s.connected++
 		t.touch(s)

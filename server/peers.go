@@ -190,6 +190,7 @@ func (t *topic) tally(p *peer, n int) {
 	}
 	t.changed = true
 	p.network.found += n
+	p.network.roles.add(p.weFound, p.foundUs, n)
 	if p.dialing > 0 {
 		p.network.connecting += n
 	}

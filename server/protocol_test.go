@@ -74,7 +74,7 @@ func TestProtocolLimitsAreThoseOfTheProgram(t *testing.T) {
 		{"JOIN, LEAVE, DECLINE and PING together", fmt.Sprintf("%v a second, %d at once", c.ControlRate, c.ControlBurst), wtproto.CodeRateLimited, LimitFrames},
 		{"all control frames, and streams that come to nothing", fmt.Sprintf("%s a second", grouped(framesOfEachAsk*int(c.ControlRate))), wtproto.CodeRateLimited, LimitAllFrames},
 		{"the same of a principal, JOIN, LEAVE, DECLINE, PING and CONNECT eleven times", fmt.Sprintf("%s a second", grouped(framesOfEachAsk*framesOfPrincipal*int(c.ControlRate))), wtproto.CodeNone, LimitFramesPrincipal},
-		{"unread control frames", fmt.Sprintf("%d KiB", c.MaxControlBytes>>10), wtproto.CodeBusy, LimitControlUnread},
+		{"unread control frames, besides STATUS", fmt.Sprintf("%d KiB", c.MaxControlBytes>>10), wtproto.CodeBusy, LimitControlUnread},
 		{"HELLO after the connection", seconds(c.HelloTimeout), wtproto.CodeIdle, ""},
 		{"first frame of a stream", seconds(c.FirstFrameTimeout), wtproto.CodeIdle, ""},
 		{"offer", seconds(c.OfferTimeout), wtproto.CodeWithdrawn, ""},

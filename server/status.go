@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
@@ -33,7 +34,7 @@ func (t *topic) publish() {
 		Topic: t.key, Known: uint64(len(t.peers) - t.doubles + t.neighbors()), More: t.more(), Networks: t.networkStatuses(),
 	}
 	to := t.touched
-	if shared := status.Append(nil); t.changed && !bytes.Equal(shared, t.shared) {
+	if shared := t.sharedBy(status); t.changed && !bytes.Equal(shared, t.shared) {
 		t.shared, to = shared, t.subs
 	}
 	for _, s := range to {
@@ -43,8 +44,9 @@ func (t *topic) publish() {
 		status.Connected = uint64(s.connected)
 		told := status
 		if s.session.grant.Networks != nil {
-			told.Networks, told.Known = t.visible(s, status.Networks)
+			told.Known = t.visible(s)
 		}
+		told.Networks = t.networksOf(s, status.Networks)
 		if frame := told.Append(nil); !bytes.Equal(frame, s.lastStatus) {
 			s.lastStatus = frame
 			s.session.status(s, t.key, frame)
@@ -57,19 +59,31 @@ func (t *topic) publish() {
 	t.touched, t.changed, t.sentAt = t.touched[:0], false, t.now
 }
 
-// visible returns of all networks those that the grant of s allows, and how many endpoints it
-// knows on them.
-func (t *topic) visible(s *subscription, all []wtproto.NetworkStatus) (networks []wtproto.NetworkStatus, known uint64) {
-	for _, n := range all {
-		if s.meets(n.Name) {
-			networks = append(networks, n)
-			known += n.Found
+// sharedBy returns a text that differs if what all subscribers are told does.
+func (t *topic) sharedBy(s wtproto.Status) []byte {
+	b := s.Append(nil)
+	for _, n := range []int{t.here.announce, t.here.lookUp, t.here.both, t.here.neither, t.barred} {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	for _, v := range t.networks {
+		for _, n := range []int{v.roles.announce, v.roles.lookUp, v.roles.both} {
+			b = binary.AppendUvarint(b, uint64(n))
+		}
+	}
+	return b
+}
+
+// visible returns how many endpoints are known on the networks that the grant of s allows.
+func (t *topic) visible(s *subscription) (known uint64) {
+	for _, v := range t.networks {
+		if s.meets(v.name) {
+			known += uint64(v.found)
 		}
 	}
 	if s.meets(wtproto.NetworkClient) {
 		known += uint64(t.neighbors())
 	}
-	return networks, known
+	return known
 }
 
 // neighbors returns how many other clients of this gateway a client may meet.
@@ -150,10 +164,12 @@ type snapshot struct{ reply chan<- TopicStatus } // takes one
 
 func (e snapshot) apply(t *topic) {
 	s := TopicStatus{Topic: t.key, Subscribers: len(t.subs), Circuits: t.circuits}
-	for i, n := range t.networkStatuses() {
+	for i, n := range t.reported() {
 		all := n.Reason
 		if i < len(t.networks) {
-			_, all = t.networks[i].reason()
+			if _, own := t.networks[i].reason(); own != "" {
+				all = own
+			}
 		}
 		s.Networks = append(s.Networks, NetworkReport{
 			Name: n.Name, State: n.State, Reason: all,

@@ -70,6 +70,8 @@ type topic struct {
 	publishing deadline        // STATUS may be sent again
 	changed    bool            // since the last STATUS, for all
 	touched    []*subscription // for whom alone something has changed since
+	here       roles           // of subs, those whose tokens allow them other clients of this gateway
+	barred     int             // of subs, the others
 	shared     []byte          // the part of the last STATUS that is the same for all
 	sentAt     time.Time       // the last STATUS
 
@@ -94,6 +96,7 @@ type topic struct {
 type networkView struct {
 	name  string
 	state wtproto.NetworkState
+	roles roles        // of its peers
 	code  wtproto.Code // why the last attempt or dial failed
 	err   string       // why it is failing, for operators
 	words string       // and for clients
@@ -306,14 +309,19 @@ func (e subscribed) apply(t *topic) {
 	if s.pairs == nil { // new
 		s.pairs, s.services = make(map[counterpart]*pair), make(map[netip.AddrPort]int)
 		s.unblock.do = func() { t.unblocked(s) }
+		s.since, s.lonely.do = t.now, func() { t.touch(s) }
+		t.agenda.set(&s.lonely, t.now.Add(lonelyAfter))
 		t.subs = append(t.subs, s)
 		s.place = len(t.subs)
 		if !s.gone() {
 			t.endpoints[s.session.endpoint] = s
 		}
 		t.adopt(s)
+	} else {
+		t.countRole(s, -1)
 	}
 	s.setOptions(e.join, t.router.cfg)
+	t.countRole(s, 1)
 	t.index(s)
 	t.announce()
 	t.changed = true
@@ -338,12 +346,14 @@ func (e unsubscribed) apply(t *topic) {
 	t.subs[s.place-1], last.place = last, s.place
 	t.subs = t.subs[:len(t.subs)-1]
 	s.place, s.left = 0, true
+	t.countRole(s, -1)
 	if t.endpoints[s.session.endpoint] == s {
 		delete(t.endpoints, s.session.endpoint)
 	}
 	t.router.left(t, s)
 	t.agenda.clear(&s.unblock)
 	t.agenda.clear(&s.rested)
+	t.agenda.clear(&s.lonely)
 	t.index(s)
 	t.abandon(s)
 	if s.taken > 0 || len(s.furthers.all) > 0 {
