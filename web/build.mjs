@@ -1,7 +1,8 @@
 // node build.mjs: dist/swarmgate.js and dist/types. node build.mjs test: the tests, to .test/.
 import { execFileSync } from 'node:child_process'
-import { readFile, readdir, rm } from 'node:fs/promises'
+import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { build } from 'esbuild'
+import { minify } from 'terser'
 
 process.chdir(new URL('.', import.meta.url).pathname)
 const common = { bundle: true, format: 'esm', target: 'es2022', charset: 'utf8', logLevel: 'warning' }
@@ -20,9 +21,19 @@ if (process.argv[2] === 'test') {
   })
 } else {
   await rm('dist/types', { recursive: true, force: true })
-  await build({ ...common, entryPoints: ['src/index.ts'], outfile: 'dist/swarmgate.js', platform: 'browser', minify: true, legalComments: 'none' })
+  await bundle('src/index.ts', 'dist/swarmgate.js')
   execFileSync('node_modules/.bin/tsc', ['-p', 'tsconfig.types.json'], { stdio: 'inherit' })
   await prune('dist/types', 'index')
+}
+
+/** Makes one module of a source file and of what it imports. esbuild shortens private names, and terser makes less of the rest. */
+async function bundle (source, file) {
+  const { outputFiles: [{ text }] } = await build({
+    ...common, entryPoints: [source], write: false, platform: 'browser', minify: true, legalComments: 'none'
+  })
+  const { code } = await minify(text, { module: true, ecma: 2022, compress: { passes: 3 } })
+  await mkdir('dist', { recursive: true })
+  await writeFile(file, code + '\n')
 }
 
 /** Removes the types that nothing which is public refers to. */

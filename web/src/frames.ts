@@ -1,6 +1,5 @@
 import { Code } from './codes.js'
-import { SwarmError } from './errors.js'
-import { Fields, bytes, circuit, code, fixed, list, more, number, putVarint, struct, text, topic, varintSize } from './fields.js'
+import { bytes, circuit, code, fieldsOf, fixed, list, more, number, putVarint, struct, text, topic, varintSize } from './fields.js'
 import type { Schema, Values } from './fields.js'
 
 /** The version of the protocol that this module speaks. */
@@ -15,8 +14,6 @@ export const MAX_TOKEN = 8192
 /** A frame: its type, and how its payload is written and read. */
 export interface Message<T> {
   readonly type: number
-  /** Its name in docs/PROTOCOL.md. */
-  readonly name: string
   /** Returns the whole frame. */
   encode: (m: T) => Uint8Array<ArrayBuffer>
   /** Reads a payload, and throws a SwarmError where it is malformed. */
@@ -27,11 +24,10 @@ export interface Message<T> {
 export type Of<M> = M extends Message<infer T> ? T : never
 
 /** Returns the message with these fields. */
-export function message<S extends Schema> (type: number, name: string, schema: S): Message<Values<S>> {
+export function message<S extends Schema> (type: number, schema: S): Message<Values<S>> {
   const fields = struct(schema)
   return {
     type,
-    name,
     encode (m) {
       const payload: number[] = []
       fields.put(payload, m)
@@ -40,7 +36,7 @@ export function message<S extends Schema> (type: number, name: string, schema: S
       putVarint(head, payload.length)
       return Uint8Array.from(head.concat(payload))
     },
-    parse: payload => fields.get(new Fields(name, payload), name)
+    parse: payload => fields.get(fieldsOf(type, payload))
   }
 }
 
@@ -50,23 +46,23 @@ const id = bytes(128)
 const agent = text(256)
 
 /** First on the control stream: who the client is. */
-export const Hello = message(0x01, 'HELLO', {
+export const Hello = message(0x01, {
   version: number, flags: number, credit: number, secret: fixed(16), token: bytes(MAX_TOKEN), agent
 })
 /** First on the control stream: the answer to HELLO. */
-export const Welcome = message(0x02, 'WELCOME', {
+export const Welcome = message(0x02, {
   version: number, session: fixed(16), maxTopics: number, maxCircuits: number, hashes: list(8, 32, fixed(32)), agent
 })
 /** Asks for the peers of a topic, or changes what was asked. */
-export const Join = message(0x03, 'JOIN', { topic, flags: number, maxPeers: number, networks: list(16, 1, network) })
+export const Join = message(0x03, { topic, flags: number, maxPeers: number, networks: list(16, 1, network) })
 /** The topic is joined. */
-export const Joined = message(0x04, 'JOINED', { topic })
+export const Joined = message(0x04, { topic })
 /** Ends a join. */
-export const Leave = message(0x05, 'LEAVE', { topic })
+export const Leave = message(0x05, { topic })
 /** A join has ended, was refused or taken away. */
-export const Left = message(0x06, 'LEFT', { topic, code, reason })
+export const Left = message(0x06, { topic, code, reason })
 /** What the gateway knows of a topic. */
-export const Status = message(0x07, 'STATUS', {
+export const Status = message(0x07, {
   topic,
   more,
   known: number,
@@ -74,25 +70,25 @@ export const Status = message(0x07, 'STATUS', {
   networks: list(16, 7, struct({ name: network, state: number, found: number, connecting: number, refused: number, lastCode: code, reason: text(256) }))
 })
 /** First on a stream that the gateway opens, the answer to CONNECT, or the offer of a circuit on the control stream. */
-export const Peer = message(0x08, 'PEER', { circuit, topic, flags: number, network, id, address: text(512) })
+export const Peer = message(0x08, { circuit, topic, flags: number, network, id, address: text(512) })
 /** First on a stream that takes an offer. */
-export const Accept = message(0x09, 'ACCEPT', { circuit })
+export const Accept = message(0x09, { circuit })
 /** An offer is not wanted. */
-export const Decline = message(0x0a, 'DECLINE', { circuit, code })
+export const Decline = message(0x0a, { circuit, code })
 /** An offer no longer holds. */
-export const Withdraw = message(0x0b, 'WITHDRAW', { circuit, code })
+export const Withdraw = message(0x0b, { circuit, code })
 /** How many bytes the gateway may have sent on a circuit in all. */
-export const Credit = message(0x0c, 'CREDIT', { circuit, offset: number })
+export const Credit = message(0x0c, { circuit, offset: number })
 /** The gateway gives this session nothing new. */
-export const Goaway = message(0x0d, 'GOAWAY', { code, retryAfter: code, reason })
+export const Goaway = message(0x0d, { code, retryAfter: code, reason })
 /** Asks for a sign of life. */
-export const Ping = message(0x0e, 'PING', { data: fixed(8) })
+export const Ping = message(0x0e, { data: fixed(8) })
 /** Answers PING. */
-export const Pong = message(0x0f, 'PONG', { data: fixed(8) })
+export const Pong = message(0x0f, { data: fixed(8) })
 /** First on a stream that asks for one more circuit with a peer. */
-export const Connect = message(0x10, 'CONNECT', { topic, flags: number, network, id })
+export const Connect = message(0x10, { topic, flags: number, network, id })
 /** The answer to CONNECT if there is no circuit. */
-export const Refused = message(0x11, 'REFUSED', { code, reason })
+export const Refused = message(0x11, { code, reason })
 
 /** Whether a frame is one of this version: of a session, or of those between hosts, which have no place in one. */
 export const known = (type: number): boolean => type >= 0x01 && type <= 0x11 || type >= 0x20 && type <= 0x27
@@ -135,10 +131,10 @@ export async function readFrame (reader: Reader): Promise<Frame | End> {
     const size = varintSize(head[0]!)
     need = size < got ? size + varintSize(head[size]!) : size + 1
   }
-  const f = new Fields('frame', head)
-  const type = f.varint('type')
-  const length = f.varint('length')
-  if (length > MAX_PAYLOAD) throw new SwarmError(Code.TOO_LARGE, `frame 0x${type.toString(16)}: payload of ${length} bytes`)
+  const f = fieldsOf(0, head)
+  const type = f.varint()
+  const length = f.varint()
+  if (length > MAX_PAYLOAD) fieldsOf(type, head).fail(Code.TOO_LARGE, 'too long')
   const { bytes, at } = await fill(reader, new Uint8Array(length), 0, length)
   return at < length ? 'TRUNCATED' : { type, payload: bytes }
 }

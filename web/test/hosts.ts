@@ -5,16 +5,16 @@ import { concat } from './bytes.js'
 
 const endpoints = list(64, 16, fixed(16))
 
-export const hostMessages = [
-  message(0x20, 'MEET', { digest: fixed(32), proof: fixed(32), flags: number, state: number, endpoints }),
-  message(0x21, 'MET', { digest: fixed(32), code, proof: fixed(32), state: number, endpoints }),
-  message(0x22, 'ENDPOINTS', { digest: fixed(32), state: number, endpoints }),
-  message(0x23, 'OPEN', { digest: fixed(32), proof: fixed(32), from: fixed(16), to: fixed(16), flags: number }),
-  message(0x24, 'OPENED', { code, proof: fixed(32) }),
-  message(0x25, 'HOST', { flags: number, run: fixed(16) }),
-  message(0x26, 'PART', { digest: fixed(32), code }),
-  message(0x27, 'GUESS', { tags: list(1024, 8, fixed(8)) })
-]
+export const hostMessages = {
+  MEET: message(0x20, { digest: fixed(32), proof: fixed(32), flags: number, state: number, endpoints }),
+  MET: message(0x21, { digest: fixed(32), code, proof: fixed(32), state: number, endpoints }),
+  ENDPOINTS: message(0x22, { digest: fixed(32), state: number, endpoints }),
+  OPEN: message(0x23, { digest: fixed(32), proof: fixed(32), from: fixed(16), to: fixed(16), flags: number }),
+  OPENED: message(0x24, { code, proof: fixed(32) }),
+  HOST: message(0x25, { flags: number, run: fixed(16) }),
+  PART: message(0x26, { digest: fixed(32), code }),
+  GUESS: message(0x27, { tags: list(1024, 8, fixed(8)) })
+}
 
 /** SHA-256 of a label and what follows it. */
 async function hash (label: string, b: Uint8Array): Promise<Uint8Array> {

@@ -4,11 +4,11 @@ import * as frames from '../src/frames.js'
 import type { Message } from '../src/frames.js'
 import { hostMessages } from './hosts.js'
 
-/** Any message. */
-export type Named = Message<any>
+/** Any message, with its name in docs/PROTOCOL.md. */
+export type Named = Message<any> & { name: string }
 
 /** HELLO as a gateway reads it: what no client says is refused. */
-export const hello: Named = {
+export const hello: Message<any> = {
   ...frames.Hello,
   parse (payload) {
     const m = frames.Hello.parse(payload)
@@ -19,7 +19,23 @@ export const hello: Named = {
 }
 
 /** All messages of the protocol. */
-export const messages: Named[] = [
-  hello, frames.Welcome, frames.Join, frames.Joined, frames.Leave, frames.Left, frames.Status, frames.Peer, frames.Accept, frames.Decline,
-  frames.Withdraw, frames.Credit, frames.Goaway, frames.Ping, frames.Pong, frames.Connect, frames.Refused, ...hostMessages
-]
+export const messages: Named[] = Object.entries({
+  HELLO: hello,
+  WELCOME: frames.Welcome,
+  JOIN: frames.Join,
+  JOINED: frames.Joined,
+  LEAVE: frames.Leave,
+  LEFT: frames.Left,
+  STATUS: frames.Status,
+  PEER: frames.Peer,
+  ACCEPT: frames.Accept,
+  DECLINE: frames.Decline,
+  WITHDRAW: frames.Withdraw,
+  CREDIT: frames.Credit,
+  GOAWAY: frames.Goaway,
+  PING: frames.Ping,
+  PONG: frames.Pong,
+  CONNECT: frames.Connect,
+  REFUSED: frames.Refused,
+  ...hostMessages
+} satisfies Record<string, Message<any>>).map(([name, m]) => ({ ...m, name }))
