@@ -11,6 +11,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -19,7 +21,9 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,6 +40,7 @@ type balanced struct {
 	clients *netns.NS
 	fleet   *netns.NS
 	members []*program
+	pidFile string // of nginx
 }
 
 // Where they are.
@@ -91,7 +96,35 @@ func startBalanced(t *testing.T) *balanced {
 		`mount --bind "$0" /etc/hosts && exec nginx -c "$1" -e stderr -g "daemon off; error_log stderr notice; pid $0.pid;"`, file, conf)
 	nginx.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin")
 	netns.Daemon(t, nginx, "start worker process")
+	b.pidFile = file + ".pid"
 	return b
+}
+
+// reload has nginx read its configuration again, and waits until the workers that it had take nothing more.
+func (b *balanced) reload() {
+	b.t.Helper()
+	text, err := os.ReadFile(b.pidFile)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	pid := strings.TrimSpace(string(text))
+	workers, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	master, err := strconv.Atoi(pid)
+	if err == nil {
+		err = syscall.Kill(master, syscall.SIGHUP)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, worker := range strings.Fields(string(workers)) {
+		gateway.Eventually(b.t, "an old worker takes nothing more", func() bool {
+			name, err := os.ReadFile("/proc/" + worker + "/cmdline")
+			return err != nil || strings.Contains(string(name), "is shutting down")
+		})
+	}
 }
 
 // hashes returns those of all gateways.
@@ -241,6 +274,20 @@ func (g *guest) losses() int {
 	return g.lost
 }
 
+// chosen yields the circuits that are for this side to try.
+func (g *guest) chosen() iter.Seq[*client.Conn] {
+	g.mu.Lock()
+	conns := slices.Collect(maps.Values(g.conns))
+	g.mu.Unlock()
+	return func(yield func(*client.Conn) bool) {
+		for _, conn := range conns {
+			if conn.Peer().Initiator && !yield(conn) {
+				return
+			}
+		}
+	}
+}
+
 // met returns with how many there are circuits.
 func (g *guest) met() int {
 	g.mu.Lock()
@@ -327,6 +374,53 @@ func TestFleetBehindNginx(t *testing.T) {
 		}
 		return sum == all
 	})
+}
+
+// The third reload of nginx once ended the sessions of all clients: each gives a session another port, and the gateway ran
+// out of connection ids of the client. Now as many reloads as one likes cost nobody a session, nor a byte.
+func TestNginxReloads(t *testing.T) {
+	b := startBalanced(t)
+	topic := wtproto.TopicFromName("reloads")
+	ctx, end := context.WithCancel(gateway.Context(t))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer end()
+	var guests []*guest
+	for i := range addresses {
+		g := &guest{c: b.dial(clientAddr(i)), conns: make(map[wtproto.EndpointID]*client.Conn)}
+		g.top = gateway.Join(t, g.c, topic, client.JoinOptions{})
+		wg.Go(func() { g.meet(ctx, t) })
+		guests = append(guests, g)
+	}
+	page := driveBrowser(t, b.clients.Command(context.WithoutCancel(t.Context()), "node", "browser/drive.mjs", "chromium", "client.html"))
+	_, hashes := b.hashes()
+	page.open(t, map[string]any{"url": "https://" + balancerOutside + ":" + balancerPort, "hashes": hashes})
+	page.call(t, "echoAll", map[string]any{"topic": "reloads"}, nil)
+	gateway.Eventually(t, "everybody meets everybody", func() bool {
+		return !slices.ContainsFunc(guests, func(g *guest) bool { return g.met() != len(guests) })
+	})
+	for i := range 5 {
+		b.reload()
+		var talks sync.WaitGroup
+		for _, g := range guests {
+			for conn := range g.chosen() {
+				talks.Go(func() {
+					if err := try(conn); err != nil {
+						t.Errorf("after reload %d a circuit is lost: %v", i+1, err)
+					}
+				})
+			}
+		}
+		talks.Wait()
+	}
+	for _, g := range guests {
+		if n := g.losses(); n > 0 {
+			t.Errorf("a client has lost %d sessions", n)
+		}
+	}
+	if losses := page.report(t).Losses; len(losses) > 0 {
+		t.Errorf("the page has lost %v", losses)
+	}
 }
 
 // What HTTPS gets through the balancer is counted by the address of the client.
