@@ -176,6 +176,43 @@ func TestPromtool(t *testing.T) {
 	}
 }
 
+// An alert said of a seed with which only clients of the DHT were connected that it is not in the DHT, though all found each
+// other by it.
+func TestAlertNotInDHT(t *testing.T) {
+	rules, err := filepath.Abs("../../deploy/swarmgate.rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name                   string
+		hosts, serving, missed int
+		fires                  bool
+	}{
+		{"a member", 3, 0, 0, false},
+		{"a seed that others call on", 0, 1, 0, false},
+		{"a seed that nobody has called on", 0, 0, 0, true},
+		{"a server that is cut off", 0, 1, 1, true},
+		{"a member that is cut off", 0, 0, 2, true},
+	} {
+		var b strings.Builder
+		fmt.Fprintf(&b, "rule_files: [%q]\ntests:\n- interval: 1m\n  input_series:\n", rules)
+		for name, v := range map[string]int{"hosts": tt.hosts, "serving": tt.serving, "seeds_missing": tt.missed} {
+			fmt.Fprintf(&b, "  - {series: 'swarmgate_dht_%s{instance=\"a\"}', values: '%dx20'}\n", name, v)
+		}
+		b.WriteString("  alert_rule_test:\n  - eval_time: 20m\n    alertname: SwarmgateNotInDHT\n")
+		if tt.fires {
+			b.WriteString("    exp_alerts: [{exp_labels: {instance: a, severity: warning}, exp_annotations: {summary: a knows no other host of the DHT.}}]\n")
+		}
+		file := filepath.Join(t.TempDir(), "test.yml")
+		if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("promtool", "test", "rules", file).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", tt.name, err, out)
+		}
+	}
+}
+
 // Who is woken up by an alert reads what to do.
 func TestEachAlertSaysWhatToDo(t *testing.T) {
 	b, err := os.ReadFile("../../docs/OPERATING.md")

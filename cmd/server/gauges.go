@@ -14,7 +14,8 @@ type gauges struct {
 	ready, sessions, visits, topics, circuits, places, bytes *prometheus.Desc
 	dialsRunning, dialsWaiting, principals, atLimit, outbox  *prometheus.Desc
 	memory, memoryFull, memoryOver                           *prometheus.Desc
-	dhtHosts, seedsMissing, turnsWaiting, certificate        *prometheus.Desc
+	dhtHosts, dhtServing, seedsMissing                       *prometheus.Desc
+	turnsWaiting, certificate                                *prometheus.Desc
 }
 
 func newGauges(g *gateway) *gauges {
@@ -39,6 +40,7 @@ func newGauges(g *gateway) *gauges {
 		memoryFull:   desc("memory_full_bytes", "Memory in use from which on nobody who has sessions or circuits gets further ones."),
 		memoryOver:   desc("memory_over_bytes", "Memory in use from which on circuits that wait are ended."),
 		dhtHosts:     desc("dht_hosts", "Hosts of the DHT that the gateway knows. With none it finds nobody there."),
+		dhtServing:   desc("dht_serving", "Whether the gateway keeps records of a private DHT for others: 1, or 0."),
 		turnsWaiting: desc("turns_waiting", "Look-ups and announcements of topics, and dials of hosts, that wait for their turn.", "network", "work"),
 		seedsMissing: desc("dht_seeds_missing", "Hosts of --dht-seed that do not answer. The log says which."),
 		certificate:  desc("certificate_expiry_timestamp_seconds", "When the certificate that clients get expires."),
@@ -49,7 +51,7 @@ func newGauges(g *gateway) *gauges {
 func (c *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.ready, c.sessions, c.visits, c.topics, c.circuits, c.places, c.bytes, c.dialsRunning, c.dialsWaiting,
-		c.principals, c.atLimit, c.outbox, c.memory, c.memoryFull, c.memoryOver, c.dhtHosts, c.seedsMissing, c.turnsWaiting, c.certificate,
+		c.principals, c.atLimit, c.outbox, c.memory, c.memoryFull, c.memoryOver, c.dhtHosts, c.dhtServing, c.seedsMissing, c.turnsWaiting, c.certificate,
 	} {
 		ch <- d
 	}
@@ -93,6 +95,11 @@ func (c *gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.memoryOver, float64(s.MemoryOver))
 	if c.gateway.host != nil {
 		gauge(c.dhtHosts, float64(c.gateway.host.Known()))
+		serving := 0.
+		if c.gateway.host.Serves() {
+			serving = 1
+		}
+		gauge(c.dhtServing, serving)
 		for work, n := range c.gateway.host.Waiting() {
 			gauge(c.turnsWaiting, float64(n), c.gateway.host.Name(), work)
 		}
