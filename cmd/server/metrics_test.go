@@ -59,7 +59,7 @@ var labelValues = map[string]*regexp.Regexp{
 	"limit":     regexp.MustCompile(`^[a-z_]+$`),
 	"direction": regexp.MustCompile(`^(to_client|to_peer)$`),
 	"state":     regexp.MustCompile(`^(joined|grace)$`),
-	"work":      regexp.MustCompile(`^(lookup|announcement)$`),
+	"work":      regexp.MustCompile(`^(lookup|announcement|dial)$`),
 	"result":    regexp.MustCompile(`^(ok|error)$`),
 	"le":        regexp.MustCompile(`^([0-9.]+|\+Inf)$`),
 	"version":   regexp.MustCompile(`^(v[0-9].*|\(devel\))$`),
