@@ -24,21 +24,10 @@ const (
 	strangerRate, strangerBurst = 50_000, 100_000
 )
 
-// kinship says why a host is asked by tags, or answered. So many hosts of each kind may be.
-type kinship int
-
-const (
-	kinNone     kinship = iota
-	kinStranger         // it asks us
-	kinMet              // it is met on a topic
-	kinNear             // it is on the LAN
-)
-
-var maxKin = [...]int{kinStranger: 16, kinMet: 64, kinNear: maxLAN}
-
 // guesses is what is asked and answered by tags on one link. links.mu guards it, except mine.
 type guesses struct {
 	kin    kinship
+	since  time.Time // it is that kin; zero before the first
 	all    bool      // all topics that look up are to be asked about
 	ask    []*topic  // or these
 	askAt  time.Time // not before
@@ -54,39 +43,6 @@ type guesses struct {
 
 func newGuesses() guesses {
 	return guesses{heard: make(map[wtproto.Tag]bool), rate: rate.NewLimiter(guessRate, guessBurst)}
-}
-
-// kinLocked gives l a place among those that are asked by tags, or answered, if it may have one.
-func (ls *links) kinLocked(l *link, kin kinship) {
-	g := &l.guesses
-	if l.ended || kin <= g.kin || ls.kin[kin] >= maxKin[kin] {
-		return
-	}
-	ls.kin[g.kin]--
-	ls.kin[kin]++
-	if g.kin == kinNone { // it may have asked before there was a place
-		for tag := range g.heard {
-			g.fresh = append(g.fresh, tag)
-		}
-		for tag := range g.before {
-			g.fresh = append(g.fresh, tag)
-		}
-	}
-	g.all = g.all || g.kin < kinMet && kin >= kinMet
-	g.kin = kin
-	wake(l.more)
-}
-
-// kinEndLocked gives the place back.
-func (ls *links) kinEndLocked(l *link) {
-	g := &l.guesses
-	ls.kin[g.kin]--
-	ls.kin[kinNone]++
-	g.kin = kinNone
-	if g.timer != nil {
-		g.timer.Stop()
-	}
-	g.ask, g.fresh, g.joined = nil, nil, nil
 }
 
 // hearGuess takes tags. An error ends the link.
@@ -263,6 +219,9 @@ func (h *Host) topicCount() int {
 // they ask about, if it lets itself be found.
 func (ls *links) guess(t *topic, lookUp, announce bool) {
 	ls.mu.Lock()
+	if lookUp {
+		ls.rotateKinLocked()
+	}
 	for _, n := range ls.hosts {
 		if n.link == nil || n.link.guesses.kin == kinNone {
 			continue

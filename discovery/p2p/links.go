@@ -22,12 +22,13 @@ type links struct {
 	h         *Host         // constant
 	strangers *rate.Limiter // constant; of tags that are computed because strangers ask
 
-	mu     sync.Mutex
-	hosts  map[peer.ID]*neighbor // guarded by mu; those with a link, and those with which one is wanted
-	closed bool                  // guarded by mu
-	kin    [len(maxKin)]int      // guarded by mu; links of each kind
-	seeks  map[peer.ID]*seeking  // guarded by mu; hosts of the LAN that cannot be reached
-	faulty map[peer.ID]*faulty   // guarded by mu; hosts that broke the rules
+	mu      sync.Mutex
+	hosts   map[peer.ID]*neighbor // guarded by mu; those with a link, and those with which one is wanted
+	closed  bool                  // guarded by mu
+	kin     [len(maxKin)]int      // guarded by mu; links of each kind
+	kinFull time.Time             // guarded by mu; before, no place of those that are met is to be had from another one
+	seeks   map[peer.ID]*seeking  // guarded by mu; hosts of the LAN that cannot be reached
+	faulty  map[peer.ID]*faulty   // guarded by mu; hosts that broke the rules
 }
 
 // neighbor is another host, as far as all topics together are concerned. links.mu guards it.

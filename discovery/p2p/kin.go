@@ -1,0 +1,104 @@
+package p2p
+
+import "time"
+
+// kinHold is how long a host that is met has its place among those that are asked by tags, before it
+// makes room for one that is met later.
+const kinHold = time.Minute
+
+// kinship says why a host is asked by tags, or answered. So many hosts of each kind may be.
+type kinship int
+
+const (
+	kinNone     kinship = iota
+	kinStranger         // it asks us
+	kinMet              // it is met on a topic
+	kinNear             // it is on the LAN
+)
+
+var maxKin = [...]int{kinStranger: 16, kinMet: 64, kinNear: maxLAN}
+
+// kinLocked gives l a place among those that are asked by tags, or answered, if it may have one.
+func (ls *links) kinLocked(l *link, kin kinship) {
+	g := &l.guesses
+	if l.ended || kin <= g.kin {
+		return
+	}
+	if room := ls.kin[kin] < maxKin[kin]; !room && (kin != kinMet || !ls.makeRoomLocked(time.Now())) {
+		return
+	}
+	ls.kin[g.kin]--
+	ls.kin[kin]++
+	if g.kin == kinNone { // it may have asked before there was a place
+		for tag := range g.heard {
+			g.fresh = append(g.fresh, tag)
+		}
+		for tag := range g.before {
+			g.fresh = append(g.fresh, tag)
+		}
+	}
+	g.all = g.all || g.kin < kinMet && kin >= kinMet
+	g.kin, g.since = kin, time.Now()
+	wake(l.more)
+}
+
+// makeRoomLocked has the host go that has been asked by tags for longest because it is met, for the
+// sake of one that was not. It reports whether there is one that had its time.
+func (ls *links) makeRoomLocked(now time.Time) bool {
+	if now.Before(ls.kinFull) {
+		return false
+	}
+	l := ls.longestLocked(func(l *link) bool { return l.guesses.kin == kinMet })
+	g := &l.guesses
+	if until := g.since.Add(kinHold); until.After(now) {
+		ls.kinFull = until
+		return false
+	}
+	ls.kin[kinMet]--
+	g.kin, g.since, g.all, g.ask = kinNone, now, false, nil
+	if ls.kin[kinStranger] < maxKin[kinStranger] {
+		g.kin = kinStranger // it is answered still
+	}
+	ls.kin[g.kin]++
+	return true
+}
+
+// longestLocked returns the link that has been what it is for longest, of those that suit, or nil.
+func (ls *links) longestLocked(suits func(*link) bool) (longest *link) {
+	for _, n := range ls.hosts {
+		if l := n.link; l != nil && suits(l) && (longest == nil || l.guesses.since.Before(longest.guesses.since)) {
+			longest = l
+		}
+	}
+	return longest
+}
+
+// rotateKinLocked gives places to hosts that are met and not asked by tags, as far as there are any,
+// and as others had theirs for long enough.
+func (ls *links) rotateKinLocked() {
+	for ls.kin[kinMet] < maxKin[kinMet] || !time.Now().Before(ls.kinFull) {
+		l := ls.longestLocked(func(l *link) bool { return l.guesses.kin < kinMet && len(l.n.met) > 0 })
+		if l == nil {
+			return
+		}
+		if ls.kinLocked(l, kinMet); l.guesses.kin < kinMet {
+			return
+		}
+	}
+}
+
+// kinEndLocked gives the place back.
+func (ls *links) kinEndLocked(l *link) {
+	g := &l.guesses
+	full := g.kin == kinMet && ls.kin[kinMet] >= maxKin[kinMet]
+	ls.kin[g.kin]--
+	ls.kin[kinNone]++
+	g.kin = kinNone
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+	g.ask, g.fresh, g.joined = nil, nil, nil
+	if full {
+		ls.rotateKinLocked()
+	}
+}
