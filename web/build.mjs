@@ -26,7 +26,10 @@ if (process.argv[2] === 'test') {
   await prune('dist/types', 'index')
 }
 
-/** Makes one module of a source file and of what it imports. esbuild shortens private names, and terser makes less of the rest. */
+/**
+ * Makes one module of a source file and of what it imports. esbuild shortens private names, and
+ * terser makes less of the rest.
+ */
 async function bundle (source, file) {
   const { outputFiles: [{ text }] } = await build({
     ...common, entryPoints: [source], write: false, platform: 'browser', minify: true, legalComments: 'none'

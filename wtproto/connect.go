@@ -2,8 +2,8 @@ package wtproto
 
 import "github.com/quic-go/quic-go/quicvarint"
 
-// Connect is the first frame of a stream that a client opens for one more circuit with a peer: a further one
-// (docs/PROTOCOL.md, CONNECT). The gateway answers on the same stream with [Peer] or [Refused].
+// Connect is the first frame of a stream that a client opens for one more circuit with a peer, a
+// further one (docs/PROTOCOL.md, CONNECT). The gateway answers on it with [Peer] or [Refused].
 type Connect struct {
 	Topic   Topic
 	Flags   uint64 // none is defined

@@ -5,7 +5,8 @@ import "github.com/quic-go/quic-go/quicvarint"
 // OpenFlags say what circuit an [Open] asks for.
 type OpenFlags uint64
 
-// OpenFurther asks for one more circuit between the two endpoints: either host may ask for it, and it replaces none.
+// OpenFurther asks for one more circuit between the two endpoints. Either host may ask for it, and
+// it replaces none.
 const OpenFurther OpenFlags = 1 << 0
 
 // Open is the first frame of a stream that becomes a circuit between an endpoint of each of two hosts

@@ -2,7 +2,8 @@ package wtproto
 
 import "github.com/quic-go/quic-go/quicvarint"
 
-// CircuitID names a circuit within a session. Gateways give them in rising order from 1, below 2^53, and never twice.
+// CircuitID names a circuit within a session. Gateways give them in rising order from 1, below
+// 2^53, and never twice.
 type CircuitID uint64
 
 // PeerFlags say what a circuit is.
@@ -14,16 +15,16 @@ const (
 	// PeerClient says that the peer is a client of a gateway, this one (network [NetworkClient]) or another. Else it
 	// is a native peer or a TCP service.
 	PeerClient PeerFlags = 1 << 1
-	// PeerFurther says that the circuit is one more with a peer: one of the two asked for it with [Connect] or, if it
-	// is a native peer, with [OpenFurther].
+	// PeerFurther says that the circuit is one more with a peer: one of the two asked for it with
+	// [Connect] or, if it is a native peer, with [OpenFurther].
 	PeerFurther PeerFlags = 1 << 2
 )
 
 // NetworkClient is the network of a peer that is another client of the same gateway.
 const NetworkClient = "client"
 
-// Peer is the first frame of a stream that a gateway opens for a circuit, or the answer to [Connect], or, on the control
-// stream, the offer of a circuit (docs/PROTOCOL.md, PEER).
+// Peer is the first frame of a stream that a gateway opens for a circuit, or the answer to
+// [Connect], or, on the control stream, the offer of a circuit (docs/PROTOCOL.md, PEER).
 type Peer struct {
 	Circuit CircuitID
 	Topic   Topic

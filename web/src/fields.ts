@@ -9,11 +9,15 @@ export interface Fields {
   /** Reads `n` bytes, which share the payload's memory. */
   take: (n: number) => Uint8Array
   /**
-   * Reads a varint (RFC 9000, section 16), not necessarily of the shortest form. A number of 2^53 or more becomes another one, 2^52 or
-   * more, with the same low 52 bits: too large for every limit, and with the same flags (docs/PROTOCOL.md, section 4).
+   * Reads a varint (RFC 9000, section 16), not necessarily of the shortest form. A number of 2^53
+   * or more becomes another one, 2^52 or more, with the same low 52 bits: too large for every
+   * limit, and with the same flags (docs/PROTOCOL.md, section 4).
    */
   varint: () => number
-  /** Reads a varint length of at most `limit`, which is as many elements of at least `size` bytes as the payload still has. */
+  /**
+   * Reads the number of elements that follow: at most `limit`, of at least `size` bytes each (1 by
+   * default), and all of them have to be there.
+   */
   count: (limit: number, size?: number) => number
   /** How many bytes are left. */
   left: () => number

@@ -44,7 +44,10 @@ function plain (value: unknown): unknown {
   return value
 }
 
-/** Writes out the bytes in what a vector says, guided by what was read, and what is read of numbers that JavaScript does not have. */
+/**
+ * Writes out the bytes in what a vector says, guided by what was read. A number that JavaScript
+ * does not have becomes what is read instead.
+ */
 function spell (want: unknown, got: unknown): unknown {
   if (got instanceof Uint8Array && typeof want === 'string') return hex(unhex(want))
   if (typeof got === 'number' && !Number.isSafeInteger(Number(want))) return String(2n ** 52n + BigInt(want as string) % 2n ** 52n)
