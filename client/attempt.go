@@ -78,10 +78,7 @@ func (c *Client) welcomed(s *session, m wtproto.Welcome) bool {
 	c.machine.welcomed(time.Now(), g, m.Session)
 	c.gateways[g].told = m.Hashes
 	c.adoptLocked(s)
-	c.welcome, c.goaway = m, wtproto.Goaway{}
-	if closed(c.going) {
-		c.going = make(chan struct{})
-	}
+	c.info, c.going = newSessionInfo(c.gateways[g].name, m), false
 	c.applyLocked()
 	c.wakeUp()
 	if !closed(c.met) {
@@ -95,6 +92,7 @@ func (c *Client) ended(a *attempt, s *session, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s != nil {
+		s.over = true
 		for _, t := range c.topics {
 			t.dropLocked(s)
 		}
@@ -140,10 +138,8 @@ func (s *session) goneAway(m wtproto.Goaway) {
 	case c.session != s:
 		c.machine.rest(now, s.attempt.gateway, m.RetryAfter)
 	default:
-		c.goaway = m
-		if !closed(c.going) {
-			close(c.going)
-		}
+		c.going = true
+		c.history.add(GoingAway{Code: m.Code, Reason: m.Reason, RetryAfter: m.RetryAfter})
 		c.machine.goneAway(now, m.RetryAfter)
 	}
 	c.applyLocked()

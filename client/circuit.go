@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -32,6 +33,24 @@ type Peer struct {
 	// Client says that the peer is a client of a gateway, ours ([wtproto.NetworkClient]) or another. Else it is a native
 	// peer or a TCP service.
 	Client bool
+	// Further says that the circuit is one more with this peer, which [Topic.Open] of this client or of the other end has asked
+	// for. The gateway made the first one.
+	Further bool
+}
+
+// String returns the network and the id in hex, such as "client/de9571a4fa3ee9d9afee1424fb20a67d". Two peers of a topic with
+// the same text are the same peer.
+func (p Peer) String() string { return p.Network + "/" + hex.EncodeToString(p.ID) }
+
+func (p Peer) same(q Peer) bool { return p.Network == q.Network && bytes.Equal(p.ID, q.ID) }
+
+// newPeer returns what PEER says.
+func newPeer(m wtproto.Peer) Peer {
+	return Peer{
+		Topic: m.Topic, Network: m.Network, ID: slices.Clone(m.ID), Address: m.Address,
+		Initiator: m.Flags&wtproto.PeerInitiator != 0, Client: m.Flags&wtproto.PeerClient != 0,
+		Further: m.Flags&wtproto.PeerFurther != 0,
+	}
 }
 
 // Conn is a circuit with a peer. It is a [net.Conn] with half-close and codes: any number of goroutines may use it, Read and
@@ -42,7 +61,7 @@ type Peer struct {
 // the peer or the gateway reset the circuit, and one without Remote and with CodePeerGone once its session was lost: the peer is
 // likely to be met again, on another circuit.
 type Conn struct {
-	// constant after newConn
+	// constant before the circuit is the caller's
 	session *session
 	topic   *Topic
 	id      wtproto.CircuitID
@@ -69,13 +88,7 @@ var _ net.Conn = (*Conn)(nil)
 
 // newConn returns a circuit that has no place in s and no stream.
 func newConn(s *session, t *Topic, m wtproto.Peer) *Conn {
-	return &Conn{
-		session: s, topic: t, id: m.Circuit,
-		peer: Peer{
-			Topic: m.Topic, Network: m.Network, ID: slices.Clone(m.ID), Address: m.Address,
-			Initiator: m.Flags&wtproto.PeerInitiator != 0, Client: m.Flags&wtproto.PeerClient != 0,
-		},
-	}
+	return &Conn{session: s, topic: t, id: m.Circuit, peer: newPeer(m)}
 }
 
 // Peer returns who is at the other end.

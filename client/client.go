@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,9 +31,8 @@ type Client struct {
 	history  history                  // guarded by mu
 	attempts map[int]*attempt         // guarded by mu; by gateway, those without WELCOME
 	session  *session                 // guarded by mu; nil while there is none
-	welcome  wtproto.Welcome          // guarded by mu; the newest
-	goaway   wtproto.Goaway           // guarded by mu; of session
-	going    chan struct{}            // guarded by mu; closed by the first GOAWAY of session
+	info     Session                  // guarded by mu; of session, or of the one before
+	going    bool                     // guarded by mu; session's gateway goes away
 	topics   map[wtproto.Topic]*Topic // guarded by mu; those that are wanted, or that the gateway may know
 	rejoinAt time.Time                // guarded by mu; when to repeat JOINs that were refused for a while; zero for never
 	rejoined time.Time                // guarded by mu; when they were repeated last, in this session
@@ -84,7 +84,6 @@ func newClient(address string, cfg Config) (*Client, error) {
 		done:     make(chan struct{}),
 		history:  history{more: make(chan struct{})},
 		attempts: make(map[int]*attempt),
-		going:    make(chan struct{}),
 		topics:   make(map[wtproto.Topic]*Topic),
 		rejoins:  backoff.New(leastDelay, mostDelay),
 	}
@@ -239,22 +238,13 @@ func (c *Client) Err() error {
 	return c.err
 }
 
-// Welcome returns the greeting of the session, or of the one before while there is none: the
-// session's id, its limits, the gateway's agent and certificate hashes. It is not to be changed.
-func (c *Client) Welcome() wtproto.Welcome {
+// Session returns what the gateway said when the session began, or the one before while there is none.
+func (c *Client) Session() Session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.welcome
-}
-
-// Goaway returns what the gateway of the session said last about its going away, and a channel
-// that is closed once it has said so. From then on there are no new circuits until the client has
-// another session: with another gateway at once, with this one after it has ended. Those that are
-// open go on.
-func (c *Client) Goaway() (wtproto.Goaway, <-chan struct{}) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.goaway, c.going
+	info := c.info
+	info.CertHashes = slices.Clone(info.CertHashes)
+	return info
 }
 
 // closed reports whether a channel that is only ever closed is.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -44,9 +45,11 @@ func TestDial(t *testing.T) {
 	if d.err != nil {
 		t.Fatal(d.err)
 	}
-	w := d.client.Welcome()
-	if w.Session != want.Session || w.MaxTopics != 64 || w.MaxCircuits != 256 || w.Agent != "fake" || len(w.Hashes) != 2 || w.Hashes[1] != want.Hashes[1] {
-		t.Errorf("Welcome = %+v, want %+v", w, want)
+	got := d.client.Session()
+	if w := (Session{
+		Gateway: g.addr, ID: want.Session, Agent: "fake", Version: 1, MaxTopics: 64, MaxCircuits: 256, CertHashes: want.Hashes,
+	}); !reflect.DeepEqual(got, w) {
+		t.Errorf("Session = %+v, want %+v", got, w)
 	}
 	if err := d.client.Err(); err != nil {
 		t.Errorf("Err of a living client = %v", err)
@@ -255,17 +258,22 @@ func TestGoaway(t *testing.T) {
 	c, r := newSessionPair(t, nil)
 	topic := r.join(c, topicA, JoinOptions{})
 	conn, s := r.circuit(topic, 1)
-	if g, came := c.Goaway(); g != (wtproto.Goaway{}) || closed(came) {
-		t.Errorf("Goaway = %+v, %v before it came", g, closed(came))
-	}
-	_, came := c.Goaway()
 	r.send(wtproto.Goaway{Code: wtproto.CodeShutdown, RetryAfter: time.Second, Reason: "update"})
-	wait(t, "GOAWAY", came)
-	want := wtproto.Goaway{Code: wtproto.CodeShutdown, RetryAfter: 2 * time.Second, Reason: "update"}
-	r.send(want)
-	r.sync()
-	if g, _ := c.Goaway(); g != want {
-		t.Errorf("Goaway = %+v, want %+v", g, want)
+	r.send(wtproto.Goaway{Code: wtproto.CodeShutdown, RetryAfter: 2 * time.Second, Reason: "update"})
+	var told []Event
+	for e := range c.Events(deadline(t)) {
+		if _, ok := e.(Connected); ok {
+			continue
+		}
+		if told = append(told, e); len(told) == 2 {
+			break
+		}
+	}
+	if want := []Event{
+		GoingAway{Code: wtproto.CodeShutdown, RetryAfter: time.Second, Reason: "update"},
+		GoingAway{Code: wtproto.CodeShutdown, RetryAfter: 2 * time.Second, Reason: "update"},
+	}; !reflect.DeepEqual(told, want) {
+		t.Errorf("events %+v, want %+v", told, want)
 	}
 	result := startJoin(deadline(t), c, topicB, JoinOptions{})
 	expect(r, wtproto.TypeJoin, wtproto.ParseJoin)

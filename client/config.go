@@ -139,8 +139,16 @@ type JoinOptions struct {
 	AnnounceOnly bool
 	// LookUpOnly means to find others, and not to be found. Not together with AnnounceOnly.
 	LookUpOnly bool
-	// MaxPeers is how many circuits the topic may have at once. Zero means the gateway's default.
+	// MaxPeers is how many peers the topic may have at once. Zero means the gateway's default.
 	MaxPeers int
+	// Streams welcomes circuits that peers open beside the first one with each, as [Topic.Open]
+	// does there. Without it they are declined. [Topic.Listen] sets it.
+	Streams bool
+	// Networks are the names of those to be on, such as "dht", "lan", "static" and
+	// [wtproto.NetworkClient], which is the other clients of the gateway; at most
+	// [wtproto.MaxNetworks]. Those that the gateway does not have, or does not allow, are left
+	// out. None means the gateway's default.
+	Networks []string
 	// Filter decides about each peer before there is a circuit with it. It runs on the goroutines
 	// that read what the gateway says, maybe on several at once, so it must neither block nor call
 	// the client. Nil takes all.
@@ -154,12 +162,20 @@ func (o *JoinOptions) validate() error {
 	if o.MaxPeers < 0 {
 		return errors.New("a negative MaxPeers")
 	}
+	if len(o.Networks) > wtproto.MaxNetworks {
+		return fmt.Errorf("%d Networks, at most %d", len(o.Networks), wtproto.MaxNetworks)
+	}
+	for _, name := range o.Networks {
+		if name == "" || len(name) > wtproto.MaxNetwork || !utf8.ValidString(name) {
+			return fmt.Errorf("invalid network %q", name)
+		}
+	}
 	return nil
 }
 
 // frame returns the JOIN that says o.
 func (o *JoinOptions) frame(topic wtproto.Topic) wtproto.Join {
-	m := wtproto.Join{Topic: topic, MaxPeers: min(uint64(o.MaxPeers), 1<<62-1)}
+	m := wtproto.Join{Topic: topic, MaxPeers: min(uint64(o.MaxPeers), 1<<62-1), Networks: o.Networks}
 	if !o.LookUpOnly {
 		m.Flags |= wtproto.JoinAnnounce
 	}
@@ -168,6 +184,9 @@ func (o *JoinOptions) frame(topic wtproto.Topic) wtproto.Join {
 	}
 	if o.Filter != nil {
 		m.Flags |= wtproto.JoinOfferOnly
+	}
+	if o.Streams {
+		m.Flags |= wtproto.JoinStreams
 	}
 	return m
 }

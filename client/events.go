@@ -10,9 +10,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Event is something that happened to a client's session: a [Connected], a [Disconnected] or a [Reconnecting]. A session that was
-// lost is a Disconnected, then one or more Reconnecting, then a Connected. A Connected alone says that the client
-// has moved to another gateway, and lost nothing.
+// Event is something that happened to a client's session: a [Connected], a [GoingAway], a [Disconnected] or a [Reconnecting]. A
+// session that was lost is a Disconnected, then one or more Reconnecting, then a Connected. A Connected without a Disconnected
+// before it says that the client has moved to another gateway, and lost nothing.
 type Event interface{ event() }
 
 // Connected says that a session has begun: the first one, or one that took the place of the one before. The JOINs of all
@@ -20,6 +20,14 @@ type Event interface{ event() }
 type Connected struct {
 	Gateway string            // as it was given to [Dial] or in [Config.Gateways], without a topic
 	Session wtproto.SessionID // its name, for people and logs
+}
+
+// GoingAway says that the gateway gives the session nothing new. Circuits that are open go on, and there are no new ones until the
+// client has another session: with another gateway at once, with this one after it has ended.
+type GoingAway struct {
+	Code       wtproto.Code  // CodeShutdown
+	Reason     string        // for people
+	RetryAfter time.Duration // until the client comes back to this gateway
 }
 
 // Disconnected says that the session was lost, and that the client looks for another one.
@@ -35,6 +43,7 @@ type Reconnecting struct {
 }
 
 func (Connected) event()    {}
+func (GoingAway) event()    {}
 func (Disconnected) event() {}
 func (Reconnecting) event() {}
 
@@ -92,6 +101,61 @@ func (c *Client) Events(ctx context.Context) iter.Seq[Event] {
 			select {
 			case <-more:
 			case <-c.done:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// TopicEvent is something that happened on a topic: a [PeerJoined], a [PeerLeft] or another [Status].
+type TopicEvent interface{ topicEvent() }
+
+// PeerJoined says that there is an open circuit with a peer that was not here before.
+type PeerJoined struct{ Peer Peer }
+
+// PeerLeft says that the last circuit with a peer has ended.
+type PeerLeft struct{ Peer Peer }
+
+func (PeerJoined) topicEvent() {}
+func (PeerLeft) topicEvent()   {}
+func (Status) topicEvent()     {}
+
+// Events yields who is on the topic and what the gateway says of it, as one event for each, then each change, until the
+// topic has ended, ctx ends or the caller breaks. Each peer that joined leaves, at the end of the topic at the latest. It may be
+// called any number of times, and each sees all peers; who falls behind sees only the newest Status, and none of the peers
+// that came and left meanwhile.
+func (t *Topic) Events(ctx context.Context) iter.Seq[TopicEvent] {
+	return func(yield func(TopicEvent) bool) {
+		var seen []member
+		var heard uint64 // of t.said
+		for {
+			t.client.mu.Lock()
+			members, status, said := t.roster.members(), t.status.clone(), t.said
+			over, changed := t.err != nil, t.changed
+			t.client.mu.Unlock()
+			var events []TopicEvent
+			left, joined := changes(seen, members)
+			for _, p := range left {
+				events = append(events, PeerLeft{p})
+			}
+			for _, p := range joined {
+				events = append(events, PeerJoined{p})
+			}
+			if said != heard {
+				events = append(events, status)
+			}
+			for _, e := range events {
+				if ctx.Err() != nil || !yield(e) {
+					return
+				}
+			}
+			seen, heard = members, said
+			if over {
+				return
+			}
+			select {
+			case <-changed:
 			case <-ctx.Done():
 				return
 			}

@@ -165,6 +165,13 @@ func live(c *Client) *session {
 	return c.session
 }
 
+// goesAway reports whether the gateway of the session goes away.
+func goesAway(c *Client) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.going
+}
+
 // accept returns the next session, of which HELLO was read and nothing answered.
 func (g *fake) accept() *remote {
 	g.t.Helper()

@@ -39,11 +39,11 @@ func TestGoawayMoves(t *testing.T) {
 		}
 		r.send(wtproto.Left{Topic: topicA}, wtproto.Status{Topic: topicA, Known: 77}, wtproto.Goaway{Code: wtproto.CodeShutdown})
 		r.sync()
-		if status, _ := topic.Status(); status.Known != 0 || topic.Err() != nil {
+		if status := topic.Status(); status.Known != 0 || topic.Err() != nil {
 			t.Errorf("the old gateway's word counts: %+v, %v", status, topic.Err())
 		}
-		if m, going := c.Goaway(); m != (wtproto.Goaway{}) || closed(going) {
-			t.Errorf("Goaway of the new session = %+v", m)
+		if goesAway(c) {
+			t.Error("the new session's gateway goes away")
 		}
 		if code := readReset(t, r.open(peer(3).Append(nil))); code != wtproto.CodeLeft {
 			t.Errorf("a circuit of the old gateway was reset with %v, want %v", code, wtproto.CodeLeft)
@@ -280,8 +280,8 @@ func TestLateWelcome(t *testing.T) {
 	c, _ := newSessionPair(t, lasting())
 	before := live(c)
 	late := &session{client: c, cfg: &c.cfg, attempt: newAttempt(t.Context(), 0)}
-	if c.welcomed(late, wtproto.Welcome{Version: 1, Agent: "late"}) || live(c) != before || c.Welcome().Agent != welcome.Agent {
-		t.Errorf("the session is %p, want %p; Welcome %+v", live(c), before, c.Welcome())
+	if c.welcomed(late, wtproto.Welcome{Version: 1, Agent: "late"}) || live(c) != before || c.Session().Agent != welcome.Agent {
+		t.Errorf("the session is %p, want %p; Session %+v", live(c), before, c.Session())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -86,6 +87,7 @@ func (c *Client) startJoinLocked(topic wtproto.Topic, opts JoinOptions) (t *Topi
 		c.topics[topic] = t
 	}
 	t.opts = opts
+	t.opts.Networks = slices.Clone(opts.Networks)
 	t.joiners++
 	if c.session != nil {
 		t.unanswered++
@@ -142,7 +144,9 @@ func (c *Client) adoptLocked(s *session) {
 func (c *Client) forgetLocked() {
 	for key, t := range c.topics {
 		t.unanswered, t.held, t.leaving = 0, false, false
-		t.statusLocked(wtproto.Status{Topic: key})
+		if t.said > 0 {
+			t.statusLocked(Status{})
+		}
 		if t.err != nil {
 			delete(c.topics, key)
 			close(t.left)
@@ -154,7 +158,7 @@ func (c *Client) forgetLocked() {
 // rejoinLocked sends JOIN again for topics that were refused for a while. A gateway that goes away is not asked again.
 func (c *Client) rejoinLocked() {
 	c.rejoinAt, c.rejoined = time.Time{}, time.Now()
-	if c.session == nil || closed(c.going) {
+	if c.session == nil || c.going {
 		return
 	}
 	for _, t := range c.topics {
@@ -201,6 +205,7 @@ func (s *session) withTopic(topic wtproto.Topic, act func(t *Topic)) {
 func (s *session) joined(m wtproto.Joined) {
 	s.withTopic(m.Topic, func(t *Topic) {
 		t.held = true
+		t.changedLocked()
 		t.unanswered = max(0, t.unanswered-1)
 		switch {
 		case t.err != nil:
@@ -242,5 +247,5 @@ func forNow(code wtproto.Code) bool {
 
 // status takes STATUS.
 func (s *session) status(m wtproto.Status) {
-	s.withTopic(m.Topic, func(t *Topic) { t.statusLocked(m) })
+	s.withTopic(m.Topic, func(t *Topic) { t.statusLocked(newStatus(m)) })
 }

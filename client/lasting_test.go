@@ -40,7 +40,9 @@ func read(t testing.TB, c *Client) *diary {
 	go func() {
 		defer close(d.events)
 		for e := range c.Events(context.Background()) {
-			d.events <- e
+			if _, ok := e.(GoingAway); !ok { // of which TestGoaway tells
+				d.events <- e
+			}
 		}
 	}()
 	return d

@@ -38,6 +38,7 @@ type session struct {
 	declined time.Time // up to when DECLINE is paid for
 
 	flight map[wtproto.Topic]wtproto.Join // guarded by client.mu; sent together with HELLO, nil after WELCOME
+	over   bool                           // guarded by client.mu; it has ended, and its circuits with it
 
 	mu       sync.Mutex
 	retired  bool                        // guarded by mu; another session has taken its place
@@ -45,6 +46,7 @@ type session struct {
 	ended    bool                        // guarded by mu; no goroutine is added to wg
 	out      outbox                      // guarded by mu
 	circuits map[wtproto.CircuitID]*Conn // guarded by mu; those that have not ended both ways
+	asked    int                         // guarded by mu; CONNECTs that wait for their answer
 	budget   budget                      // guarded by mu, with the accounts of all circuits
 	life     liveness                    // guarded by mu
 }
@@ -113,7 +115,7 @@ func (s *session) watch() error {
 		}
 		s.mu.Lock()
 		now := time.Now()
-		circuits, left := len(s.circuits), s.retired && !s.going
+		circuits, left := len(s.circuits)+s.asked, s.retired && !s.going
 		found := s.life.check(now, circuits > 0)
 		next := s.life.deadline.Sub(now)
 		s.mu.Unlock()
@@ -266,13 +268,38 @@ func (s *session) accept(c *Conn) error {
 func (s *session) add(c *Conn) wtproto.Code {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.circuits[c.id] != nil {
-		s.cancel(wtproto.Errorf(wtproto.CodeProtocol, "circuit %d came twice", c.id))
-		return wtproto.CodeProtocol
-	}
 	var ok bool
 	if c.account, ok = s.budget.open(time.Now()); !ok {
 		return wtproto.CodeCircuitLimit
+	}
+	return s.placeLocked(c)
+}
+
+// reserve keeps a place for c, which has no id yet, if there is one.
+func (s *session) reserve(c *Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ok bool
+	if c.account, ok = s.budget.open(time.Now()); ok {
+		if s.asked++; len(s.circuits) == 0 {
+			s.stirUp()
+		}
+	}
+	return ok
+}
+
+// place gives c the place that was kept for it.
+func (s *session) place(c *Conn) wtproto.Code {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.placeLocked(c)
+}
+
+func (s *session) placeLocked(c *Conn) wtproto.Code {
+	if s.circuits[c.id] != nil {
+		s.settleLocked(c)
+		s.cancel(wtproto.Errorf(wtproto.CodeProtocol, "circuit %d came twice", c.id))
+		return wtproto.CodeProtocol
 	}
 	s.circuits[c.id] = c
 	if len(s.circuits) == 1 {
@@ -281,16 +308,36 @@ func (s *session) add(c *Conn) wtproto.Code {
 	return wtproto.CodeNone
 }
 
+// settled notes that a CONNECT was answered, or will not be.
+func (s *session) settled() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asked--; s.asked == 0 && len(s.circuits) == 0 {
+		s.stirUp()
+	}
+}
+
+// placed reports whether c has a place still.
+func (s *session) placed(c *Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.circuits[c.id] == c
+}
+
 // remove takes the place of c back. It may be called again.
 func (s *session) remove(c *Conn) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.settleLocked(c)
-	if s.circuits[c.id] == c {
+	placed := s.circuits[c.id] == c
+	if placed {
 		delete(s.circuits, c.id)
 		if len(s.circuits) == 0 && s.retired {
 			s.stirUp()
 		}
+	}
+	s.mu.Unlock()
+	if placed {
+		c.topic.part(func(other *Conn) bool { return other == c })
 	}
 }
 

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"iter"
 	"net"
 	"slices"
 
@@ -28,8 +29,10 @@ type Topic struct {
 	opts    JoinOptions
 	queue   []*Conn // not yet accepted; each has a place in its session
 	err     error
-	status  wtproto.Status
-	changed chan struct{} // closed when status changes
+	roster  roster
+	status  Status
+	said    uint64        // how often status has changed
+	changed chan struct{} // closed when anything of this, or held, changes
 }
 
 func newTopic(c *Client, key wtproto.Topic) *Topic {
@@ -39,7 +42,6 @@ func newTopic(c *Client, key wtproto.Topic) *Topic {
 		done:    make(chan struct{}),
 		joined:  make(chan struct{}),
 		ready:   make(chan struct{}, 1),
-		status:  wtproto.Status{Topic: key},
 		changed: make(chan struct{}),
 	}
 }
@@ -74,12 +76,48 @@ func (t *Topic) Accept(ctx context.Context) (*Conn, error) {
 	}
 }
 
-// Status returns what the gateway said last of the topic, and a channel that is closed when it says something else. Until
-// it has said anything, and while there is no session, the zero Status of the topic is returned.
-func (t *Topic) Status() (wtproto.Status, <-chan struct{}) {
+// Conns returns an iterator over the circuits that [Topic.Accept] returns. It ends with the caller's
+// break, after Leave, Close or [Client.Close], and otherwise with the error of Accept, which is
+// ctx's cause if that has ended.
+//
+//	for conn, err := range topic.Conns(ctx) {
+//		if err != nil {
+//			return err
+//		}
+//		go talk(conn)
+//	}
+func (t *Topic) Conns(ctx context.Context) iter.Seq2[*Conn, error] {
+	return func(yield func(*Conn, error) bool) {
+		for {
+			c, err := t.Accept(ctx)
+			if err == net.ErrClosed {
+				return
+			}
+			if !yield(c, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Peers returns who is here: the peers that the client has open circuits with on the topic, accepted or
+// not, in the order in which they came. It is empty once the topic has ended.
+func (t *Topic) Peers() []Peer {
 	t.client.mu.Lock()
 	defer t.client.mu.Unlock()
-	return t.status, t.changed
+	var all []Peer
+	for _, m := range t.roster.members() {
+		all = append(all, m.peer)
+	}
+	return all
+}
+
+// Status returns what the gateway said last of the topic. Until it has said anything, and while there
+// is no session, that is the zero Status.
+func (t *Topic) Status() Status {
+	t.client.mu.Lock()
+	defer t.client.mu.Unlock()
+	return t.status.clone()
 }
 
 // Leave ends the join and waits until the gateway has said so, or ctx ends; the topic is left in either case. Circuits
@@ -97,11 +135,21 @@ func (t *Topic) Leave(ctx context.Context) error {
 	}
 }
 
+// Close is [Topic.Leave] without the wait for the gateway. It may be called more than once. The error is
+// always nil.
+func (t *Topic) Close() error {
+	t.client.mu.Lock()
+	queue := t.leaveLocked()
+	t.client.mu.Unlock()
+	resetAll(queue, wtproto.CodeLeft)
+	return nil
+}
+
 // Done returns a channel that is closed when the topic was left, was refused or taken away by a gateway for good, or ended with the
 // client.
 func (t *Topic) Done() <-chan struct{} { return t.done }
 
-// Err returns nil before Done is closed; then net.ErrClosed after Leave and [Client.Close], else an [*wtproto.Error]:
+// Err returns nil before Done is closed; then net.ErrClosed after Leave, Close and [Client.Close], else an [*wtproto.Error]:
 // with Remote and the gateway's code where the gateway ended it, or the error of [Client.Err].
 func (t *Topic) Err() error {
 	t.client.mu.Lock()
@@ -155,7 +203,9 @@ func (t *Topic) sendJoinLocked() {
 func (t *Topic) endLocked(err error) {
 	if t.err == nil {
 		t.err = err
+		t.roster.remove(func(*Conn) bool { return true })
 		close(t.done)
+		t.changedLocked()
 	}
 }
 
@@ -168,7 +218,28 @@ func (t *Topic) push(c *Conn) bool {
 	}
 	t.queue = append(t.queue, c)
 	t.signalLocked()
+	t.meetLocked(c)
 	return true
+}
+
+// meetLocked notes that c is open, unless it has ended already.
+func (t *Topic) meetLocked(c *Conn) {
+	if c.session.placed(c) && t.roster.add(c) {
+		t.changedLocked()
+	}
+}
+
+// part notes that circuits have ended: those of which ended reports true.
+func (t *Topic) part(ended func(*Conn) bool) {
+	t.client.mu.Lock()
+	defer t.client.mu.Unlock()
+	t.partLocked(ended)
+}
+
+func (t *Topic) partLocked(ended func(*Conn) bool) {
+	if t.roster.remove(ended) {
+		t.changedLocked()
+	}
 }
 
 // drop takes c, which has ended, out of the queue.
@@ -178,14 +249,22 @@ func (t *Topic) drop(c *Conn) {
 	t.queue = slices.DeleteFunc(t.queue, func(q *Conn) bool { return q == c })
 }
 
-// dropLocked takes the circuits of s, which has ended, out of the queue.
+// dropLocked takes the circuits of s, which has ended, out of the queue and the roster.
 func (t *Topic) dropLocked(s *session) {
-	t.queue = slices.DeleteFunc(t.queue, func(q *Conn) bool { return q.session == s })
+	ended := func(q *Conn) bool { return q.session == s }
+	t.queue = slices.DeleteFunc(t.queue, ended)
+	t.partLocked(ended)
 }
 
 // statusLocked takes another status.
-func (t *Topic) statusLocked(m wtproto.Status) {
-	t.status = m
+func (t *Topic) statusLocked(s Status) {
+	t.status = s
+	t.said++
+	t.changedLocked()
+}
+
+// changedLocked wakes all that wait for a change.
+func (t *Topic) changedLocked() {
 	close(t.changed)
 	t.changed = make(chan struct{})
 }

@@ -154,7 +154,7 @@ func TestJoinBusy(t *testing.T) {
 	}
 	s.answer(wtproto.Decline{Circuit: 1})
 	wantError(t, "cause", cause, wtproto.CodeBusy, false)
-	c := &Client{session: s, topics: map[wtproto.Topic]*Topic{}, going: make(chan struct{})}
+	c := &Client{session: s, topics: map[wtproto.Topic]*Topic{}}
 	_, err := c.Join(t.Context(), topicA, JoinOptions{})
 	wantError(t, "Join", err, wtproto.CodeBusy, false)
 	if len(c.topics) != 0 {
@@ -165,21 +165,25 @@ func TestJoinBusy(t *testing.T) {
 func TestStatus(t *testing.T) {
 	c, r := newSessionPair(t, nil)
 	topic := r.join(c, topicA, JoinOptions{})
-	status, changed := topic.Status()
-	if status.Topic != topicA || status.Known != 0 || len(status.Networks) != 0 {
+	if status := topic.Status(); !reflect.DeepEqual(status, Status{}) {
 		t.Errorf("first Status = %+v", status)
 	}
 	r.send(wtproto.Status{
 		Topic: topicA, More: true, Known: 5, Connected: 2,
 		Networks: []wtproto.NetworkStatus{{Name: "dht", State: wtproto.NetworkSearching, Found: 4, LastCode: wtproto.CodePeerUnreachable}},
 	})
-	wait(t, "a change of the status", changed)
-	status, changed = topic.Status()
-	if !status.More || status.Known != 5 || status.Connected != 2 || len(status.Networks) != 1 || status.Networks[0].Found != 4 {
-		t.Errorf("Status = %+v", status)
+	want := Status{
+		More: true, Known: 5, Connected: 2,
+		Networks: []NetworkStatus{{Name: "dht", State: wtproto.NetworkSearching, Found: 4, LastCode: wtproto.CodePeerUnreachable}},
 	}
-	if closed(changed) {
-		t.Error("the new channel is closed already")
+	for e := range topic.Events(deadline(t)) {
+		if got := e.(Status); !reflect.DeepEqual(got, want) {
+			t.Errorf("event %+v, want %+v", got, want)
+		}
+		break
+	}
+	if got := topic.Status(); !reflect.DeepEqual(got, want) {
+		t.Errorf("Status = %+v, want %+v", got, want)
 	}
 }
 

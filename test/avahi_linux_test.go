@@ -4,6 +4,7 @@ package test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -74,18 +75,9 @@ func TestAvahi(t *testing.T) {
 }
 
 // awaitFound waits until STATUS says that the first network has found n peers.
-func awaitFound(t *testing.T, top *client.Topic, n uint64) {
+func awaitFound(t *testing.T, top *client.Topic, n int) {
 	t.Helper()
-	late := gateway.Context(t).Done()
-	for {
-		status, changed := top.Status()
-		if len(status.Networks) > 0 && status.Networks[0].Found == n {
-			return
-		}
-		select {
-		case <-changed:
-		case <-late:
-			t.Fatalf("STATUS is %+v, want %d found", status, n)
-		}
-	}
+	gateway.Status(t, top, fmt.Sprint(n, " found"), func(s client.Status) bool {
+		return len(s.Networks) > 0 && s.Networks[0].Found == n
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,19 +126,11 @@ func TestSecondSeedIsLate(t *testing.T) {
 // isTold waits until STATUS has a reason with these words, or none.
 func isTold(t *testing.T, top *client.Topic, words string) {
 	t.Helper()
-	began, late := time.Now(), gateway.Context(t).Done()
-	for {
-		status, changed := top.Status()
-		for _, n := range status.Networks {
-			if n.Name == "dht" && strings.Contains(n.Reason, words) && (words != "") == (n.Reason != "") {
-				t.Logf("told %q after %v", n.Reason, time.Since(began))
-				return
-			}
-		}
-		select {
-		case <-changed:
-		case <-late:
-			t.Fatalf("STATUS is %+v, want %q", status, words)
-		}
-	}
+	began := time.Now()
+	gateway.Status(t, top, fmt.Sprintf("want the words %q", words), func(s client.Status) bool {
+		return slices.ContainsFunc(s.Networks, func(n client.NetworkStatus) bool {
+			return n.Name == "dht" && strings.Contains(n.Reason, words) && (words != "") == (n.Reason != "")
+		})
+	})
+	t.Logf("told after %v", time.Since(began))
 }

@@ -266,14 +266,8 @@ func (r *rider) watch(ctx context.Context) {
 				}
 			})
 			lost = time.Time{}
-			_, going := r.c.Goaway()
-			wg.Go(func() {
-				select {
-				case <-going:
-					r.add(func(c *count) { c.goaways++ })
-				case <-ctx.Done():
-				}
-			})
+		case client.GoingAway:
+			r.add(func(c *count) { c.goaways++ })
 		case client.Disconnected:
 			lost = time.Now()
 			r.t.Logf("a session was lost: %v", e.Err)

@@ -119,10 +119,10 @@ func TestLANIntruders(t *testing.T) {
 		t.Helper()
 		echoOn(t, near, fmt.Sprint(port))
 		b := announcement(fmt.Sprint("honest", port), "lan", "10.78.0.2", port)
-		before, _ := top.Status()
+		before := top.Status()
 		gateway.Eventually(t, "an honest service", func() bool {
 			say(t, near, "10.78.0.2:5353", mdnsGroup, b)
-			now, _ := top.Status()
+			now := top.Status()
 			return now.Connected > before.Connected
 		})
 		meet(t, top, "honest", fmt.Sprint(":", port))

@@ -5,6 +5,7 @@ package test
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -82,26 +83,16 @@ func lost(t *testing.T, conn *client.Conn) {
 }
 
 // found waits until STATUS says that the LAN has n peers of top. It fails unless that is soon.
-func found(t *testing.T, top *client.Topic, what string, n uint64) {
+func found(t *testing.T, top *client.Topic, what string, n int) {
 	t.Helper()
-	began, late := time.Now(), gateway.Context(t).Done()
-	for {
-		status, changed := top.Status()
-		for _, x := range status.Networks {
-			if x.Name == "lan" && x.Found == n {
-				took := time.Since(began)
-				t.Logf("%s: %d found after %v", what, n, took)
-				if took > soon {
-					t.Errorf("%s: %d found after %v, want less than %v", what, n, took, soon)
-				}
-				return
-			}
-		}
-		select {
-		case <-changed:
-		case <-late:
-			t.Fatalf("%s: STATUS is %+v, want %d found", what, status, n)
-		}
+	began := time.Now()
+	gateway.Status(t, top, fmt.Sprintf("%s: %d found", what, n), func(s client.Status) bool {
+		return slices.ContainsFunc(s.Networks, func(x client.NetworkStatus) bool { return x.Name == "lan" && x.Found == n })
+	})
+	took := time.Since(began)
+	t.Logf("%s: %d found after %v", what, n, took)
+	if took > soon {
+		t.Errorf("%s: %d found after %v, want less than %v", what, n, took, soon)
 	}
 }
 

@@ -93,7 +93,7 @@ func TestTokenFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := c.Welcome(); w.MaxTopics != 1 || w.MaxCircuits != 256 {
+	if w := c.Session(); w.MaxTopics != 1 || w.MaxCircuits != 256 {
 		t.Errorf("WELCOME: %+v", w)
 	}
 	if _, err := c.Join(t.Context(), wtproto.TopicFromName("wowcool"), client.JoinOptions{}); err != nil {

@@ -248,7 +248,7 @@ func TestGatewayIsNoPeerOfItself(t *testing.T) {
 	i := start(t, "--static", "self=tcp://"+admin, "--admin", admin, "--allow-private")
 	top := gwtest.Join(t, i.dial(t), wtproto.TopicFromName("self"), client.JoinOptions{})
 	gwtest.Eventually(t, "the refusal in STATUS", func() bool {
-		s, _ := top.Status()
+		s := top.Status()
 		return len(s.Networks) == 1 && s.Networks[0].Refused == 1 && s.Networks[0].LastCode == wtproto.CodeForbidden
 	})
 }
@@ -290,7 +290,7 @@ func TestLANNeedsNoDHT(t *testing.T) {
 	}
 	top := gwtest.Join(t, i.dial(t), wtproto.TopicFromName("there"), client.JoinOptions{})
 	gwtest.Eventually(t, "the networks in STATUS", func() bool {
-		s, _ := top.Status()
+		s := top.Status()
 		return len(s.Networks) == 2 && s.Networks[0].Name == "dht" && s.Networks[1].Name == "lan" && s.Networks[1].State == wtproto.NetworkSearching
 	})
 }
@@ -326,12 +326,12 @@ func TestClientsMeetUnlessTheyAreIsolated(t *testing.T) {
 	a = gwtest.Join(t, i.dial(t), topic, client.JoinOptions{})
 	gwtest.Join(t, i.dial(t), topic, client.JoinOptions{})
 	gwtest.Eventually(t, "STATUS", func() bool {
-		s, _ := a.Status()
-		return slices.ContainsFunc(s.Networks, func(n wtproto.NetworkStatus) bool {
+		s := a.Status()
+		return slices.ContainsFunc(s.Networks, func(n client.NetworkStatus) bool {
 			return n.Name == wtproto.NetworkClient && n.Reason != ""
 		})
 	})
-	if s, _ := a.Status(); s.Known != 0 || s.Connected != 0 {
+	if s := a.Status(); s.Known != 0 || s.Connected != 0 {
 		t.Errorf("%d known and %d connected, want none", s.Known, s.Connected)
 	}
 }
@@ -339,7 +339,7 @@ func TestClientsMeetUnlessTheyAreIsolated(t *testing.T) {
 func TestLimitsReachTheServer(t *testing.T) {
 	i := start(t, "--max-topics", "1", "--max-circuits", "-1", "--max-sessions-per-principal", "1", "--dev-http", "127.0.0.1:0")
 	c := i.dial(t)
-	if w := c.Welcome(); w.MaxTopics != 1 || w.MaxCircuits != 0 {
+	if w := c.Session(); w.MaxTopics != 1 || w.MaxCircuits != 0 {
 		t.Errorf("WELCOME says %d topics, %d circuits; want 1 and no limit", w.MaxTopics, w.MaxCircuits)
 	}
 	gwtest.Join(t, c, wtproto.TopicFromName("a"), client.JoinOptions{})
@@ -360,13 +360,7 @@ func TestDrainLetsCircuitsEnd(t *testing.T) {
 	c := i.dial(t)
 	conn := gwtest.Accept(t, gwtest.Join(t, c, wtproto.TopicFromName("there"), client.JoinOptions{}))
 	i.stop()
-	_, going := c.Goaway()
-	select {
-	case <-going:
-	case <-gwtest.Context(t).Done():
-		t.Fatal("no GOAWAY")
-	}
-	if g, _ := c.Goaway(); g.Code != wtproto.CodeShutdown || g.RetryAfter <= 0 {
+	if g := gwtest.GoingAway(t, c); g.Code != wtproto.CodeShutdown || g.RetryAfter <= 0 {
 		t.Errorf("GOAWAY = %+v, want SHUTDOWN and a time to come back", g)
 	}
 	if r, _ := get(t, i.Admin+"/readyz"); r.StatusCode != http.StatusServiceUnavailable {

@@ -63,18 +63,18 @@ func newPeer(id []byte, network, address string, initiator, client bool) peer {
 
 // topicStatus is STATUS.
 type topicStatus struct {
-	Known     uint64          `json:"known"`
+	Known     int             `json:"known"`
 	More      bool            `json:"more"` // Known is a lower bound
-	Connected uint64          `json:"connected"`
+	Connected int             `json:"connected"`
 	Networks  []networkStatus `json:"networks"`
 }
 
 type networkStatus struct {
 	Name       string `json:"name"`
 	State      string `json:"state"`
-	Found      uint64 `json:"found"`
-	Connecting uint64 `json:"connecting"`
-	Refused    uint64 `json:"refused"`
+	Found      int    `json:"found"`
+	Connecting int    `json:"connecting"`
+	Refused    int    `json:"refused"`
 	LastCode   string `json:"last_code"`
 	Reason     string `json:"reason,omitempty"` // why nobody may be found, and what can be done
 }
@@ -82,10 +82,10 @@ type networkStatus struct {
 // gatewayStatus is what a gateway says of itself.
 type gatewayStatus struct {
 	Agent       string                  `json:"agent"`
-	Version     uint64                  `json:"version"` // of the protocol
+	Version     int                     `json:"version"` // of the protocol
 	Certificate wtproto.CertificateInfo `json:"certificate"`
-	MaxTopics   uint64                  `json:"max_topics"` // 0 for no limit
-	MaxCircuits uint64                  `json:"max_circuits"`
+	MaxTopics   int                     `json:"max_topics"` // 0 for no limit
+	MaxCircuits int                     `json:"max_circuits"`
 }
 
 // write writes to standard output.
@@ -176,8 +176,8 @@ func (e *events) end(circuit int, n traffic, err error) {
 }
 
 // status tells of a STATUS; without --json only those who asked for many words.
-func (e *events) status(m wtproto.Status) {
-	v := statusEvent(m)
+func (e *events) status(topic wtproto.Topic, m client.Status) {
+	v := statusEvent(topic, m)
 	if !e.json {
 		e.log.Debug("status", "known", m.Known, "connected", m.Connected, "networks", v.Status.Networks)
 		return
@@ -185,14 +185,14 @@ func (e *events) status(m wtproto.Status) {
 	e.tell(v, "")
 }
 
-func statusEvent(m wtproto.Status) event {
+func statusEvent(topic wtproto.Topic, m client.Status) event {
 	s := &topicStatus{Known: m.Known, More: m.More, Connected: m.Connected, Networks: make([]networkStatus, len(m.Networks))}
 	for i, n := range m.Networks {
 		s.Networks[i] = networkStatus{
 			Name: n.Name, State: n.State.String(), Found: n.Found, Connecting: n.Connecting, Refused: n.Refused, LastCode: n.LastCode.String(), Reason: n.Reason,
 		}
 	}
-	return event{Event: "status", Topic: m.Topic.String(), Status: s}
+	return event{Event: "status", Topic: topic.String(), Status: s}
 }
 
 // failed tells of the error that the program ends with. Without --json it is printed at the end.

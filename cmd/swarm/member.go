@@ -38,7 +38,7 @@ func (g *gatewayFlags) member(p *program, topic wtproto.Topic, opts client.JoinO
 			c.Close() // and all circuits
 		}
 	})
-	watchers.Go(func() { watch(ctx, t, p.events.status) })
+	watchers.Go(func() { watch(ctx, t, func(s client.Status) { p.events.status(topic, s) }) })
 	watchers.Go(func() { follow(ctx, c, p.events) })
 	w := &crowd{events: p.events, handler: h}
 	var enough atomic.Bool // the one peer has ended
@@ -87,29 +87,21 @@ func settle(ctx context.Context, t *client.Topic) {
 	case <-time.After(statusDelay):
 	case <-ctx.Done():
 	}
-	for {
-		status, changed := t.Status()
-		if status.Connected == 0 || ctx.Err() != nil {
+	if t.Status().Connected == 0 {
+		return
+	}
+	for e := range t.Events(ctx) {
+		if s, ok := e.(client.Status); ok && s.Connected == 0 {
 			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
 		}
 	}
 }
 
 // watch tells of each STATUS of t until ctx ends.
-func watch(ctx context.Context, t *client.Topic, tell func(wtproto.Status)) {
-	for said := false; ; said = true {
-		status, changed := t.Status()
-		if said || len(status.Networks) > 0 { // the zero status is not the gateway's
-			tell(status)
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
+func watch(ctx context.Context, t *client.Topic, tell func(client.Status)) {
+	for e := range t.Events(ctx) {
+		if s, ok := e.(client.Status); ok {
+			tell(s)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func (c *statusCmd) Run(p *program) error {
 		return err
 	}
 	defer gateway.Close()
-	if err := tellGateway(p.events, gateway.Welcome()); err != nil || c.Topic == nil {
+	if err := tellGateway(p.events, gateway.Session()); err != nil || c.Topic == nil {
 		return err
 	}
 	// Offers are declined, so peers see a circuit that ends at once.
@@ -37,8 +37,8 @@ func (c *statusCmd) Run(p *program) error {
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, c.For)
 	defer cancel()
-	watch(ctx, topic, func(s wtproto.Status) {
-		if failed := tellTopic(p.events, s); failed != nil && err == nil {
+	watch(ctx, topic, func(s client.Status) {
+		if failed := tellTopic(p.events, c.Topic.Topic, s); failed != nil && err == nil {
 			err = failed
 			cancel()
 		}
@@ -47,9 +47,9 @@ func (c *statusCmd) Run(p *program) error {
 }
 
 // tellGateway prints the greeting of a gateway.
-func tellGateway(e *events, w wtproto.Welcome) error {
+func tellGateway(e *events, w client.Session) error {
 	cert := wtproto.CertificateInfo{Kind: wtproto.CertificateCA}
-	for _, h := range w.Hashes {
+	for _, h := range w.CertHashes {
 		cert.Kind = wtproto.CertificatePinned
 		cert.Hashes = append(cert.Hashes, hex.EncodeToString(h[:]))
 	}
@@ -66,9 +66,9 @@ func tellGateway(e *events, w wtproto.Welcome) error {
 }
 
 // tellTopic prints a STATUS.
-func tellTopic(e *events, s wtproto.Status) error {
+func tellTopic(e *events, topic wtproto.Topic, s client.Status) error {
 	if e.json {
-		return e.line(statusEvent(s))
+		return e.line(statusEvent(topic, s))
 	}
 	var b strings.Builder
 	least := ""
@@ -90,7 +90,7 @@ func tellTopic(e *events, s wtproto.Status) error {
 }
 
 // limit writes a limit of the wire, where 0 is none.
-func limit(n uint64) string {
+func limit(n int) string {
 	if n == 0 {
 		return "any number of"
 	}

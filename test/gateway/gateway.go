@@ -124,6 +124,33 @@ func Accept(t testing.TB, top *client.Topic) *client.Conn {
 	return conn
 }
 
+// GoingAway waits until the gateway of c says that it goes away.
+func GoingAway(t testing.TB, c *client.Client) client.GoingAway {
+	t.Helper()
+	for e := range c.Events(Context(t)) {
+		if e, ok := e.(client.GoingAway); ok {
+			return e
+		}
+	}
+	t.Fatal("no GOAWAY")
+	return client.GoingAway{}
+}
+
+// Status waits until the status of a topic is as it should be, and returns it.
+func Status(t testing.TB, top *client.Topic, what string, is func(client.Status) bool) client.Status {
+	t.Helper()
+	if s := top.Status(); is(s) {
+		return s
+	}
+	for e := range top.Events(Context(t)) {
+		if s, ok := e.(client.Status); ok && is(s) {
+			return s
+		}
+	}
+	t.Fatalf("%s: the status is %+v", what, top.Status())
+	return client.Status{}
+}
+
 // Context ends with the test, or when Patience has run out.
 func Context(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)

@@ -251,16 +251,8 @@ func TestUnreachableIsTold(t *testing.T) {
 		}
 		return false
 	})
-	for {
-		status, changed := top.Status()
-		if len(status.Networks) == 2 && status.Networks[0].Refused == 1 &&
-			status.Networks[0].LastCode == wtproto.CodePeerUnreachable && status.Networks[1].State == wtproto.NetworkFailing {
-			break
-		}
-		select {
-		case <-changed:
-		case <-Context(t).Done():
-			t.Fatalf("the client was told %+v", status)
-		}
-	}
+	Status(t, top, "the client is told", func(status client.Status) bool {
+		return len(status.Networks) == 2 && status.Networks[0].Refused == 1 &&
+			status.Networks[0].LastCode == wtproto.CodePeerUnreachable && status.Networks[1].State == wtproto.NetworkFailing
+	})
 }

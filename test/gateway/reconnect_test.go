@@ -179,8 +179,8 @@ func TestKilledGateway(t *testing.T) {
 		if e := until[client.Reconnecting](t, told[i]); e.Attempt != 1 {
 			t.Errorf("%+v, want attempt 1", e)
 		}
-		if e := until[client.Connected](t, told[i]); e.Session != clients[i].Welcome().Session {
-			t.Errorf("%+v, Welcome %v", e, clients[i].Welcome().Session)
+		if e := until[client.Connected](t, told[i]); e.Session != clients[i].Session().ID {
+			t.Errorf("%+v, Session %v", e, clients[i].Session().ID)
 		}
 	}
 	for _, conn := range before {
@@ -281,6 +281,9 @@ func TestShutdownMovesClients(t *testing.T) {
 	says(t, before)
 	done := make(chan error, 1)
 	go func() { done <- s.Shutdown(Context(t)) }()
+	if e, ok := (<-told).(client.GoingAway); !ok || e.Code != wtproto.CodeShutdown {
+		t.Errorf("%+v, want GoingAway with SHUTDOWN", e)
+	}
 	if e, ok := (<-told).(client.Connected); !ok || e.Gateway != other.addr {
 		t.Errorf("%+v, want Connected to %s", e, other.addr)
 	}
