@@ -185,6 +185,7 @@ func (t *topic) inbound(s discovery.Sighting, promised bool) {
 	if p == nil {
 		p = t.newPeer(s.Peer)
 	}
+	given := promised
 	switch {
 	case p.is(to): // what is left of the same client at another gateway
 		s.Inbound.Refuse(wtproto.CodeDeclined)
@@ -192,13 +193,24 @@ func (t *topic) inbound(s discovery.Sighting, promised bool) {
 	case s.Inbound.Further():
 		t.inboundFurther(s, sub, p)
 		return
-	case !sub.room(), p.Client && !promised && !t.accepts(sub, p, s.Need || t.needs(p)):
-		if promised || !p.Client || !(s.Need || t.needs(p)) || !t.give(sub, p, s) {
+	case promised && sub.room(), !p.Client && sub.room():
+	case promised || !p.Client:
+		s.Inbound.Refuse(wtproto.CodeBusy)
+		return
+	default:
+		need, ok := s.Need || t.needs(p), false
+		if sub.room() {
+			ok, given = t.accepts(sub, p, need)
+		}
+		if ok {
+			break
+		}
+		if !need || !t.give(sub, p, s) {
 			s.Inbound.Refuse(wtproto.CodeBusy)
 		}
 		return
 	}
-	pr := &pair{sub: sub, peer: p, inbound: true}
+	pr := &pair{sub: sub, peer: p, inbound: true, given: given}
 	var code wtproto.Code
 	if pr.near, code = t.reserve(sub, t.tell(p, false), true); pr.near == nil {
 		s.Inbound.Refuse(code)

@@ -46,14 +46,15 @@ type modelMember struct {
 	gateway      *modelGateway
 	here, far    []modelLink
 	seeks, helps bool
-	opened       int // circuits to other gateways that its part has opened, as of the last survey
+	gives        bool // its next circuit has its place for a need
+	opened       int  // circuits to other gateways that its part has opened, as of the last survey
 	gone         bool
 }
 
 type modelLink struct {
 	to    *modelMember
 	chose bool
-	helps bool
+	given bool
 }
 
 const (
@@ -123,7 +124,9 @@ func (m *meshModel) link(x, o *modelMember) {
 			if side.chose {
 				s.outward++
 			}
-			s.far = append(s.far, modelLink{side.to, side.chose, side.chose && s.helps && side.to.gateway.need})
+			given := side.chose && s.helps && side.to.gateway.need || !side.chose && s.gives
+			s.far = append(s.far, modelLink{side.to, side.chose, given})
+			s.gives = false
 		}
 		if s.taken > s.maxPeers {
 			panic("more circuits than places")
@@ -371,9 +374,13 @@ func (x *modelMember) surplus(needy string) int { return x.surplusOf(x.opened, n
 func (x *modelMember) surplusOf(opened int, needy string) int {
 	var all []farCircuit[string]
 	for _, l := range x.far {
-		all = append(all, farCircuit[string]{l.to.gateway.id, l.chose, l.helps})
+		all = append(all, farCircuit[string]{l.to.gateway.id, l.chose, l.given})
 	}
-	return surplus(all, opened, needy)
+	kept := x.keptFrom()
+	if needy == x.gateway.id {
+		kept = 0
+	}
+	return surplus(all, opened, needy, kept)
 }
 
 // swap ends a circuit of x, which is full, for one that a gateway needs, and reports whether
@@ -443,13 +450,15 @@ func (m *meshModel) accepts(o *modelMember, g *modelGateway) bool {
 		return !o.gone
 	}
 	gives := g.need && m.now >= to.give && m.now >= to.given[g].again
-	if !o.mayAcceptFar(gives, o.seeks, to.lacking > helpedAfter) && !(gives && !to.meets(g) && m.swap(o, g.id)) {
+	if o.mayAcceptFar(false, o.seeks, to.lacking > helpedAfter) {
+		return true
+	}
+	if !gives || !o.mayAcceptFar(true, o.seeks, false) && (to.meets(g) || !m.swap(o, g.id)) {
 		return false
 	}
-	if gives {
-		delay := min(max(2*to.given[g].delay, int(giveSame.Seconds())), int(giveSameMax.Seconds()))
-		to.give, to.given[g] = m.now+int(helpEvery.Seconds()), modelTry{m.now + delay, delay}
-	}
+	delay := min(max(2*to.given[g].delay, int(giveSame.Seconds())), int(giveSameMax.Seconds()))
+	to.give, to.given[g] = m.now+int(helpEvery.Seconds()), modelTry{m.now + delay, delay}
+	o.gives = true
 	return true
 }
 

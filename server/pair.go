@@ -66,7 +66,7 @@ type pair struct {
 	other   *subscription  // the client that was chosen, or nil
 	peer    *peer          // the peer, or nil
 	inbound bool           // the peer chose
-	helps   bool           // it was opened because the peer's gateway needed it
+	given   bool           // it has its place because the peer's gateway needed it
 	then    func()         // it ends to make room, and this is to be done when its place is free; or nil
 	at      netip.AddrPort // of a service, where the circuit is connected to
 	state   pairState
@@ -335,7 +335,7 @@ func (t *topic) start(p *pair, stream discovery.Stream, inbound discovery.Inboun
 	if p.peer != nil && p.peer.Client {
 		t.countFar(p.peer, 1)
 		if !p.inbound {
-			p.helps = p.sub.helps && p.peer.need
+			p.given = p.sub.helps && p.peer.need
 			p.sub.seeks, p.sub.helps, p.sub.swaps = false, false, 0
 		}
 		t.surveySoon()

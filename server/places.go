@@ -112,33 +112,49 @@ func (p *places) mayAcceptFar(itsNeed, ourNeed, lasted bool) bool {
 	return p.left() > 1 || p.left() == 1 && (p.mates == 0 || ourNeed && lasted || itsNeed && !ourNeed)
 }
 
-// maySwap reports whether a circuit may end to make room for one that is needed. Who has one
-// place keeps what it has.
+// maySwap reports whether a circuit may end to make room for one that is needed. Who has one place
+// keeps what it has.
 func (p *places) maySwap() bool { return p.maxPeers >= 2 && p.left() == 0 }
+
+// keptFrom returns how many circuits that came from others stay when others say that they need a
+// place, beside those that were given to needs. Anybody can say so. Who has two places needs both.
+func (p *places) keptFrom() int {
+	if p.maxPeers < 3 {
+		return 0
+	}
+	return 1
+}
 
 // farCircuit is what matters of a circuit with a far client if one has to end.
 type farCircuit[G cmp.Ordered] struct {
 	gateway G    // the id of the other one
 	chosen  bool // this side opened it
-	helps   bool // because the other gateway needed it
+	given   bool // it has its place because the other gateway needed it
 }
 
-// surplus returns which of a full member's circuits may end for one with a gateway that needs
-// it, or -1. Its part of the mesh has opened so many circuits to other gateways.
+// surplus returns which of a full member's circuits may end for one with a gateway that needs it,
+// or -1. Its part of the mesh has opened so many circuits to other gateways.
 //
 // One that its part opened itself may, if it has another one: the part stays connected by that.
-// Else one that came from a gateway with a smaller id than the needy one, the smallest. That
-// gateway may be in need then. So needs pass on to ever smaller gateways, which know ever more
-// greater ones. What was opened to help another gateway ends last.
-func surplus[G cmp.Ordered](all []farCircuit[G], outward int, needy G) int {
+// Else one that came from a gateway with a smaller id than the needy one, the smallest; but of
+// those that were not given to a need so many are kept. That gateway may be in need then. So needs
+// pass on to ever smaller gateways, which know ever more greater ones. What was opened to help
+// another gateway ends last.
+func surplus[G cmp.Ordered](all []farCircuit[G], opened int, needy G, kept int) int {
+	ordinary := 0
+	for _, c := range all {
+		if !c.chosen && !c.given {
+			ordinary++
+		}
+	}
 	best, helping := -1, -1
 	for i, c := range all {
 		switch {
-		case c.chosen && outward > 1 && !c.helps:
+		case c.chosen && opened > 1 && !c.given:
 			return i
-		case c.chosen && outward > 1:
+		case c.chosen && opened > 1:
 			helping = i
-		case !c.chosen && c.gateway < needy && (best < 0 || c.gateway < all[best].gateway):
+		case !c.chosen && c.gateway < needy && (c.given || ordinary > kept) && (best < 0 || c.gateway < all[best].gateway):
 			best = i
 		}
 	}

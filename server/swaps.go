@@ -14,6 +14,10 @@ import (
 // gateway this one may get such a place again: the first time, and at most.
 const giveSame, giveSameMax = time.Minute, time.Hour
 
+// givenFor is how long a circuit counts as one that was given to a need, which may end for the next
+// one. A mesh that stands is not changed much by what others say.
+const givenFor = 10 * time.Minute
+
 // ownNeed is greater than the id of any host. Those that open circuits to us have smaller ids
 // than we have, so for our own need any of these may end.
 const ownNeed = "\xff"
@@ -29,10 +33,14 @@ func (s *subscription) surplus(opened int, needy string) *pair {
 	for _, p := range s.pairs {
 		if p.state == pairOpen && p.opened && p.then == nil && p.peer != nil && p.peer.Client {
 			pairs = append(pairs, p)
-			all = append(all, farCircuit[string]{p.peer.host(), !p.inbound, p.helps})
+			all = append(all, farCircuit[string]{p.peer.host(), !p.inbound, p.given && p.sub.topic.now.Sub(p.began) < givenFor})
 		}
 	}
-	if i := surplus(all, opened, needy); i >= 0 {
+	kept := s.keptFrom()
+	if needy == ownNeed {
+		kept = 0
+	}
+	if i := surplus(all, opened, needy, kept); i >= 0 {
 		return pairs[i]
 	}
 	return nil
@@ -61,19 +69,19 @@ func (t *topic) gave(p *peer) {
 	g.given = min(g.given+1, 10)
 }
 
-// accepts reports whether s has a place for p, a client of another gateway that opens a circuit
-// and that may need it.
-func (t *topic) accepts(s *subscription, p *peer, need bool) bool {
+// accepts reports whether s has a place for p, a client of another gateway that opens a circuit and
+// that may need it, and whether it is given to that need.
+func (t *topic) accepts(s *subscription, p *peer, need bool) (ok, given bool) {
 	lasted := t.lacking > helpedAfter
 	ours := s.seeks || s.bridges
 	if s.mayAcceptFar(false, ours, lasted) {
-		return true
+		return true, false
 	}
-	if need && t.mayGive(p) && s.mayAcceptFar(true, ours, lasted) {
-		t.gave(p)
-		return true
+	if !need || !t.mayGive(p) || !s.mayAcceptFar(true, ours, lasted) {
+		return false, false
 	}
-	return false
+	t.gave(p)
+	return true, true
 }
 
 // give ends a circuit of s for in, which a client of a gateway in need opens, and reports

@@ -10,20 +10,24 @@ func TestSurplus(t *testing.T) {
 		all    []far
 		opened int
 		needy  string
+		kept   int
 		want   int
 	}{
-		{"none", nil, 0, "c", -1},
-		{"the only one that its part opened", []far{{"e", true, false}}, 1, "c", -1},
-		{"one of two that its part opened", []far{{"e", true, false}}, 2, "c", 0},
-		{"what was opened to help is kept", []far{{"e", true, true}, {"f", true, false}}, 2, "c", 1},
-		{"unless there is nothing else", []far{{"e", true, true}, {"f", true, true}}, 2, "c", 1},
-		{"rather one from a smaller gateway", []far{{"e", true, true}, {"a", false, false}}, 2, "c", 1},
-		{"the smallest", []far{{"b", false, false}, {"a", false, false}, {"e", true, false}}, 1, "c", 1},
-		{"none from a greater one than the needy", []far{{"d", false, false}, {"e", true, false}}, 1, "c", -1},
-		{"none from the needy one", []far{{"c", false, false}, {"e", true, false}}, 1, "c", -1},
-		{"for the own need any", []far{{"d", false, false}, {"e", true, false}}, 1, ownNeed, 0},
+		{"none", nil, 0, "c", 0, -1},
+		{"the only one that its part opened", []far{{"e", true, false}}, 1, "c", 0, -1},
+		{"one of two that its part opened", []far{{"e", true, false}}, 2, "c", 0, 0},
+		{"what was opened to help is kept", []far{{"e", true, true}, {"f", true, false}}, 2, "c", 0, 1},
+		{"unless there is nothing else", []far{{"e", true, true}, {"f", true, true}}, 2, "c", 0, 1},
+		{"rather one from a smaller gateway", []far{{"e", true, true}, {"a", false, false}}, 2, "c", 0, 1},
+		{"the smallest", []far{{"b", false, false}, {"a", false, false}, {"e", true, false}}, 1, "c", 0, 1},
+		{"none from a greater one than the needy", []far{{"d", false, false}, {"e", true, false}}, 1, "c", 0, -1},
+		{"none from the needy one", []far{{"c", false, false}, {"e", true, false}}, 1, "c", 0, -1},
+		{"for the own need any", []far{{"d", false, false}, {"e", true, false}}, 1, ownNeed, 0, 0},
+		{"one that was not given is kept", []far{{"b", false, true}, {"a", false, false}, {"e", true, false}}, 1, "c", 1, 0},
+		{"whatever is asked", []far{{"d", false, true}, {"a", false, false}, {"e", true, false}}, 1, "c", 1, -1},
+		{"of two one is not kept", []far{{"b", false, false}, {"a", false, false}, {"e", true, false}}, 1, "c", 1, 1},
 	} {
-		if got := surplus(test.all, test.opened, test.needy); got != test.want {
+		if got := surplus(test.all, test.opened, test.needy, test.kept); got != test.want {
 			t.Errorf("%s: %d ends, want %d", test.name, got, test.want)
 		}
 	}
