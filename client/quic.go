@@ -49,9 +49,9 @@ type quicLink struct {
 	conn      *quic.Conn
 }
 
-// noConnectionIDs gives connections of clients ids of no length. A socket has one session, so there is nothing to tell
-// apart; and quic-go's server takes a new id of the client each time that the client's address changes, which would be
-// possible twice only.
+// noConnectionIDs gives connections of clients ids of no length. A socket has one session, so
+// there is nothing to tell apart; and quic-go's server takes a new id of the client each time that
+// the client's address changes, which would be possible twice only.
 type noConnectionIDs struct{}
 
 func (noConnectionIDs) GenerateConnectionID() (id quic.ConnectionID, err error) { return id, nil }
@@ -181,8 +181,8 @@ func quicError(err error) error {
 }
 
 // dialError returns why a connection did not come about: an *wtproto.Error if the gateway refused
-// it, the error of package x509 if its certificate is not trusted, the cause of the context if that
-// ended.
+// it, the error of package x509 if its certificate is not trusted, the cause of the context if
+// that ended.
 func dialError(err error) error {
 	if e, ok := errors.AsType[*wtproto.Error](err); ok {
 		return e
@@ -201,8 +201,8 @@ func dialError(err error) error {
 	return err
 }
 
-// dialQUIC returns the first connection that comes about. Each address gets a head start of stagger
-// before the next one, and all that are in progress are given up before it returns.
+// dialQUIC returns the first connection that comes about. Each address gets a head start of
+// stagger before the next one, and all that are in progress are given up before it returns.
 func dialQUIC(ctx context.Context, tr *quic.Transport, to []netip.AddrPort, tlsConf *tls.Config, conf *quic.Config) (*quic.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -131,8 +131,9 @@ func (s *session) suspect(now time.Time) bool {
 	return false
 }
 
-// reserve takes a place for a circuit that payer begins, or says why not: a limit has been met, or the session ends, which is
-// no limit's doing. peer is what the client will be told. Nobody is told of the refusal yet.
+// reserve takes a place for a circuit that payer begins, or says why not: a limit has been met, or
+// the session ends, which is no limit's doing. peer is what the client will be told. Nobody is
+// told of the refusal yet.
 func (s *session) reserve(peer wtproto.Peer, offerOnly bool, payer *principal) (*leg, *refusal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -182,8 +182,9 @@ func TestManyTopicsInOneFlight(t *testing.T) {
 	})
 }
 
-// A STATUS with its reasons is many times as long as one without, and one fault gives all topics of a client reasons at
-// once: a client of many topics was told BUSY then, before it could read anything.
+// A STATUS with its reasons is many times as long as one without, and one fault gives all topics
+// of a client reasons at once: a client of many topics was told BUSY then, before it could read
+// anything.
 func TestManyTopicsGetReasons(t *testing.T) {
 	inBubble(t, Config{MaxTopics: 600, Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		c := g.connect()

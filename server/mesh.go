@@ -232,8 +232,8 @@ func (t *topic) reserve(s *subscription, tell wtproto.Peer, told bool) (*leg, wt
 	return l, wtproto.CodeNone
 }
 
-// noteFull notes why there is no place in the session of s, or nil. The observer is told once of a limit that goes on to
-// be met, and of each refusal that a peer is told.
+// noteFull notes why there is no place in the session of s, or nil. The observer is told once of a
+// limit that goes on to be met, and of each refusal that a peer is told.
 func (t *topic) noteFull(s *subscription, no *refusal, told bool) {
 	if no != nil && no.limit != "" && (told || s.full == nil || s.full.limit != no.limit) {
 		t.router.cfg.Observer.refused(no)
@@ -243,7 +243,8 @@ func (t *topic) noteFull(s *subscription, no *refusal, told bool) {
 	}
 }
 
-// block keeps s from new circuits for a second: its session has no place for one, or may have vanished.
+// block keeps s from new circuits for a second: its session has no place for one, or may have
+// vanished.
 func (t *topic) block(s *subscription) {
 	s.blocked = true
 	t.agenda.set(&s.unblock, t.now.Add(retryMin))

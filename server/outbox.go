@@ -33,7 +33,8 @@ func (o *outbox) setPong(p wtproto.Pong) bool {
 	return o.grow(n)
 }
 
-// setStatus replaces the STATUS of a topic. There is always room: a session has so many topics, and each one STATUS.
+// setStatus replaces the STATUS of a topic. There is always room: a session has so many topics,
+// and each one STATUS.
 func (o *outbox) setStatus(t wtproto.Topic, frame []byte) {
 	if o.statuses == nil {
 		o.statuses = make(map[wtproto.Topic][]byte)

@@ -10,8 +10,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// This file is why a client that is connected with nobody on a topic finds nobody, though its networks work: what it does and
-// what others do, its token, and limits. The words go to STATUS, and counted to operators.
+// This file is why a client that is connected with nobody on a topic finds nobody, though its
+// networks work: what it does and what others do, its token, and limits. The words go to STATUS,
+// and counted to operators.
 
 // roles counts endpoints by what they may be found for. The zero value has none.
 type roles struct{ announce, lookUp, both, neither int }
@@ -51,8 +52,8 @@ func (r roles) matching(announces, looksUp bool) (n int) {
 	return n
 }
 
-// prospects is what a client that is connected with nobody could be connected with, on one network: the zero value is one
-// that neither announces nor looks up, and nobody else.
+// prospects is what a client that is connected with nobody could be connected with, on one
+// network: the zero value is one that neither announces nor looks up, and nobody else.
 type prospects struct {
 	announces, looksUp     bool
 	denied                 bool  // its token forbids what it does not do of these
@@ -66,7 +67,8 @@ type prospects struct {
 	early                  bool  // it has joined just now
 }
 
-// lonelyAfter is how long after its JOIN a client is told that there is nobody else: others come in the first moments.
+// lonelyAfter is how long after its JOIN a client is told that there is nobody else: others come
+// in the first moments.
 const lonelyAfter = 2 * time.Second
 
 // Reasons of a client that is connected with nobody.
@@ -95,7 +97,8 @@ const (
 	reasonOthersLookUp   = "the other clients here only look up, so they do not meet each other: have one announce too"
 )
 
-// client returns why there is no circuit with another client of this gateway, "" if nothing is wrong.
+// client returns why there is no circuit with another client of this gateway, "" if nothing is
+// wrong.
 func (p *prospects) client() string {
 	switch n := p.others.matching(p.announces, p.looksUp); {
 	case !p.announces && !p.looksUp:
@@ -124,7 +127,8 @@ func (p *prospects) client() string {
 	return ""
 }
 
-// peers returns why there is no circuit with a peer of a network on which nobody has failed to answer.
+// peers returns why there is no circuit with a peer of a network on which nobody has failed to
+// answer.
 func (p *prospects) peers() string {
 	n := p.others.matching(p.announces, p.looksUp)
 	switch {
@@ -179,8 +183,8 @@ func (t *topic) countRole(s *subscription, n int) {
 	}
 }
 
-// prospects returns who s, which is connected with nobody, could be connected with: peers of v, or other clients of this
-// gateway if v is nil.
+// prospects returns who s, which is connected with nobody, could be connected with: peers of v, or
+// other clients of this gateway if v is nil.
 func (t *topic) prospects(s *subscription, v *networkView) (p prospects) {
 	g := &s.session.grant
 	p.announces, p.looksUp = s.announces(), s.looksUp()
@@ -215,7 +219,8 @@ func leftOut(name string) wtproto.NetworkStatus {
 	return wtproto.NetworkStatus{Name: name, State: wtproto.NetworkEnded, LastCode: wtproto.CodeForbidden, Reason: reasonLeftOut}
 }
 
-// networksOf returns what s is told of the networks, of which all is what is the same for everybody.
+// networksOf returns what s is told of the networks, of which all is what is the same for
+// everybody.
 func (t *topic) networksOf(s *subscription, all []wtproto.NetworkStatus) []wtproto.NetworkStatus {
 	if s.taken > 0 && s.session.grant.Networks == nil {
 		return all
@@ -249,8 +254,8 @@ func (t *topic) networksOf(s *subscription, all []wtproto.NetworkStatus) []wtpro
 	return out
 }
 
-// reported returns what operators are told of the networks: of one that has no reason of its own, what most clients are
-// told that are told one.
+// reported returns what operators are told of the networks: of one that has no reason of its own,
+// what most clients are told that are told one.
 func (t *topic) reported() []wtproto.NetworkStatus {
 	all := t.networkStatuses()
 	told := make(map[string]map[string]int) // how many clients, by network and reason

@@ -174,7 +174,8 @@ func TestReasonsOfTokens(t *testing.T) {
 	})
 }
 
-// A client that has no circuits left is told so, and the observer once, and not with each second that it waits.
+// A client that has no circuits left is told so, and the observer once, and not with each second
+// that it waits.
 func TestReasonNoPlace(t *testing.T) {
 	refused := 0
 	observer := Observer{Refused: func(l LimitName, _ wtproto.Code) {
@@ -206,7 +207,8 @@ func TestReasonNoPlace(t *testing.T) {
 	})
 }
 
-// Circuits that have ended are not made again until one side joins anew, and what was to be done about it was not said.
+// Circuits that have ended are not made again until one side joins anew, and what was to be done
+// about it was not said.
 func TestReasonMetAll(t *testing.T) {
 	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		a, b := g.connect(), g.connect()

@@ -100,7 +100,8 @@ func startBalanced(t *testing.T) *balanced {
 	return b
 }
 
-// reload has nginx read its configuration again, and waits until the workers that it had take nothing more.
+// reload has nginx read its configuration again, and waits until the workers that it had take
+// nothing more.
 func (b *balanced) reload() {
 	b.t.Helper()
 	text, err := os.ReadFile(b.pidFile)
@@ -376,8 +377,9 @@ func TestFleetBehindNginx(t *testing.T) {
 	})
 }
 
-// The third reload of nginx once ended the sessions of all clients: each gives a session another port, and the gateway ran
-// out of connection ids of the client. Now as many reloads as one likes cost nobody a session, nor a byte.
+// The third reload of nginx once ended the sessions of all clients: each gives a session another
+// port, and the gateway ran out of connection ids of the client. Now as many reloads as one likes
+// cost nobody a session, nor a byte.
 func TestNginxReloads(t *testing.T) {
 	b := startBalanced(t)
 	topic := wtproto.TopicFromName("reloads")

@@ -176,8 +176,8 @@ func TestPromtool(t *testing.T) {
 	}
 }
 
-// An alert said of a seed with which only clients of the DHT were connected that it is not in the DHT, though all found each
-// other by it.
+// An alert said of a seed with which only clients of the DHT were connected that it is not in the
+// DHT, though all found each other by it.
 func TestAlertNotInDHT(t *testing.T) {
 	rules, err := filepath.Abs("../../deploy/swarmgate.rules.yml")
 	if err != nil {

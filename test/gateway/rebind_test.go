@@ -82,9 +82,10 @@ func (r *rebound) Close() error {
 	return r.socket.Close()
 }
 
-// A session once survived two changes of its client's address, and not a third: quic-go's server took a new connection id of
-// the client for each, and gave none back. So the third reload of nginx ended the sessions of a whole fleet, and so did a
-// NAT that forgets. A client's connection ids have no length, so there is nothing to run out of.
+// A session once survived two changes of its client's address, and not a third: quic-go's server
+// took a new connection id of the client for each, and gave none back. So the third reload of
+// nginx ended the sessions of a whole fleet, and so did a NAT that forgets. A client's connection
+// ids have no length, so there is nothing to run out of.
 func TestAddressOfClientChanges(t *testing.T) {
 	topic := wtproto.TopicFromName("rebind")
 	g := Start(t, server.Config{Networks: []discovery.Network{Static(t, topic, Listen(t, Echo).Addr().String())}})
