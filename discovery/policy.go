@@ -252,7 +252,7 @@ func (p *Policy) Dialer(src Source) *net.Dialer {
 			if err := p.bind(ctx, addr, c); err != nil {
 				return err
 			}
-			return p.Spend(src, addr)
+			return p.Spend(nil, src, addr)
 		},
 	}
 }

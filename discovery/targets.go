@@ -28,6 +28,8 @@ const (
 type targets struct {
 	mu      sync.Mutex
 	all     vain                   // guarded by mu
+	payers  map[any]float64        // guarded by mu; of all, those for the sake of each payer, in units of scale
+	scale   float64                // guarded by mu; by which all in payers have become fewer
 	each    map[netip.Prefix]*vain // guarded by mu
 	sweepAt int                    // guarded by mu
 }
@@ -51,9 +53,10 @@ func (v *vain) settle(every time.Duration, now time.Time) {
 // target returns what of ip one party is taken to own.
 func target(ip netip.Addr) netip.Prefix { return crowd.Groups(ip)[0] }
 
-// take counts a dial of ip, as one in vain until it is given back, or returns an error if ip, or
-// all, had too many.
-func (t *targets) take(ip netip.Addr, trusted bool, now time.Time) error {
+// take counts a dial of ip for the sake of who, as one in vain until it is given back, or returns an
+// error if ip, who, or all had too many. One payer may have as many of all as it leaves to others,
+// so the first has half at most, two have a third each, and a newcomer always gets some.
+func (t *targets) take(who any, ip netip.Addr, trusted bool, now time.Time) error {
 	burst, every := targetBurst, targetEvery
 	if trusted {
 		burst, every = burst*targetTrust, every/targetTrust
@@ -67,12 +70,14 @@ func (t *targets) take(ip netip.Addr, trusted bool, now time.Time) error {
 		v = &vain{at: now}
 	}
 	v.settle(every, now)
-	t.all.settle(targetsEvery, now)
+	t.settleLocked(now)
 	switch {
 	case v.n >= burst:
 		return wtproto.Errorf(wtproto.CodeRateLimited, "%s was dialed in vain too often: see that its peers answer, and stay, and wait", key)
 	case t.all.n >= targetsBurst:
 		return wtproto.Errorf(wtproto.CodeRateLimited, "too many dials are in vain: wait, and see at /api/topics which peers do not answer")
+	case t.payers[who]*t.scale >= float64(targetsBurst-t.all.n):
+		return wtproto.Errorf(wtproto.CodeRateLimited, "too many dials for the same principal are in vain: wait, and see at /api/topics which peers do not answer")
 	}
 	if t.each == nil {
 		t.each = make(map[netip.Prefix]*vain)
@@ -80,11 +85,35 @@ func (t *targets) take(ip netip.Addr, trusted bool, now time.Time) error {
 	t.each[key] = v
 	v.n++
 	t.all.n++
+	t.payers[who] += 1 / t.scale
 	return nil
 }
 
-// give says that a dial of ip was not in vain.
-func (t *targets) give(ip netip.Addr) {
+// settleLocked forgets what is over of all, of each payer as much as it has of all.
+func (t *targets) settleLocked(now time.Time) {
+	before := t.all.n
+	t.all.settle(targetsEvery, now)
+	if t.all.n == 0 || t.payers == nil {
+		t.payers, t.scale = make(map[any]float64), 1
+		return
+	}
+	t.scale *= float64(t.all.n) / float64(before)
+	const least = 1.0 / (1 << 30)
+	if t.scale >= least && len(t.payers) <= 4*targetsBurst { // at most 2*targetsBurst stay
+		return
+	}
+	for who, n := range t.payers {
+		if n *= t.scale; n < 0.5 {
+			delete(t.payers, who)
+		} else {
+			t.payers[who] = n
+		}
+	}
+	t.scale = 1
+}
+
+// give says that a dial of ip for the sake of who was not in vain.
+func (t *targets) give(who any, ip netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if v := t.each[target(ip)]; v != nil && v.n > 0 {
@@ -92,6 +121,11 @@ func (t *targets) give(ip netip.Addr) {
 	}
 	if t.all.n > 0 {
 		t.all.n--
+	}
+	if n := t.payers[who] - 1/max(t.scale, 1e-12); n > 0 {
+		t.payers[who] = n
+	} else {
+		delete(t.payers, who)
 	}
 }
 
@@ -108,21 +142,23 @@ func (t *targets) sweepLocked(now time.Time) {
 	t.sweepAt = 2 * len(t.each)
 }
 
-// Spend counts a dial of addr, learned from src, that is about to be made, as one in vain until
-// [Policy.Refund]. It returns an [*wtproto.Error] with CodeRateLimited if addr's IPv4 address or
-// IPv6 /64, or all addresses together, had too many of these. Addresses of [SourceConfigured] are
-// not counted.
-func (p *Policy) Spend(src Source, addr netip.AddrPort) error {
+// Spend counts a dial of addr, learned from src, that is about to be made for the sake of who, as one
+// in vain until [Policy.Refund]. It returns an [*wtproto.Error] with CodeRateLimited if addr's IPv4
+// address or IPv6 /64, or all addresses together, had too many of these, or who too many of all.
+// What who is can be compared with ==, such as the widest part of a [Payer]; nil is for nobody's
+// sake, and shares as one. Addresses of [SourceConfigured] are not counted.
+func (p *Policy) Spend(who any, src Source, addr netip.AddrPort) error {
 	if src == SourceConfigured {
 		return nil
 	}
 	ip := addr.Addr().Unmap()
-	return p.targets.take(ip, src == SourceLAN || p.isAllowed(ip), time.Now())
+	return p.targets.take(who, ip, src == SourceLAN || p.isAllowed(ip), time.Now())
 }
 
-// Refund says that a dial of addr, learned from src, was not in vain: the peer was there and stayed.
-func (p *Policy) Refund(src Source, addr netip.AddrPort) {
+// Refund says that a dial of addr, learned from src, for the sake of who was not in vain: the peer was
+// there and stayed.
+func (p *Policy) Refund(who any, src Source, addr netip.AddrPort) {
 	if src != SourceConfigured {
-		p.targets.give(addr.Addr())
+		p.targets.give(who, addr.Addr())
 	}
 }

@@ -36,7 +36,7 @@ func TestTargets(t *testing.T) {
 		for _, want := range test.want {
 			made := 0
 			for i := range test.dials {
-				if l.take(netip.MustParseAddr(test.ips[i%len(test.ips)]), test.trusted, now) == nil {
+				if l.take(nil, netip.MustParseAddr(test.ips[i%len(test.ips)]), test.trusted, now) == nil {
 					made++
 				}
 			}
@@ -53,18 +53,18 @@ func TestTargetsUseful(t *testing.T) {
 	var l targets
 	ip, now := netip.MustParseAddr("198.51.100.7"), time.Unix(1e9, 0)
 	for i := range 10_000 {
-		if err := l.take(ip, false, now); err != nil {
+		if err := l.take(nil, ip, false, now); err != nil {
 			t.Fatalf("dial %d: %v", i, err)
 		}
-		l.give(ip)
+		l.give(nil, ip)
 	}
-	l.give(ip) // once too often
+	l.give(nil, ip) // once too often
 	for i := range targetBurst {
-		if err := l.take(ip, false, now); err != nil {
+		if err := l.take(nil, ip, false, now); err != nil {
 			t.Fatalf("dial %d in vain: %v", i, err)
 		}
 	}
-	wantCode(t, "one more", l.take(ip, false, now), wtproto.CodeRateLimited, false)
+	wantCode(t, "one more", l.take(nil, ip, false, now), wtproto.CodeRateLimited, false)
 }
 
 // All targets together have a limit, and those without dials in vain are forgotten.
@@ -73,8 +73,8 @@ func TestTargetsInAll(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	ip := netip.MustParseAddr("11.0.0.1")
 	made := 0
-	for range 2 * targetsBurst {
-		if l.take(ip, false, now) == nil {
+	for i := range 4 * targetsBurst {
+		if l.take(i, ip, false, now) == nil { // each for somebody else
 			made++
 		}
 		ip = ip.Next()
@@ -84,13 +84,64 @@ func TestTargetsInAll(t *testing.T) {
 	}
 	for range 100_000 {
 		now = now.Add(targetsEvery)
-		if err := l.take(ip, false, now); err != nil {
+		if err := l.take(ip, ip, false, now); err != nil {
 			t.Fatal(err)
 		}
 		ip = ip.Next()
 	}
 	if n := len(l.each); n > 4*targetsSwept {
 		t.Errorf("%d targets are remembered", n)
+	}
+	if n := len(l.payers); n > 4*targetsBurst+1 {
+		t.Errorf("%d payers are remembered", n)
+	}
+}
+
+// A principal that made topics full of dead targets used up the dials in vain of all: nobody else's
+// peers were dialed.
+func TestTargetsArePaidFor(t *testing.T) {
+	var l targets
+	now := time.Unix(1e9, 0)
+	ip := netip.MustParseAddr("11.0.0.1")
+	hammer := func(who string) (made int) {
+		for range 2 * targetsBurst {
+			if l.take(who, ip, false, now) == nil {
+				made++
+			}
+			ip = ip.Next()
+		}
+		return made
+	}
+	if made := hammer("one"); made != targetsBurst/2 {
+		t.Errorf("the first made %d dials in vain, want %d", made, targetsBurst/2)
+	}
+	if made := hammer("two"); made != targetsBurst/4 {
+		t.Errorf("the second made %d dials in vain, want %d", made, targetsBurst/4)
+	}
+	for range 10 {
+		now = now.Add(10 * targetsEvery)
+		hammer("one")
+		hammer("two")
+	}
+	made := 0
+	for range targetsBurst / 8 {
+		if l.take("newcomer", ip, false, now) == nil {
+			made++
+		}
+		ip = ip.Next()
+	}
+	if made != targetsBurst/8 {
+		t.Errorf("the newcomer made %d dials in vain, want %d", made, targetsBurst/8)
+	}
+	now = now.Add(time.Hour)
+	if made := hammer("one"); made != targetsBurst/2 || len(l.payers) != 1 {
+		t.Errorf("an hour later %d dials were made, of %d payers", made, len(l.payers))
+	}
+	for range 100 {
+		l.give("one", ip)
+	}
+	if made := hammer("one"); made < 45 || made > 105 {
+		t.Errorf("%d dials were made after 100 were given back", made)
 	}
 }
 

@@ -139,7 +139,7 @@ func (d *TCPDialer) refund(addrs []netip.AddrPort, tries []try, winner int) {
 	home := target(addrs[winner].Addr())
 	for i, t := range tries {
 		if t.spent && (i == winner || t.answered || target(addrs[i].Addr()) == home) {
-			d.policy.Refund(d.src, addrs[i])
+			d.policy.Refund(nil, d.src, addrs[i])
 		}
 	}
 }

@@ -94,7 +94,7 @@ func TestTCPDialerRefunds(t *testing.T) {
 	tries := []try{{spent: true}, {spent: true}, {spent: true, answered: true}, {spent: true}, {}}
 	for i, a := range addrs {
 		if tries[i].spent {
-			if err := policy.Spend(SourcePublic, a); err != nil {
+			if err := policy.Spend(nil, SourcePublic, a); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -230,6 +230,6 @@ func (h *Host) callAt(ctx context.Context, id peer.ID, local netip.Addr, addr ne
 	if _, err := security.SecureOutbound(ctx, c, id); err != nil {
 		return fmt.Errorf("p2p: call %s back: %w", id, err)
 	}
-	h.Policy.Refund(src, addr)
+	h.Policy.Refund(nil, src, addr)
 	return nil
 }

@@ -126,6 +126,19 @@ func (t *turn) uses(n int) {
 	}
 }
 
+// payer returns the widest part of the payer whose turn t is, nil if it is nobody's.
+func (t *turn) payer() any {
+	if t == nil {
+		return nil
+	}
+	t.dials.mu.Lock()
+	defer t.dials.mu.Unlock()
+	if t.entry == nil || t.entry.taken == nil {
+		return nil
+	}
+	return t.entry.taken.key
+}
+
 // done ends t, or its wait. It may be called more than once.
 func (t *turn) done() {
 	if t == nil {

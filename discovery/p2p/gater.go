@@ -28,10 +28,11 @@ type gater struct {
 
 	mu    sync.Mutex
 	named map[peer.ID][]netip.AddrPort // guarded by mu; what the operator's multiaddrs stand for
+	pays  map[peer.ID]any              // guarded by mu; for whose sake hosts are being dialed, if for anybody's
 }
 
 func newGater(p *discovery.Policy, l *lan) *gater {
-	return &gater{policy: p, around: newSurroundings(), lan: l, named: make(map[peer.ID][]netip.AddrPort)}
+	return &gater{policy: p, around: newSurroundings(), lan: l, named: make(map[peer.ID][]netip.AddrPort), pays: make(map[peer.ID]any)}
 }
 
 // name says that the operator means addrs by a host. It adds to what was said before, as seeds and static peers may name
@@ -47,6 +48,25 @@ func (g *gater) name(id peer.ID, addrs []ma.Multiaddr) {
 		}
 	}
 	g.named[id] = all[max(0, len(all)-limit):]
+}
+
+// pay says that id is dialed for the sake of who, until the function that it returns is called.
+func (g *gater) pay(id peer.ID, who any) (paid func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pays[id] = who
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.pays, id)
+	}
+}
+
+// payer returns for whose sake id is dialed, or nil.
+func (g *gater) payer(id peer.ID) any {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.pays[id]
 }
 
 // check returns nil where addr may be dialed for host id.

@@ -309,6 +309,9 @@ func (h *Host) connect(ctx context.Context, t target, turn *turn) error {
 		return whyNot(t.id, addrs, refused)
 	}
 	turn.uses(len(good))
+	if who := turn.payer(); who != nil {
+		defer h.gater.pay(t.id, who)()
+	}
 	h.libp2p.Peerstore().AddAddrs(t.id, good, peerstore.TempAddrTTL)
 	// Direct, so that libp2p's own memory of failures, which is longer than ours, does not count.
 	if _, err := h.libp2p.Network().DialPeer(network.WithForceDirectDial(ctx, "asked for"), t.id); err != nil {

@@ -172,15 +172,16 @@ func (t *limitedTransport) DialWithUpdates(
 		return nil, wtproto.Errorf(wtproto.CodeForbidden, "%s is not an IP address with TCP", m)
 	}
 	src, err := t.gater.source(id, addr)
+	who := t.gater.payer(id)
 	if err == nil {
-		err = t.gater.policy.Spend(src, addr)
+		err = t.gater.policy.Spend(who, src, addr)
 	}
 	if err != nil {
 		return nil, err
 	}
 	c, err := t.TcpTransport.DialWithUpdates(ctx, m, id, updates)
 	if err == nil {
-		t.gater.policy.Refund(src, addr)
+		t.gater.policy.Refund(who, src, addr)
 	}
 	return c, err
 }
