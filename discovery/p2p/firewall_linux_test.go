@@ -1,7 +1,6 @@
 package p2p
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"strconv"
@@ -106,25 +105,9 @@ func TestTranslatedAddress(t *testing.T) {
 func startInside(t *testing.T, seed *Host, n int) map[string]bool {
 	t.Helper()
 	cmd := netns.Open(os.Getenv(insideEnv)).Command(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+seed.Addrs()[0], childrenEnv+"="+strconv.Itoa(n))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+	cmd.Env = append(os.Environ(), childrenEnv+"="+strconv.Itoa(n))
 	ids := make(map[string]bool)
-	for lines := bufio.NewScanner(out); len(ids) < n && lines.Scan(); {
-		id, err := peer.Decode(strings.TrimSpace(lines.Text()))
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, id := range startPeers(t, cmd, seed, n) {
 		ids[string(id)] = true
 	}
 	return ids

@@ -1,18 +1,13 @@
 package p2p
 
 import (
-	"bufio"
 	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -431,69 +426,4 @@ func write(t testing.TB, w io.Writer, frame []byte) {
 	if _, err := w.Write(frame); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// childEnv has the seed of a process that is a native peer of the test topic which echoes, and childrenEnv how many of them
-// it is, without which it is one on loopback.
-const (
-	childEnv    = "SWARMGATE_TEST_P2P_CHILD"
-	childrenEnv = "SWARMGATE_TEST_P2P_CHILDREN"
-)
-
-func runChild(seed string) {
-	p, err := discovery.NewPolicy(discovery.PolicyConfig{Private: true})
-	if err != nil {
-		panic(err)
-	}
-	cfg := Config{Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Mode: Private, Policy: p, Seeds: []string{seed}}
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	n, err := strconv.Atoi(os.Getenv(childrenEnv))
-	if err == nil {
-		cfg.Listen, cfg.LookUpEvery = []string{"/ip4/0.0.0.0/tcp/0"}, time.Second
-	}
-	for range max(n, 1) {
-		h, err := Listen(cfg)
-		if err != nil {
-			panic(err)
-		}
-		fmt.Println(h.ID())
-		wg.Go(func() {
-			for s := range h.Join(context.Background(), testTopic, discovery.Native()) {
-				if s.Inbound != nil {
-					if st, err := s.Inbound.Accept(); err == nil {
-						go echo(st)
-					}
-				}
-			}
-		})
-	}
-}
-
-// startChild starts such a process, and returns it with its peer id.
-func startChild(t testing.TB, seed *Host) (*os.Process, peer.ID) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+seed.Addrs()[0])
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := peer.Decode(strings.TrimSpace(line))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cmd.Process, id
 }
