@@ -5,6 +5,8 @@ package test
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -72,18 +74,22 @@ func meetBoth(t *testing.T, top *client.Topic) error {
 	missing := map[bool]string{true: "client", false: "native peer"}
 	data := make([]byte, 200_000)
 	rand.NewChaCha8([32]byte{}).Read(data)
-	for ctx := gateway.Context(t); len(missing) > 0; {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*gateway.Patience) // 27 hosts take all of a busy machine
+	defer cancel()
+	for len(missing) > 0 {
 		conn, err := top.Accept(ctx)
 		if err != nil {
 			return fmt.Errorf("without a %v: %w", missing, err)
 		}
-		defer conn.Close()
-		go func() {
-			conn.Write(data)
-			conn.CloseWrite()
-		}()
 		conn.SetDeadline(time.Now().Add(gateway.Patience))
+		wrote := make(chan error, 1)
+		go func() {
+			_, err := conn.Write(data)
+			wrote <- errors.Join(err, conn.CloseWrite())
+		}()
 		got, err := io.ReadAll(conn)
+		err = errors.Join(err, <-wrote) // the other end may still read when this one is done
+		conn.Close()
 		if err != nil {
 			t.Logf("a circuit: %v", err)
 			continue

@@ -172,6 +172,12 @@ func join(t testing.TB, h *Host, p *discovery.Presence, accept func(discovery.St
 // await returns the next item that is wanted, and drops those before it.
 func (m *member) await(what string, wanted func(item) bool) item {
 	m.t.Helper()
+	return m.awaitFor(patience, what, wanted)
+}
+
+// awaitFor is await with a patience of its own.
+func (m *member) awaitFor(patience time.Duration, what string, wanted func(item) bool) item {
+	m.t.Helper()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	var seen []string

@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a server may take until it knows another one.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // Addrs returns n public-looking IPv4 addresses. No two are of one /16, of which a routing table takes
 // few.
