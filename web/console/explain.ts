@@ -129,7 +129,9 @@ function network (n: NetworkStatus, joined: number): Finding {
 function judge (n: NetworkStatus, joined: number): Finding {
   const title = titles[n.name] ?? n.name
   const found = n.found > 0 ? counts(n) : ''
-  if (n.name === 'client') return { tone: 'warn', title, text: 'Clients of this gateway are kept apart.' }
+  if (n.name === 'client') {
+    return { tone: 'warn', title, text: n.state === 'ended' ? 'Clients of this gateway are kept apart.' : 'There is no circuit with another client of this gateway.' }
+  }
   if (n.found > 0 && n.found === n.refused) return refused(n, title)
   switch (n.state) {
     case 'starting':
