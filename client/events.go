@@ -142,7 +142,7 @@ func (t *Topic) Events(ctx context.Context) iter.Seq[TopicEvent] {
 			for _, p := range joined {
 				events = append(events, PeerJoined{p})
 			}
-			if said != heard {
+			if said != heard && !over {
 				events = append(events, status)
 			}
 			for _, e := range events {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -103,11 +104,11 @@ func (s *session) ask(ctx context.Context, c *Conn, p Peer) error {
 
 // answered writes CONNECT and reads what answers it. With an error comes the code to reset the stream with.
 func (s *session) answered(st stream, m wtproto.Connect) (wtproto.Peer, wtproto.Code, error) {
-	if _, err := st.Write(m.Append(nil)); err != nil && !wasReset(err) { // else the answer says more
-		return wtproto.Peer{}, wtproto.CodeNone, s.fail(err)
-	}
+	st.Write(m.Append(nil)) // if that fails, so does Next
 	typ, payload, err := wtproto.NewReader(st).Next()
 	switch reset, ok := errors.AsType[*resetError](err); {
+	case errors.Is(err, net.ErrClosed): // ctx has ended
+		return wtproto.Peer{}, wtproto.CodeNone, err
 	case ok:
 		return wtproto.Peer{}, reset.code, &wtproto.Error{Code: reset.code, Remote: true, Reason: "the circuit was refused"}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -130,11 +131,6 @@ func (s *session) answered(st stream, m wtproto.Connect) (wtproto.Peer, wtproto.
 		return wtproto.Peer{}, no.Code, &wtproto.Error{Code: no.Code, Remote: true, Reason: no.Reason}
 	}
 	return wtproto.Peer{}, wtproto.CodeProtocol, wtproto.Errorf(wtproto.CodeProtocol, "the gateway answered CONNECT with %v", typ)
-}
-
-func wasReset(err error) bool {
-	_, ok := errors.AsType[*resetError](err)
-	return ok
 }
 
 // meet makes c, which was asked for, a circuit of the topic, unless that or the session has ended.

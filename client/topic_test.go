@@ -38,6 +38,10 @@ func TestJoinOptions(t *testing.T) {
 		{"zero", JoinOptions{}, wtproto.Join{Flags: wtproto.JoinAnnounce | wtproto.JoinLookUp}},
 		{"announce", JoinOptions{AnnounceOnly: true, MaxPeers: 7}, wtproto.Join{Flags: wtproto.JoinAnnounce, MaxPeers: 7}},
 		{"look up", JoinOptions{LookUpOnly: true, MaxPeers: 1}, wtproto.Join{Flags: wtproto.JoinLookUp, MaxPeers: 1}},
+		{"streams", JoinOptions{Streams: true}, wtproto.Join{Flags: wtproto.JoinAnnounce | wtproto.JoinLookUp | wtproto.JoinStreams}},
+		{"networks", JoinOptions{Networks: []string{"lan", "client"}}, wtproto.Join{
+			Flags: wtproto.JoinAnnounce | wtproto.JoinLookUp, Networks: []string{"lan", "client"},
+		}},
 		{"filter", JoinOptions{Filter: all}, wtproto.Join{Flags: wtproto.JoinAnnounce | wtproto.JoinLookUp | wtproto.JoinOfferOnly}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -56,7 +60,10 @@ func TestJoinOptions(t *testing.T) {
 			}
 		})
 	}
-	for _, bad := range []JoinOptions{{AnnounceOnly: true, LookUpOnly: true}, {MaxPeers: -1}} {
+	for _, bad := range []JoinOptions{
+		{AnnounceOnly: true, LookUpOnly: true}, {MaxPeers: -1}, {Networks: []string{""}}, {Networks: []string{"\xff"}},
+		{Networks: make([]string, wtproto.MaxNetworks+1)},
+	} {
 		if _, err := c.Join(t.Context(), topicA, bad); err == nil {
 			t.Errorf("Join took %+v", bad)
 		}

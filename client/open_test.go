@@ -1,0 +1,450 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// asked returns the next stream that the client opened for a further circuit.
+func (r *remote) asked() (*quic.Stream, wtproto.Connect) {
+	r.t.Helper()
+	s, err := r.conn.AcceptStream(deadline(r.t))
+	if err != nil {
+		r.t.Fatalf("gateway: no stream: %v", err)
+	}
+	typ, payload, err := wtproto.NewReader(s).Next()
+	if err != nil || typ != wtproto.TypeConnect {
+		r.t.Fatalf("gateway: first frame = %v, %v, want CONNECT", typ, err)
+	}
+	m, err := wtproto.ParseConnect(payload)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s, m
+}
+
+// further is the PEER that answers CONNECT.
+func further(id wtproto.CircuitID) wtproto.Peer {
+	m := peer(1)
+	m.Circuit, m.Flags = id, wtproto.PeerInitiator|wtproto.PeerFurther
+	return m
+}
+
+// opened is what Open returned.
+type opened struct {
+	conn *Conn
+	err  error
+}
+
+func startOpen(ctx context.Context, t *Topic, p Peer) <-chan opened {
+	result := make(chan opened, 1)
+	go func() {
+		conn, err := t.Open(ctx, p)
+		result <- opened{conn, err}
+	}()
+	return result
+}
+
+// whole reports a place or credit of a circuit that is left, and counts on circuits.
+func whole(t *testing.T, c *Client, circuits int) {
+	t.Helper()
+	s := live(c)
+	poll(t, "the return of the places", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.circuits) == circuits && s.budget.circuits == circuits && s.asked == 0
+	})
+}
+
+// A further circuit is one like the first, with the gateway's bytes right behind its answer, and its peer is no newcomer.
+func TestOpen(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	first, _ := r.circuit(topic, 1)
+	result := startOpen(deadline(t), topic, first.Peer())
+	s, m := r.asked()
+	if want := (wtproto.Connect{Topic: topicA, Network: "dht", ID: []byte{0xc0, 1}}); !reflect.DeepEqual(m, want) {
+		t.Errorf("CONNECT = %+v, want %+v", m, want)
+	}
+	s.Write(append(further(2).Append(nil), "hello"...))
+	o := <-result
+	if o.err != nil {
+		t.Fatal(o.err)
+	}
+	defer o.conn.Close()
+	if p := o.conn.Peer(); !p.Further || !p.Initiator || !p.same(first.Peer()) || first.Peer().Further {
+		t.Errorf("Peer = %+v", p)
+	}
+	b := make([]byte, 5)
+	if _, err := io.ReadFull(o.conn, b); err != nil || string(b) != "hello" {
+		t.Errorf("Read = %q, %v", b, err)
+	}
+	echo(t, o.conn, s)
+	if peers := topic.Peers(); len(peers) != 1 || peers[0].String() != "dht/c001" {
+		t.Errorf("Peers = %v, want one", peers)
+	}
+	first.Reset(wtproto.CodeApplication)
+	if peers := topic.Peers(); len(peers) != 1 {
+		t.Errorf("Peers = %v, though a circuit is open", peers)
+	}
+	o.conn.Reset(wtproto.CodeApplication)
+	if peers := topic.Peers(); len(peers) != 0 {
+		t.Errorf("Peers = %v after the last circuit", peers)
+	}
+	whole(t, c, 0)
+}
+
+// Whatever the gateway answers, the place is given back and the session goes on.
+func TestOpenRefused(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		answer func(s *quic.Stream)
+		code   wtproto.Code
+		remote bool
+		end    func(testing.TB, *quic.Stream) wtproto.Code // how the client ends the stream, if that can be seen
+	}{
+		{"REFUSED", func(s *quic.Stream) {
+			s.Write(wtproto.Refused{Code: wtproto.CodeDeclined, Reason: "no"}.Append(nil))
+			s.Close()
+			s.CancelRead(quic.StreamErrorCode(wtproto.CodeDeclined))
+		}, wtproto.CodeDeclined, true, nil},
+		{"a reset", func(s *quic.Stream) { s.CancelWrite(quic.StreamErrorCode(wtproto.CodeBusy)) }, wtproto.CodeBusy, true, readReset},
+		{"no answer", func(s *quic.Stream) { s.Close() }, wtproto.CodeProtocol, false, readReset},
+		{"half an answer", func(s *quic.Stream) { s.Write(further(2).Append(nil)[:9]); s.Close() }, wtproto.CodeProtocol, false, readReset},
+		{"another frame", func(s *quic.Stream) { s.Write(wtproto.Ping{}.Append(nil)) }, wtproto.CodeProtocol, false, writeStopped},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, r := newSessionPair(t, nil)
+			topic := r.join(c, topicA, JoinOptions{})
+			first, fs := r.circuit(topic, 1)
+			result := startOpen(deadline(t), topic, first.Peer())
+			s, _ := r.asked()
+			tt.answer(s)
+			o := <-result
+			wantError(t, "Open", o.err, tt.code, tt.remote)
+			if tt.end != nil {
+				if code := tt.end(t, s); code != tt.code {
+					t.Errorf("the stream ended with %v, want %v", code, tt.code)
+				}
+			}
+			whole(t, c, 1)
+			echo(t, first, fs)
+		})
+	}
+}
+
+// Answers that break the protocol end the session.
+func TestOpenMalformed(t *testing.T) {
+	other := further(2)
+	other.Topic = topicB
+	for name, answer := range map[string][]byte{
+		"PEER too short":    {byte(wtproto.TypePeer), 3, 1, 2, 3},
+		"REFUSED too short": {byte(wtproto.TypeRefused), 0},
+		"another topic":     other.Append(nil),
+		"an id twice":       further(1).Append(nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, r := newSessionPair(t, nil)
+			topic := r.join(c, topicA, JoinOptions{})
+			first, _ := r.circuit(topic, 1)
+			result := startOpen(deadline(t), topic, first.Peer())
+			s, _ := r.asked()
+			s.Write(answer)
+			wantError(t, "Open", (<-result).err, wtproto.CodePeerGone, false)
+			if e := r.closed(); wtproto.Code(e.ErrorCode) != wtproto.CodeProtocol {
+				t.Errorf("session closed with %v", e)
+			}
+		})
+	}
+}
+
+// The end of ctx takes CONNECT back, and costs nobody else.
+func TestOpenCanceled(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	first, fs := r.circuit(topic, 1)
+	enough := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	result := startOpen(ctx, topic, first.Peer())
+	s, _ := r.asked()
+	cancel(enough)
+	if o := <-result; o.conn != nil || !errors.Is(o.err, enough) {
+		t.Errorf("Open = %v, %v, want ctx's cause", o.conn, o.err)
+	}
+	readReset(t, s)
+	writeStopped(t, s)
+	if _, err := topic.Open(ctx, first.Peer()); !errors.Is(err, enough) {
+		t.Errorf("Open = %v, want ctx's cause", err)
+	}
+	whole(t, c, 1)
+	echo(t, first, fs)
+}
+
+// Circuits that were asked for take places from when they are asked for, and the last place is that of the budget.
+func TestOpenTakesPlaces(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	first, _ := r.circuit(topic, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	var results []<-chan opened
+	for range maxCircuits - 1 {
+		results = append(results, startOpen(ctx, topic, first.Peer()))
+	}
+	for range maxCircuits - 1 {
+		r.asked()
+	}
+	_, err := topic.Open(deadline(t), first.Peer())
+	wantError(t, "Open", err, wtproto.CodeCircuitLimit, false)
+	if code := readReset(t, r.open(peer(2).Append(nil))); code != wtproto.CodeCircuitLimit {
+		t.Errorf("a circuit of the gateway was reset with %v, want %v", code, wtproto.CodeCircuitLimit)
+	}
+	cancel()
+	for _, result := range results {
+		if o := <-result; !errors.Is(o.err, context.Canceled) {
+			t.Fatalf("Open = %v", o.err)
+		}
+	}
+	whole(t, c, 1)
+	again := startOpen(deadline(t), topic, first.Peer())
+	s, _ := r.asked()
+	s.Write(further(3).Append(nil))
+	o := <-again
+	if o.err != nil {
+		t.Fatal(o.err)
+	}
+	echo(t, o.conn, s)
+}
+
+// A session that is lost takes the CONNECTs along. What is asked for without a session waits until the topic is joined.
+func TestOpenAcrossSessions(t *testing.T) {
+	g := newGateway(t, nil)
+	c, r := g.session(func(c *Config) { c.NoReconnect = false })
+	topic := r.join(c, topicA, JoinOptions{})
+	first, _ := r.circuit(topic, 1)
+	result := startOpen(deadline(t), topic, first.Peer())
+	s, _ := r.asked()
+	d := read(t, c)
+	nextIs[Connected](d)
+	r.conn.CloseWithError(quic.ApplicationErrorCode(wtproto.CodeBusy), "")
+	wantError(t, "Open", (<-result).err, wtproto.CodePeerGone, false)
+	nextIs[Disconnected](d)
+	if peers := topic.Peers(); len(peers) != 0 {
+		t.Errorf("Peers = %v without a session", peers)
+	}
+	result = startOpen(deadline(t), topic, first.Peer())
+	r = g.accept()
+	r.send(welcome)
+	expect(r, wtproto.TypeJoin, wtproto.ParseJoin)
+	r.sync()
+	select {
+	case o := <-result:
+		t.Fatalf("Open = %v, %v before JOINED", o.conn, o.err)
+	default:
+	}
+	r.send(wtproto.Joined{Topic: topicA})
+	s, _ = r.asked()
+	s.Write(further(1).Append(nil))
+	o := <-result
+	if o.err != nil {
+		t.Fatal(o.err)
+	}
+	echo(t, o.conn, s)
+}
+
+// The end of the topic is that of Open: before it, while the answer is on its way, and without a session.
+func TestOpenOfLeft(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	first, _ := r.circuit(topic, 1)
+	result := startOpen(deadline(t), topic, first.Peer())
+	s, _ := r.asked()
+	topic.Close()
+	if err := topic.Close(); err != nil {
+		t.Errorf("second Close = %v", err)
+	}
+	s.Write(further(2).Append(nil))
+	if o := <-result; !errors.Is(o.err, net.ErrClosed) {
+		t.Errorf("Open = %v, %v, want %v", o.conn, o.err, net.ErrClosed)
+	}
+	if code := readReset(t, s); code != wtproto.CodeLeft {
+		t.Errorf("reset with %v, want %v", code, wtproto.CodeLeft)
+	}
+	if _, err := topic.Open(t.Context(), first.Peer()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Open = %v, want %v", err, net.ErrClosed)
+	}
+	whole(t, c, 1)
+}
+
+// A server of streams gets those that peers open, for which JOIN asks, and its end is not that of the topic.
+func TestListen(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{LookUpOnly: true})
+	l := topic.Listen()
+	if m := r.joins(topicA); m.Flags != wtproto.JoinLookUp|wtproto.JoinStreams {
+		t.Errorf("JOIN has the flags %v", m.Flags)
+	}
+	if l.Addr().Network() != "swarmgate" || l.Addr().String() != topicA.Short() {
+		t.Errorf("Addr = %v", l.Addr())
+	}
+	topic.Listen().Close() // of two, one goes
+	s := r.open(peer(1).Append(nil))
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo(t, conn.(*Conn), s)
+	accepting := make(chan error, 1)
+	go func() {
+		_, err := l.Accept()
+		accepting <- err
+	}()
+	l.Close()
+	if err := <-accepting; err != net.ErrClosed {
+		t.Errorf("Accept = %v, want %v", err, net.ErrClosed)
+	}
+	r.open(peer(2).Append(nil))
+	waitPlaces(t, c, 2)
+	if _, err := l.Accept(); err != net.ErrClosed {
+		t.Errorf("Accept = %v, want %v", err, net.ErrClosed)
+	}
+	accept(t, topic)
+}
+
+// Conns ends without an error after Leave and Close, and with one otherwise.
+func TestConns(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	for _, tt := range []struct {
+		name string
+		end  func(*Topic, context.CancelFunc)
+		want func(error) bool
+	}{
+		{"Close", func(topic *Topic, _ context.CancelFunc) { topic.Close() }, func(err error) bool { return err == nil }},
+		{"the context", func(_ *Topic, cancel context.CancelFunc) { cancel() }, func(err error) bool { return errors.Is(err, context.Canceled) }},
+		{"LEFT", func(*Topic, context.CancelFunc) {
+			r.send(wtproto.Left{Topic: wtproto.TopicFromName("LEFT"), Code: wtproto.CodeForbidden})
+		}, func(err error) bool {
+			e, ok := errors.AsType[*wtproto.Error](err)
+			return ok && e.Code == wtproto.CodeForbidden
+		}},
+	} {
+		topic := r.join(c, wtproto.TopicFromName(tt.name), JoinOptions{})
+		m := peer(wtproto.CircuitID(len(tt.name)))
+		m.Topic = topic.Key()
+		r.open(m.Append(nil))
+		ctx, cancel := context.WithCancel(t.Context())
+		n := 0
+		var last error
+		for conn, err := range topic.Conns(ctx) {
+			n++
+			if last = err; err == nil {
+				conn.Close()
+				tt.end(topic, cancel)
+			}
+		}
+		cancel()
+		if want := 2; !tt.want(last) || last != nil && n != want {
+			t.Errorf("%s: %d rounds, the last with %v", tt.name, n, last)
+		}
+		if tt.name == "Close" {
+			expect(r, wtproto.TypeLeave, wtproto.ParseLeave)
+		}
+	}
+}
+
+// Who is on a topic: each peer joins once and leaves once, for whoever looks, and at the end of the topic all leave.
+func TestTopicEvents(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	told := make(chan TopicEvent)
+	go func() {
+		defer close(told)
+		for e := range topic.Events(context.Background()) {
+			told <- e
+		}
+	}()
+	next := func(want TopicEvent) {
+		t.Helper()
+		select {
+		case got := <-told:
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("event %+v, want %+v", got, want)
+			}
+		case <-deadline(t).Done():
+			t.Fatalf("no event, want %+v", want)
+		}
+	}
+	one, two := newPeer(peer(1)), newPeer(peer(2))
+	r.open(peer(1).Append(nil)) // nobody has to accept it
+	next(PeerJoined{one})
+	s := r.open(peer(2).Append(nil))
+	next(PeerJoined{two})
+	r.send(wtproto.Status{Topic: topicA, Known: 2})
+	next(Status{Known: 2})
+	for range 2 {
+		if conn := accept(t, topic); conn.Peer().same(two) {
+			reset(s, wtproto.CodeApplication)
+			conn.Read(make([]byte, 1))
+		}
+	}
+	next(PeerLeft{two})
+	again := peer(3)
+	again.ID = peer(2).ID
+	r.open(again.Append(nil))
+	next(PeerJoined{two})
+	for e := range topic.Events(t.Context()) {
+		if want := (PeerJoined{one}); !reflect.DeepEqual(e, want) {
+			t.Errorf("the first event for a newcomer is %+v, want %+v", e, want)
+		}
+		break
+	}
+	topic.Close()
+	next(PeerLeft{one})
+	next(PeerLeft{two})
+	select {
+	case e, ok := <-told:
+		if ok {
+			t.Errorf("event %+v after the end", e)
+		}
+	case <-deadline(t).Done():
+		t.Error("Events did not end")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for e := range topic.Events(ctx) {
+		t.Errorf("event %+v of a topic that has ended", e)
+	}
+}
+
+func TestRoster(t *testing.T) {
+	var r roster
+	conn := func(id byte) *Conn { return &Conn{peer: Peer{Network: "n", ID: []byte{id}}} }
+	a1, a2, b := conn(1), conn(1), conn(2)
+	is := func(c *Conn) func(*Conn) bool { return func(o *Conn) bool { return o == c } }
+	if !r.add(a1) || r.add(a2) || !r.add(b) {
+		t.Error("add does not tell newcomers from others")
+	}
+	before := r.members()
+	if r.remove(is(a1)) || !r.remove(is(a2)) || r.remove(is(a2)) {
+		t.Error("remove does not tell the last circuit from others")
+	}
+	r.add(a1) // it comes again
+	left, joined := changes(before, r.members())
+	if len(left) != 1 || len(joined) != 1 || !left[0].same(a1.peer) || !joined[0].same(a1.peer) {
+		t.Errorf("changes = %v, %v, want that one has left and joined", left, joined)
+	}
+	if left, joined := changes(r.members(), r.members()); left != nil || joined != nil {
+		t.Errorf("changes of nothing = %v, %v", left, joined)
+	}
+	if m := r.members(); len(m) != 2 || !m[0].peer.same(b.peer) {
+		t.Errorf("members = %v, want the older first", m)
+	}
+}
