@@ -3,18 +3,12 @@ package gateway
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +17,7 @@ import (
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/discovery/static"
 	"github.com/swarmgate/swarmgate/server"
+	"github.com/swarmgate/swarmgate/servertest"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -31,65 +26,36 @@ const Patience = time.Minute
 
 // Gateway is a running server.
 type Gateway struct {
-	*server.Server
-	URL  string // for client.Dial
+	*servertest.Server
+	URL  string // of the gateway, without its hash
 	Hash [32]byte
 }
 
 // Start runs a gateway until the test ends. cfg needs no TLS.
 func Start(t testing.TB, cfg server.Config) *Gateway {
 	t.Helper()
-	cert := Certificate(t)
-	g := &Gateway{Hash: sha256.Sum256(cert.Certificate[0])}
-	cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
-	cfg.Hashes = func() [][32]byte { return [][32]byte{g.Hash} }
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	}
-	s, err := server.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.Server = s
-	g.URL = "https://" + conn.LocalAddr().String()
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(conn) }()
+	g := &Gateway{Server: servertest.NewServer(cfg)}
+	g.URL, g.Hash = "https://"+g.Addr().String(), g.CertHash
 	t.Cleanup(func() {
-		s.Close()
-		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-			t.Errorf("Serve = %v, want ErrServerClosed", err)
-		}
-		conn.Close()
+		g.Server.Close()
 		for _, n := range cfg.Networks {
 			n.Close()
 		}
 	})
-	<-s.Started()
 	return g
 }
 
 // Certificate returns a self-signed certificate that is fit for pinning.
 func Certificate(t testing.TB) tls.Certificate {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	cert, err := servertest.NewCertificate()
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{ // each gets a number of its own: Firefox refuses two of the same issuer and number
-		NotBefore:   time.Now().Add(-time.Hour),
-		NotAfter:    time.Now().Add(24 * time.Hour),
-		DNSNames:    []string{"localhost"},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return cert
 }
 
 // Dial opens a session that ends with the test.
