@@ -7,6 +7,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 var islands = flag.Int("islands", 0, "how many seeds of the long simulation of many gateways to run")
@@ -169,4 +172,31 @@ func TestGatewaysMeetLater(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A gateway whose clients nobody of another gateway had called for a minute did not tell its need
+// any more, and they stayed an island: those that could have opened a circuit had given their
+// places to others meanwhile.
+func TestNeedIsToldUntilItIsMet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var f fakeFleet
+		g := f.gateways(t, 1, Config{Idle: 100 * time.Hour})[0]
+		g.connect().join(announceAndLookUp, 3)
+		pass(time.Second)
+		h := f.hosts[0]
+		need := func() bool {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			s, _ := h.presence.State()
+			return s.Need
+		}
+		f.mu.Lock()
+		h.pushLocked(discovery.Sighting{Peer: (&fakeHost{fleet: &f, id: "gateway 999"}).peer(wtproto.Secret{9}.Endpoint()), Holds: -1})
+		f.mu.Unlock()
+		for _, wait := range []time.Duration{10 * time.Second, 2 * time.Minute, time.Hour} {
+			if pass(wait); !need() {
+				t.Errorf("%v later its need is not told", wait)
+			}
+		}
+	})
 }

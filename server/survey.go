@@ -169,6 +169,8 @@ func (t *topic) reach() (above, below bool) {
 		case left > 0:
 			n, below = n+g.clients, true
 			t.surveyIn(left)
+		default: // no place is kept for its clients any more, and they may be needed yet
+			below = true
 		}
 	}
 	if n = min(n, mostReachable); n == t.reachable {
