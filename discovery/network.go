@@ -39,6 +39,14 @@ type Fixed interface {
 	Peers(topic wtproto.Topic) []Sighting
 }
 
+// Compound is a [Network] whose peers may count as those of other networks, such as a libp2p host
+// that meets others by the DHT and on the LAN.
+type Compound interface {
+	// Networks returns the names that [Peer.Network] may have, its own too. They are the same for
+	// the life of the network. Not to be changed.
+	Networks() []string
+}
+
 // Peer is an endpoint on a topic that is not ours.
 type Peer struct {
 	// Network is the name of the network on which it was found.

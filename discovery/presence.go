@@ -18,11 +18,17 @@ type State struct {
 	// Need says that some of the endpoints, or all, lack a circuit with a client of another gateway without which the mesh of
 	// the topic may fall into parts. Who has a place left for that should give it.
 	Need bool
+	// Networks are those names of a [Compound] by which the endpoints want peers. Nil means all. Not
+	// to be changed by those who read it.
+	Networks []string
 	// For are some of those for whose sake we are on the topic, at most [MaxPayers]. They take turns where work for topics
 	// waits. A gateway without them is there for nobody's sake just now; a native peer counts as one. Not to be changed by
 	// those who read it.
 	For []Payer
 }
+
+// Wants reports whether peers are wanted that count as those of the network called name.
+func (s State) Wants(name string) bool { return s.Networks == nil || slices.Contains(s.Networks, name) }
 
 // MaxPayers is how many payers a [State] may have: enough that a topic is not held up by one of them.
 const MaxPayers = 8
@@ -60,6 +66,7 @@ func (p *Presence) Set(s State) {
 	old := p.state
 	p.state = s
 	if old.Announce == s.Announce && old.LookUp == s.LookUp && old.Want == s.Want && old.Need == s.Need &&
+		(old.Networks == nil) == (s.Networks == nil) && slices.Equal(old.Networks, s.Networks) &&
 		slices.Equal(old.Endpoints, s.Endpoints) && SamePayers(old.For, s.For) {
 		return
 	}

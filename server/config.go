@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,9 @@ type Config struct {
 	Authorizer Authorizer
 	// Networks find and reach the peers. Without one, clients still meet each other.
 	Networks []discovery.Network
+	// DefaultNetworks are the names of those that a client gets which does not ask for networks by
+	// name, [wtproto.NetworkClient] too. Nil means all.
+	DefaultNetworks []string
 	// IsolateClients keeps the clients of this gateway from being connected to each other.
 	IsolateClients bool
 	// Origins are the web origins that sessions may come from, such as "https://app.example". "*"
@@ -238,6 +242,11 @@ func (c Config) validate() error {
 	}
 	if len(c.Networks) > wtproto.MaxNetworks {
 		errs = append(errs, fmt.Errorf("%d networks, at most %d", len(c.Networks), wtproto.MaxNetworks))
+	}
+	for _, name := range c.DefaultNetworks {
+		if known := c.networkNames(); name != wtproto.NetworkClient && !slices.Contains(known, name) {
+			errs = append(errs, fmt.Errorf("default network %q is not one of %s", name, strings.Join(known, ", ")))
+		}
 	}
 	for _, o := range c.Origins {
 		if err := validOrigin(o); err != nil {

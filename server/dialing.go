@@ -351,7 +351,7 @@ func (t *topic) answered(p *pair, stream discovery.Stream, wanted bool) {
 	if wanted && t.exchange(p, func() { t.answered(p, stream, p.ctx.Err() == nil) }) {
 		return
 	}
-	if s := p.sub; wanted {
+	if s := p.sub; wanted && s.meets(p.peer.Network) {
 		code = wtproto.CodeBusy
 		if s.room() && s.pairs[p.key(s)] == p && s.services[p.at] == 0 &&
 			(!p.peer.Client || s.mayDialFar(0, s.seeks || s.helps && p.peer.need)) {

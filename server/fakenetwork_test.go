@@ -17,6 +17,7 @@ type fakeNetwork struct {
 	t    *testing.T
 	name string
 	news chan news
+	slow time.Duration // how long a join takes to end
 
 	mu    sync.Mutex
 	joins []*fakeJoin
@@ -49,6 +50,9 @@ func (n *fakeNetwork) Join(ctx context.Context, topic wtproto.Topic, p *discover
 		n.joins = append(n.joins, j)
 		n.mu.Unlock()
 		defer func() {
+			if n.slow > 0 {
+				<-time.After(n.slow)
+			}
 			n.mu.Lock()
 			j.ended = time.Now()
 			n.mu.Unlock()

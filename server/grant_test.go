@@ -251,7 +251,9 @@ func TestGrantOfNetworks(t *testing.T) {
 		{"another", []string{"dht"}, false, false, false},
 		{"none", []string{}, false, false, false},
 	} {
-		inBubble(t, Config{Authorizer: grants{"bound": {Networks: tt.networks}, "free": {}}}, func(t *testing.T, g *bubble) {
+		inBubble(t, Config{Authorizer: grants{"bound": {Networks: tt.networks}, "free": {}, "stays": {Networks: []string{"lan"}}}}, func(t *testing.T, g *bubble) {
+			stays, _ := g.enter("stays") // for whom the topic is on the network, whatever the other may have
+			stays.join(0, 0)
 			c, _ := g.enter("bound")
 			c.join(announceAndLookUp, 0)
 			p := g.lan.peer("p")

@@ -10,7 +10,11 @@ import (
 
 // join subscribes to a topic or changes the options of a subscription.
 func (s *session) join(m wtproto.Join) {
-	if no := permit(&s.grant, &m); no != nil {
+	no := permit(&s.grant, &m)
+	if no == nil {
+		no = s.choose(&m)
+	}
+	if no != nil {
 		s.cfg.Observer.joinRefused(no.Code)
 		left := wtproto.Left{Topic: m.Topic, Code: no.Code, Reason: no.Reason}
 		if !s.leaveWith(left) {
@@ -21,7 +25,6 @@ func (s *session) join(m wtproto.Join) {
 	s.mu.Lock()
 	sub := s.joined[m.Topic]
 	known := sub != nil
-	var no *wtproto.Error
 	var refused *refusal
 	switch {
 	case known:

@@ -17,10 +17,11 @@ type subscription struct {
 	topic   *topic // guarded by router.mu until the topic's loop knows the subscription, constant from then on
 
 	// owned by the topic's loop
-	place  int // in topic.subs, counted from 1
-	since  time.Time
-	lonely deadline // it may be told that there is nobody else
-	flags  wtproto.JoinFlags
+	place    int // in topic.subs, counted from 1
+	since    time.Time
+	lonely   deadline // it may be told that there is nobody else
+	flags    wtproto.JoinFlags
+	networks []string // that it wants; nil for all
 	places
 	pairs      map[counterpart]*pair
 	furthers   furthers
@@ -101,6 +102,14 @@ func (s *subscription) setOptions(j wtproto.Join, cfg *Config) {
 	if j.MaxPeers > 0 {
 		s.maxPeers = int(min(j.MaxPeers, 1<<30))
 	}
+	before := s.networks
+	if s.networks = j.Networks; len(j.Networks) == 0 {
+		s.networks = cfg.DefaultNetworks
+	}
+	if !slices.Equal(before, s.networks) { // others may be met than those that were looked at
+		clear(s.seenClients[:])
+		clear(s.seenPeers[:])
+	}
 }
 
 func (s *subscription) announces() bool { return s.flags&wtproto.JoinAnnounce != 0 }
@@ -109,17 +118,6 @@ func (s *subscription) offerOnly() bool { return s.flags&wtproto.JoinOfferOnly !
 
 // welcomesStreams reports whether others may open further circuits to s.
 func (s *subscription) welcomesStreams() bool { return s.flags&wtproto.JoinStreams != 0 }
-
-// meets reports whether s may be connected with peers of a network.
-func (s *subscription) meets(network string) bool { return s.session.grant.AllowsNetwork(network) }
-
-// meetsNative reports whether s may be connected with peers of some network. Networks share what
-// we are on a topic, since one libp2p host finds peers of several, so this cannot be said for
-// each.
-func (s *subscription) meetsNative() bool {
-	n := s.session.grant.Networks
-	return n == nil || slices.ContainsFunc(n, func(name string) bool { return name != wtproto.NetworkClient })
-}
 
 // gone reports whether s has left the topic, or its session has ended and will.
 func (s *subscription) gone() bool { return s.left || s.session.ctx.Err() != nil }

@@ -15,9 +15,10 @@ import (
 // topic's loop owns it.
 type peer struct {
 	discovery.Peer
-	key      counterpart // what it is called among pairs
-	known    bool        // it is among the topic's peers
-	network  *networkView
+	key      counterpart                                                         // what it is called among pairs
+	known    bool                                                                // it is among the topic's peers
+	network  *networkView                                                        // that it counts for
+	from     *networkView                                                        // that told of it
 	dial     func(context.Context, wtproto.EndpointID) (discovery.Stream, error) // nil if only the peer opens
 	further  func(context.Context, wtproto.EndpointID) (discovery.Stream, error) // nil if it takes no further circuits
 	foundUs  bool
@@ -128,7 +129,7 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 	}
 	moved := p.Network != s.Peer.Network
 	t.tally(p, -1)
-	p.further = s.Further
+	p.further, p.from = s.Further, n
 	p.Peer, p.dial, p.more, p.need, p.network, p.known = s.Peer, s.Dial, s.More, s.Need, t.view(s.Peer.Network, n), true
 	p.foundUs = p.foundUs || s.FoundUs
 	p.weFound = p.weFound || !s.FoundUs

@@ -222,21 +222,25 @@ func leftOut(name string) wtproto.NetworkStatus {
 // networksOf returns what s is told of the networks, of which all is what is the same for
 // everybody.
 func (t *topic) networksOf(s *subscription, all []wtproto.NetworkStatus) []wtproto.NetworkStatus {
-	if s.taken > 0 && s.session.grant.Networks == nil {
+	if s.taken > 0 && s.meetsAll() {
 		return all
 	}
-	out := slices.Clone(all)
-	for i, v := range t.networks {
-		switch n := &out[i]; {
-		case !s.session.grant.AllowsNetwork(v.name):
-			*n = leftOut(v.name)
-		case !s.meets(v.name):
+	wants := func(name string) bool { return s.networks == nil || slices.Contains(s.networks, name) }
+	out := make([]wtproto.NetworkStatus, 0, len(all)+1)
+	for i, n := range all {
+		switch {
+		case !wants(n.Name):
+			continue
+		case i == len(t.networks): // of clients that are kept apart
+		case !s.session.grant.AllowsNetwork(n.Name):
+			n = leftOut(n.Name)
 		case n.Reason == "" && s.taken == 0:
-			p := t.prospects(s, v)
+			p := t.prospects(s, t.networks[i])
 			n.Reason = p.peers()
 		}
+		out = append(out, n)
 	}
-	if t.router.cfg.IsolateClients || len(out) >= wtproto.MaxNetworks {
+	if t.router.cfg.IsolateClients || !wants(wtproto.NetworkClient) || len(out) >= wtproto.MaxNetworks {
 		return out
 	}
 	if !s.session.grant.AllowsNetwork(wtproto.NetworkClient) {

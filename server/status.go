@@ -43,7 +43,7 @@ func (t *topic) publish() {
 		}
 		status.Connected = uint64(s.connected)
 		told := status
-		if s.session.grant.Networks != nil {
+		if !s.meetsAll() {
 			told.Known = t.visible(s)
 		}
 		told.Networks = t.networksOf(s, status.Networks)
@@ -73,7 +73,7 @@ func (t *topic) sharedBy(s wtproto.Status) []byte {
 	return b
 }
 
-// visible returns how many endpoints are known on the networks that the grant of s allows.
+// visible returns how many endpoints are known on the networks that s meets.
 func (t *topic) visible(s *subscription) (known uint64) {
 	for _, v := range t.networks {
 		if s.meets(v.name) {
@@ -166,6 +166,9 @@ func (e snapshot) apply(t *topic) {
 	s := TopicStatus{Topic: t.key, Subscribers: len(t.subs), Circuits: t.circuits}
 	for i, n := range t.reported() {
 		all := n.Reason
+		if i < len(t.networks) && t.networks[i].phase == networkOff && t.asked {
+			continue // nobody wants it
+		}
 		if i < len(t.networks) {
 			if _, own := t.networks[i].reason(); own != "" {
 				all = own

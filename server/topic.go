@@ -34,14 +34,13 @@ const (
 // blocks: not on sessions, which have outboxes, and not on networks, dials and circuits, which have goroutines.
 type topic struct {
 	// constant after newTopic
-	key      wtproto.Topic
-	router   *router
-	presence *discovery.Presence // read by the networks
-	inbox    chan event          // never closed
-	gone     chan struct{}       // closed when run ends
-	ctx      context.Context     // of what run started; ends with it
-	cancel   context.CancelFunc
-	log      *slog.Logger
+	key    wtproto.Topic
+	router *router
+	inbox  chan event      // never closed
+	gone   chan struct{}   // closed when run ends
+	ctx    context.Context // of what run started; ends with it
+	cancel context.CancelFunc
+	log    *slog.Logger
 
 	askAtOnce bool // the networks, not after a second; constant once run has started
 
@@ -51,6 +50,7 @@ type topic struct {
 	// owned by run
 	now        time.Time // of the event that is being dealt with
 	networks   []*networkView
+	joins      sync.WaitGroup                       // of the networks' goroutines
 	subs       []*subscription                      // in no order
 	endpoints  map[wtproto.EndpointID]*subscription // the newest of each
 	away       map[*session]*subscription           // those that have left and kept circuits
@@ -94,7 +94,15 @@ type topic struct {
 
 // networkView is what a topic knows of one network.
 type networkView struct {
-	name  string
+	name     string
+	names    []string // of the networks that its peers may belong to; constant
+	network  discovery.Network
+	presence *discovery.Presence // read by the network
+	wanted   int                 // subscribers that want it
+	phase    networkPhase
+	leave    context.CancelFunc // once it was joined
+	leaving  deadline           // nobody has wanted it for the grace time
+
 	state wtproto.NetworkState
 	roles roles        // of its peers
 	code  wtproto.Code // why the last attempt or dial failed
@@ -115,7 +123,6 @@ func newTopic(r *router, key wtproto.Topic) *topic {
 	ctx, cancel := context.WithCancel(r.ctx)
 	t := &topic{
 		key: key, router: r, ctx: ctx, cancel: cancel,
-		presence:  discovery.NewPresence(discovery.State{}),
 		inbox:     make(chan event, 64),
 		endpoints: make(map[wtproto.EndpointID]*subscription),
 		away:      make(map[*session]*subscription),
@@ -130,6 +137,7 @@ func newTopic(r *router, key wtproto.Topic) *topic {
 	t.hungry.place = func(s *subscription) *int { return &s.hungryAt }
 	t.idling.do, t.publishing.do = func() {}, func() {} // run looks after each event
 	t.surveying.do = t.survey
+	t.viewNetworks()
 	return t
 }
 
@@ -143,11 +151,10 @@ func (t *topic) post(e event) {
 
 // run is the loop. It starts a goroutine for each network, and waits for them in the end.
 func (t *topic) run() {
-	var networks sync.WaitGroup
 	rest := t.router.remains
 	rest.enter(remainsTopic)
 	defer rest.leave(remainsNetworks)
-	defer networks.Wait()
+	defer t.joins.Wait()
 	defer rest.leave(remainsTopic)
 	defer rest.enter(remainsNetworks)
 	defer close(t.gone)
@@ -157,21 +164,9 @@ func (t *topic) run() {
 		}
 	}()
 	defer t.cancel()
-	for _, n := range t.router.networks {
-		t.networks = append(t.networks, &networkView{name: n.Name()})
-	}
 	t.asking.do = func() {
 		t.asked = true
-		for i, n := range t.router.networks {
-			if f, ok := n.(discovery.Fixed); ok { // what others see is compared with them
-				for _, s := range f.Peers(t.key) {
-					sighted{network: t.networks[i], sighting: s}.apply(t)
-				}
-			}
-		}
-		for i, n := range t.router.networks {
-			networks.Go(func() { t.join(n, t.networks[i]) })
-		}
+		t.tune()
 	}
 	if t.askAtOnce {
 		t.asking.do()
@@ -224,14 +219,6 @@ func (t *topic) wake() {
 	}
 }
 
-// join is on one network until the topic ends.
-func (t *topic) join(n discovery.Network, v *networkView) {
-	for s, err := range n.Join(t.ctx, t.key, t.presence) {
-		t.post(sighted{v, s, err})
-	}
-	t.post(networkEnded{v})
-}
-
 // expired reports whether the topic has had nobody for the grace time, which topics do not have
 // that no network knows of.
 func (t *topic) expired() bool {
@@ -251,33 +238,6 @@ func (t *topic) expired() bool {
 type graceCut struct{}
 
 func (graceCut) apply(t *topic) { t.hurried = true }
-
-// announce tells the networks what this gateway is on the topic now. In the grace time it stays what it was, without
-// endpoints. Nothing of it depends on circuits, so networks hear of joins and departures only.
-func (t *topic) announce() {
-	state, _ := t.presence.State()
-	state.Endpoints, state.For, state.Need = nil, nil, t.lacking > patientSurveys
-	if len(t.subs) > 0 {
-		state.Announce, state.LookUp, state.Want = false, false, 0
-	}
-	here := len(t.subs) - 1
-	if t.router.cfg.IsolateClients {
-		here = 0
-	}
-	for _, s := range t.subs {
-		if !s.meetsNative() {
-			continue
-		}
-		state.Announce = state.Announce || s.announces()
-		state.LookUp = state.LookUp || s.looksUp()
-		state.Endpoints = append(state.Endpoints, s.session.endpoint)
-		if s.announces() || s.looksUp() {
-			state.Want += farPlaces(s.maxPeers, here)
-		}
-		state.For = addPayer(state.For, s.session)
-	}
-	t.presence.Set(state)
-}
 
 // addPayer adds a session to those for whose sake the gateway is on a topic, if there is room and
 // none of them is of the same principal.
@@ -319,11 +279,14 @@ func (e subscribed) apply(t *topic) {
 		t.adopt(s)
 	} else {
 		t.countRole(s, -1)
+		t.countWishes(s, -1)
 	}
 	s.setOptions(e.join, t.router.cfg)
 	t.countRole(s, 1)
+	t.countWishes(s, 1)
 	t.index(s)
 	t.announce()
+	t.tune()
 	t.changed = true
 	t.touch(s)
 	t.connect(s)
@@ -347,6 +310,7 @@ func (e unsubscribed) apply(t *topic) {
 	t.subs = t.subs[:len(t.subs)-1]
 	s.place, s.left = 0, true
 	t.countRole(s, -1)
+	t.countWishes(s, -1)
 	if t.endpoints[s.session.endpoint] == s {
 		delete(t.endpoints, s.session.endpoint)
 	}
@@ -360,6 +324,7 @@ func (e unsubscribed) apply(t *topic) {
 		t.away[s.session] = s
 	}
 	t.announce()
+	t.tune()
 	t.surveySoon()
 	t.changed = true
 }
@@ -412,12 +377,4 @@ func (e sighted) apply(t *topic) {
 	if s.Inbound != nil {
 		t.inbound(s, false)
 	}
-}
-
-// networkEnded says that a network has given up, or that the topic ends.
-type networkEnded struct{ network *networkView }
-
-func (e networkEnded) apply(t *topic) {
-	e.network.state = wtproto.NetworkEnded
-	t.changed = true
 }

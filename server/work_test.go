@@ -24,7 +24,7 @@ func newManual(tb testing.TB, cfg Config) *manual {
 		tb.Fatal(err)
 	}
 	m := &manual{topic: newTopic(s.router, wowcool), server: s}
-	m.networks = []*networkView{{name: "lan"}}
+	m.networks = []*networkView{{name: "lan", names: []string{"lan"}, presence: discovery.NewPresence(discovery.State{})}}
 	tb.Cleanup(func() {
 		m.cancel()
 		close(m.gone)

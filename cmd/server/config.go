@@ -45,17 +45,18 @@ type options struct {
 	AuthURL        string       `name:"auth-url" group:"Clients" placeholder:"URL" help:"Ask a web service there who may connect, by POST of JSON: https, or http on loopback."`
 	StateDir       string       `group:"Clients" placeholder:"DIR" help:"Keep keys and the gateway's own certificate here, so that it is the same gateway after a restart. One gateway each. Without it they are new at each start."`
 
-	DHT          p2p.Mode     `name:"dht" group:"Networks" placeholder:"public" default:"public" help:"Which DHT to look for peers in: public (the one of IPFS), private (of swarmgate hosts, entered by --dht-seed) or off."`
-	DHTSeed      []string     `name:"dht-seed" group:"Networks" placeholder:"MULTIADDR" help:"A host by which to enter the DHT, such as /ip4/192.0.2.1/tcp/4434/p2p/12D3Koo…"`
-	DHTServe     p2p.Serve    `name:"dht-serve" group:"Networks" placeholder:"auto" default:"auto" help:"Whether to be a server of the private DHT, which others ask: auto (once somebody could connect to this host from where its seeds are; at once without seeds), always or never."`
-	P2PListen    []string     `name:"p2p-listen" env:"SWARMGATE_P2P_LISTEN" group:"Networks" placeholder:"MULTIADDR" help:"Where the libp2p host listens for other hosts. Unless given, /ip4/0.0.0.0/tcp/4434 and /ip6/::/tcp/4434, or free ports where these are taken; a free port of 127.0.0.1 with --demo."`
-	P2PAnnounce  []string     `name:"p2p-announce" env:"SWARMGATE_P2P_ANNOUNCE" group:"Networks" placeholder:"MULTIADDR" help:"An address by which other hosts reach this one, such as /ip4/192.0.2.1/tcp/4434, if it is not one of its own: behind a router that forwards a port, or in a container. Others are told these instead of its own."`
-	LAN          bool         `name:"lan" group:"Networks" negatable:"" help:"Look for peers on the LAN, and be found there (multicast DNS). On with --demo."`
-	LANInterface []string     `name:"lan-interface" group:"Networks" placeholder:"NAME" help:"The network interface of the LAN. Without it, all that are neither loopback nor point-to-point."`
-	LANAnyHost   bool         `name:"lan-any-host" group:"Networks" help:"Believe a machine on the LAN that publishes TCP services of another one, as avahi-publish -H does. Without it a service is dialed at the address that its announcement came from."`
-	Static       []staticPeer `group:"Networks" placeholder:"TOPIC=PEER" help:"A peer that is always there: TOPIC=tcp://HOST:PORT for a TCP service, TOPIC=MULTIADDR for a libp2p host."`
-	DialAllow    []cidr       `group:"Networks" placeholder:"CIDR" help:"Also dial peers at these addresses. Without it only public ones are dialed, and on the LAN its own."`
-	AllowPrivate bool         `group:"Networks" help:"Dial peers at all private and loopback addresses: for tests and development."`
+	DHT              p2p.Mode     `name:"dht" group:"Networks" placeholder:"public" default:"public" help:"Which DHT to look for peers in: public (the one of IPFS), private (of swarmgate hosts, entered by --dht-seed) or off."`
+	DHTSeed          []string     `name:"dht-seed" group:"Networks" placeholder:"MULTIADDR" help:"A host by which to enter the DHT, such as /ip4/192.0.2.1/tcp/4434/p2p/12D3Koo…"`
+	DHTServe         p2p.Serve    `name:"dht-serve" group:"Networks" placeholder:"auto" default:"auto" help:"Whether to be a server of the private DHT, which others ask: auto (once somebody could connect to this host from where its seeds are; at once without seeds), always or never."`
+	P2PListen        []string     `name:"p2p-listen" env:"SWARMGATE_P2P_LISTEN" group:"Networks" placeholder:"MULTIADDR" help:"Where the libp2p host listens for other hosts. Unless given, /ip4/0.0.0.0/tcp/4434 and /ip6/::/tcp/4434, or free ports where these are taken; a free port of 127.0.0.1 with --demo."`
+	P2PAnnounce      []string     `name:"p2p-announce" env:"SWARMGATE_P2P_ANNOUNCE" group:"Networks" placeholder:"MULTIADDR" help:"An address by which other hosts reach this one, such as /ip4/192.0.2.1/tcp/4434, if it is not one of its own: behind a router that forwards a port, or in a container. Others are told these instead of its own."`
+	LAN              bool         `name:"lan" group:"Networks" negatable:"" help:"Look for peers on the LAN, and be found there (multicast DNS). On with --demo."`
+	LANInterface     []string     `name:"lan-interface" group:"Networks" placeholder:"NAME" help:"The network interface of the LAN. Without it, all that are neither loopback nor point-to-point."`
+	LANAnyHost       bool         `name:"lan-any-host" group:"Networks" help:"Believe a machine on the LAN that publishes TCP services of another one, as avahi-publish -H does. Without it a service is dialed at the address that its announcement came from."`
+	Static           []staticPeer `group:"Networks" placeholder:"TOPIC=PEER" help:"A peer that is always there: TOPIC=tcp://HOST:PORT for a TCP service, TOPIC=MULTIADDR for a libp2p host."`
+	NetworkOnRequest []string     `group:"Networks" placeholder:"NAME" help:"A network that a client gets only if its JOIN asks for it by name: dht, lan, static or client. Without it all are for everybody."`
+	DialAllow        []cidr       `group:"Networks" placeholder:"CIDR" help:"Also dial peers at these addresses. Without it only public ones are dialed, and on the LAN its own."`
+	AllowPrivate     bool         `group:"Networks" help:"Dial peers at all private and loopback addresses: for tests and development."`
 
 	MaxSessions             limit    `group:"Limits" placeholder:"10000" default:"10000" help:"Sessions at once. A negative limit is none, here and below."`
 	MaxSessionsPerPrincipal limit    `group:"Limits" placeholder:"256" default:"256" help:"Sessions at once from one IPv4 address or IPv6 /64; four times as many from a /56, sixteen times from a /48."`
@@ -267,6 +268,11 @@ func (o *options) complete() error {
 	}
 	if o.LANAnyHost && !o.LAN {
 		errs = append(errs, errors.New("--lan-any-host needs --lan"))
+	}
+	for _, name := range o.NetworkOnRequest {
+		if !slices.Contains([]string{"dht", "lan", "static", wtproto.NetworkClient}, name) {
+			errs = append(errs, fmt.Errorf("--network-on-request %q: want dht, lan, static or client", name))
+		}
 	}
 	policy, err := discovery.NewPolicy(o.policy())
 	if err != nil {

@@ -124,7 +124,7 @@ version: true
 		"--listen", "x", "--dev-http", "127.0.0.1:70000", "--dht", "secret", "--dht-seed", "nowhere",
 		"--p2p-listen", "/ip4/127.0.0.1/udp/1", "--static", "e=/ip4/127.0.0.1/tcp/1", "--dial-allow", "10.0.0.0",
 		"--dial-allow", "::ffff:10.0.0.0/104", "--trusted-proxy", "balancer", "--allow-origin", "https://a.example/page", "--max-sessions", "0", "--max-topics", "many",
-		"--log-level", "loud", "--log-format", "xml", "--key", "key.pem", "--demo-exit", "--lan-interface", "eth0", "--lan-any-host",
+		"--log-level", "loud", "--log-format", "xml", "--key", "key.pem", "--demo-exit", "--lan-interface", "eth0", "--lan-any-host", "--network-on-request", "moon",
 		"--token-file", "tokens", "--auth-url", "https://auth.example", "--jwt-audience", "gate",
 		"--config", file,
 	}, io.Discard)
@@ -152,6 +152,7 @@ version: true
 		`--jwt-audience needs --jwt-key`,
 		`--lan-interface needs --lan`,
 		`--lan-any-host needs --lan`,
+		`--network-on-request "moon": want dht, lan, static or client`,
 		`SWARMGATE_MEMORY: "3K" is not a size`,
 		`SWARMGATE_SHOW_ADDRESSES: "maybe": want true or false`,
 		file + `: lan: "perhaps": want true or false`,

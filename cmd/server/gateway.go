@@ -236,6 +236,7 @@ func (g *gateway) openNetworks(o *options, k keys) ([]discovery.Network, error) 
 		host, err := first(listens, func(listen []string) (*p2p.Host, error) {
 			cfg := o.host(listen, k.host, g.policy, g.log)
 			cfg.Observer = g.metrics.networkObserver()
+			cfg.LAN = g.wantsLAN(o)
 			return p2p.Listen(cfg)
 		})
 		if err != nil {
@@ -272,6 +273,22 @@ func (g *gateway) openNetworks(o *options, k keys) ([]discovery.Network, error) 
 	return networks, errors.Join(errs...)
 }
 
+// defaultNetworks returns the networks of clients that ask for none by name: all but those of onRequest.
+func defaultNetworks(networks []discovery.Network, onRequest []string) []string {
+	if len(onRequest) == 0 {
+		return nil
+	}
+	names := []string{wtproto.NetworkClient}
+	for _, n := range networks {
+		if c, ok := n.(discovery.Compound); ok {
+			names = append(names, c.Networks()...)
+		} else {
+			names = append(names, n.Name())
+		}
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(onRequest, name) })
+}
+
 // wantsLAN reports whether to look for peers on the LAN. A demo does without where there is none, unless it is told to.
 func (g *gateway) wantsLAN(o *options) bool {
 	if !o.LAN || o.given["lan"] {
@@ -289,6 +306,7 @@ func (g *gateway) build(o *options, k keys, networks []discovery.Network) error 
 		TLS:                     g.source.TLSConfig(),
 		Authorizer:              g.authorizer,
 		Networks:                networks,
+		DefaultNetworks:         defaultNetworks(networks, o.NetworkOnRequest),
 		IsolateClients:          !o.ConnectClients,
 		Origins:                 o.origins(port, g.sockets.dev),
 		ShowAddresses:           o.ShowAddresses,

@@ -109,6 +109,8 @@ type Config struct {
 	RecordValidity time.Duration
 	// Hold is how long a sighting holds; it is repeated twice in that time. Zero means 10m.
 	Hold time.Duration
+	// LAN says that [Host.HostSeen] will tell of hosts on the LAN, whose peers are of the network "lan".
+	LAN bool
 	// HoldLAN is how long a host seen by [Host.HostSeen] is remembered. Zero means 90s.
 	HoldLAN time.Duration
 	// KeepAlive is how long a connection may be silent before it is asked for a sign of life, and

@@ -59,7 +59,10 @@ type Host struct {
 	circuits map[pair]*inbound   // guarded by mu; those that others opened, from OPEN to the end
 }
 
-var _ discovery.Network = (*Host)(nil)
+var (
+	_ discovery.Network  = (*Host)(nil)
+	_ discovery.Compound = (*Host)(nil)
+)
 
 // Listen starts a host. Its error holds every mistake in cfg, or says which address cannot be listened on. Nothing that it
 // starts waits for another host: [Host.Err] says whether the DHT is reached. The caller closes the host.
@@ -151,6 +154,18 @@ func (h *Host) reached(id peer.ID, from netip.AddrPort, port uint16) {
 	h.Policy.AddOwn(h.observed.addrs()...)
 	h.log.Info("others reach this host at an address of a router", "addresses", h.observed.addrs())
 	h.table.status.touch() // what was announced did not tell it
+}
+
+// Networks returns "dht", and "lan" and "static" if the configuration has such hosts.
+func (h *Host) Networks() []string {
+	names := []string{networkDHT}
+	if h.LAN {
+		names = append(names, networkLAN)
+	}
+	if len(h.static) > 0 {
+		names = append(names, networkStatic)
+	}
+	return names
 }
 
 // Name returns "dht". The peers of a host are of the networks "dht", "lan" and "static", by how their host was found.

@@ -102,8 +102,9 @@ func (p *planner) updateLocked(e *errands, s discovery.State) {
 	e.state = s
 	p.wantLocked(&e.jobs[chTend], s.LookUp, now)
 	if p.walker != nil {
-		p.wantLocked(&e.jobs[chLookUp], s.LookUp, now)
-		p.wantLocked(&e.jobs[chAnnounce], s.Announce, now)
+		dht := s.Wants(networkDHT)
+		p.wantLocked(&e.jobs[chLookUp], s.LookUp && dht, now)
+		p.wantLocked(&e.jobs[chAnnounce], s.Announce && dht, now)
 	}
 	if !discovery.SamePayers(before.For, s.For) {
 		for c := range numWalks {

@@ -210,17 +210,23 @@ func newTestPlanner(t *testing.T, w *fakeWalker, m Mode, change func(*settings))
 // join adds a topic that is looked up and announced for payers.
 func (p *testPlanner) join(t *testing.T, payers ...string) *fakeTopic {
 	t.Helper()
-	p.n++
 	f := &fakeTopic{state: discovery.State{LookUp: true, Announce: true, Endpoints: []wtproto.EndpointID{endpoint(1)}}}
 	for _, who := range payers {
 		f.state.For = append(f.state.For, of(who))
 	}
+	p.enterTopic(t, f)
+	return f
+}
+
+// enterTopic adds a topic in the state that it has.
+func (p *testPlanner) enterTopic(t *testing.T, f *fakeTopic) {
+	t.Helper()
+	p.n++
 	var ctx context.Context
 	ctx, f.cancel = context.WithCancel(context.Background())
 	f.errands = newErrands(ctx, f, wtproto.TopicFromName(fmt.Sprint("planner test ", p.n)).Digest(), &f.gate)
 	p.enter(f.errands, f.state)
 	t.Cleanup(func() { p.end(f) })
-	return f
 }
 
 // end ends a topic, and waits for it.
@@ -519,6 +525,28 @@ func TestWaitingIsTold(t *testing.T) {
 		}
 		if n := p.waiting(); n["lookup"] != 0 || n["announcement"] != 0 {
 			t.Errorf("%v wait at rest", n)
+		}
+	})
+}
+
+// A topic of which nobody wants the DHT is neither looked up nor announced there, and still tries the hosts
+// that are known without it.
+func TestTopicThatIsNotOnTheDHT(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestPlanner(t, newFakeWalker(time.Second), Private, nil)
+		began := time.Now()
+		f := &fakeTopic{state: discovery.State{LookUp: true, Announce: true, Endpoints: []wtproto.EndpointID{endpoint(1)}, Networks: []string{"lan"}}}
+		p.enterTopic(t, f)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if a, b := p.w.times(f.digest, began); len(a)+len(b) > 0 || len(f.tended) == 0 {
+			t.Errorf("%d look-ups, %d announcements, the hosts that are known were tried %d times", len(a), len(b), len(f.tended))
+		}
+		p.change(f, func(s *discovery.State) { s.Networks = []string{"lan", "dht"} })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if a, b := p.w.times(f.digest, began); len(a) == 0 || len(b) == 0 {
+			t.Errorf("%d look-ups, %d announcements once somebody wants the DHT", len(a), len(b))
 		}
 	})
 }
