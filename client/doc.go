@@ -1,24 +1,42 @@
-// Package client joins topics through a gateway, over one QUIC connection, and accepts a
-// [net.Conn] for every peer that is found on them (docs/PROTOCOL.md).
+// Package client joins topics through a gateway, over one QUIC connection, and gives a [net.Conn]
+// for every stream with a peer (docs/PROTOCOL.md).
 //
-//	c, err := client.Dial(ctx, "https://gateway.example:4433", client.Config{})
-//	t, err := c.Join(ctx, wtproto.TopicFromName("wowcool"), client.JoinOptions{})
-//	for {
-//		conn, err := t.Accept(ctx)
+//	c, err := client.Dial(ctx, "swarmgate://gateway.example:4433/?h=HASH", client.Config{})
+//	topic, err := c.Join(ctx, wtproto.TopicFromName("wowcool"), client.JoinOptions{Streams: true})
+//	for conn, err := range topic.Conns(ctx) {
 //		go talk(conn) // exactly one of the two ends has conn.Peer().Initiator set
 //	}
 //
-// [Dial] opens a session, [Client.Join] a [Topic], [Topic.Accept] returns its circuits. A circuit
-// that is not read holds up its own peer only: the gateway sends on each as much as the client's
-// budget allows ([Config.Budget]).
+// # Peers and streams
 //
-// What ended is told by typed errors: where one side gave a code, the chain of every error of this
-// package holds an [*wtproto.Error], with Remote set where the gateway or the peer decided. What
-// the caller closed itself fails with [net.ErrClosed].
+// [Dial] opens a session, [Discover] finds the address for it, and [Client.Join] joins a [Topic].
+// Each peer that is found there gets a first stream by itself, a [Conn] (the protocol calls it a
+// circuit). After that:
+//
+//   - [Topic.Open] opens as many more with a peer as a program needs, in one round trip each.
+//   - [Topic.Accept], and [Topic.Conns] in a loop, return the streams that the gateway and peers
+//     open. Those beside the first one have [Peer.Further] set, and come only with
+//     [JoinOptions.Streams].
+//   - [Topic.Listen] makes a [net.Listener] of that: http.Serve(topic.Listen(), handler).
+//   - [Topic.Peers] tells who is here now, and [Topic.Events] who joins and leaves.
+//   - [Topic.Close] leaves the topic. Streams that were accepted go on.
+//
+// The other end of a stream is a stream as well, or a TCP connection: nothing is multiplexed in
+// between. One that is not read holds up its own peer only, since the gateway sends on each as
+// much as the client's budget allows ([Config.Budget]).
+//
+// # Errors and news
+//
+// Typed errors tell what ended: if one side gave a code, the chain of every error of this package
+// holds an [*wtproto.Error], with Remote set if the gateway or the peer decided. What the caller
+// closed itself fails with [net.ErrClosed].
 //
 // A session that was lost is followed by another one, with one of the gateways ([Config.Gateways]),
-// unless the error is permanent: topics are joined again, [Topic.Accept] goes on with new circuits,
-// and those of the lost session end with CodePeerGone. [Client.Events] tells of it.
+// unless the error is permanent: topics are joined again, [Topic.Accept] goes on with new streams,
+// and those of the lost session end with CodePeerGone. [Client.Events] tells of it. Done and Err of
+// a client and of a topic tell of their end.
 //
-// The bytes of circuits are not encrypted end to end: the gateway sees them.
+// The bytes of streams are not encrypted end to end: the gateway sees them.
+//
+// Package servertest runs a gateway in a test.
 package client
