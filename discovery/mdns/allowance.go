@@ -3,40 +3,102 @@ package mdns
 import (
 	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
-// allowances bound what is done because of what is heard: for each origin, and for all together. Origins may be made up,
-// so only so many are told apart; the allowance of all bounds what these can do. Any number of goroutines may use it.
-type allowances struct {
-	perSecond rate.Limit // of one origin
-	atOnce    int        // of one origin
-	all       *rate.Limiter
+const (
+	// standing is how long ago an origin must have been heard first to be a known one.
+	standing = 10 * time.Second
+	// allowanceWindow is the time over which origins are counted.
+	allowanceWindow = 10 * time.Second
+)
 
-	mu  sync.Mutex
-	own map[origin]*rate.Limiter // guarded by mu
+// allowances bound what is done because of what is heard: for each origin, and for all together. Origins may be made up, so
+// what all have is shared: once half of it is used up, an origin gets no more than an equal part of what is added, and once
+// three quarters are, only known origins get anything, and share it among themselves. So neither one that says a lot nor a
+// thousand made-up ones keep a quiet one from being heard, and who was there before goes on. Any number of goroutines may use it.
+type allowances struct {
+	perSecond, atOnce float64 // of one origin
+	all, allAtOnce    float64
+
+	// guarded by mu
+	mu     sync.Mutex
+	left   float64 // of allAtOnce
+	at     time.Time
+	began  time.Time // of the window
+	now    window
+	before window
+}
+
+// window holds the origins of a while.
+type window struct {
+	all   map[origin]*use // at most 2*maxOrigins
+	known int             // of these
+}
+
+// use is what one origin has used.
+type use struct {
+	left  float64 // of atOnce
+	share float64 // of an equal part of a second of all; below zero after what is larger
+	at    time.Time
+	known bool // counted as such in its window
 }
 
 // newAllowances returns allowances of perSecond on average and atOnce for each origin, and of so many times as much for all.
-func newAllowances(perSecond rate.Limit, atOnce, all int) *allowances {
+func newAllowances(perSecond, atOnce, all int) *allowances {
 	return &allowances{
-		perSecond: perSecond, atOnce: atOnce, all: rate.NewLimiter(perSecond*rate.Limit(all), atOnce*all),
-		own: make(map[origin]*rate.Limiter),
+		perSecond: float64(perSecond), atOnce: float64(atOnce), all: float64(perSecond * all), allAtOnce: float64(atOnce * all),
+		left: float64(atOnce * all), now: window{all: make(map[origin]*use)},
 	}
 }
 
-// take reports whether n more are allowed because of what o said, and counts them if so.
-func (a *allowances) take(o origin, n int, now time.Time) bool {
+// take reports whether n more are allowed because of what o said, and counts them if so. known says that o was heard first
+// long ago.
+func (a *allowances) take(o origin, n int, known bool, now time.Time) bool {
 	a.mu.Lock()
-	own := a.own[o]
-	if own == nil {
-		if len(a.own) >= 2*maxOrigins {
-			clear(a.own)
+	defer a.mu.Unlock()
+	a.turnLocked(now)
+	u, more := a.useLocked(o, now), float64(n)
+	sharers := max(len(a.now.all), len(a.before.all))
+	if known {
+		if !u.known {
+			u.known = true
+			a.now.known++
 		}
-		own = rate.NewLimiter(a.perSecond, a.atOnce)
-		a.own[o] = own
+		sharers = max(a.now.known, a.before.known)
 	}
-	a.mu.Unlock()
-	return own.AllowN(now, n) && a.all.AllowN(now, n)
+	part, passed := a.all/float64(sharers), max(now.Sub(u.at), 0).Seconds()
+	a.left = min(a.left+a.all*max(now.Sub(a.at), 0).Seconds(), a.allAtOnce)
+	u.left = min(u.left+a.perSecond*passed, a.atOnce)
+	u.share = min(u.share+part*passed, part)
+	a.at, u.at = now, now
+	rest := a.left - more
+	switch {
+	case u.left < more || rest < 0:
+		return false
+	case rest >= a.allAtOnce/2:
+	case u.share <= 0, rest < a.allAtOnce/4 && !known:
+		return false
+	}
+	a.left, u.left, u.share = rest, u.left-more, max(u.share-more, -more)
+	return true
+}
+
+// turnLocked begins a new window if the last one is over, or holds too many origins.
+func (a *allowances) turnLocked(now time.Time) {
+	if now.Sub(a.began) >= allowanceWindow || len(a.now.all) >= 2*maxOrigins {
+		a.before, a.now, a.began = a.now, window{all: make(map[origin]*use)}, now
+	}
+}
+
+// useLocked returns what o has used.
+func (a *allowances) useLocked(o origin, now time.Time) *use {
+	u := a.now.all[o]
+	if u == nil {
+		if u = a.before.all[o]; u == nil {
+			u = &use{left: a.atOnce, share: a.all, at: now}
+		}
+		u.known = false
+		a.now.all[o] = u
+	}
+	return u
 }

@@ -16,6 +16,8 @@ import (
 // Times of the browser.
 const (
 	settleAfter = 50 * time.Millisecond // after something was heard: more may follow
+	settleRest  = 5                     // times what settling took, if that is more: a flood shall not take all the time
+	settleMost  = time.Second           // but no longer
 	lookEvery   = 2 * time.Second       // at the interfaces
 	countAfter  = time.Second           // answers to a question come within this time
 )
@@ -77,7 +79,10 @@ func (b *browser) receive(p mcast.Packet) {
 		return
 	}
 	from, now := origin{p.Interface, p.Source.Addr()}, time.Now()
-	if !b.intake.take(from, len(p.Data)+packetCost, now) {
+	b.mu.Lock()
+	known := b.resolver.knows(from, now)
+	b.mu.Unlock()
+	if !b.intake.take(from, len(p.Data)+packetCost, known, now) {
 		return
 	}
 	answers := parseAnswers(p.Data, b.services)

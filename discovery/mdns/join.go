@@ -99,12 +99,17 @@ func (n *Network) newsFor(j *join, now time.Time) (list []news) {
 			list = append(list, news{sighting: discovery.Sighting{Peer: known.peer, Gone: true}})
 		}
 	}
+	var fresh []*instance
 	for k, i := range there {
 		if i.version != j.told[k].version {
-			s := n.sighting(j.topic, i, now)
-			j.told[k] = told{peer: s.Peer, version: i.version}
-			list = append(list, news{sighting: s})
+			fresh = append(fresh, i)
 		}
+	}
+	slices.SortFunc(fresh, func(a, b *instance) int { return a.since.Compare(b.since) }) // who was there first is told of first
+	for _, i := range fresh {
+		s := n.sighting(j.topic, i, now)
+		j.told[i.key] = told{peer: s.Peer, version: i.version}
+		list = append(list, news{sighting: s})
 	}
 	return list
 }

@@ -143,6 +143,12 @@ func (r *resolver) take(from origin, answers []answer, now time.Time) bool {
 	return of > 0
 }
 
+// knows reports whether o was heard first long ago, and has not been forgotten since.
+func (r *resolver) knows(o origin, now time.Time) bool {
+	n := r.cache.all[o]
+	return n != nil && now.Sub(n.first) >= standing
+}
+
 const lastRank = 1
 
 // rank puts addresses after what says that they matter.
@@ -318,7 +324,7 @@ func later(a, b time.Time) time.Time {
 
 // mayAsk reports whether one more question may be asked because of n.
 func (d *decision) mayAsk(n *neighbour) bool {
-	return d.r.quota.take(n.origin, 1, d.now)
+	return d.r.quota.take(n.origin, 1, d.r.knows(n.origin, d.now), d.now)
 }
 
 // ask has name asked on l now.

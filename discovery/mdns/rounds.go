@@ -26,6 +26,7 @@ type rounds struct {
 	looked  time.Time                   // at the interfaces
 	next    time.Time                   // when to settle without being woken; zero for never
 	asked   time.Time                   // when instances were asked for; zero if the answers were counted
+	took    time.Duration               // the last settling
 	evicted uint64                      // records, when that was logged
 	full    time.Time                   // when it was logged
 
@@ -122,6 +123,8 @@ func (n *Network) interfaces() ([]discovery.Interface, error) {
 
 // settle asks what is to be asked, and notes what is known.
 func (r *rounds) settle(c conn) {
+	began := time.Now()
+	defer func() { r.took = time.Since(began) }()
 	claims, asked, next, evicted, err := r.n.browser.settle(c)
 	now := time.Now()
 	if r.next = next; asked {
@@ -171,7 +174,7 @@ func (r *rounds) wait(ctx context.Context) (heard bool) {
 	}
 	select {
 	case <-ctx.Done():
-	case <-time.After(settleAfter):
+	case <-time.After(min(max(settleAfter, settleRest*r.took), settleMost)):
 	}
 	return true
 }
