@@ -140,6 +140,27 @@ func choose[T any](pools []pool[T], seen []uint64, usable func(i int) bool, chec
 	return x, false
 }
 
+// edge returns the newest of the candidates that usable names and that were not seen, or the oldest
+// one, if one of the first few fits.
+func edge[T any](pools []pool[T], seen []uint64, usable func(i int) bool, newest bool, check func(T) fit) (x T, ok bool) {
+	for i := range pools {
+		if pools[i].last == seen[i] || !usable(i) {
+			continue
+		}
+		entries := pools[i].entries[pools[i].after(seen[i]):]
+		for k := range min(probes, len(entries)) {
+			e := &entries[k]
+			if newest {
+				e = &entries[len(entries)-1-k]
+			}
+			if e.live && check(e.item) == fits {
+				return e.item, true
+			}
+		}
+	}
+	return x, false
+}
+
 const (
 	probes   = 8  // random tries before all candidates are looked at in turn
 	maxPools = 24 // that choose looks at

@@ -130,21 +130,59 @@ func (t *topic) eachHungry(one bool, f func(*subscription) bool) {
 }
 
 // candidate returns a peer that s may dial now, or nil: most times one that has not failed, if
-// there is one.
+// there is one. Services of the LAN and all others take turns, so that who makes up services keeps
+// nobody from other peers.
 func (t *topic) candidate(s *subscription) *peer {
-	tiers := [...]int{0, peerKinds}
-	if rand.IntN(oldShare) == 0 {
-		tiers = [...]int{peerKinds, 0}
+	tiers := [...]int{hopeful, returning, hopeless}
+	switch rand.IntN(2 * oldShare) {
+	case 0:
+		tiers = [...]int{returning, hopeless, hopeful}
+	case 1:
+		tiers = [...]int{hopeless, returning, hopeful}
 	}
 	for _, tier := range tiers {
-		p, ok := choose(t.ready[tier:tier+peerKinds], s.seenPeers[tier:tier+peerKinds], s.mayDial, func(p *peer) fit {
-			return t.fitPeer(s, p)
-		})
-		if ok {
-			return p
+		lanFirst := rand.IntN(2) == 0
+		for _, lan := range [...]bool{lanFirst, !lanFirst} {
+			if p := t.candidateOf(s, tier, lan); p != nil {
+				return p
+			}
 		}
 	}
 	return nil
+}
+
+// candidateOf returns a peer that s may dial now, or nil: of those services of the LAN or the
+// others whose pools begin with tier. Of the services it is by turns the one that has waited for
+// longest, the newest and any one: who was there before others are made up is dialed soon, and so
+// is who comes after them.
+func (t *topic) candidateOf(s *subscription, tier int, lan bool) (p *peer) {
+	from, to := tier, tier+lanKind
+	if lan {
+		from, to = tier+lanKind, tier+peerKinds
+	}
+	pools, seen := t.ready[from:to], s.seenPeers[from:to]
+	var fell []*peer
+	check := func(p *peer) fit {
+		if tier == hopeful && p.suspect() { // since it was put there
+			fell = append(fell, p)
+			return unfit
+		}
+		return t.fitPeer(s, p)
+	}
+	usable := func(i int) bool { return s.mayDial(from + i) }
+	ok := false
+	if end := rand.IntN(3); lan && end < 2 {
+		p, ok = edge(pools, seen, usable, end == 0, check)
+	}
+	if !ok {
+		if p, ok = choose(pools, seen, usable, check); !ok {
+			p = nil
+		}
+	}
+	for _, q := range fell {
+		t.relist(q)
+	}
+	return p
 }
 
 // suits reports whether s may dial p, which is ready, now.
@@ -289,6 +327,9 @@ func (e dialed) apply(t *topic) {
 	switch {
 	case e.err == nil:
 		peer.answered, peer.refused, peer.code, peer.err = true, false, wtproto.CodeNone, ""
+		if t.resource(peer); peer.source != nil {
+			t.answer(peer.source)
+		}
 	case wanted:
 		t.failed(peer, e)
 	}
@@ -326,6 +367,9 @@ func (t *topic) failed(p *peer, e dialed) {
 	}
 	t.noteTarget(e.err)
 	p.refused, p.code, p.err = true, code, detail(e.err)
+	if p.source != nil {
+		p.source.vain = true
+	}
 	p.network.code, p.network.dialErr, p.network.dialWords = code, p.err, reasonFor(e.err, t.router.cfg.ShowAddresses)
 	p.backOff(t.now)
 	t.charge(e.pair.sub)

@@ -40,6 +40,9 @@ type peer struct {
 	places []netip.AddrPort // where it is, in topic.services
 	sameAs *peer            // the one of a more trusted source that it is, or nil
 
+	source  *source // who told of it on the LAN, or nil
+	untried uint64  // its number in source.untried; 0 if it is not there
+
 	expiry  deadline // it is forgotten
 	again   deadline // it may be dialed again
 	class   int      // the pool of topic.ready that it is in, counted from 1; 0 for none
@@ -51,16 +54,22 @@ type peer struct {
 // peerKey is the id of a [discovery.Peer].
 type peerKey string
 
-// The pools of topic.ready: peers that may be dialed now, by whether their last dial failed, who
-// found whom, and whether they are native peers, clients, or clients of a gateway that needs a circuit.
+// The pools of topic.ready: peers that may be dialed now, by what their last dial says of them, who
+// found whom, and whether they are native peers, clients, clients of a gateway that needs a circuit, or
+// services of the LAN.
 const (
 	weFoundIt = iota
 	itFoundUs
 	bothFound
 	numFound
 
-	peerKinds = numFound * 3
-	peerPools = peerKinds * 2 // first those whose last dial did not fail
+	lanKind   = numFound * 3 // the first kind of services of the LAN
+	peerKinds = numFound * 4
+
+	hopeful   = 0             // the last dial did not fail
+	returning = peerKinds     // it failed, but one before did not, of it or of who told of it
+	hopeless  = 2 * peerKinds // all failed, or the last one of who told of it
+	peerPools = 3 * peerKinds
 )
 
 // kind returns which of topic.ready's pools p belongs to.
@@ -72,14 +81,21 @@ func (p *peer) kind() int {
 	case p.foundUs:
 		kind = itFoundUs
 	}
-	if p.Client {
+	switch {
+	case p.Client && p.need:
+		kind += 2 * numFound
+	case p.Client:
 		kind += numFound
-		if p.need {
-			kind += numFound
-		}
+	case fromLAN(&p.Peer):
+		kind += lanKind
 	}
-	if p.refused {
-		kind += peerKinds
+	switch {
+	case !p.refused && !p.suspect():
+		kind += hopeful
+	case p.answered || p.source != nil && p.source.answered:
+		kind += returning
+	default:
+		kind += hopeless
 	}
 	return kind
 }
@@ -91,12 +107,12 @@ func (s *subscription) mayDial(kind int) bool {
 		return false
 	}
 	switch kind % peerKinds / numFound {
-	case 0:
-		return s.mayDialNative(s.topic.reachable)
 	case 1:
 		return s.mayDialFar(s.dialing, s.seeks)
-	default:
+	case 2:
 		return s.mayDialFar(s.dialing, s.seeks || s.helps)
+	default:
+		return s.mayDialNative(s.topic.reachable)
 	}
 }
 
@@ -117,7 +133,7 @@ func (t *topic) newPeer(d discovery.Peer) *peer {
 // one more.
 func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 	if p == nil {
-		if !within(len(t.peers), t.router.cfg.MaxPeers) && !t.evict() {
+		if !within(len(t.peers), t.router.cfg.MaxPeers) && !t.evict(&s.Peer) {
 			return nil
 		}
 		p = t.newPeer(s.Peer)
@@ -135,6 +151,7 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 	p.weFound = p.weFound || !s.FoundUs
 	t.tally(p, 1)
 	t.replace(p)
+	t.resource(p)
 	if s.Holds > 0 {
 		t.agenda.set(&p.expiry, t.now.Add(s.Holds))
 	} else {
@@ -146,16 +163,21 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 	return p
 }
 
-// evict forgets the peer that has failed for the longest time, first of those that never answered,
-// and reports whether there is one.
-func (t *topic) evict() bool {
-	for i := range t.failing {
-		if p, ok := t.failing[i].first(); ok {
-			t.forget(p)
-			return true
-		}
+// evict forgets a peer for the sake of another one, and reports whether there is one to forget: who
+// has failed for the longest time of those that never answered, else a service of the LAN that never
+// answered, else who has failed for the longest time.
+func (t *topic) evict(newcomer *discovery.Peer) bool {
+	p, ok := t.failing[0].first()
+	if !ok {
+		p, ok = t.crowded(newcomer)
 	}
-	return false
+	if !ok {
+		p, ok = t.failing[1].first()
+	}
+	if ok {
+		t.forget(p)
+	}
+	return ok
 }
 
 // forget drops a peer that left, was not seen for too long, or makes room. Circuits with it stay.
@@ -165,6 +187,7 @@ func (t *topic) forget(p *peer) {
 	delete(t.peers, p.ID)
 	p.known = false
 	t.replace(p)
+	t.resource(p)
 	if p.Client {
 		t.dropGateway(p)
 		t.surveySoon()
@@ -269,10 +292,10 @@ func (t *topic) unlist(p *peer) {
 	}
 }
 
-// relist makes everybody look at p again.
+// relist makes everybody look at p again, in the pool that it belongs to.
 func (t *topic) relist(p *peer) {
-	if class := p.class; class > 0 {
+	if p.class > 0 {
 		t.unlist(p)
-		t.list(p, class)
+		t.list(p, p.kind()+1)
 	}
 }

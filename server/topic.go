@@ -56,6 +56,10 @@ type topic struct {
 	away       map[*session]*subscription           // those that have left and kept circuits
 	peers      map[string]*peer
 	services   map[netip.AddrPort][]*peer // those of peers that are plain TCP services, by their addresses
+	sources    map[netip.Addr]*source     // of those that were told of on the LAN, by sourceAt
+	tellers    int                        // sources that have peers
+	crowds     ring[*source]              // those with several services that never answered
+	sweepAt    int                        // of sources, when those without peers are forgotten
 	doubles    int                        // of these, those that are another one
 	withMore   int                        // peers whose host has more of them
 	circuits   int                        // goroutines
@@ -129,11 +133,13 @@ func newTopic(r *router, key wtproto.Topic) *topic {
 		gone:      make(chan struct{}),
 		peers:     make(map[string]*peer),
 		services:  make(map[netip.AddrPort][]*peer),
+		sources:   make(map[netip.Addr]*source),
 		gateways:  make(map[string]*gateway),
 		log:       r.log.With("topic", key),
 		now:       time.Now(),
 		failures:  rate.NewLimiter(topicFailures, topicFailuresBurst),
 	}
+	t.crowds.place = func(s *source) *int { return &s.crowdAt }
 	t.hungry.place = func(s *subscription) *int { return &s.hungryAt }
 	t.idling.do, t.publishing.do = func() {}, func() {} // run looks after each event
 	t.surveying.do = t.survey

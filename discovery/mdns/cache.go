@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -82,7 +83,7 @@ type cache struct {
 	hosts   map[hostname]int // how many SRV records point to a name
 	size    int              // records
 	evicted uint64           // records that had to go before their time
-	pays    *neighbour       // what payer returned last; it may be gone
+	pay     []*neighbour     // who is to pay, the next one last; they may be gone
 }
 
 func newCache() cache {
@@ -235,19 +236,23 @@ func (c *cache) youngest() *neighbour {
 
 // payer returns the origin that came last of those that have more than half of an equal share, which
 // somebody has if the cache is full. So what was there before a flood stays, and who comes amid one
-// and says little is no worse off than before. One origin pays until it has no more than that.
+// and says little is no worse off than before. One origin pays until it has no more than that, and
+// then the next one of those that were looked for together, so that looking costs little.
 func (c *cache) payer() *neighbour {
 	half := c.maxRecords / len(c.all) / 2
-	if n := c.pays; n != nil && c.all[n.origin] == n && n.order.Len() > half {
-		return n
-	}
-	c.pays = nil
-	for _, n := range c.all {
-		if n.order.Len() > half && (c.pays == nil || n.first.After(c.pays.first)) {
-			c.pays = n
+	for ; len(c.pay) > 0; c.pay = c.pay[:len(c.pay)-1] {
+		if n := c.pay[len(c.pay)-1]; c.all[n.origin] == n && n.order.Len() > half {
+			return n
 		}
 	}
-	return c.pays
+	for _, n := range c.all {
+		if n.order.Len() > half {
+			c.pay = append(c.pay, n)
+		}
+	}
+	slices.SortFunc(c.pay, func(a, b *neighbour) int { return a.first.Compare(b.first) })
+	c.pay = c.pay[len(c.pay)/2:] // until the older ones would have to, the younger ones may have grown again
+	return c.pay[len(c.pay)-1]
 }
 
 // evict forgets what n said longest ago, and n if that was all.
