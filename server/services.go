@@ -29,8 +29,11 @@ func (p *peer) address() string {
 }
 
 // replace notes where p is now: where it was seen, and where it answered last. Others at these
-// addresses, or at those of before, may be dialed because of that.
+// addresses, or at those of before, may be dialed because of that. As long as p is trusted no more
+// than they are and never answered, nothing changes for them, so that any number of services made
+// up at one address costs little.
 func (t *topic) replace(p *peer) {
+	answered := p.at.IsValid()
 	var places []netip.AddrPort
 	if p.known && p.Service != nil {
 		places = slices.Clone(p.Service.At)
@@ -45,7 +48,7 @@ func (t *topic) replace(p *peer) {
 	if slices.Equal(places, p.places) {
 		return
 	}
-	around := t.around(p)
+	before := t.around(p)
 	for _, a := range p.places {
 		if t.services[a] = slices.DeleteFunc(t.services[a], func(q *peer) bool { return q == p }); len(t.services[a]) == 0 {
 			delete(t.services, a)
@@ -55,17 +58,31 @@ func (t *topic) replace(p *peer) {
 	for _, a := range places {
 		t.services[a] = append(t.services[a], p)
 	}
-	for _, q := range append(around, append(t.around(p), p)...) {
-		t.pick(q)
+	t.pick(p)
+	for _, q := range t.around(p) {
+		if q.Service.Source < p.Service.Source {
+			t.pick(q)
+		}
 	}
-	t.recheck(around)
+	changed := before[:0]
+	for _, q := range before {
+		if same := q.sameAs == p; same || answered {
+			if same {
+				t.pick(q)
+			}
+			changed = append(changed, q)
+		}
+	}
+	t.recheck(changed)
 }
 
 // around returns the other services at the addresses of p.
 func (t *topic) around(p *peer) (others []*peer) {
+	seen := map[*peer]bool{p: true}
 	for _, a := range p.places {
 		for _, q := range t.services[a] {
-			if q != p && !slices.Contains(others, q) {
+			if !seen[q] {
+				seen[q] = true
 				others = append(others, q)
 			}
 		}
@@ -76,9 +93,11 @@ func (t *topic) around(p *peer) (others []*peer) {
 // pick notes which service of a more trusted source p is, if it is one.
 func (t *topic) pick(p *peer) {
 	var better *peer
-	for _, q := range t.around(p) {
-		if q.Service.Source > p.Service.Source && (better == nil || q.Service.Source > better.Service.Source) {
-			better = q
+	for _, a := range p.places {
+		for _, q := range t.services[a] {
+			if q.Service.Source > p.Service.Source && (better == nil || q.Service.Source > better.Service.Source) {
+				better = q
+			}
 		}
 	}
 	if (better != nil) != (p.sameAs != nil) {

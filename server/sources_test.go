@@ -48,3 +48,21 @@ func TestMadeUpServices(t *testing.T) {
 		})
 	}
 }
+
+// Each further service at an address was compared with all there, and each of these with all others:
+// a thousand that somebody made up kept the topic busy for minutes.
+func TestManyServicesAtOneAddress(t *testing.T) {
+	inBubble(t, Config{MaxPeers: 1000, Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		a := g.connect()
+		a.join(wtproto.JoinLookUp, 0)
+		for i := range 1000 {
+			p := g.lan.peer(fmt.Sprint("made up ", i))
+			p.waits()
+			g.lan.see(p.at(discovery.SourceLAN, here, "10.2.0.1:80"))
+		}
+		pass(time.Second)
+		if n := len(g.router.all()[0].peers); n != 1000 {
+			t.Errorf("%d services are known, want 1000", n)
+		}
+	})
+}
