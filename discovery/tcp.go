@@ -39,6 +39,17 @@ func newTCPStream(conn *net.TCPConn) (*tcpStream, error) {
 	return s, s.calls.init(conn)
 }
 
+// TCPStream returns a TCP connection that somebody has opened to this program as a [Stream], which
+// owns it from now on. If there is an error the connection is closed.
+func TCPStream(conn *net.TCPConn) (Stream, error) {
+	s, err := newTCPStream(conn)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
 func (s *tcpStream) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil

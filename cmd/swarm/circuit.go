@@ -44,9 +44,16 @@ type crowd struct {
 
 // serve handles a circuit until it is over, and returns what passed and why it was cut off, if so.
 func (w *crowd) serve(ctx context.Context, c circuit, p peer) (traffic, error) {
+	return w.serveWith(ctx, c, p, w.handler.handle)
+}
+
+// serveWith is serve with another handle.
+func (w *crowd) serveWith(
+	ctx context.Context, c circuit, p peer, handle func(context.Context, int, circuit) (traffic, error),
+) (traffic, error) {
 	n := int(w.count.Add(1))
 	w.events.peer(n, p)
-	moved, err := w.handler.handle(ctx, n, c)
+	moved, err := handle(ctx, n, c)
 	w.events.end(n, moved, err)
 	return moved, err
 }
@@ -94,29 +101,9 @@ func (echo) handle(_ context.Context, _ int, c circuit) (traffic, error) {
 	return n, c.Close()
 }
 
-// forward connects each circuit with a TCP service.
-type forward struct {
-	address string
-	dialer  *discovery.TCPDialer
-}
-
-// newForward returns a handler for the service at address. The caller closes it.
-func newForward(address hostPort) (*forward, error) {
-	policy, err := discovery.NewPolicy(discovery.PolicyConfig{})
-	if err != nil {
-		return nil, err
-	}
-	return &forward{address: string(address), dialer: discovery.NewTCPDialer(policy, discovery.SourceConfigured)}, nil
-}
-
-func (f *forward) handle(ctx context.Context, _ int, c circuit) (traffic, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	service, err := f.dialer.Dial(ctx, f.address)
-	if err != nil {
-		c.Reset(wtproto.CodePeerUnreachable)
-		return traffic{}, err
-	}
+// relay connects a circuit with a TCP connection until both directions have ended, or one was cut off, which is an error. Both
+// are over then.
+func relay(c circuit, service discovery.Stream) (traffic, error) {
 	var toPeer, toService splice.Copy
 	abort := func(code wtproto.Code) {
 		c.Reset(code)
@@ -144,6 +131,32 @@ func (f *forward) handle(ctx context.Context, _ int, c circuit) (traffic, error)
 		}
 	}
 	return traffic{sent: toPeer.Moved(), received: toService.Moved(), early: early}, err
+}
+
+// forward connects each circuit with a TCP service.
+type forward struct {
+	address string
+	dialer  *discovery.TCPDialer
+}
+
+// newForward returns a handler for the service at address. The caller closes it.
+func newForward(address hostPort) (*forward, error) {
+	policy, err := discovery.NewPolicy(discovery.PolicyConfig{})
+	if err != nil {
+		return nil, err
+	}
+	return &forward{address: string(address), dialer: discovery.NewTCPDialer(policy, discovery.SourceConfigured)}, nil
+}
+
+func (f *forward) handle(ctx context.Context, _ int, c circuit) (traffic, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	service, err := f.dialer.Dial(ctx, f.address)
+	if err != nil {
+		c.Reset(wtproto.CodePeerUnreachable)
+		return traffic{}, err
+	}
+	return relay(c, service)
 }
 
 // close ends all connections with the service.

@@ -31,8 +31,10 @@ func newEvents(out io.Writer, asJSON bool, log *slog.Logger, fail func(error)) *
 
 // event is a line of --json. Which members there are depends on Event.
 type event struct {
-	Event    string         `json:"event"` // gateway, joined, peer, data, end, status, disconnected, reconnecting, connected, left, error
+	Event    string         `json:"event"` // gateway, joined, share, listening, found, refused, peer, data, end, status, disconnected, reconnecting, connected, left, error
 	Topic    string         `json:"topic,omitempty"`
+	URL      string         `json:"url,omitempty"`     // what to tell others, so that they find the topic
+	Address  string         `json:"address,omitempty"` // of the TCP listener, or of who connected to it
 	Circuit  int            `json:"circuit,omitempty"` // counts the peers, from 1
 	Peer     *peer          `json:"peer,omitempty"`
 	Data     []byte         `json:"data,omitempty"` // in base64
@@ -59,6 +61,14 @@ type peer struct {
 // newPeer describes a peer with the id that it has on its network.
 func newPeer(id []byte, network, address string, initiator, client bool) peer {
 	return peer{ID: hex.EncodeToString(id), Host: hostID(id), Network: network, Address: address, Initiator: initiator, Client: client}
+}
+
+// name is what people call the peer.
+func (p peer) name() string {
+	if p.Host != "" {
+		return p.Host
+	}
+	return p.ID
 }
 
 // topicStatus is STATUS.
@@ -122,6 +132,14 @@ func (e *events) joined(t wtproto.Topic) {
 	e.tell(event{Event: "joined", Topic: t.String()}, "joined", "topic", t)
 }
 
+// share prints what to tell others, so that they find a topic.
+func (e *events) share(u wtproto.GatewayURL) error {
+	if e.json {
+		return e.line(event{Event: "share", URL: u.String()})
+	}
+	return e.write([]byte(u.String() + "\n"))
+}
+
 // disconnected tells that the session was lost, and another one is looked for.
 func (e *events) disconnected(err error) {
 	e.tell(event{Event: "disconnected", Code: codeOf(err).String(), Message: err.Error()}, "disconnected", "error", err)
@@ -148,12 +166,24 @@ func (e *events) left(t wtproto.Topic, err error) {
 	e.tell(v, "left", "topic", t)
 }
 
+// listening tells where local connections are accepted.
+func (e *events) listening(address string) {
+	e.tell(event{Event: "listening", Address: address}, "listening", "address", address)
+}
+
+// found tells of a peer that streams may be opened with.
+func (e *events) found(p peer) {
+	e.tell(event{Event: "found", Peer: &p}, "found a peer", "network", p.Network, "id", p.name())
+}
+
+// refused tells that a local connection got no stream.
+func (e *events) refused(from string, err error) {
+	v := event{Event: "refused", Address: from, Code: codeOf(err).String(), Message: err.Error()}
+	e.tell(v, "no stream for a connection", "from", from, "error", err)
+}
+
 func (e *events) peer(circuit int, p peer) {
-	id := p.ID
-	if p.Host != "" {
-		id = p.Host
-	}
-	e.tell(event{Event: "peer", Circuit: circuit, Peer: &p}, "peer", "circuit", circuit, "network", p.Network, "id", id)
+	e.tell(event{Event: "peer", Circuit: circuit, Peer: &p}, "peer", "circuit", circuit, "network", p.Network, "id", p.name())
 }
 
 // data tells of bytes that came from a peer.

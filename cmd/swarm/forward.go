@@ -1,21 +1,51 @@
 package main
 
-import "github.com/swarmgate/swarmgate/client"
+import (
+	"errors"
+
+	"github.com/swarmgate/swarmgate/client"
+)
 
 // forwardCmd is swarm forward.
 type forwardCmd struct {
-	Topic   topicArg `arg:"" help:"The topic."`
-	Address hostPort `arg:"" help:"HOST:PORT of the TCP service, which gets one connection for each peer."`
+	Topic   topicArg `arg:"" help:"The topic. It is left out with --new."`
+	Address hostPort `arg:"" optional:"" help:"HOST:PORT of the TCP service, which gets one connection for each stream of a peer."`
+	New     bool     `help:"Take a topic that nobody guesses, and print the string by which others find it."`
 	gatewayFlags
 	MaxPeers int `name:"max-peers" placeholder:"N" help:"Be connected to at most this many peers at once. With 1, end with the first peer. Without it the gateway's default."`
 }
 
+// Help is printed below the options.
+func (forwardCmd) Help() string {
+	return "The other side uses swarm listen, or any program that opens streams. " +
+		"Each peer is connected with the service once without having asked for it."
+}
+
+// Validate makes a topic, if that is wanted.
+func (c *forwardCmd) Validate() error {
+	switch {
+	case !c.New && c.Address == "":
+		return errors.New("want TOPIC HOST:PORT, or --new HOST:PORT")
+	case c.New && c.Address != "":
+		return errors.New("--new makes a topic: leave out TOPIC")
+	case c.New:
+		if err := c.Address.UnmarshalText([]byte(c.Topic.name)); err != nil {
+			return err
+		}
+		c.Topic = newTopic()
+	}
+	return nil
+}
+
 // Run joins the topic.
 func (c *forwardCmd) Run(p *program) error {
+	if c.Topic.guessable() {
+		p.log.Warn("whoever guesses the topic's name reaches the service: use --new, or a service that asks who is there")
+	}
 	f, err := newForward(c.Address)
 	if err != nil {
 		return err
 	}
 	defer f.close()
-	return c.member(p, c.Topic.Topic, client.JoinOptions{MaxPeers: c.MaxPeers}, f)
+	return c.member(p, c.Topic, client.JoinOptions{MaxPeers: c.MaxPeers, Streams: true}, f)
 }

@@ -19,5 +19,5 @@ func (joinCmd) Help() string {
 func (c *joinCmd) Run(p *program) error {
 	m := newPump(p)
 	defer m.close()
-	return c.member(p, c.Topic.Topic, client.JoinOptions{MaxPeers: c.MaxPeers}, m)
+	return c.member(p, c.Topic, client.JoinOptions{MaxPeers: c.MaxPeers}, m)
 }

@@ -14,22 +14,35 @@ import (
 // errEnough ends a member that was to have one peer, which has ended.
 var errEnough = errors.New("the peer has ended")
 
-// member is on a topic through a gateway. It serves circuits until the program or the session ends or, with opts.MaxPeers of
-// 1, the first circuit does, and returns why unless that was to be expected.
-func (g *gatewayFlags) member(p *program, topic wtproto.Topic, opts client.JoinOptions, h handler) error {
+// attend is on a topic through a gateway: it joins, calls serve and leaves. The context of serve ends, with its cause, when the
+// program or the session does, or end was called, and so do all circuits then; serve returns after that, or when the topic
+// has no more circuits. attend returns why it has ended, unless that was to be expected.
+func (g *gatewayFlags) attend(
+	p *program, topic topicArg, opts client.JoinOptions,
+	serve func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error,
+) error {
 	c, err := g.dial(p)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	t, err := c.Join(p.ctx, topic, opts)
+	t, err := c.Join(p.ctx, topic.Topic, opts)
 	if err != nil {
 		return err
 	}
-	p.events.joined(topic)
+	p.events.joined(topic.Topic)
+	if topic.isNew {
+		u, err := gatewayURL(c.Session(), topic)
+		if err == nil {
+			err = p.events.share(u)
+		}
+		if err != nil {
+			return err
+		}
+	}
 
 	ctx, end := context.WithCancelCause(p.ctx)
-	var watchers, circuits sync.WaitGroup
+	var watchers sync.WaitGroup
 	watchers.Go(func() {
 		select {
 		case <-c.Done():
@@ -38,43 +51,51 @@ func (g *gatewayFlags) member(p *program, topic wtproto.Topic, opts client.JoinO
 			c.Close() // and all circuits
 		}
 	})
-	watchers.Go(func() { watch(ctx, t, func(s client.Status) { p.events.status(topic, s) }) })
+	watchers.Go(func() { watch(ctx, t, func(s client.Status) { p.events.status(topic.Topic, s) }) })
 	watchers.Go(func() { follow(ctx, c, p.events) })
-	w := &crowd{events: p.events, handler: h}
-	var enough atomic.Bool // the one peer has ended
-	for {
-		var conn *client.Conn
-		if conn, err = t.Accept(ctx); err != nil {
-			break
-		}
-		if enough.Load() {
-			conn.Reset(wtproto.CodeDeclined)
-			continue
-		}
-		circuits.Go(func() {
-			moved, err := w.serve(ctx, conn, peerOf(conn))
-			if opts.MaxPeers != 1 {
-				return
-			}
-			enough.Store(true)
-			if err == nil {
-				err = errEnough
-				if moved.early {
-					settle(ctx, t)
-				}
-			}
-			end(err)
-		})
-	}
-	circuits.Wait() // where the topic alone was taken away, they go on
-	end(err)
+	end(serve(ctx, end, t))
 	watchers.Wait()
 	cause := context.Cause(ctx)
 	if p.ctx.Err() != nil || errors.Is(cause, errEnough) {
 		cause = nil
 	}
-	p.events.left(topic, cause)
+	p.events.left(topic.Topic, cause)
 	return cause
+}
+
+// member is on a topic through a gateway and has h handle its circuits until the program or the session ends or, with
+// opts.MaxPeers of 1, the first circuit does, and returns why unless that was to be expected.
+func (g *gatewayFlags) member(p *program, topic topicArg, opts client.JoinOptions, h handler) error {
+	return g.attend(p, topic, opts, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
+		w := &crowd{events: p.events, handler: h}
+		var circuits sync.WaitGroup
+		defer circuits.Wait()  // if the topic alone was taken away, they go on
+		var enough atomic.Bool // the one peer has ended
+		for {
+			conn, err := t.Accept(ctx)
+			if err != nil {
+				return err
+			}
+			if enough.Load() {
+				conn.Reset(wtproto.CodeDeclined)
+				continue
+			}
+			circuits.Go(func() {
+				moved, err := w.serve(ctx, conn, peerOf(conn))
+				if opts.MaxPeers != 1 {
+					return
+				}
+				enough.Store(true)
+				if err == nil {
+					err = errEnough
+					if moved.early {
+						settle(ctx, t)
+					}
+				}
+				end(err)
+			})
+		}
+	})
 }
 
 // statusDelay is longer than the gateway takes to say that there is a circuit.

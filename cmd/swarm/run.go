@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,8 +9,6 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
-
-	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // Exit statuses.
@@ -23,7 +20,8 @@ const (
 // commands are what the program can do. Each is in the file of its name.
 type commands struct {
 	Join    joinCmd    `cmd:"" help:"Connect standard input and output with the peers of a topic, through a gateway."`
-	Forward forwardCmd `cmd:"" help:"Connect each peer of a topic with a TCP service, through a gateway."`
+	Forward forwardCmd `cmd:"" help:"Connect each stream of a topic's peers with a TCP service, through a gateway."`
+	Listen  listenCmd  `cmd:"" help:"Connect each TCP connection to an address with a peer of a topic, through a gateway."`
 	Peer    peerCmd    `cmd:"" help:"Be a native peer of a topic, without a gateway."`
 	Topic   topicCmd   `cmd:"" help:"Print the key of a topic."`
 	Token   tokenCmd   `cmd:"" help:"Make tokens that a gateway lets in, and look at them."`
@@ -89,18 +87,6 @@ func complain(w io.Writer, err error, status int) int {
 		fmt.Fprintf(w, "swarm: %s\n", strings.TrimSuffix(line, "\n"))
 	}
 	return status
-}
-
-// topicArg is the TOPIC of a command line.
-type topicArg struct{ wtproto.Topic }
-
-// UnmarshalText reads a name or 64 hexadecimal digits.
-func (t *topicArg) UnmarshalText(b []byte) error {
-	if len(b) == 0 {
-		return errors.New("a topic has a name")
-	}
-	t.Topic = wtproto.TopicFromText(string(b))
-	return nil
 }
 
 // version returns the version of the module that the program was built from, such as v1.2.3 or (devel).

@@ -1,5 +1,17 @@
 package main
 
+import (
+	"crypto/rand"
+	"errors"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
 // topicCmd is swarm topic.
 type topicCmd struct {
 	Name topicArg `arg:"" help:"The name of the topic."`
@@ -11,4 +23,49 @@ func (c *topicCmd) Run(p *program) error {
 		return p.events.line(event{Event: "topic", Topic: c.Name.String()})
 	}
 	return p.events.write([]byte(c.Name.String() + "\n"))
+}
+
+// topicArg is the TOPIC of a command line.
+type topicArg struct {
+	wtproto.Topic
+	name  string // as it was given: a name or 64 hexadecimal digits
+	isNew bool   // newTopic has made it
+}
+
+// UnmarshalText reads a name or 64 hexadecimal digits.
+func (t *topicArg) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		return errors.New("a topic has a name")
+	}
+	*t = topicArg{wtproto.TopicFromText(string(b)), string(b), false}
+	return nil
+}
+
+// newTopic returns a topic with a name that nobody guesses, of 130 random bits.
+func newTopic() topicArg {
+	name := strings.ToLower(rand.Text())
+	return topicArg{wtproto.TopicFromName(name), name, true}
+}
+
+// unguessable are the names of newTopic, and keys.
+var unguessable = regexp.MustCompile(`^([a-z2-7]{26,}|[0-9A-Fa-f]{64})$`)
+
+// guessable reports whether somebody might find the topic by trying names.
+func (t topicArg) guessable() bool { return !unguessable.MatchString(t.name) }
+
+// gatewayURL returns what somebody else needs to meet s on topic t.
+func gatewayURL(s client.Session, t topicArg) (wtproto.GatewayURL, error) {
+	if u, err := wtproto.ParseGatewayURL(s.Gateway); err == nil {
+		return u.WithTopic(t.name), nil
+	}
+	address := strings.TrimSuffix(strings.TrimPrefix(s.Gateway, "https://"), "/")
+	u := wtproto.GatewayURL{Host: strings.Trim(address, "[]"), Hashes: s.CertHashes, Topic: t.name}
+	if host, port, err := net.SplitHostPort(address); err == nil {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return u, err
+		}
+		u.Host, u.Port = host, uint16(n)
+	}
+	return u, nil
 }

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/swarmgate/swarmgate/client"
+)
+
+// maxCandidates is how many peers are remembered to open streams with.
+const maxCandidates = 256
+
+// candidates are the peers of a topic, in the order in which they are asked for a stream: first the
+// one that gave the last one, then those that did not fail, the oldest first, then those that did.
+// The zero value has none. It does no I/O and no locking.
+type candidates struct {
+	good, failed []client.Peer
+}
+
+// add puts in a peer that was met.
+func (c *candidates) add(p client.Peer) {
+	c.remove(p)
+	c.good = append(c.good, p)
+	c.forget()
+}
+
+// forget drops a peer if there are too many: of those that failed the one that did first, or else
+// the oldest that is not in use.
+func (c *candidates) forget() {
+	switch {
+	case len(c.good)+len(c.failed) <= maxCandidates:
+	case len(c.failed) > 0:
+		c.failed = c.failed[1:]
+	default:
+		c.good = slices.Delete(c.good, 1, 2)
+	}
+}
+
+// succeed notes that p gave a stream.
+func (c *candidates) succeed(p client.Peer) {
+	if len(c.good) > 0 && c.good[0].String() == p.String() {
+		return
+	}
+	c.remove(p)
+	c.good = slices.Insert(c.good, 0, p)
+}
+
+// fail notes that p gave none.
+func (c *candidates) fail(p client.Peer) {
+	c.remove(p)
+	c.failed = append(c.failed, p)
+	c.forget()
+}
+
+// order returns the peers to ask, one after the other.
+func (c *candidates) order() []client.Peer { return slices.Concat(c.good, c.failed) }
+
+func (c *candidates) remove(p client.Peer) {
+	same := func(o client.Peer) bool { return o.String() == p.String() }
+	c.good = slices.DeleteFunc(c.good, same)
+	c.failed = slices.DeleteFunc(c.failed, same)
+}
