@@ -99,8 +99,10 @@ type Sighting struct {
 	// [*wtproto.Error], within ctx. The stream is the caller's to end.
 	Dial func(ctx context.Context, from wtproto.EndpointID) (Stream, error)
 	// Further opens one more circuit beside others from the same endpoint, as Dial does otherwise.
-	// It is nil if the peer takes one circuit only. Further may be set although Dial is nil:
-	// further circuits may be opened by either side. Whoever has called it is the initiator.
+	// It is nil if the peer takes one circuit only, or cannot be reached just now. Further may be set
+	// although Dial is nil: further circuits may be opened by either side. With Inbound it leads to
+	// the peer that asks, also if there is no other sighting of it. Whoever has called it is the
+	// initiator.
 	Further func(ctx context.Context, from wtproto.EndpointID) (Stream, error)
 	// Queued says, in a Sighting without a peer, that the network works, but has so much to do that its
 	// first look-up or announcement of the topic waits for its turn. A zero Sighting says that it does not

@@ -214,14 +214,14 @@ func (t *topic) clientFor(s *subscription, id string) (*subscription, error) {
 
 // peerFor returns the peer that s asks for: one that the topic knows, or with which s has a circuit.
 func (t *topic) peerFor(s *subscription, id string) (*peer, error) {
-	p, pair := t.peers[id], s.pairs[peerKey(id)]
-	if p == nil && pair != nil {
-		p = pair.peer
+	p, with := t.peers[id], s.peerWith(peerKey(id))
+	if p == nil {
+		p = with
 	}
 	switch {
 	case p == nil, p.is(s.session.endpoint):
 		return nil, errNotHere
-	case pair == nil && !(p.weFound && s.looksUp()) && !(p.foundUs && s.announces()):
+	case with == nil && !(p.weFound && s.looksUp()) && !(p.foundUs && s.announces()):
 		return nil, errNotHere
 	case !s.meets(p.Network):
 		return nil, wtproto.Errorf(wtproto.CodeForbidden, "the network is not among those that you may have, or asked for")
@@ -229,6 +229,22 @@ func (t *topic) peerFor(s *subscription, id string) (*peer, error) {
 		return nil, wtproto.Errorf(wtproto.CodePeerUnreachable, "the peer cannot be reached just now")
 	}
 	return p, nil
+}
+
+// peerWith returns the peer that is called key, if s has it among its pairs or a further circuit
+// with it, else nil.
+func (s *subscription) peerWith(key peerKey) *peer {
+	if pair := s.pairs[key]; pair != nil {
+		return pair.peer
+	}
+	if s.furthers.with[key] > 0 {
+		for f := range s.furthers.all {
+			if f.peer != nil && f.peer.key == key {
+				return f.peer
+			}
+		}
+	}
+	return nil
 }
 
 // dialFurther dials for f, whose turn it is.

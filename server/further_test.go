@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"testing"
@@ -223,4 +224,31 @@ func TestConnectOvertakesTheJoin(t *testing.T) {
 		g.router.subscribe(sub, wtproto.Join{Topic: wowcool, Flags: announceAndLookUp})
 		opened(t, s)
 	})
+}
+
+// A peer that the topic knows only by the circuit that it opened could not be asked for more.
+func TestConnectToPeerWithoutSighting(t *testing.T) {
+	for _, further := range []bool{false, true} {
+		t.Run(fmt.Sprintf("further %v", further), func(t *testing.T) {
+			inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+				c, peer := g.connect(), g.lan.peer("1")
+				c.join(welcomeStreams, 0)
+				in := peer.inbound(c.endpoint())
+				in.further = further
+				s := in.sighting(0)
+				s.Further = peer.dial
+				g.lan.see(s)
+				x := c.circuit()
+				f := c.further(x.Peer, "")
+				if want := wtproto.PeerInitiator | wtproto.PeerFurther; f.Flags != want || string(f.ID) != "1" {
+					t.Errorf("PEER = %+v, want flags %v", f.Peer, want)
+				}
+				talk(t, f, peer.circuit())
+				talk(t, x, in.far)
+				o := g.connect() // has no circuit with it
+				o.join(welcomeStreams, 0)
+				wantRefused(t, o.ask(x.Peer, ""), wtproto.CodePeerUnreachable)
+			})
+		})
+	}
 }

@@ -184,6 +184,7 @@ func (t *topic) inbound(s discovery.Sighting, promised bool) {
 	p := t.peers[s.Peer.ID]
 	if p == nil {
 		p = t.newPeer(s.Peer)
+		p.further = s.Further
 	}
 	given := promised
 	switch {

@@ -19,10 +19,12 @@ const (
 	retryMax          = 2 * time.Minute
 )
 
-// native is a native peer on one topic: it opens a circuit with each peer that it can, and takes those that others open.
+// native is a native peer on one topic: it opens a first circuit with each peer that it can, and
+// takes those that others open.
 type native struct {
 	program *program
 	crowd   *crowd
+	streams bool           // it takes further circuits with a peer
 	dials   chan struct{}  // holds one for each dial in progress
 	inbound chan struct{}  // holds one for each circuit that others opened
 	wg      sync.WaitGroup // of circuits and dials
@@ -42,9 +44,11 @@ type known struct {
 	done  bool      // there is nothing to do but to remember it
 }
 
-func newNative(p *program, h handler) *native {
+// newNative returns a native peer that serves circuits with h, and with streams further ones too.
+func newNative(p *program, h handler, streams bool) *native {
 	return &native{
 		program: p,
+		streams: streams,
 		crowd:   &crowd{events: p.events, handler: h},
 		dials:   make(chan struct{}, maxNativeDials),
 		inbound: make(chan struct{}, maxNativeCircuits),
@@ -125,6 +129,10 @@ func (k *known) expired(now time.Time) bool { return !k.until.IsZero() && now.Af
 
 // take answers a peer that opened a circuit.
 func (v *native) take(ctx context.Context, s discovery.Sighting) {
+	if s.Inbound.Further() && !v.streams {
+		s.Inbound.Refuse(wtproto.CodeDeclined)
+		return
+	}
 	select {
 	case v.inbound <- struct{}{}:
 	default:

@@ -85,10 +85,16 @@ func (s *script) times() []time.Duration {
 // runNative runs a native peer with s until the bubble's test ends.
 func runNative(t *testing.T, s *script) fakeNetwork {
 	t.Helper()
+	return runStreams(t, s, true)
+}
+
+// runStreams is runNative of a peer that takes further circuits, or none.
+func runStreams(t *testing.T, s *script, streams bool) fakeNetwork {
+	t.Helper()
 	s.start = time.Now()
 	ctx, cancel := context.WithCancel(t.Context())
 	log := slog.New(slog.DiscardHandler)
-	v := newNative(&program{ctx: ctx, events: newEvents(io.Discard, true, log, func(error) {}), log: log}, s)
+	v := newNative(&program{ctx: ctx, events: newEvents(io.Discard, true, log, func(error) {}), log: log}, s, streams)
 	n, done := make(fakeNetwork), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -202,11 +208,12 @@ func TestGoneEndsTheRetries(t *testing.T) {
 // asked is an inbound circuit that notes its answer.
 type asked struct {
 	nothing
+	further           bool
 	accepted, refused chan wtproto.Code
 }
 
 func (a *asked) To() wtproto.EndpointID { return wtproto.EndpointID{} }
-func (a *asked) Further() bool          { return false }
+func (a *asked) Further() bool          { return a.further }
 
 func (a *asked) Accept() (discovery.Stream, error) {
 	a.accepted <- wtproto.CodeNone
@@ -231,6 +238,35 @@ func TestInboundCircuitsAreTakenUpToALimit(t *testing.T) {
 			t.Errorf("refused with %v, want BUSY", code)
 		}
 	})
+}
+
+// A peer whose circuits all share its standard input and output takes one of each peer: the peer's
+// second would get the same input once more.
+func TestFurtherCircuitsAreDeclinedByOneThatTakesOne(t *testing.T) {
+	for _, streams := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			n := runStreams(t, &script{}, streams)
+			a := &asked{accepted: make(chan wtproto.Code, 8), refused: make(chan wtproto.Code, 8)}
+			n <- discovery.Sighting{Inbound: a}
+			more := &asked{further: true, accepted: a.accepted, refused: a.refused}
+			for range 2 {
+				n <- discovery.Sighting{Inbound: more}
+			}
+			synctest.Wait()
+			if streams {
+				if len(a.accepted) != 3 || len(a.refused) != 0 {
+					t.Errorf("%d accepted, %d refused, want 3 accepted", len(a.accepted), len(a.refused))
+				}
+				return
+			}
+			if len(a.accepted) != 1 || len(a.refused) != 2 {
+				t.Fatalf("%d accepted, %d refused, want the first one and 2", len(a.accepted), len(a.refused))
+			}
+			if code := <-a.refused; code != wtproto.CodeDeclined {
+				t.Errorf("refused with %v, want DECLINED", code)
+			}
+		})
+	}
 }
 
 func TestPeersAreForgottenWhenThereAreTooMany(t *testing.T) {

@@ -19,7 +19,7 @@ type peerCmd struct {
 	Topic topicArg `arg:"" help:"The topic."`
 
 	Echo    bool     `xor:"does" help:"Send back what peers send."`
-	Forward hostPort `xor:"does" placeholder:"HOST:PORT" help:"Connect each peer with this TCP service. Without this and --echo, standard input and output are connected with all peers."`
+	Forward hostPort `xor:"does" placeholder:"HOST:PORT" help:"Connect each stream of a peer with this TCP service. Without this and --echo, standard input and output are connected with all peers, one stream of each."`
 
 	DHT          dhtMode        `name:"dht" default:"public" placeholder:"public" help:"Which DHT to use: public (the one of IPFS), private (of swarmgate hosts, entered by --dht-seed) or off."`
 	DHTSeed      []string       `name:"dht-seed" placeholder:"MULTIADDR" help:"A host by which to enter the DHT."`
@@ -104,7 +104,8 @@ func (c *peerCmd) Run(p *program) error {
 	if err := p.events.line(readyLine{Topic: c.Topic.String(), ID: host.ID(), Addrs: host.Addrs()}); err != nil {
 		return err
 	}
-	newNative(p, h).run(p.ctx, c.Topic.Topic, networks)
+	_, one := h.(*pump) // all its circuits have the same input
+	newNative(p, h, !one).run(p.ctx, c.Topic.Topic, networks)
 	return nil
 }
 

@@ -3,14 +3,19 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/gateway"
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // peerArgs are the flags of a native peer on loopback, on the private DHT that is entered by seeds.
@@ -72,6 +77,62 @@ func TestClientMeetsAForwardingPeer(t *testing.T) {
 	p := swarm(t, strings.NewReader("hello"), through(g, "join", "there", "--max-peers", "1")...)
 	if status := p.wait(t); status != 0 || p.out.String() != "hello" {
 		t.Errorf("status %d, %q; want hello", status, p.out.String())
+	}
+}
+
+// A peer that echoes or forwards serves each stream of a client like the first. One that has one
+// standard input takes no more than one.
+func TestClientOpensStreamsWithAPeer(t *testing.T) {
+	const streams = 100
+	service := gateway.Listen(t, gateway.Echo)
+	for name, args := range map[string][]string{
+		"echo":    {"--echo"},
+		"forward": {"--forward", service.Addr().String()},
+		"pump":    nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			host := gateway.Host(t, true)
+			g := gateway.Start(t, server.Config{Networks: []discovery.Network{host}})
+			swarm(t, open(t), append(peerArgs(host.Addrs()...), args...)...)
+			top := gateway.Join(t, g.Dial(t, client.Config{}), wtproto.TopicFromName("there"), client.JoinOptions{})
+			first := gateway.Accept(t, top)
+			if args == nil {
+				_, err := top.Open(gateway.Context(t), first.Peer())
+				if e, ok := errors.AsType[*wtproto.Error](err); !ok || e.Code != wtproto.CodeDeclined {
+					t.Errorf("Open = %v, want DECLINED", err)
+				}
+				if _, err := first.Write([]byte("x")); err != nil {
+					t.Errorf("the first circuit: %v", err)
+				}
+				return
+			}
+			var wg sync.WaitGroup
+			for i := range streams {
+				wg.Go(func() {
+					c, err := top.Open(gateway.Context(t), first.Peer())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer c.Close()
+					say := fmt.Sprint("stream ", i)
+					io.WriteString(c, say)
+					c.CloseWrite()
+					if got, err := io.ReadAll(c); err != nil || string(got) != say {
+						t.Errorf("%q, %v came back, want %q", got, err, say)
+					}
+				})
+			}
+			wg.Wait()
+			io.WriteString(first, "the first")
+			first.CloseWrite()
+			if got, err := io.ReadAll(first); err != nil || string(got) != "the first" {
+				t.Errorf("%q, %v came back", got, err)
+			}
+		})
+	}
+	if n := service.Accepted(); n != streams+1 {
+		t.Errorf("the service has had %d connections, want %d", n, streams+1)
 	}
 }
 

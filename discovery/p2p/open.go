@@ -14,15 +14,15 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// pair names a circuit that another host opened: there is one between two endpoints.
+// pair names the first circuit of two endpoints, which another host opened.
 type pair struct {
 	digest   [32]byte
 	host     peer.ID
 	from, to wtproto.EndpointID
 }
 
-// opens reports whether host a opens the circuits between a and b: a gateway toward a native peer, and among equals the
-// one with the smaller id.
+// opens reports whether host a opens the first circuits between a and b: a gateway toward a native
+// peer, and among equals the one with the smaller id. Either opens further ones.
 func opens(aGateway bool, a peer.ID, bGateway bool, b peer.ID) bool {
 	if aGateway != bGateway {
 		return aGateway
@@ -30,12 +30,12 @@ func opens(aGateway bool, a peer.ID, bGateway bool, b peer.ID) bool {
 	return a < b
 }
 
-// open opens a circuit from our endpoint from to endpoint to of host id.
-func (h *Host) open(ctx context.Context, key wtproto.Topic, id peer.ID, from, to wtproto.EndpointID) (discovery.Stream, error) {
+// open opens a circuit with host id, between the endpoints and with the flags of ask.
+func (h *Host) open(ctx context.Context, key wtproto.Topic, id peer.ID, ask wtproto.Open) (discovery.Stream, error) {
 	if !h.ties.addCircuit(id) {
 		return nil, wtproto.Errorf(wtproto.CodeCircuitLimit, "there are too many circuits with host %s: wait until some end", id)
 	}
-	c, err := h.openCircuit(ctx, key, id, from, to)
+	c, err := h.openCircuit(ctx, key, id, ask)
 	if err != nil {
 		h.ties.dropCircuit(id)
 		return nil, err
@@ -43,7 +43,7 @@ func (h *Host) open(ctx context.Context, key wtproto.Topic, id peer.ID, from, to
 	return c, nil
 }
 
-func (h *Host) openCircuit(ctx context.Context, key wtproto.Topic, id peer.ID, from, to wtproto.EndpointID) (*circuit, error) {
+func (h *Host) openCircuit(ctx context.Context, key wtproto.Topic, id peer.ID, ask wtproto.Open) (*circuit, error) {
 	ctx, cancel := context.WithTimeout(ctx, h.AnswerTimeout)
 	defer cancel()
 	s, err := h.openStream(ctx, id)
@@ -57,7 +57,7 @@ func (h *Host) openCircuit(ctx context.Context, key wtproto.Topic, id peer.ID, f
 			reset(s, wtproto.CodeWithdrawn)
 		}
 	})
-	err = h.askOpen(s, key, id, from, to)
+	err = h.askOpen(s, key, id, ask)
 	if !stop() {
 		return nil, &wtproto.Error{Code: wtproto.CodePeerUnreachable, Reason: noAnswer("OPEN"), Err: ctx.Err()}
 	}
@@ -69,8 +69,8 @@ func (h *Host) openCircuit(ctx context.Context, key wtproto.Topic, id peer.ID, f
 }
 
 // askOpen sends OPEN and waits for the answer.
-func (h *Host) askOpen(s stream, key wtproto.Topic, id peer.ID, from, to wtproto.EndpointID) error {
-	ask := wtproto.Open{Digest: key.Digest(), Proof: h.prove(key, wtproto.ProofOpen, id), From: from, To: to}
+func (h *Host) askOpen(s stream, key wtproto.Topic, id peer.ID, ask wtproto.Open) error {
+	ask.Digest, ask.Proof = key.Digest(), h.prove(key, wtproto.ProofOpen, id)
 	if err := s.write(ask.Append(nil), h.AnswerTimeout); err != nil {
 		return answerError("OPEN", err)
 	}
@@ -100,11 +100,12 @@ func (h *Host) serveOpen(s stream, o wtproto.Open) {
 	}
 	defer t.gate.leave()
 	state, _ := t.presence.State()
+	further := o.Flags&wtproto.OpenFurther != 0
 	switch gateway := o.From != (wtproto.EndpointID{}); {
 	case h.links.shunned(id) != nil:
 		h.refuseOpen(s, wtproto.CodeBusy)
 		return
-	case opens(h.Gateway, h.id, gateway, id):
+	case !further && opens(h.Gateway, h.id, gateway, id):
 		h.refuseOpen(s, wtproto.CodeProtocol)
 		h.links.blame(id, wtproto.Errorf(wtproto.CodeProtocol, "OPEN out of turn"))
 		return
@@ -115,7 +116,10 @@ func (h *Host) serveOpen(s stream, o wtproto.Open) {
 		h.refuseOpen(s, wtproto.CodeCircuitLimit)
 		return
 	}
-	in := &inbound{h: h, s: s, key: t.key, pair: pair{o.Digest, id, o.From, o.To}, answered: make(chan struct{})}
+	in := &inbound{
+		h: h, s: s, key: t.key, pair: pair{o.Digest, id, o.From, o.To}, further: further,
+		answered: make(chan struct{}),
+	}
 	if older := h.replace(in); older != nil {
 		older.end(wtproto.CodeReplaced)
 	}
@@ -145,8 +149,12 @@ func (h *Host) refuseOpen(s stream, code wtproto.Code) {
 	_ = s.Close() // after the answer
 }
 
-// replace makes in the circuit of its pair, and returns the one that was.
+// replace makes in the first circuit of its pair, and returns the one that was. A further circuit
+// replaces none.
 func (h *Host) replace(in *inbound) *inbound {
+	if in.further {
+		return nil
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	older := h.circuits[in.pair]
@@ -169,6 +177,7 @@ type inbound struct {
 	s        stream
 	key      wtproto.Topic
 	pair     pair
+	further  bool
 	answered chan struct{} // closed by the first answer
 
 	mu      sync.Mutex
@@ -202,7 +211,7 @@ func (in *inbound) refusal() (wtproto.Code, bool) {
 func (in *inbound) To() wtproto.EndpointID { return in.pair.to }
 
 // Further reports whether the peer wants a circuit beside others.
-func (in *inbound) Further() bool { return false }
+func (in *inbound) Further() bool { return in.further }
 
 // Refuse says no, unless there was an answer. It does not block.
 func (in *inbound) Refuse(code wtproto.Code) { in.answer(true, code) }

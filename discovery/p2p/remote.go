@@ -189,11 +189,14 @@ func (t *topic) sightLocked(r *remote, holds time.Duration) {
 }
 
 func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time.Duration) {
-	s := discovery.Sighting{Peer: t.peer(r.id, id, r), Holds: holds, More: r.state&wtproto.EndpointsMore != 0, Need: r.needs()}
+	s := discovery.Sighting{
+		Peer: t.peer(r.id, id, r), Holds: holds, More: r.state&wtproto.EndpointsMore != 0, Need: r.needs(),
+		Further: t.further(r, r.id, id),
+	}
 	if host := r.id; r.met() && opens(t.h.Gateway, t.h.id, r.gateway, host) {
 		s.Dial = func(ctx context.Context, from wtproto.EndpointID) (discovery.Stream, error) {
 			t.openedTo(r)
-			c, err := t.h.open(ctx, t.key, host, from, id)
+			c, err := t.h.open(ctx, t.key, host, wtproto.Open{From: from, To: id})
 			if e, ok := errors.AsType[*wtproto.Error](err); ok && e.Remote && e.Code == wtproto.CodePeerUnreachable {
 				t.lied(r, id)
 			}
@@ -206,6 +209,18 @@ func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time
 	if r.foundUs {
 		s.FoundUs = true
 		t.news.push(item{sighting: s})
+	}
+}
+
+// further returns what opens further circuits to endpoint to of a host, of which r is what is known,
+// if anything. That needs no meeting, only the connection that there is. If an endpoint is not there
+// any more, its host has not lied: whoever calls this has chosen the endpoint.
+func (t *topic) further(r *remote, host peer.ID, to wtproto.EndpointID) func(context.Context, wtproto.EndpointID) (discovery.Stream, error) {
+	return func(ctx context.Context, from wtproto.EndpointID) (discovery.Stream, error) {
+		if r != nil {
+			t.openedTo(r)
+		}
+		return t.h.open(ctx, t.key, host, wtproto.Open{From: from, To: to, Flags: wtproto.OpenFurther})
 	}
 }
 
@@ -239,7 +254,10 @@ func (t *topic) opened(in *inbound) {
 	if p.Address == "" {
 		p.Address = in.s.Conn().RemoteMultiaddr().String()
 	}
-	t.news.push(item{sighting: discovery.Sighting{Peer: p, FoundUs: r == nil || r.foundUs, Need: r != nil && r.needs(), Inbound: in}})
+	t.news.push(item{sighting: discovery.Sighting{
+		Peer: p, FoundUs: r == nil || r.foundUs, Need: r != nil && r.needs(), Inbound: in,
+		Further: t.further(r, in.pair.host, in.pair.from),
+	}})
 }
 
 // peer returns the name of endpoint e of a host, of which r is what is known, if anything.
