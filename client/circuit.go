@@ -15,7 +15,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// linger is how long a circuit that was closed waits for its peer's end, so that the peer gets all that was written.
+// linger is how long a circuit that was closed waits for its peer's end, so that the peer gets
+// all that was written.
 const linger = 30 * time.Second
 
 // Peer is the other end of a circuit.
@@ -30,16 +31,17 @@ type Peer struct {
 	Address string
 	// Initiator says that this end is the initiator; the peer was told that it is not.
 	Initiator bool
-	// Client says that the peer is a client of a gateway, ours ([wtproto.NetworkClient]) or another. Else it is a native
-	// peer or a TCP service.
+	// Client says that the peer is a client of a gateway, ours ([wtproto.NetworkClient]) or
+	// another. Else it is a native peer or a TCP service.
 	Client bool
-	// Further says that the circuit is one more with this peer, which [Topic.Open] of this client or of the other end has asked
-	// for. The gateway made the first one.
+	// Further says that the circuit is one more with this peer, which [Topic.Open] of this client
+	// or of the other end has asked for. The gateway made the first one.
 	Further bool
 }
 
-// String returns the network and the id in hex, such as "client/de9571a4fa3ee9d9afee1424fb20a67d". Two peers of a topic with
-// the same text are the same peer.
+// String returns the network and the id in hex, such as
+// "client/de9571a4fa3ee9d9afee1424fb20a67d". Two peers of a topic with the same text are the same
+// peer.
 func (p Peer) String() string { return p.Network + "/" + hex.EncodeToString(p.ID) }
 
 func (p Peer) same(q Peer) bool { return p.Network == q.Network && bytes.Equal(p.ID, q.ID) }
@@ -53,12 +55,13 @@ func newPeer(m wtproto.Peer) Peer {
 	}
 }
 
-// Conn is a circuit with a peer. It is a [net.Conn] with half-close and codes: any number of goroutines may use it, Read and
-// Write at the same time.
+// Conn is a circuit with a peer. It is a [net.Conn] with half-close and codes: any number of
+// goroutines may use it, Read and Write at the same time.
 //
-// Read and Write return io.EOF after the peer's CloseWrite (Read only), net.ErrClosed after Close, Reset and (Write only)
-// CloseWrite, an error that is an os.ErrDeadlineExceeded after a deadline, an [*wtproto.Error] with Remote and the code where
-// the peer or the gateway reset the circuit, and one without Remote and with CodePeerGone once its session was lost: the peer is
+// Read and Write return io.EOF after the peer's CloseWrite (Read only), net.ErrClosed after
+// Close, Reset and (Write only) CloseWrite, an error that is an os.ErrDeadlineExceeded after a
+// deadline, an [*wtproto.Error] with Remote and the code where the peer or the gateway reset the
+// circuit, and one without Remote and with CodePeerGone once its session was lost: the peer is
 // likely to be met again, on another circuit.
 type Conn struct {
 	// constant before the circuit is the caller's
@@ -94,13 +97,14 @@ func newConn(s *session, t *Topic, m wtproto.Peer) *Conn {
 // Peer returns who is at the other end.
 func (c *Conn) Peer() Peer { return c.peer }
 
-// LocalAddr returns this client as an address: the network is "swarmgate", the text its endpoint id.
+// LocalAddr returns this client as an address: the network is "swarmgate", the text its endpoint
+// id.
 func (c *Conn) LocalAddr() net.Addr {
 	return addr{wtproto.ALPN, c.session.cfg.Secret.Endpoint().String()}
 }
 
-// RemoteAddr returns the peer as an address: the network is [Peer.Network], the text its address, or its id in hex where
-// the gateway does not show addresses.
+// RemoteAddr returns the peer as an address: the network is [Peer.Network], the text its address,
+// or its id in hex where the gateway does not show addresses.
 func (c *Conn) RemoteAddr() net.Addr {
 	if c.peer.Address != "" {
 		return addr{c.peer.Network, c.peer.Address}
@@ -130,7 +134,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write sends p to the peer. It returns once all of p is on its way, or with an error and what part of it is.
+// Write sends p to the peer. It returns once all of p is on its way, or with an error and what
+// part of it is.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -145,8 +150,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite tells the peer that no more comes; its Read returns io.EOF once it has read all. It waits for a Write in
-// progress. A second call does nothing.
+// CloseWrite tells the peer that no more comes; its Read returns io.EOF once it has read all. It
+// waits for a Write in progress. A second call does nothing.
 func (c *Conn) CloseWrite() error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -163,9 +168,10 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// Close ends the circuit. What was written reaches the peer, followed by the end; what the peer still sends is thrown away, until
-// it ends too or 30 s have passed. A Read in progress fails; if a Write is, the circuit is reset with CodeNone. Close does
-// not wait for the peer, and may be called more than once. The error is always nil.
+// Close ends the circuit. What was written reaches the peer, followed by the end; what the peer
+// still sends is thrown away, until it ends too or 30 s have passed. A Read in progress fails; if
+// a Write is, the circuit is reset with CodeNone. Close does not wait for the peer, and may be
+// called more than once. The error is always nil.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -207,9 +213,9 @@ func (c *Conn) readOff() {
 	c.session.remove(c)
 }
 
-// Reset ends the circuit at once, both ways; the peer gets the code where its network can carry one. Codes from
-// [wtproto.CodeApplication] on are the programs' own. What was written may be lost. It may be called after Close, and more than
-// once; the first code counts.
+// Reset ends the circuit at once, both ways; the peer gets the code where its network can carry
+// one. Codes from [wtproto.CodeApplication] on are the programs' own. What was written may be
+// lost. It may be called after Close, and more than once; the first code counts.
 func (c *Conn) Reset(code wtproto.Code) {
 	c.mu.Lock()
 	c.closed = true
@@ -224,8 +230,8 @@ func (c *Conn) SetDeadline(t time.Time) error { return c.deadline(c.stream.SetDe
 // SetReadDeadline makes Read fail at t, one in progress too. The zero time means never.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.deadline(c.stream.SetReadDeadline, t) }
 
-// SetWriteDeadline makes Write fail at t, one in progress too. The zero time means never. A Write that failed may
-// have sent a part.
+// SetWriteDeadline makes Write fail at t, one in progress too. The zero time means never. A Write
+// that failed may have sent a part.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.deadline(c.stream.SetWriteDeadline, t) }
 
 // deadline sets one unless c is closed: its deadlines are Close's then.
@@ -252,7 +258,8 @@ func (c *Conn) isClosed() bool {
 	return c.closed
 }
 
-// finish notes the end of one direction, side, which is c.eof or c.fin. After both the circuit has ended.
+// finish notes the end of one direction, side, which is c.eof or c.fin. After both the circuit
+// has ended.
 func (c *Conn) finish(side *bool) {
 	c.mu.Lock()
 	*side = true
@@ -277,7 +284,8 @@ func (c *Conn) end(err error, code wtproto.Code) {
 	c.session.remove(c)
 }
 
-// readError returns what Read says for an error of the stream. A reset is the end of both directions.
+// readError returns what Read says for an error of the stream. A reset is the end of both
+// directions.
 func (c *Conn) readError(err error) error {
 	if err == io.EOF {
 		c.finish(&c.eof)
@@ -289,8 +297,9 @@ func (c *Conn) readError(err error) error {
 	return c.streamError(err)
 }
 
-// streamError returns what Read and Write say for an error of the stream. What the peer sent before it reset the other direction
-// can still be read, so an error of Write does not end the circuit.
+// streamError returns what Read and Write say for an error of the stream. What the peer sent
+// before it reset the other direction can still be read, so an error of Write does not end the
+// circuit.
 func (c *Conn) streamError(err error) error {
 	c.mu.Lock()
 	closed, ended := c.closed, c.err

@@ -23,13 +23,13 @@ const (
 )
 
 // Discover asks a gateway for its info document, and returns its address and the hashes of its
-// certificates, none if an authority has signed it. [wtproto.GatewayURL.String] of the result is an
-// address for [Dial], and, after [wtproto.GatewayURL.WithTopic], what somebody else can paste.
+// certificates, none if an authority has signed it. [wtproto.GatewayURL.String] of the result is
+// an address for [Dial], and, after [wtproto.GatewayURL.WithTopic], what somebody else can paste.
 //
-// url is where the gateway serves the document: "https://gateway.example", or "http://127.0.0.1:8080",
-// its listener for development. It is believed only over https with a certificate of an authority
-// that the system trusts, or from this machine (docs/PROTOCOL.md, Info document). Discover follows
-// no redirect and takes 10 s at most.
+// url is where the gateway serves the document: "https://gateway.example", or
+// "http://127.0.0.1:8080", its listener for development. It is believed only over https with a
+// certificate of an authority that the system trusts, or from this machine (docs/PROTOCOL.md,
+// Info document). Discover follows no redirect and takes 10 s at most.
 func Discover(ctx context.Context, url string) (wtproto.GatewayURL, error) {
 	u, err := discover(ctx, url, nil)
 	if err != nil {

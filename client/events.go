@@ -10,20 +10,22 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Event is something that happened to a client's session: a [Connected], a [GoingAway], a [Disconnected] or a [Reconnecting]. A
-// session that was lost is a Disconnected, then one or more Reconnecting, then a Connected. A Connected without a Disconnected
-// before it says that the client has moved to another gateway, and lost nothing.
+// Event is something that happened to a client's session: a [Connected], a [GoingAway], a
+// [Disconnected] or a [Reconnecting]. A session that was lost is a Disconnected, then one or more
+// Reconnecting, then a Connected. A Connected without a Disconnected before it says that the
+// client has moved to another gateway, and lost nothing.
 type Event interface{ event() }
 
-// Connected says that a session has begun: the first one, or one that took the place of the one before. The JOINs of all
-// topics are with its gateway.
+// Connected says that a session has begun: the first one, or one that took the place of the one
+// before. The JOINs of all topics are with its gateway.
 type Connected struct {
 	Gateway string            // as it was given to [Dial] or in [Config.Gateways], without a topic
 	Session wtproto.SessionID // its name, for people and logs
 }
 
-// GoingAway says that the gateway gives the session nothing new. Circuits that are open go on, and there are no new ones until the
-// client has another session: with another gateway at once, with this one after it has ended.
+// GoingAway says that the gateway gives the session nothing new. Circuits that are open go on,
+// and there are no new ones until the client has another session: with another gateway at once,
+// with this one after it has ended.
 type GoingAway struct {
 	Code       wtproto.Code  // CodeShutdown
 	Reason     string        // for people
@@ -68,16 +70,16 @@ func (h *history) add(e Event) {
 	h.more = make(chan struct{})
 }
 
-// from returns the events from the n-th on, and the number of the first of them, which is more than n where that one is
-// forgotten.
+// from returns the events from the n-th on, and the number of the first of them, which is more
+// than n where that one is forgotten.
 func (h *history) from(n int) ([]Event, int) {
 	n = max(n, h.gone)
 	return slices.Clone(h.kept[n-h.gone:]), n
 }
 
-// Events yields each event of the client, from that of the first session on, and waits for the next one, until the client has
-// ended, ctx ends or the caller breaks. It may be called any number of times, and each sees all events; who falls behind by
-// more than 256 misses the oldest.
+// Events yields each event of the client, from that of the first session on, and waits for the
+// next one, until the client has ended, ctx ends or the caller breaks. It may be called any
+// number of times, and each sees all events; who falls behind by more than 256 misses the oldest.
 func (c *Client) Events(ctx context.Context) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		for next := 0; ; {
@@ -108,7 +110,8 @@ func (c *Client) Events(ctx context.Context) iter.Seq[Event] {
 	}
 }
 
-// TopicEvent is something that happened on a topic: a [PeerJoined], a [PeerLeft] or another [Status].
+// TopicEvent is something that happened on a topic: a [PeerJoined], a [PeerLeft] or another
+// [Status].
 type TopicEvent interface{ topicEvent() }
 
 // PeerJoined says that there is an open circuit with a peer that was not here before.
@@ -121,10 +124,11 @@ func (PeerJoined) topicEvent() {}
 func (PeerLeft) topicEvent()   {}
 func (Status) topicEvent()     {}
 
-// Events yields who is on the topic and what the gateway says of it, as one event for each, then each change, until the
-// topic has ended, ctx ends or the caller breaks. Each peer that joined leaves, at the end of the topic at the latest. It may be
-// called any number of times, and each sees all peers; who falls behind sees only the newest Status, and none of the peers
-// that came and left meanwhile.
+// Events yields who is on the topic and what the gateway says of it, as one event for each, then
+// each change, until the topic has ended, ctx ends or the caller breaks. Each peer that joined
+// leaves, at the end of the topic at the latest. It may be called any number of times, and each
+// sees all peers; who falls behind sees only the newest Status, and none of the peers that came
+// and left meanwhile.
 func (t *Topic) Events(ctx context.Context) iter.Seq[TopicEvent] {
 	return func(yield func(TopicEvent) bool) {
 		var seen []member

@@ -15,8 +15,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// A web server on a topic, and a web client: both are ordinary ones. Each connection of theirs is a
-// stream of its own, which they keep, use again and close as any other.
+// A web server on a topic, and a web client: both are ordinary ones. Each connection of theirs is
+// a stream of its own, which they keep, use again and close as any other.
 func Example_http() {
 	gateway := servertest.NewServer(server.Config{}) // or one that runs somewhere
 	defer gateway.Close()

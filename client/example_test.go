@@ -53,8 +53,8 @@ func Example() {
 	// Output: hello
 }
 
-// A program has the URL of a gateway's info document, or the gateway's own URL with the hash of its
-// certificate, such as another user pastes it.
+// A program has the URL of a gateway's info document, or the gateway's own URL with the hash of
+// its certificate, such as another user pastes it.
 func ExampleDiscover() {
 	gateway := servertest.NewServer(server.Config{})
 	defer gateway.Close()

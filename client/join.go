@@ -11,12 +11,13 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Join joins a topic, and returns when a gateway has taken it. A topic that was taken before and has not ended is returned again at
-// once, with its options changed to opts. If ctx ends first, the topic is left. While there is no session, or a gateway that is going
-// away or busy refuses the topic for now, Join waits; with [Config.NoReconnect] such a refusal is an error.
+// Join joins a topic, and returns when a gateway has taken it. A topic that was taken before and
+// has not ended is returned again at once, with its options changed to opts. If ctx ends first,
+// the topic is left. While there is no session, or a gateway that is going away or busy refuses
+// the topic for now, Join waits; with [Config.NoReconnect] such a refusal is an error.
 //
-// The chain of an error holds an [*wtproto.Error] with Remote and the gateway's code where it refused (CodeForbidden,
-// CodeTopicLimit), or the error of [Client.Err].
+// The chain of an error holds an [*wtproto.Error] with Remote and the gateway's code where it
+// refused (CodeForbidden, CodeTopicLimit), or the error of [Client.Err].
 func (c *Client) Join(ctx context.Context, topic wtproto.Topic, opts JoinOptions) (*Topic, error) {
 	t, err := c.join(ctx, topic, opts)
 	if err != nil {
@@ -55,7 +56,8 @@ func (c *Client) join(ctx context.Context, topic wtproto.Topic, opts JoinOptions
 	return t, cause
 }
 
-// startJoin sends JOIN once the gateway has answered a LEAVE that came before, and counts the caller among t.joiners.
+// startJoin sends JOIN once the gateway has answered a LEAVE that came before, and counts the
+// caller among t.joiners.
 func (c *Client) startJoin(ctx context.Context, topic wtproto.Topic, opts JoinOptions) (*Topic, error) {
 	for {
 		c.mu.Lock()
@@ -155,7 +157,8 @@ func (c *Client) forgetLocked() {
 	c.rejoinAt, c.rejoined = time.Time{}, time.Time{}
 }
 
-// rejoinLocked sends JOIN again for topics that were refused for a while. A gateway that goes away is not asked again.
+// rejoinLocked sends JOIN again for topics that were refused for a while. A gateway that goes
+// away is not asked again.
 func (c *Client) rejoinLocked() {
 	c.rejoinAt, c.rejoined = time.Time{}, time.Now()
 	if c.session == nil || c.going {
@@ -181,7 +184,8 @@ func (c *Client) rejoinLaterLocked() {
 	c.wakeUp()
 }
 
-// joinedTopic returns the topic that JOIN was sent for on s and LEAVE was not, or nil, and its filter.
+// joinedTopic returns the topic that JOIN was sent for on s and LEAVE was not, or nil, and its
+// filter.
 func (c *Client) joinedTopic(s *session, topic wtproto.Topic) (*Topic, func(Peer) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -192,7 +196,8 @@ func (c *Client) joinedTopic(s *session, topic wtproto.Topic) (*Topic, func(Peer
 	return t, t.opts.Filter
 }
 
-// withTopic calls act with a topic of s, if that is the client's session and the gateway may know the topic.
+// withTopic calls act with a topic of s, if that is the client's session and the gateway may know
+// the topic.
 func (s *session) withTopic(topic wtproto.Topic, act func(t *Topic)) {
 	s.client.mu.Lock()
 	defer s.client.mu.Unlock()
@@ -216,8 +221,9 @@ func (s *session) joined(m wtproto.Joined) {
 	})
 }
 
-// left takes LEFT: after LEAVE, instead of JOINED, or when the gateway wants no more. It is the last word on the topic unless a JOIN
-// was under way, that the gateway takes for a new one, or the refusal is for a while.
+// left takes LEFT: after LEAVE, instead of JOINED, or when the gateway wants no more. It is the
+// last word on the topic unless a JOIN was under way, that the gateway takes for a new one, or
+// the refusal is for a while.
 func (s *session) left(m wtproto.Left) {
 	s.withTopic(m.Topic, func(t *Topic) {
 		if !t.held {

@@ -19,14 +19,16 @@ import (
 // peer is one that was met on the topic, as [Conn.Peer], [Topic.Peers] or a [PeerJoined] tell: a
 // circuit with it need not be open any more. While there is no session, Open waits.
 //
-// The chain of an error holds an [*wtproto.Error] unless ctx has ended: with Remote and, for example,
-//   - CodeDeclined, if the other client has not joined with [JoinOptions.Streams] or listens no more,
+// The chain of an error holds an [*wtproto.Error] unless ctx has ended: with Remote and, for
+// example,
+//   - CodeDeclined, if the other client has not joined with [JoinOptions.Streams],
 //   - CodePeerUnreachable, if the gateway does not know the peer or it does not answer,
 //   - CodeCircuitLimit, CodeRateLimited, CodeBusy, if there are too many circuits or attempts now,
 //   - CodeForbidden, if the gateway does not let the two be connected;
 //
 // without Remote and with CodeCircuitLimit, if the client's own [Config.Budget] has no place, or
-// CodePeerGone, if the session was lost meanwhile. After the topic's end it is that of [Topic.Err].
+// CodePeerGone, if the session was lost meanwhile. After the topic's end it is that of
+// [Topic.Err].
 func (t *Topic) Open(ctx context.Context, peer Peer) (*Conn, error) {
 	s, err := t.joinedSession(ctx)
 	if err == nil {
@@ -102,7 +104,8 @@ func (s *session) ask(ctx context.Context, c *Conn, p Peer) error {
 	return c.topic.meet(c)
 }
 
-// answered writes CONNECT and reads what answers it. With an error comes the code to reset the stream with.
+// answered writes CONNECT and reads what answers it. With an error comes the code to reset the
+// stream with.
 func (s *session) answered(st stream, m wtproto.Connect) (wtproto.Peer, wtproto.Code, error) {
 	st.Write(m.Append(nil)) // if that fails, so does Next
 	typ, payload, err := wtproto.NewReader(st).Next()

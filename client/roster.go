@@ -37,8 +37,8 @@ func (r *roster) add(c *Conn) bool {
 	return true
 }
 
-// remove notes that the circuits of which ended reports true have ended, and reports whether a peer
-// went with the last one.
+// remove notes that the circuits of which ended reports true have ended, and reports whether a
+// peer went with the last one.
 func (r *roster) remove(ended func(*Conn) bool) bool {
 	before := len(r.stays)
 	r.stays = slices.DeleteFunc(r.stays, func(s *stay) bool {

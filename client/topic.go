@@ -9,8 +9,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Topic is a topic that a [Client] has joined. It is joined again in each session that takes the place of the one before, until it
-// ends. Any number of goroutines may use it.
+// Topic is a topic that a [Client] has joined. It is joined again in each session that takes the
+// place of the one before, until it ends. Any number of goroutines may use it.
 type Topic struct {
 	client *Client       // constant
 	key    wtproto.Topic // constant
@@ -49,9 +49,10 @@ func newTopic(c *Client, key wtproto.Topic) *Topic {
 // Key returns the key that was joined.
 func (t *Topic) Key() wtproto.Topic { return t.key }
 
-// Accept waits for the next circuit and returns it; it is the caller's to close. As with a listener of TCP, the circuit may have
-// ended since it came. A session that is lost does not end Accept: it goes on with the circuits of the next one. The error is
-// ctx's cause, or, once there are no more circuits, that of [Topic.Err].
+// Accept waits for the next circuit and returns it; it is the caller's to close. As with a
+// listener of TCP, the circuit may have ended since it came. A session that is lost does not end
+// Accept: it goes on with the circuits of the next one. The error is ctx's cause, or, once there
+// are no more circuits, that of [Topic.Err].
 func (t *Topic) Accept(ctx context.Context) (*Conn, error) {
 	for {
 		t.client.mu.Lock()
@@ -76,9 +77,9 @@ func (t *Topic) Accept(ctx context.Context) (*Conn, error) {
 	}
 }
 
-// Conns returns an iterator over the circuits that [Topic.Accept] returns. It ends with the caller's
-// break, after Leave, Close or [Client.Close], and otherwise with the error of Accept, which is
-// ctx's cause if that has ended.
+// Conns returns an iterator over the circuits that [Topic.Accept] returns. It ends with the
+// caller's break, after Leave, Close or [Client.Close], and otherwise with the error of Accept,
+// which is ctx's cause if that has ended.
 //
 //	for conn, err := range topic.Conns(ctx) {
 //		if err != nil {
@@ -100,8 +101,8 @@ func (t *Topic) Conns(ctx context.Context) iter.Seq2[*Conn, error] {
 	}
 }
 
-// Peers returns who is here: the peers that the client has open circuits with on the topic, accepted or
-// not, in the order in which they came. It is empty once the topic has ended.
+// Peers returns who is here: the peers that the client has open circuits with on the topic,
+// accepted or not, in the order in which they came. It is empty once the topic has ended.
 func (t *Topic) Peers() []Peer {
 	t.client.mu.Lock()
 	defer t.client.mu.Unlock()
@@ -112,16 +113,17 @@ func (t *Topic) Peers() []Peer {
 	return all
 }
 
-// Status returns what the gateway said last of the topic. Until it has said anything, and while there
-// is no session, that is the zero Status.
+// Status returns what the gateway said last of the topic. Until it has said anything, and while
+// there is no session, that is the zero Status.
 func (t *Topic) Status() Status {
 	t.client.mu.Lock()
 	defer t.client.mu.Unlock()
 	return t.status.clone()
 }
 
-// Leave ends the join and waits until the gateway has said so, or ctx ends; the topic is left in either case. Circuits
-// that were accepted stay, others are reset with CodeLeft. A topic that has ended already is no error.
+// Leave ends the join and waits until the gateway has said so, or ctx ends; the topic is left in
+// either case. Circuits that were accepted stay, others are reset with CodeLeft. A topic that has
+// ended already is no error.
 func (t *Topic) Leave(ctx context.Context) error {
 	t.client.mu.Lock()
 	queue := t.leaveLocked()
@@ -135,8 +137,8 @@ func (t *Topic) Leave(ctx context.Context) error {
 	}
 }
 
-// Close is [Topic.Leave] without the wait for the gateway. It may be called more than once. The error is
-// always nil.
+// Close is [Topic.Leave] without the wait for the gateway. It may be called more than once. The
+// error is always nil.
 func (t *Topic) Close() error {
 	t.client.mu.Lock()
 	queue := t.leaveLocked()
@@ -145,12 +147,13 @@ func (t *Topic) Close() error {
 	return nil
 }
 
-// Done returns a channel that is closed when the topic was left, was refused or taken away by a gateway for good, or ended with the
-// client.
+// Done returns a channel that is closed when the topic was left, was refused or taken away by a
+// gateway for good, or ended with the client.
 func (t *Topic) Done() <-chan struct{} { return t.done }
 
-// Err returns nil before Done is closed; then net.ErrClosed after Leave, Close and [Client.Close], else an [*wtproto.Error]:
-// with Remote and the gateway's code where the gateway ended it, or the error of [Client.Err].
+// Err returns nil before Done is closed; then net.ErrClosed after Leave, Close and
+// [Client.Close], else an [*wtproto.Error]: with Remote and the gateway's code where the gateway
+// ended it, or the error of [Client.Err].
 func (t *Topic) Err() error {
 	t.client.mu.Lock()
 	defer t.client.mu.Unlock()
@@ -166,7 +169,8 @@ func resetAll(circuits []*Conn, code wtproto.Code) {
 // knownLocked reports whether the gateway may know of the topic.
 func (t *Topic) knownLocked() bool { return t.held || t.unanswered > 0 }
 
-// leaveLocked leaves the topic, unless it has ended, and returns the circuits that are to be reset.
+// leaveLocked leaves the topic, unless it has ended, and returns the circuits that are to be
+// reset.
 func (t *Topic) leaveLocked() []*Conn {
 	if t.err == nil {
 		t.endLocked(net.ErrClosed)

@@ -13,12 +13,12 @@ import (
 // window is how many bytes of one direction wait for the other end's Read.
 const window = 64 << 10
 
-// Conn is a peer's end of a circuit with a client: a [net.Conn] with half-close and codes. Any number of
-// goroutines may use it.
+// Conn is a peer's end of a circuit with a client: a [net.Conn] with half-close and codes. Any
+// number of goroutines may use it.
 //
 // Read returns io.EOF after the client's end, and Read and Write return an [*wtproto.Error] with
-// Remote after the client, or the gateway, has reset the circuit, and [net.ErrClosed] after Close and
-// Reset.
+// Remote after the client, or the gateway, has reset the circuit, and [net.ErrClosed] after Close
+// and Reset.
 type Conn struct {
 	peer            *Peer
 	client          wtproto.EndpointID
@@ -58,8 +58,8 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// Close ends the circuit: what was written reaches the client, followed by the end, and what it still
-// sends is thrown away. It may be called more than once. The error is always nil.
+// Close ends the circuit: what was written reaches the client, followed by the end, and what it
+// still sends is thrown away. It may be called more than once. The error is always nil.
 func (c *Conn) Close() error {
 	c.closed.Do(func() {
 		c.out.change(func(h *half) {

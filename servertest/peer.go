@@ -11,8 +11,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// backlog is how many circuits of a peer wait for Accept. A gateway waits for more, as for any peer
-// that does not answer.
+// backlog is how many circuits of a peer wait for Accept. A gateway waits for more, as for any
+// peer that does not answer.
 const backlog = 128
 
 // Peer is a native peer of one topic, in the memory of the test. It is a [net.Listener], so
@@ -34,8 +34,8 @@ func (p *Peer) ID() []byte { return slices.Clone(p.id) }
 // Addr returns the peer's network, "test", and its id in hex.
 func (p *Peer) Addr() net.Addr { return addr(hex.EncodeToString(p.id)) }
 
-// Accept waits for the next circuit that a client opens, the first one with it or a further one. It
-// is a [*Conn], and the caller's to close. After Close the error is [net.ErrClosed].
+// Accept waits for the next circuit that a client opens, the first one with it or a further one.
+// It is a [*Conn], and the caller's to close. After Close the error is [net.ErrClosed].
 func (p *Peer) Accept() (net.Conn, error) {
 	select {
 	case <-p.done:
@@ -51,8 +51,9 @@ func (p *Peer) Accept() (net.Conn, error) {
 }
 
 // Open opens a further circuit with a client, which has to have joined the topic and to welcome
-// streams: [Conn.Endpoint] of another circuit tells who it is, or the LocalAddr of its client.Conn.
-// The chain of an error holds an [*wtproto.Error] with the code of the refusal, or ctx's cause.
+// streams: [Conn.Endpoint] of another circuit tells who it is, or the LocalAddr of its
+// client.Conn. The chain of an error holds an [*wtproto.Error] with the code of the refusal, or
+// ctx's cause.
 func (p *Peer) Open(ctx context.Context, to wtproto.EndpointID) (*Conn, error) {
 	near, far := pipe(p, to)
 	i := &inbound{to: to, stream: gatewayStream{near}, answer: make(chan error, 1)}
@@ -71,8 +72,8 @@ func (p *Peer) Open(ctx context.Context, to wtproto.EndpointID) (*Conn, error) {
 	}
 }
 
-// Close has the peer leave its topic, and ends Accept. Circuits that were accepted go on. It may be
-// called more than once. The error is always nil.
+// Close has the peer leave its topic, and ends Accept. Circuits that were accepted go on. It may
+// be called more than once. The error is always nil.
 func (p *Peer) Close() error {
 	p.once.Do(func() {
 		close(p.done)

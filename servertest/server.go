@@ -33,9 +33,9 @@ type Server struct {
 	close   sync.Once
 }
 
-// NewServer starts a gateway, or panics. It brings its own certificate, unless cfg.TLS is set, and a
-// network "test" beside those of cfg, which stay the caller's to close after [Server.Close]. A zero
-// cfg is good for most tests.
+// NewServer starts a gateway, or panics. It brings its own certificate, unless cfg.TLS is set,
+// and a network "test" beside those of cfg, which stay the caller's to close after
+// [Server.Close]. A zero cfg is good for most tests.
 func NewServer(cfg server.Config) *Server {
 	s := &Server{network: newNetwork(), served: make(chan error, 1)}
 	var err error
@@ -69,8 +69,8 @@ func NewServer(cfg server.Config) *Server {
 	return s
 }
 
-// Close ends all sessions and the peers of [Server.Listen], and waits until nothing is left. It may be
-// called more than once. It panics if something did not end.
+// Close ends all sessions and the peers of [Server.Listen], and waits until nothing is left. It
+// may be called more than once. It panics if something did not end.
 func (s *Server) Close() {
 	s.close.Do(func() {
 		s.Server.Close()
@@ -94,11 +94,12 @@ func (s *Server) InfoServer() *httptest.Server {
 // other ends its Accept returns. The caller closes it, or [Server.Close] does.
 func (s *Server) Listen(topic wtproto.Topic) *Peer { return s.network.listen(topic) }
 
-// AddTCP makes the TCP service at address, an IP address and port, a peer of a topic. Each circuit with it is a connection.
+// AddTCP makes the TCP service at address, an IP address and port, a peer of a topic. Each
+// circuit with it is a connection.
 func (s *Server) AddTCP(topic wtproto.Topic, address string) { s.network.addTCP(topic, address) }
 
-// NewCertificate returns a self-signed certificate for localhost that is fit for pinning: its hash is
-// SHA-256 of Certificate[0].
+// NewCertificate returns a self-signed certificate for localhost that is fit for pinning: its
+// hash is SHA-256 of Certificate[0].
 func NewCertificate() (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
