@@ -36,11 +36,17 @@ var (
 )
 
 // connect answers CONNECT, the first frame of str. It returns when the stream is a circuit, or has
-// been refused. An error ends the session: CONNECT is malformed.
+// been refused. An error ends the session: CONNECT is malformed, or comes before HELLO.
 func (s *session) connect(str stream, payload []byte) error {
 	m, err := wtproto.ParseConnect(payload)
 	if err != nil {
 		return err
+	}
+	s.mu.Lock()
+	greeted := s.greeted
+	s.mu.Unlock()
+	if !greeted {
+		return wtproto.Errorf(wtproto.CodeProtocol, "CONNECT before HELLO")
 	}
 	ctx, cancel := context.WithCancelCause(context.Background()) // not ended by the answer: the other end may still be opening
 	defer context.AfterFunc(s.ctx, func() { cancel(clientGone("the client's session ended", nil)) })()

@@ -91,6 +91,10 @@ func TestFirstFrame(t *testing.T) {
 		{"ACCEPT of an id never given", true, wtproto.Accept{Circuit: 1}, wtproto.CodeProtocol},
 		{"ACCEPT of circuit 0", true, raw{wtproto.TypeAccept, "\x00"}, wtproto.CodeProtocol},
 		{"an empty ACCEPT", true, raw{wtproto.TypeAccept, ""}, wtproto.CodeProtocol},
+		{"CONNECT before HELLO", false, wtproto.Connect{Topic: wowcool}, wtproto.CodeProtocol},
+		{"a short CONNECT", true, raw{wtproto.TypeConnect, strings.Repeat("t", 31)}, wtproto.CodeProtocol},
+		{"CONNECT with a network too long", true, raw{wtproto.TypeConnect, strings.Repeat("t", 32) + "\x00\x40\x41"}, wtproto.CodeTooLarge},
+		{"REFUSED", true, wtproto.Refused{}, wtproto.CodeProtocol},
 		{"JOIN on a second stream", true, wtproto.Join{}, wtproto.CodeProtocol},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -174,6 +178,8 @@ func TestControlFrameEndsSession(t *testing.T) {
 	}{
 		{"a second HELLO", wtproto.Hello{Version: 1, Credit: 4096}, wtproto.CodeProtocol},
 		{"ACCEPT", wtproto.Accept{Circuit: 1}, wtproto.CodeProtocol},
+		{"CONNECT", wtproto.Connect{}, wtproto.CodeProtocol},
+		{"REFUSED", wtproto.Refused{}, wtproto.CodeProtocol},
 		{"WELCOME", wtproto.Welcome{}, wtproto.CodeProtocol},
 		{"JOINED", wtproto.Joined{}, wtproto.CodeProtocol},
 		{"LEFT", wtproto.Left{}, wtproto.CodeProtocol},
@@ -184,6 +190,7 @@ func TestControlFrameEndsSession(t *testing.T) {
 		{"MEET of hosts", wtproto.Meet{}, wtproto.CodeProtocol},
 		{"OPENED of hosts", wtproto.Opened{}, wtproto.CodeProtocol},
 		{"JOIN with a short topic", raw{wtproto.TypeJoin, strings.Repeat("t", 31)}, wtproto.CodeProtocol},
+		{"JOIN with too many networks", raw{wtproto.TypeJoin, strings.Repeat("t", 32) + "\x03\x00\x11"}, wtproto.CodeTooLarge},
 		{"JOIN without max peers", raw{wtproto.TypeJoin, strings.Repeat("t", 32) + "\x03"}, wtproto.CodeProtocol},
 		{"LEAVE with a short topic", raw{wtproto.TypeLeave, "t"}, wtproto.CodeProtocol},
 		{"a short PING", raw{wtproto.TypePing, "1234567"}, wtproto.CodeProtocol},
