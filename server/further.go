@@ -208,6 +208,8 @@ func (t *topic) clientFor(s *subscription, id string) (*subscription, error) {
 		return nil, wtproto.Errorf(wtproto.CodeDeclined, reasonNoStreams)
 	case o.session.suspect(t.now):
 		return nil, wtproto.Errorf(wtproto.CodePeerUnreachable, "the client does not answer just now")
+	case o.session.behind():
+		return nil, wtproto.Errorf(wtproto.CodeBusy, "the client is slow to read what it is told")
 	}
 	return o, nil
 }
@@ -322,15 +324,17 @@ func (e furtherDialed) apply(t *topic) {
 func (t *topic) inboundFurther(s discovery.Sighting, sub *subscription, p *peer) {
 	f := &further{sub: sub, peer: p}
 	code := wtproto.CodeDeclined
-	if sub.welcomesStreams() {
-		if within(sub.furthers.with[p.key], t.router.cfg.MaxPairCircuits) {
-			var no *wtproto.Error
-			if f.near, no = sub.reserveFurther(t.tell(p, false), sub.session.principal); no != nil {
-				code = no.Code
-			}
-		} else {
-			code = wtproto.CodeCircuitLimit
-			t.router.cfg.Observer.refused(refuse(LimitCircuitsPair, ""))
+	switch {
+	case !sub.welcomesStreams():
+	case sub.session.behind():
+		code = wtproto.CodeBusy
+	case !within(sub.furthers.with[p.key], t.router.cfg.MaxPairCircuits):
+		code = wtproto.CodeCircuitLimit
+		t.router.cfg.Observer.refused(refuse(LimitCircuitsPair, ""))
+	default:
+		var no *wtproto.Error
+		if f.near, no = sub.reserveFurther(t.tell(p, false), sub.session.principal); no != nil {
+			code = no.Code
 		}
 	}
 	if f.near == nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -251,4 +252,33 @@ func TestConnectToPeerWithoutSighting(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Offers that come and go would fill the control stream of a client that reads it slowly, whose session
+// would end because of that.
+func TestConnectsDoNotFloodAnotherClient(t *testing.T) {
+	inBubble(t, Config{MaxControlBytes: 32 << 10}, func(t *testing.T, g *bubble) {
+		a, b := g.connect(), g.connect()
+		a.join(announceAndLookUp, 0)
+		b.join(welcomeStreams, 0)
+		x := a.circuit()
+		b.circuit()
+		b.link.grant(0)
+		for range 1800 { // nobody reads b's control stream
+			reset(a.ask(x.Peer, ""), wtproto.CodeNone)
+			synctest.Wait()
+		}
+		wantRefused(t, a.ask(x.Peer, ""), wtproto.CodeBusy)
+		a.lives()
+		b.pending()
+		b.lives()
+		b.accept(expectOffer(t, a, b, x.Peer))
+	})
+}
+
+// expectOffer has a ask for one more circuit, and returns what b is offered.
+func expectOffer(t *testing.T, a, b *fakeClient, p wtproto.Peer) wtproto.Peer {
+	t.Helper()
+	a.ask(p, "")
+	return expect[wtproto.Peer](b)
 }

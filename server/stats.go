@@ -82,6 +82,11 @@ func (s *session) unsent() int64 {
 	return int64(s.out.size)
 }
 
+// behind reports whether the client leaves so much unread that offers of others could end its session.
+func (s *session) behind() bool {
+	return s.cfg.MaxControlBytes >= 0 && s.unsent() > int64(s.cfg.MaxControlBytes/2)
+}
+
 // counts returns how many topics somebody is on, and how many everybody has left.
 func (r *router) counts() (joined, inGrace int) {
 	r.mu.Lock()
