@@ -25,6 +25,8 @@ type modelGateway struct {
 	id       string
 	members  []*modelMember
 	contacts []*modelGateway
+	next     *modelGateway  // of those found on the topic, the one with the next greater id; always a contact
+	look     modelTry       // when it looks for others again
 	dialable []*modelMember // those known that this gateway opens circuits to
 	tries    map[*modelMember]modelTry
 	reach    int  // clients known
@@ -38,7 +40,7 @@ type modelGateway struct {
 	goneAt   int
 }
 
-// modelTry is when a client may be dialed again that had no place.
+// modelTry is when something may be done again: a client without a place be dialed, most of all.
 type modelTry struct{ again, delay int }
 
 type modelMember struct {
@@ -59,7 +61,6 @@ type modelLink struct {
 
 const (
 	modelDetect = 30 // seconds until a gateway that has gone is noticed
-	modelSample = 64 // clients that a gateway tells of
 )
 
 func newMeshModel(seed uint64, gateways, clients, maxPeers, contacts int) *meshModel {
@@ -181,48 +182,6 @@ func (m *meshModel) step() {
 		m.survey(g)
 		for _, j := range m.r.Perm(len(g.members)) {
 			m.dial(g.members[j])
-		}
-	}
-}
-
-// meet has gateways meet until each knows enough others, and now and then one more instead of
-// another.
-func (m *meshModel) meet() {
-	part := func(g, c *modelGateway) {
-		g.contacts = slices.DeleteFunc(g.contacts, func(o *modelGateway) bool { return o == c })
-	}
-	for _, g := range m.gateways {
-		g.contacts = slices.DeleteFunc(g.contacts, func(c *modelGateway) bool { return c.gone && m.now >= c.goneAt+modelDetect })
-		if len(g.contacts) > m.contacts && m.r.IntN(60) == 0 {
-			c := g.contacts[m.r.IntN(len(g.contacts))]
-			part(g, c)
-			part(c, g)
-		}
-		want := m.contacts
-		if m.r.IntN(120) == 0 {
-			want++
-		}
-		for tries := 0; len(g.contacts) < min(want, len(m.gateways)-1) && tries < 4*m.contacts; tries++ {
-			c := m.gateways[m.r.IntN(len(m.gateways))]
-			if c != g && len(c.contacts) < 4*m.contacts && !slices.Contains(g.contacts, c) {
-				g.contacts, c.contacts = append(g.contacts, c), append(c.contacts, g)
-			}
-		}
-	}
-}
-
-// learn brings up to date what g knows of the clients of others.
-func (m *meshModel) learn(g *modelGateway) {
-	g.dialable, g.reach = g.dialable[:0], 0
-	for _, c := range g.contacts {
-		sample := c.members
-		if n := len(sample) - modelSample; n > 0 {
-			i := m.r.IntN(n)
-			sample = sample[i : i+modelSample]
-		}
-		g.reach += len(sample)
-		if c.id > g.id {
-			g.dialable = append(g.dialable, sample...)
 		}
 	}
 }

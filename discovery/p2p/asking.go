@@ -19,6 +19,9 @@ func (t *topic) newMeetings() *meetings {
 	m := newMeetings(t.h.RetryMin, t.h.RetryMax)
 	m.busy = t.h.ties.hasCircuits
 	m.room = t.h.ties.rooms.of(t)
+	if t.h.Gateway {
+		m.chain = newChain(t.h.id)
+	}
 	m.dropped = func(id peer.ID) { delete(t.hosts, id) }
 	return m
 }

@@ -87,6 +87,9 @@ func (ls *links) newLink(s stream, ours bool) *link {
 // id returns the other host's.
 func (l *link) id() peer.ID { return l.s.Conn().RemotePeer() }
 
+// isGateway reports whether the other host says that it is one.
+func (l *link) isGateway() bool { return l.host.Flags&wtproto.HostGateway != 0 }
+
 // fail ends l because of err, which the other host is told as code.
 func (l *link) fail(err error, code wtproto.Code) {
 	l.links.mu.Lock()

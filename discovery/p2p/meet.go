@@ -147,6 +147,7 @@ func (t *topic) admitLocked(l *link) (*remote, wtproto.Code) {
 	if !r.asks.Allow() {
 		return r, wtproto.CodeRateLimited
 	}
+	t.meetings.know(r.id, l.isGateway())
 	code, out := t.meetings.welcome(r.id, time.Now())
 	if code == wtproto.CodeNone {
 		code = t.h.links.meet(l, r)
@@ -186,6 +187,7 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 		return nil
 	}
 	r.asking = false
+	t.meetings.know(r.id, l.isGateway())
 	defer func() {
 		r.answers = false
 		t.pumpLocked()

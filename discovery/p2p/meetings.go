@@ -7,7 +7,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/time/rate"
 
-	"github.com/swarmgate/swarmgate/internal/backoff"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -70,6 +69,7 @@ type meetings struct {
 	room room
 	// dropped is told of hosts that are forgotten. Nil: nobody is.
 	dropped func(peer.ID)
+	chain   chain
 
 	known     map[peer.ID]*acquaintance // at most maxKnown
 	all       []*acquaintance           // the same, in an order that chance alone decides
@@ -109,65 +109,6 @@ func (m *meetings) want(places int) {
 // most returns how many meetings there may be, those included that others asked for.
 func (m *meetings) most() int { return m.wanted + max(m.wanted/2, moreMeetings) }
 
-// found notes that id is said to be on the topic. It returns nil if there is no room.
-func (m *meetings) found(id peer.ID, now time.Time) *acquaintance {
-	a := m.known[id]
-	if a == nil {
-		if len(m.known) >= maxKnown && !m.evict() {
-			return nil
-		}
-		a = &acquaintance{id: id, retry: backoff.New(m.retryMin, m.retryMax)}
-		a.retry.Int64N = func(n int64) int64 { return int64(m.random(int(n))) }
-		a.index = len(m.all)
-		m.known[id], m.all = a, append(m.all, a)
-	}
-	a.seen = now
-	return a
-}
-
-// evict forgets somebody, and reports whether there was one: rather one that failed and never
-// answered than one that was never asked, and rather this one than one that is known to be real.
-// Among equals chance decides, so whoever makes up hosts pushes out its own. Those of the
-// LAN go last, and those of the operator stay.
-func (m *meetings) evict() bool {
-	for _, least := range [...]int{evictFailed, evictNever, evictReal, evictNear} {
-		if a := m.choose(func(a *acquaintance) bool { return a.evictable() >= least }); a != nil {
-			m.drop(a)
-			return true
-		}
-	}
-	return false
-}
-
-// name notes that the operator says that id is on the topic. It returns nil if there is no room.
-func (m *meetings) name(id peer.ID, now time.Time) *acquaintance {
-	a := m.found(id, now)
-	if a != nil && !a.named {
-		a.named = true
-		m.operators++
-		if a.stand == standMet {
-			m.named++
-			if a.ours {
-				m.own--
-			}
-		}
-	}
-	return a
-}
-
-// drop takes a, which stands apart, out.
-func (m *meetings) drop(a *acquaintance) {
-	last := len(m.all) - 1
-	m.all[a.index] = m.all[last]
-	m.all[a.index].index = a.index
-	m.all[last] = nil
-	m.all = m.all[:last]
-	delete(m.known, a.id)
-	if m.dropped != nil {
-		m.dropped(a.id)
-	}
-}
-
 // lacks returns how many hosts should be asked now, if those that are being asked say yes.
 func (m *meetings) lacks() int {
 	chosen := max(m.wanted-(m.met-m.named), ownMeetings-m.own)
@@ -182,6 +123,8 @@ func (m *meetings) asks(now time.Time) bool {
 		return false
 	case m.operators > 0 && m.choose(func(a *acquaintance) bool { return a.named && m.ready(a, now) }) != nil:
 		return true
+	case m.climbs(now) != nil:
+		return true
 	case m.lacks() > 0:
 		return m.choose(func(a *acquaintance) bool { return m.ready(a, now) }) != nil
 	}
@@ -194,10 +137,16 @@ func (m *meetings) next(now time.Time) *acquaintance {
 	if m.asking >= maxAsking {
 		return nil
 	}
-	spare := false
+	spare, climb := false, false
 	var a *acquaintance
 	if m.operators > 0 {
 		a = m.choose(func(a *acquaintance) bool { return a.named && m.ready(a, now) })
+	}
+	if a == nil {
+		if a = m.climbs(now); a != nil {
+			m.chain.asks.AllowN(now, 1)
+			climb = true
+		}
 	}
 	if a == nil && m.lacks() > 0 {
 		m.rotate = time.Time{}
@@ -210,7 +159,7 @@ func (m *meetings) next(now time.Time) *acquaintance {
 	if a == nil || m.room != nil && !m.room.take(a.id) {
 		return nil
 	}
-	a.stand, a.since, a.spare, a.chosen = standAsked, now, spare, true
+	a.stand, a.since, a.spare, a.climb, a.chosen = standAsked, now, spare, climb, !climb
 	m.asking++
 	return a
 }
@@ -248,7 +197,13 @@ func (m *meetings) ready(a *acquaintance, now time.Time) bool {
 
 // starves reports whether somebody would be asked now, if room had a place.
 func (m *meetings) starves(now time.Time) bool {
-	return m.room != nil && m.lacks() > 0 && m.asking < maxAsking && m.choose(func(a *acquaintance) bool {
+	if m.room == nil || m.asking >= maxAsking {
+		return false
+	}
+	if a := m.greater(now); a != nil && !m.room.may(a.id) {
+		return true
+	}
+	return m.lacks() > 0 && m.choose(func(a *acquaintance) bool {
 		return a.stand == standApart && !now.Before(a.next) && !m.room.may(a.id)
 	}) != nil
 }
@@ -310,14 +265,14 @@ func (m *meetings) wake(now time.Time) time.Time {
 		due := a.next
 		if a.stand == standAsked && !a.slow && m.slow < m.slows {
 			due = a.since.Add(askPatience)
-		} else if a.stand != standApart || !lacks && !a.named {
+		} else if a.stand != standApart || !lacks && !a.named && !m.above(a) {
 			continue
 		}
 		if due.After(now) && due.Before(at) {
 			at = due
 		}
 	}
-	return at
+	return m.climbAt(now, at)
 }
 
 // leave takes a out of what is counted for how it stands.
@@ -337,7 +292,7 @@ func (m *meetings) leave(a *acquaintance) {
 	default:
 		m.asking--
 	}
-	a.stand, a.slow, a.ours, a.spare, a.chosen = standApart, false, false, false, false
+	a.stand, a.slow, a.ours, a.spare, a.climb, a.chosen = standApart, false, false, false, false, false
 	if m.room != nil {
 		m.room.give(a.id)
 	}
@@ -357,6 +312,9 @@ func (m *meetings) welcome(id peer.ID, now time.Time) (code wtproto.Code, out pe
 	if a.stand != standApart || a.named || m.met+m.asking < m.most() {
 		return wtproto.CodeNone, ""
 	}
+	if m.isNext(a) {
+		return m.welcomeNext(a, now)
+	}
 	if now.Sub(a.parted) >= partedFor && m.swaps.TokensAt(now) >= 1 {
 		if o := m.spare(now, func(o *acquaintance) bool { return !o.ours }); o != nil {
 			m.swaps.AllowN(now, 1)
@@ -367,11 +325,12 @@ func (m *meetings) welcome(id peer.ID, now time.Time) (code wtproto.Code, out pe
 	return wtproto.CodeBusy, ""
 }
 
-// spare returns somebody of those that suit to let go: at random, without circuits, and not one
-// that was met just now.
+// spare returns somebody of those that suit to let go: at random, without circuits, not one that
+// was met just now, and not one that is next to us.
 func (m *meetings) spare(now time.Time, suits func(*acquaintance) bool) *acquaintance {
+	below, above := m.neighbors()
 	return m.choose(func(a *acquaintance) bool {
-		return a.stand == standMet && !a.named && now.Sub(a.since) >= settled && suits(a) && (m.busy == nil || !m.busy(a.id))
+		return a.stand == standMet && a != below && a != above && !a.named && now.Sub(a.since) >= settled && suits(a) && (m.busy == nil || !m.busy(a.id))
 	})
 }
 
@@ -393,7 +352,7 @@ func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
 	if a.stand == standMet {
 		return ""
 	}
-	spare := a.spare
+	spare, climb := a.spare, a.climb
 	if a.stand == standAsked {
 		ours = a.chosen // perhaps both of us asked
 		m.slows = max(m.slows-2, leastSlow)
@@ -413,6 +372,8 @@ func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
 	}
 	var o *acquaintance
 	switch enough := m.met-m.named > m.wanted; {
+	case m.isNext(a):
+		o = m.forNext(a, (climb || spare) && enough, now)
 	case m.met > m.most(), ours && !spare && enough && m.own > ownMeetings:
 		o = a // others have answered meanwhile, who were asked because it took long
 	case spare && enough:
@@ -435,6 +396,7 @@ func (m *meetings) failed(id peer.ID, code wtproto.Code, now time.Time) bool {
 	if a.spare {
 		m.rotate = now // another one can take the place
 	}
+	climb := a.climb
 	m.leave(a)
 	m.slows = min(m.slows+2, maxSlow)
 	a.since = now
@@ -443,7 +405,7 @@ func (m *meetings) failed(id peer.ID, code wtproto.Code, now time.Time) bool {
 	switch code {
 	case wtproto.CodeBusy, wtproto.CodeTopicLimit, wtproto.CodeRateLimited:
 		a.real = true
-		if m.met >= m.wanted/2 {
+		if m.met >= m.wanted/2 && !climb {
 			a.next = latest(a.next, now.Add(busyWait+time.Duration(m.random(int(busyWait)))))
 		}
 		return false
@@ -486,22 +448,6 @@ func (m *meetings) relieve(now time.Time, suits func(peer.ID) bool) peer.ID {
 	}
 	m.part(a, now)
 	return a.id
-}
-
-// again notes that id is somewhere else now, so that its failures do not count.
-func (m *meetings) again(id peer.ID) {
-	if a := m.known[id]; a != nil && a.stand == standApart {
-		a.failures, a.next = 0, time.Time{}
-	}
-}
-
-// forget drops hosts that were not found for so long that asking is in vain.
-func (m *meetings) forget(now time.Time) {
-	for i := len(m.all) - 1; i >= 0; i-- { // dropping one moves the last of them, which was there
-		if a := m.all[i]; a.stand == standApart && !a.named && now.Sub(a.seen) > stale {
-			m.drop(a)
-		}
-	}
 }
 
 func latest(a, b time.Time) time.Time {

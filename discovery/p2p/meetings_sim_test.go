@@ -119,6 +119,7 @@ func (w *model) host() *modelHost {
 func (h *modelHost) join(number, want int) {
 	m := newMeetings(time.Second, 10*time.Minute)
 	m.random = h.w.rand.IntN
+	m.chain = newChain(h.id)
 	m.want(want)
 	tp := &modelTopic{h: h, number: number, m: m, met: make(map[peer.ID]*modelHost), busy: make(map[peer.ID]bool)}
 	m.room = tp
@@ -208,6 +209,8 @@ func (tp *modelTopic) ask(o *modelHost) {
 			w.after(w.delay(), func() { tp.refused(o, wtproto.CodePeerUnreachable) })
 			return
 		}
+		other.m.found(tp.h.id, w.now)
+		other.m.know(tp.h.id, true)
 		code, out := other.m.welcome(tp.h.id, w.now)
 		other.letGo(out)
 		if code == wtproto.CodeNone && tp.h.alive {
@@ -219,6 +222,7 @@ func (tp *modelTopic) ask(o *modelHost) {
 		w.check(other)
 		other.pump()
 		w.after(w.delay(), func() {
+			tp.m.know(o.id, true)
 			if code != wtproto.CodeNone {
 				tp.refused(o, code)
 				return
@@ -306,7 +310,7 @@ func (w *model) check(tp *modelTopic) {
 	if met != m.met || own != m.own || asking != m.asking || slow != m.slow || len(m.all) != len(m.known) {
 		w.t.Fatalf("counted %d met, %d own, %d asked, %d slow; have %+v", met, own, asking, slow, m)
 	}
-	if met > m.most() || asking > maxAsking || slow > maxSlow || len(m.all) > maxKnown {
+	if met > m.most()+chainRoom || asking > maxAsking || slow > maxSlow || len(m.all) > maxKnown {
 		w.t.Fatalf("%d met of %d, %d asked, %d slow, %d known", met, m.most(), asking, slow, len(m.all))
 	}
 }
@@ -329,6 +333,27 @@ func (w *model) pieces(number int) (n int) {
 					todo = append(todo, o)
 				}
 			}
+		}
+	}
+	return n
+}
+
+// unchained returns how many hosts have not met the next greater one of those that are on the topic and
+// that they have found.
+func (w *model) unchained(number int) (n int) {
+	for _, h := range w.hosts {
+		tp := h.topics[number]
+		if !h.alive || tp == nil {
+			continue
+		}
+		var next *modelHost
+		for _, a := range tp.m.all {
+			if o := w.find(a.id); o.alive && o.topics[number] != nil && o.id > h.id && (next == nil || o.id < next.id) {
+				next = o
+			}
+		}
+		if next != nil && tp.met[next.id] == nil {
+			n++
 		}
 	}
 	return n
@@ -441,6 +466,9 @@ func (w *model) whole(when string, d time.Duration, topics int) {
 		if n := w.pieces(number); n != 1 {
 			_, least, most := w.count()
 			w.t.Fatalf("%s: topic %d has %d pieces, hosts have %d to %d meetings", when, number, n, least, most)
+		}
+		if n := w.unchained(number); n > 0 && w.most == maxMetHosts {
+			w.t.Errorf("%s: topic %d has %d hosts that have not met the next greater one of those that they have found", when, number, n)
 		}
 	}
 }

@@ -130,7 +130,7 @@ func (t *topic) metLocked(l *link, r *remote, e wtproto.Endpoints) {
 		r.network = t.h.networkOf(t.key, r.id)
 	}
 	r.failed, r.left = nil, false
-	r.gateway = l.host.Flags&wtproto.HostGateway != 0
+	r.gateway = l.isGateway()
 	r.address = l.s.Conn().RemoteMultiaddr().String()
 	t.updateLocked(r, e)
 	t.sightLocked(r, t.h.Hold)
