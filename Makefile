@@ -24,7 +24,7 @@ help:
 	@echo 'make soak       what moves bytes, for longer: 100 sessions, and short circuits on each network, $(SOAKTIME) each'
 	@echo 'make meet       $(HOSTS) hosts that meet on one topic in a simulation, and $(REAL) real ones'
 	@echo 'make lint       gofumpt, go vet, staticcheck, go mod tidy, govulncheck'
-	@echo 'make bench      latencies of joining, and throughput'
+	@echo 'make bench      latencies of joining and of further streams, and throughput'
 	@echo 'make bench-web  the web client in Chromium and Firefox'
 	@echo 'make attack     a gateway under attack, and what honest clients feel of it: a table'
 	@echo 'make demo       a gateway with a peer to talk to'
