@@ -109,7 +109,7 @@ func startPeer(t *testing.T, ns *netns.NS, args ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := ns.Command(t.Context(), binary, append([]string{"peer", "--echo"}, args...)...)
+	cmd := ns.Command(t.Context(), binary, append([]string{"peer", "--echo", "--json"}, args...)...)
 	cmd.Stderr = io.Discard
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -122,7 +122,10 @@ func startPeer(t *testing.T, ns *netns.NS, args ...string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.Contains(line, `"addrs"`) {
+	r := bufio.NewReader(out)
+	line, err := r.ReadString('\n')
+	go io.Copy(io.Discard, r) // until the program has ended
+	if err != nil || !strings.Contains(line, `"addrs"`) {
 		t.Fatalf("swarm peer printed %q, %v", line, err)
 	}
 }

@@ -132,6 +132,15 @@ func (e *events) joined(t wtproto.Topic) {
 	e.tell(event{Event: "joined", Topic: t.String()}, "joined", "topic", t)
 }
 
+// ready tells how others reach a native peer: as a line of its own on standard output with --json.
+func (e *events) ready(r readyLine) error {
+	if e.json {
+		return e.line(r)
+	}
+	e.log.Info("ready", "topic", r.Topic, "id", r.ID, "addrs", r.Addrs)
+	return nil
+}
+
 // share prints what to tell others, so that they find a topic.
 func (e *events) share(u wtproto.GatewayURL) error {
 	if e.json {

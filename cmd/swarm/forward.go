@@ -12,7 +12,8 @@ type forwardCmd struct {
 	Address hostPort `arg:"" optional:"" help:"HOST:PORT of the TCP service, which gets one connection for each stream of a peer."`
 	New     bool     `help:"Take a topic that nobody guesses, and print the string by which others find it."`
 	gatewayFlags
-	MaxPeers int `name:"max-peers" placeholder:"N" help:"Be connected to at most this many peers at once. With 1, end with the first peer. Without it the gateway's default."`
+	Once     bool `help:"End with the first peer, with status 0 if it has ended regularly."`
+	MaxPeers int  `name:"max-peers" placeholder:"N" help:"Be connected to at most this many peers at once. Without it the gateway's default."`
 }
 
 // Help is printed below the options.
@@ -34,7 +35,7 @@ func (c *forwardCmd) Validate() error {
 		}
 		c.Topic = newTopic()
 	}
-	return nil
+	return c.need(c.Topic)
 }
 
 // Run joins the topic.
@@ -47,5 +48,5 @@ func (c *forwardCmd) Run(p *program) error {
 		return err
 	}
 	defer f.close()
-	return c.member(p, c.Topic, client.JoinOptions{MaxPeers: c.MaxPeers, Streams: true}, f)
+	return c.member(p, c.Topic, client.JoinOptions{MaxPeers: c.MaxPeers, Streams: true}, c.Once, f)
 }

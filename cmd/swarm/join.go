@@ -6,7 +6,8 @@ import "github.com/swarmgate/swarmgate/client"
 type joinCmd struct {
 	Topic topicArg `arg:"" help:"The topic."`
 	gatewayFlags
-	MaxPeers int `name:"max-peers" placeholder:"N" help:"Be connected to at most this many peers at once. With 1, end with the first peer. Without it the gateway's default."`
+	Once     bool `help:"End with the first peer, with status 0 if it has ended regularly."`
+	MaxPeers int  `name:"max-peers" placeholder:"N" help:"Be connected to at most this many peers at once. Without it the gateway's default."`
 }
 
 // Help is printed below the options.
@@ -15,9 +16,12 @@ func (joinCmd) Help() string {
 		"The slowest peer holds up the input for all. What peers send is printed piece by piece as it comes."
 }
 
+// Validate finds the gateway.
+func (c *joinCmd) Validate() error { return c.need(c.Topic) }
+
 // Run joins the topic.
 func (c *joinCmd) Run(p *program) error {
 	m := newPump(p)
 	defer m.close()
-	return c.member(p, c.Topic, client.JoinOptions{MaxPeers: c.MaxPeers}, m)
+	return c.member(p, c.Topic, client.JoinOptions{MaxPeers: c.MaxPeers}, c.Once, m)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http/httptest"
@@ -23,7 +24,7 @@ func TestJoinPipesToOnePeerAndEnds(t *testing.T) {
 	g := withStatic(t, echo.Addr().String())
 	for _, size := range []int{0, 1, 5 << 20} {
 		want := text(size)
-		p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--max-peers", "1")...)
+		p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--once")...)
 		if status := p.wait(t); status != 0 || p.out.String() != want {
 			t.Errorf("%d bytes: status %d, %d bytes came back, the same: %v", size, status, len(p.out.String()), p.out.String() == want)
 		}
@@ -39,7 +40,7 @@ func TestJoinTellsEvents(t *testing.T) {
 	cfg.ShowAddresses = true
 	g := gateway.Start(t, cfg)
 	want := text(100_000)
-	p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--max-peers", "1", "--json")...)
+	p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--once", "--json")...)
 	if status := p.wait(t); status != 0 {
 		t.Errorf("status %d", status)
 	}
@@ -84,7 +85,7 @@ func TestJoinSendsAllAfterThePeerHasEnded(t *testing.T) {
 		got <- string(b)
 	})
 	want := text(350 << 10) // more than the peer's window at its beginning, and not more than that and the gateway's
-	p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--max-peers", "1", "--json")...)
+	p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--once", "--json")...)
 	gateway.Eventually(t, "the end of both directions", func() bool { return strings.Contains(p.out.String(), `"end"`) })
 	select {
 	case status := <-p.status:
@@ -108,7 +109,7 @@ func TestJoinSaysThatAPeerWasCutOff(t *testing.T) {
 	g := withStatic(t, rude.Addr().String())
 	r, w := io.Pipe()
 	defer w.Close()
-	p := swarm(t, r, through(g, "join", "there", "--max-peers", "1", "--json")...)
+	p := swarm(t, r, through(g, "join", "there", "--once", "--json")...)
 	io.WriteString(w, "hello")
 	if status := p.wait(t); status != statusFailed || !strings.Contains(p.errs.String(), "PEER_RESET") {
 		t.Errorf("status %d, %s; want %d and PEER_RESET", status, p.errs.String(), statusFailed)
@@ -299,7 +300,7 @@ func TestForwardEndsCircuitsWithoutAService(t *testing.T) {
 	gone := gateway.Listen(t, gateway.Echo)
 	gone.Close()
 	g := gateway.Start(t, server.Config{})
-	p := swarm(t, open(t), through(g, "forward", "there", gone.Addr().String(), "--json", "--max-peers", "1")...)
+	p := swarm(t, open(t), through(g, "forward", "there", gone.Addr().String(), "--json", "--once")...)
 	gateway.Join(t, g.Dial(t, client.Config{}), wtproto.TopicFromName("there"), client.JoinOptions{})
 	if status := p.wait(t); status != statusFailed {
 		t.Errorf("status %d, want %d", status, statusFailed)
@@ -307,5 +308,31 @@ func TestForwardEndsCircuitsWithoutAService(t *testing.T) {
 	all := p.events(t)
 	if got := kinds(all); got != "joined peer end left error" || all[len(all)-1].Code != "PEER_UNREACHABLE" {
 		t.Errorf("events: %s, %+v; want PEER_UNREACHABLE at the end", got, all[len(all)-1])
+	}
+}
+
+// Topic, gateway and its certificate come as one string, or the gateway from the environment.
+func TestGatewayComesWithTheTopicOrFromTheEnvironment(t *testing.T) {
+	echo := gateway.Listen(t, gateway.Echo)
+	g := withStatic(t, echo.Addr().String())
+	u, err := wtproto.ParseGatewayURL(strings.Replace(g.URL, "https://", "swarmgate://", 1) + fmt.Sprintf("/?h=%x#there", g.Hash))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, env, topic string
+		args             []string
+	}{
+		{"with the topic", "https://127.0.0.1:1", u.String(), nil},
+		{"from the environment", u.String(), "there", nil},
+		{"from a flag", "https://127.0.0.1:1", "there", []string{"--gateway", u.WithTopic("").String()}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("SWARMGATE_GATEWAY", c.env)
+			p := swarm(t, strings.NewReader("hello"), append([]string{"join", c.topic, "--once"}, c.args...)...)
+			if status := p.wait(t); status != 0 || p.out.String() != "hello" {
+				t.Errorf("status %d, %q; want hello", status, p.out.String())
+			}
+		})
 	}
 }

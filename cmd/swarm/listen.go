@@ -72,6 +72,9 @@ func (m peerPattern) is(p client.Peer) bool {
 	return strings.HasPrefix(hex.EncodeToString(p.ID), strings.ToLower(string(m))) || strings.HasPrefix(hostID(p.ID), string(m))
 }
 
+// Validate finds the gateway.
+func (c *listenCmd) Validate() error { return c.need(c.Topic) }
+
 // Run listens, and joins the topic.
 func (c *listenCmd) Run(p *program) error {
 	local, err := net.Listen("tcp", string(c.Address))

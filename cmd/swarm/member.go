@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/swarmgate/swarmgate/client"
-	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// errEnough ends a member that was to have one peer, which has ended.
+// errEnough ends a program that was to serve one peer, which has ended.
 var errEnough = errors.New("the peer has ended")
 
 // attend is on a topic through a gateway: it joins, calls serve and leaves. The context of serve ends, with its cause, when the
@@ -63,29 +61,17 @@ func (g *gatewayFlags) attend(
 	return cause
 }
 
-// member is on a topic through a gateway and has h handle its circuits until the program or the session ends or, with
-// opts.MaxPeers of 1, the first circuit does, and returns why unless that was to be expected.
-func (g *gatewayFlags) member(p *program, topic topicArg, opts client.JoinOptions, h handler) error {
+// member is on a topic through a gateway and has h handle its circuits until the program or the
+// session ends or, with once, the first circuit does, and returns why unless that was to be
+// expected.
+func (g *gatewayFlags) member(p *program, topic topicArg, opts client.JoinOptions, once bool, h handler) error {
+	if once && opts.MaxPeers == 0 {
+		opts.MaxPeers = 1
+	}
 	return g.attend(p, topic, opts, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
 		w := &crowd{events: p.events, handler: h}
-		var circuits sync.WaitGroup
-		defer circuits.Wait()  // if the topic alone was taken away, they go on
-		var enough atomic.Bool // the one peer has ended
-		for {
-			conn, err := t.Accept(ctx)
-			if err != nil {
-				return err
-			}
-			if enough.Load() {
-				conn.Reset(wtproto.CodeDeclined)
-				continue
-			}
-			circuits.Go(func() {
-				moved, err := w.serve(ctx, conn, peerOf(conn))
-				if opts.MaxPeers != 1 {
-					return
-				}
-				enough.Store(true)
+		if once {
+			w.once = func(moved traffic, err error) {
 				if err == nil {
 					err = errEnough
 					if moved.early {
@@ -93,8 +79,17 @@ func (g *gatewayFlags) member(p *program, topic topicArg, opts client.JoinOption
 					}
 				}
 				end(err)
-			})
+			}
 		}
+		var circuits sync.WaitGroup
+		defer circuits.Wait() // if the topic alone was taken away, they go on
+		for conn, err := range t.Conns(ctx) {
+			if err != nil {
+				return err
+			}
+			circuits.Go(func() { w.serve(ctx, conn, peerOf(conn)) }) // the events have its error
+		}
+		return t.Err()
 	})
 }
 
@@ -104,10 +99,7 @@ const statusDelay = 2 * time.Second
 // settle waits until the gateway, by its STATUS, has no circuits on t. A peer that ended its direction early may not have read
 // yet what it was sent, and what the gateway still holds of it would be lost with the session.
 func settle(ctx context.Context, t *client.Topic) {
-	select {
-	case <-time.After(statusDelay):
-	case <-ctx.Done():
-	}
+	pause(ctx, statusDelay)
 	if t.Status().Connected == 0 {
 		return
 	}
@@ -115,6 +107,14 @@ func settle(ctx context.Context, t *client.Topic) {
 		if s, ok := e.(client.Status); ok && s.Connected == 0 {
 			return
 		}
+	}
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 

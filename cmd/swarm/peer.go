@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"net/netip"
@@ -20,6 +21,8 @@ type peerCmd struct {
 
 	Echo    bool     `xor:"does" help:"Send back what peers send."`
 	Forward hostPort `xor:"does" placeholder:"HOST:PORT" help:"Connect each stream of a peer with this TCP service. Without this and --echo, standard input and output are connected with all peers, one stream of each."`
+
+	Once bool `help:"End with the first peer, with status 0 if it has ended regularly."`
 
 	DHT          dhtMode        `name:"dht" default:"public" placeholder:"public" help:"Which DHT to use: public (the one of IPFS), private (of swarmgate hosts, entered by --dht-seed) or off."`
 	DHTSeed      []string       `name:"dht-seed" placeholder:"MULTIADDR" help:"A host by which to enter the DHT."`
@@ -51,7 +54,7 @@ func (s *dhtServe) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// readyLine is what the command prints first.
+// readyLine is what the command prints first with --json.
 type readyLine struct {
 	Topic string   `json:"topic"`
 	ID    string   `json:"id"`
@@ -101,11 +104,28 @@ func (c *peerCmd) Run(p *program) error {
 		return err
 	}
 	defer done()
-	if err := p.events.line(readyLine{Topic: c.Topic.String(), ID: host.ID(), Addrs: host.Addrs()}); err != nil {
+	if err := p.events.ready(readyLine{Topic: c.Topic.String(), ID: host.ID(), Addrs: host.Addrs()}); err != nil {
 		return err
 	}
 	_, one := h.(*pump) // all its circuits have the same input
-	newNative(p, h, !one).run(p.ctx, c.Topic.Topic, networks)
+	ctx, end := context.WithCancelCause(p.ctx)
+	defer end(nil)
+	v := newNative(p, h, !one)
+	if c.Once {
+		v.crowd.once = func(moved traffic, err error) {
+			if err == nil {
+				err = errEnough
+				if moved.early { // the peer may not have read all yet
+					pause(ctx, statusDelay)
+				}
+			}
+			end(err)
+		}
+	}
+	v.run(ctx, c.Topic.Topic, networks)
+	if cause := context.Cause(ctx); p.ctx.Err() == nil && !errors.Is(cause, errEnough) {
+		return cause
+	}
 	return nil
 }
 

@@ -27,30 +27,30 @@ func peerArgs(seeds ...string) []string {
 	return args
 }
 
-// ready returns the ready line of a native peer, and what follows it.
-func (p *process) ready(t *testing.T) (readyLine, string) {
+// ready returns the ready line of a native peer with --json.
+func (p *process) ready(t *testing.T) readyLine {
 	t.Helper()
 	gateway.Eventually(t, "the ready line", func() bool { return strings.Contains(p.out.String(), "\n") })
-	line, rest, _ := strings.Cut(p.out.String(), "\n")
+	line, _, _ := strings.Cut(p.out.String(), "\n")
 	var r readyLine
 	d := json.NewDecoder(strings.NewReader(line))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&r); err != nil {
 		t.Fatalf("ready line %s: %v", line, err)
 	}
-	return r, rest
+	return r
 }
 
 func TestClientMeetsAnEchoingPeer(t *testing.T) {
 	host := gateway.Host(t, true)
 	g := gateway.Start(t, server.Config{Networks: []discovery.Network{host}})
-	peer := swarm(t, open(t), append(peerArgs(host.Addrs()...), "--echo")...)
-	ready, _ := peer.ready(t)
+	peer := swarm(t, open(t), append(peerArgs(host.Addrs()...), "--echo", "--json")...)
+	ready := peer.ready(t)
 	if len(ready.Addrs) != 1 || !strings.HasSuffix(ready.Addrs[0], "/p2p/"+ready.ID) {
 		t.Errorf("ready: %+v", ready)
 	}
 	want := text(2 << 20)
-	p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--max-peers", "1", "--json")...)
+	p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--once", "--json")...)
 	if status := p.wait(t); status != 0 {
 		t.Errorf("status %d", status)
 	}
@@ -74,7 +74,7 @@ func TestClientMeetsAForwardingPeer(t *testing.T) {
 	host := gateway.Host(t, true)
 	g := gateway.Start(t, server.Config{Networks: []discovery.Network{host}})
 	swarm(t, open(t), append(peerArgs(host.Addrs()...), "--forward", service.Addr().String(), "--json")...)
-	p := swarm(t, strings.NewReader("hello"), through(g, "join", "there", "--max-peers", "1")...)
+	p := swarm(t, strings.NewReader("hello"), through(g, "join", "there", "--once")...)
 	if status := p.wait(t); status != 0 || p.out.String() != "hello" {
 		t.Errorf("status %d, %q; want hello", status, p.out.String())
 	}
@@ -148,8 +148,7 @@ func TestNativePeersPipeToEachOther(t *testing.T) {
 	}
 	for i, want := range []string{"hello from b\n", "hello from a\n"} {
 		gateway.Eventually(t, "the other's words", func() bool {
-			_, rest := peers[i].ready(t)
-			return rest == want
+			return peers[i].out.String() == want // and nothing else: not where it listens
 		})
 	}
 }
@@ -163,7 +162,7 @@ func TestPeerTellsEvents(t *testing.T) {
 	})
 	initiators := 0
 	for p, other := range map[*process]*process{a: b, b: a} {
-		ready, _ := other.ready(t)
+		ready := other.ready(t)
 		s := bufio.NewScanner(strings.NewReader(p.out.String()))
 		s.Scan() // the ready line
 		for s.Scan() {
@@ -190,8 +189,8 @@ func TestPeerKeepsItsIdentity(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	var ids []string
 	for range 2 {
-		p := swarm(t, open(t), append(peerArgs(), "--echo", "--state-dir", dir)...)
-		ready, _ := p.ready(t)
+		p := swarm(t, open(t), append(peerArgs(), "--echo", "--json", "--state-dir", dir)...)
+		ready := p.ready(t)
 		ids = append(ids, ready.ID)
 		p.stop()
 		if status := p.wait(t); status != 0 {
@@ -204,8 +203,8 @@ func TestPeerKeepsItsIdentity(t *testing.T) {
 }
 
 func TestPeerListensSomewhereByDefault(t *testing.T) {
-	p := swarm(t, open(t), "peer", "there", "--echo", "--dht", "off")
-	if ready, _ := p.ready(t); len(ready.Addrs) == 0 {
+	p := swarm(t, open(t), "peer", "there", "--echo", "--json", "--dht", "off")
+	if ready := p.ready(t); len(ready.Addrs) == 0 {
 		t.Errorf("ready: %+v, want an address", ready)
 	}
 }
@@ -220,5 +219,19 @@ func TestPeerSaysWhyItCannotStart(t *testing.T) {
 		if status := p.wait(t); status != statusFailed || !strings.Contains(p.errs.String(), c.want) {
 			t.Errorf("%s: status %d, %s; want %s", c.args, status, p.errs.String(), c.want)
 		}
+	}
+}
+
+// With --once each of two native peers ends with the other, and both have had all: so files go between two shells.
+func TestPeersEndOnce(t *testing.T) {
+	seed := gateway.Seed(t)
+	want := text(1 << 20)
+	a := swarm(t, strings.NewReader(want), append(peerArgs(seed), "--once")...)
+	b := swarm(t, strings.NewReader(""), append(peerArgs(seed), "--once")...)
+	if status := b.wait(t); status != 0 || b.out.String() != want {
+		t.Errorf("status %d, %d bytes; want 0 and all %d", status, len(b.out.String()), len(want))
+	}
+	if status := a.wait(t); status != 0 || a.out.String() != "" {
+		t.Errorf("the other one: status %d, %q", status, cut(a.out.String()))
 	}
 }

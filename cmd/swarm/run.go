@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	var helped bool
 	k, err := kong.New(&cmds,
 		kong.Name("swarm"),
-		kong.Description("A client of swarmgate, and a native peer. TOPIC is a name or 64 hexadecimal digits."),
+		kong.Description("A client of swarmgate, and a native peer. TOPIC is a name, 64 hexadecimal digits, or a gateway URL such as swarmgate://gateway.example:4433/#wowcool."),
 		kong.Vars{"version": "swarm " + version()},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { helped = true }),

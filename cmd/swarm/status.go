@@ -18,6 +18,14 @@ type statusCmd struct {
 	For time.Duration `default:"3s" placeholder:"3s" help:"How long to look at the topic."`
 }
 
+// Validate finds the gateway.
+func (c *statusCmd) Validate() error {
+	if c.Topic == nil {
+		return c.need(topicArg{})
+	}
+	return c.need(*c.Topic)
+}
+
 // Run opens a session, and prints what the gateway says.
 func (c *statusCmd) Run(p *program) error {
 	c.Reconnect = false // what cannot be reached now is the answer

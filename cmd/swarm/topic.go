@@ -30,21 +30,34 @@ type topicArg struct {
 	wtproto.Topic
 	name  string // as it was given: a name or 64 hexadecimal digits
 	isNew bool   // newTopic has made it
+
+	gateway string // the gateway URL that it came with; empty for none
 }
 
-// UnmarshalText reads a name or 64 hexadecimal digits.
+// UnmarshalText reads a name, 64 hexadecimal digits, or a gateway URL with one of them.
 func (t *topicArg) UnmarshalText(b []byte) error {
 	if len(b) == 0 {
 		return errors.New("a topic has a name")
 	}
-	*t = topicArg{wtproto.TopicFromText(string(b)), string(b), false}
+	*t = topicArg{name: string(b)}
+	if strings.HasPrefix(strings.ToLower(t.name), wtproto.URLScheme) {
+		u, err := wtproto.ParseGatewayURL(t.name)
+		if err != nil {
+			return err
+		}
+		if u.Topic == "" {
+			return errors.New("the gateway URL has no topic: want #NAME at its end")
+		}
+		t.name, t.gateway = u.Topic, u.WithTopic("").String()
+	}
+	t.Topic = wtproto.TopicFromText(t.name)
 	return nil
 }
 
 // newTopic returns a topic with a name that nobody guesses, of 130 random bits.
 func newTopic() topicArg {
 	name := strings.ToLower(rand.Text())
-	return topicArg{wtproto.TopicFromName(name), name, true}
+	return topicArg{Topic: wtproto.TopicFromName(name), name: name, isNew: true}
 }
 
 // unguessable are the names of newTopic, and keys.
