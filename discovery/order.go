@@ -5,10 +5,36 @@ import (
 	"slices"
 )
 
-// Order returns addrs, each once, in the order in which they are tried: those in a subnet of this
-// machine, link-local ones, others, and loopback last, which a peer may have for itself. Of each of
-// these, IPv4 and IPv6 take turns (RFC 8305, 4); else the order stays. If the subnets cannot be
-// read, none is near.
+// Class says how near an address is, and so in which order the addresses of one peer are tried: the
+// smallest first.
+type Class int
+
+// The classes of addresses.
+const (
+	ClassSubnet    Class = iota // in a subnet of this machine
+	ClassLinkLocal              // link-local
+	ClassFar                    // any other
+	ClassLoopback               // this machine, or any other one for itself
+	numClasses
+)
+
+// ClassOf returns the class of ip for a machine with these subnets. It is pure.
+func ClassOf(ip netip.Addr, subnets []netip.Prefix) Class {
+	ip = ip.Unmap()
+	switch {
+	case ip.IsLoopback():
+		return ClassLoopback
+	case ip.IsLinkLocalUnicast():
+		return ClassLinkLocal
+	case slices.ContainsFunc(subnets, func(s netip.Prefix) bool { return s.Contains(ip) }):
+		return ClassSubnet
+	}
+	return ClassFar
+}
+
+// Order returns addrs, each once, in the order in which they are tried: by their [Class], loopback
+// last, which a peer may have for itself. Of each class IPv4 and IPv6 take turns (RFC 8305, 4); else
+// the order stays. If the subnets cannot be read, none is near.
 func (p *Policy) Order(addrs []netip.AddrPort) []netip.AddrPort {
 	view, _ := p.lan.view()
 	return order(addrs, view.subnets)
@@ -16,25 +42,13 @@ func (p *Policy) Order(addrs []netip.AddrPort) []netip.AddrPort {
 
 // order is Order with the subnets of this machine.
 func order(addrs []netip.AddrPort, subnets []netip.Prefix) []netip.AddrPort {
-	const near, linkLocal, far, loopback, classes = 0, 1, 2, 3, 4
-	class := func(ip netip.Addr) int {
-		switch {
-		case ip.IsLoopback():
-			return loopback
-		case ip.IsLinkLocalUnicast():
-			return linkLocal
-		case slices.ContainsFunc(subnets, func(s netip.Prefix) bool { return s.Contains(ip) }):
-			return near
-		}
-		return far
-	}
-	var sorted [classes][]netip.AddrPort
+	var sorted [numClasses][]netip.AddrPort
 	seen := make(map[netip.AddrPort]bool)
 	for _, a := range addrs {
 		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 		if !seen[a] {
 			seen[a] = true
-			c := class(a.Addr())
+			c := ClassOf(a.Addr(), subnets)
 			sorted[c] = append(sorted[c], a)
 		}
 	}

@@ -44,6 +44,21 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// Two pieces once had classes of their own, and tried link-local addresses at different times.
+func TestClassOf(t *testing.T) {
+	subnets := prefixes("10.1.0.0/16", "fd01::/64", "127.0.0.0/8", "169.254.0.0/16")
+	for ip, want := range map[string]Class{
+		"10.1.2.3": ClassSubnet, "::ffff:10.1.2.3": ClassSubnet, "fd01::1": ClassSubnet,
+		"169.254.1.1": ClassLinkLocal, "fe80::1%eth0": ClassLinkLocal,
+		"192.0.2.1": ClassFar, "10.2.0.1": ClassFar, "2001:db8::1": ClassFar,
+		"127.0.0.1": ClassLoopback, "::ffff:127.0.0.1": ClassLoopback, "::1": ClassLoopback,
+	} {
+		if got := ClassOf(netip.MustParseAddr(ip), subnets); got != want {
+			t.Errorf("%s: %d, want %d", ip, got, want)
+		}
+	}
+}
+
 // The subnets of this machine are those of its interfaces; of loopback's there is none.
 func TestPolicyOrder(t *testing.T) {
 	p := testPolicy(t, PolicyConfig{})

@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ma "github.com/multiformats/go-multiaddr"
 	madns "github.com/multiformats/go-multiaddr-dns"
+
+	"github.com/swarmgate/swarmgate/discovery"
 )
 
 // maxAddrs is how many addresses of one host are tried.
@@ -93,27 +96,24 @@ func isLoopback(m ma.Multiaddr) bool {
 	return ok && a.Addr().IsLoopback()
 }
 
-// inOrder returns the addresses of one host in the order in which to try them, at most maxAddrs and at most maxSameIP of one IP
-// address: those of our own subnets first, those of loopback last. Loopback is no address of another machine, and a host
-// that was restarted often has many: it counts only for a host that has no other address, or one of this machine.
+// inOrder returns the addresses of one host in the order in which to try them, that of their [discovery.Class], at most
+// maxAddrs and at most maxSameIP of one IP address. Loopback is no address of another machine, and a host that was restarted
+// often has many: it counts only for a host that has no other address, or one of this machine.
 func inOrder(addrs []ma.Multiaddr, around *surroundings) []ma.Multiaddr {
-	var near, far, loopback []ma.Multiaddr
-	isHere := false
-	for _, m := range addrs {
+	here := around.addrs()
+	class := func(m ma.Multiaddr) discovery.Class {
 		a, _ := plainTCP(m)
-		switch d := around.distance(a.Addr()); {
-		case a.Addr().IsLoopback():
-			loopback = append(loopback, m)
-		case d <= fromLink:
-			isHere = isHere || d == fromHere
-			near = append(near, m)
-		default:
-			far = append(far, m)
-		}
+		return discovery.ClassOf(a.Addr(), here)
 	}
-	ordered := append(near, far...)
-	if isHere || len(ordered) == 0 {
-		ordered = append(ordered, loopback...)
+	ordered := slices.Clone(addrs)
+	slices.SortStableFunc(ordered, func(a, b ma.Multiaddr) int { return cmp.Compare(class(a), class(b)) })
+	loopback := slices.IndexFunc(ordered, isLoopback)
+	isHere := func(m ma.Multiaddr) bool {
+		a, _ := plainTCP(m)
+		return around.isOurs(a.Addr())
+	}
+	if loopback > 0 && !slices.ContainsFunc(ordered[:loopback], isHere) {
+		ordered = ordered[:loopback]
 	}
 	ips := make(map[netip.Addr]int)
 	ordered = slices.DeleteFunc(ordered, func(m ma.Multiaddr) bool {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -120,24 +121,16 @@ func newSurroundings() *surroundings {
 // distance returns how far away a is.
 func (s *surroundings) distance(a netip.Addr) distance {
 	a = a.Unmap().WithZone("")
-	d := fromWorld
-	switch {
-	case a.IsLoopback():
+	around := s.addrs()
+	switch class := discovery.ClassOf(a, around); {
+	case class == discovery.ClassLoopback, slices.ContainsFunc(around, func(p netip.Prefix) bool { return p.Addr() == a }):
 		return fromHere
-	case a.IsLinkLocalUnicast():
-		d = fromLink
+	case class != discovery.ClassFar:
+		return fromLink
 	case s.public.Check(discovery.SourcePublic, netip.AddrPortFrom(a, 1)) != nil:
-		d = fromSite
+		return fromSite
 	}
-	for _, p := range s.addrs() {
-		if p.Addr() == a {
-			return fromHere
-		}
-		if p.Contains(a) {
-			d = min(d, fromLink)
-		}
-	}
-	return d
+	return fromWorld
 }
 
 // isOurs reports whether an interface of this machine has a.
