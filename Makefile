@@ -59,6 +59,7 @@ unit:
 fuzz:
 	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzControlReader$$' -fuzztime $(FUZZTIME)
 	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzFirstFrame$$' -fuzztime $(FUZZTIME)
+	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzGatewayURL$$' -fuzztime $(FUZZTIME)
 	$(GO) test ./internal/proxied -run '^$$' -fuzz '^FuzzReadHeader$$' -fuzztime $(FUZZTIME)
 
 real:
