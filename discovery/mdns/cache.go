@@ -60,8 +60,10 @@ type answer struct {
 type entry struct {
 	answer
 	heard, expires time.Time
-	asked          int     // how often it was asked for again since it was heard
-	jitter         float64 // part of the TTL by which these questions are late, from 0 to 0.02
+	asked          int       // how often it was asked for again since it was heard
+	jitter         float64   // part of the TTL by which these questions are late, from 0 to 0.02
+	doubts         int       // of SRV: the questions that are left before it is over
+	doubtAt        time.Time // of the next one
 	of             *neighbour
 	at             *list.Element // in of.order
 }
@@ -79,17 +81,19 @@ type neighbour struct {
 type cache struct {
 	maxRecords, maxOwn, maxOrigins int
 
-	all     map[origin]*neighbour
-	hosts   map[hostname]int // how many SRV records point to a name
-	size    int              // records
-	evicted uint64           // records that had to go before their time
-	pay     []*neighbour     // who is to pay, the next one last; they may be gone
+	all   map[origin]*neighbour
+	hosts map[hostname]int // how many SRV records point to a name
+	// services holds the SRV records of an instance, in no order.
+	services map[hostname][]*entry
+	size     int          // records
+	evicted  uint64       // records that had to go before their time
+	pay      []*neighbour // who is to pay, the next one last; they may be gone
 }
 
 func newCache() cache {
 	return cache{
 		maxRecords: maxRecords, maxOwn: maxOwn, maxOrigins: maxOrigins,
-		all: make(map[origin]*neighbour), hosts: make(map[hostname]int),
+		all: make(map[origin]*neighbour), hosts: make(map[hostname]int), services: make(map[hostname][]*entry),
 	}
 }
 
@@ -144,7 +148,7 @@ func (c *cache) add(from origin, a answer, now time.Time) {
 func (e *entry) hear(a answer, now time.Time) {
 	a.ttl = min(a.ttl, maxTTL)
 	e.answer, e.heard, e.expires = a, now, now.Add(a.ttl)
-	e.asked, e.jitter = 0, rand.Float64()*0.02
+	e.asked, e.jitter, e.doubts = 0, rand.Float64()*0.02, 0
 }
 
 // endBy has e end at t if it would live longer.
@@ -154,10 +158,13 @@ func (e *entry) endBy(t time.Time) {
 	}
 }
 
+// ends reports whether e was taken back, and only lives on for a while.
+func (e *entry) ends() bool { return e.expires.Before(e.heard.Add(e.ttl)) }
+
 // refreshAt returns when e is to be asked for again: at 80, 85, 90 and 95 % of its time and a bit (RFC 6762, 5.2). It
 // reports false if that was done, or if e was taken back.
 func (e *entry) refreshAt() (time.Time, bool) {
-	if e.asked > 3 || e.expires.Before(e.heard.Add(e.ttl)) {
+	if e.asked > 3 || e.ends() {
 		return time.Time{}, false
 	}
 	part := 0.8 + 0.05*float64(e.asked) + e.jitter
@@ -293,7 +300,7 @@ func (c *cache) remove(e *entry) {
 	}
 }
 
-// point counts that e came (1) or went (-1), if it says on which host a service is.
+// point notes that e came (1) or went (-1), if it says on which host a service is.
 func (c *cache) point(e *entry, by int) {
 	if e.kind != dns.TypeSRV {
 		return
@@ -304,6 +311,20 @@ func (c *cache) point(e *entry, by int) {
 	}
 	if c.hosts[at] += by; c.hosts[at] == 0 {
 		delete(c.hosts, at)
+	}
+	of := hostname{e.of.index, e.name}
+	if by > 0 {
+		c.services[of] = append(c.services[of], e)
+		return
+	}
+	rest := c.services[of]
+	if i := slices.Index(rest, e); i >= 0 {
+		rest[i] = rest[len(rest)-1]
+		rest[len(rest)-1] = nil
+		rest = rest[:len(rest)-1]
+	}
+	if c.services[of] = rest; len(rest) == 0 {
+		delete(c.services, of)
 	}
 }
 

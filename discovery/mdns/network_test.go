@@ -167,7 +167,8 @@ func TestServiceIsWhereItsPacketCameFrom(t *testing.T) {
 	}
 }
 
-// Nobody speaks for somebody else: not by a record of a name that another machine has, and not by taking it back.
+// Nobody speaks for somebody else: not by a record of a name that another machine has, and not by taking it back, as long as the
+// other machine answers.
 func TestNobodySpeaksForAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, lan := scripted(t, Config{})
@@ -177,6 +178,7 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 		liar.host = "victim"
 		stolen := service4("victim", topicA, "10.0.0.66")
 		lan.sayAt(time.Second, 1, "10.0.0.9", victim.records(120)...)
+		time.AfterFunc(8*time.Second, func() { lan.respond(responder{1, "10.0.0.9", victim.records(120)}) })
 		lan.sayAt(2*time.Second, 1, "10.0.0.66", liar.records(120)...) // at the victim's host, which tells its address
 		lan.sayAt(3*time.Second, 1, "10.0.0.9", victim.records(120)[3:]...)
 		lan.sayAt(10*time.Second, 1, "10.0.0.66", victim.records(0)...)

@@ -138,7 +138,11 @@ func (r *resolver) take(from origin, answers []answer, now time.Time) bool {
 			of--
 			continue
 		}
+		instance, others := r.contested(from, a)
 		r.cache.add(from, a, now)
+		if instance != "" {
+			r.doubt(from, instance, others, now)
+		}
 	}
 	return of > 0
 }
@@ -220,6 +224,7 @@ func (d *decision) resolve(n *neighbour, s *service, ptr *entry) (claim, bool) {
 	if srv == nil || txt == nil {
 		return claim{}, false
 	}
+	d.recheck(n, ptr.target)
 	d.refresh(n, srv)
 	d.refresh(n, txt)
 	if txt.text == "" || srv.port == 0 || srv.target == "." {
