@@ -9,7 +9,7 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Dials in vain that one target gets, a /32 or an IPv6 /64: some at once, and then slowly more. A
+// Dials in vain that one target gets: some at once, and then slowly more. A
 // target that the operator allows, or on the LAN, gets some times as many. All targets together
 // get more than what one principal may have dialed in vain, each dial at eight addresses.
 const (
@@ -27,11 +27,35 @@ const (
 // goroutines may use it.
 type targets struct {
 	mu      sync.Mutex
-	all     vain                   // guarded by mu
-	payers  map[any]float64        // guarded by mu; of all, those for the sake of each payer, in units of scale
-	scale   float64                // guarded by mu; by which all in payers have become fewer
-	each    map[netip.Prefix]*vain // guarded by mu
-	sweepAt int                    // guarded by mu
+	all     vain             // guarded by mu
+	payers  map[any]float64  // guarded by mu; of all, those for the sake of each payer, in units of scale
+	scale   float64          // guarded by mu; by which all in payers have become fewer
+	each    map[target]*vain // guarded by mu
+	sweepAt int              // guarded by mu
+}
+
+// target is what one party is taken to own: an IPv4 address, an IPv6 /64, or one IPv6 address on a
+// link, of which neighbours share the /64.
+type target struct {
+	prefix netip.Prefix
+	zone   string // of a link-local address
+}
+
+// targetOf returns the target of ip, which is on a link that we are on if onLink is true.
+func targetOf(ip netip.Addr, onLink bool) target {
+	ip = ip.Unmap()
+	if ip.Is6() && (onLink || ip.IsLinkLocalUnicast()) {
+		return target{netip.PrefixFrom(ip.WithZone(""), ip.BitLen()), ip.Zone()}
+	}
+	return target{prefix: crowd.Groups(ip)[0]}
+}
+
+// String returns t for people, such as "2001:db8::/64" or "fe80::1%eth0/128".
+func (t target) String() string {
+	if t.zone != "" {
+		return t.prefix.Addr().WithZone(t.zone).String() + "/128"
+	}
+	return t.prefix.String()
 }
 
 // vain counts dials in vain, of which one is forgotten at each step of time.
@@ -50,13 +74,10 @@ func (v *vain) settle(every time.Duration, now time.Time) {
 	}
 }
 
-// target returns what of ip one party is taken to own.
-func target(ip netip.Addr) netip.Prefix { return crowd.Groups(ip)[0] }
-
-// take counts a dial of ip for the sake of who, as one in vain until it is given back, or returns an
-// error if ip, who, or all had too many. One payer may have as many of all as it leaves to others,
+// take counts a dial of key for the sake of who, as one in vain until it is given back, or returns an
+// error if key, who, or all had too many. One payer may have as many of all as it leaves to others,
 // so the first has half at most, two have a third each, and a newcomer always gets some.
-func (t *targets) take(who any, ip netip.Addr, trusted bool, now time.Time) error {
+func (t *targets) take(who any, key target, trusted bool, now time.Time) error {
 	burst, every := targetBurst, targetEvery
 	if trusted {
 		burst, every = burst*targetTrust, every/targetTrust
@@ -64,7 +85,6 @@ func (t *targets) take(who any, ip netip.Addr, trusted bool, now time.Time) erro
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweepLocked(now)
-	key := target(ip)
 	v := t.each[key]
 	if v == nil {
 		v = &vain{at: now}
@@ -80,7 +100,7 @@ func (t *targets) take(who any, ip netip.Addr, trusted bool, now time.Time) erro
 		return wtproto.Errorf(wtproto.CodeRateLimited, "too many dials for the same principal are in vain: wait, and see at /api/topics which peers do not answer")
 	}
 	if t.each == nil {
-		t.each = make(map[netip.Prefix]*vain)
+		t.each = make(map[target]*vain)
 	}
 	t.each[key] = v
 	v.n++
@@ -112,11 +132,11 @@ func (t *targets) settleLocked(now time.Time) {
 	t.scale = 1
 }
 
-// give says that a dial of ip for the sake of who was not in vain.
-func (t *targets) give(who any, ip netip.Addr) {
+// give says that a dial of key for the sake of who was not in vain.
+func (t *targets) give(who any, key target) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if v := t.each[target(ip)]; v != nil && v.n > 0 {
+	if v := t.each[key]; v != nil && v.n > 0 {
 		v.n--
 	}
 	if t.all.n > 0 {
@@ -144,7 +164,8 @@ func (t *targets) sweepLocked(now time.Time) {
 
 // Spend counts a dial of addr, learned from src, that is about to be made for the sake of who, as one
 // in vain until [Policy.Refund]. It returns an [*wtproto.Error] with CodeRateLimited if addr's IPv4
-// address or IPv6 /64, or all addresses together, had too many of these, or who too many of all.
+// address or IPv6 /64, or on a link its IPv6 address, or all addresses together, had too many of
+// these, or who too many of all.
 // What who is can be compared with ==, such as the widest part of a [Payer]; nil is for nobody's
 // sake, and shares as one. Addresses of [SourceConfigured] are not counted.
 func (p *Policy) Spend(who any, src Source, addr netip.AddrPort) error {
@@ -152,13 +173,13 @@ func (p *Policy) Spend(who any, src Source, addr netip.AddrPort) error {
 		return nil
 	}
 	ip := addr.Addr().Unmap()
-	return p.targets.take(who, ip, src == SourceLAN || p.isAllowed(ip), time.Now())
+	return p.targets.take(who, targetOf(ip, src == SourceLAN), src == SourceLAN || p.isAllowed(ip), time.Now())
 }
 
 // Refund says that a dial of addr, learned from src, for the sake of who was not in vain: the peer was
 // there and stayed.
 func (p *Policy) Refund(who any, src Source, addr netip.AddrPort) {
 	if src != SourceConfigured {
-		p.targets.give(who, addr.Addr())
+		p.targets.give(who, targetOf(addr.Addr(), src == SourceLAN))
 	}
 }

@@ -19,24 +19,26 @@ func TestTargets(t *testing.T) {
 		name    string
 		ips     []string
 		trusted bool
+		onLink  bool
 		dials   int
 		later   time.Duration // after which as many are tried again
 		want    []int         // dials that were made, then
 	}{
-		{"one target", []string{a}, false, 100, 50 * time.Second, []int{32, 10}},
-		{"two targets", []string{a, sameNet}, false, 100, 0, []int{64, 0}},
-		{"one IPv6 /64", []string{"2001:db8::1", "2001:db8::2"}, false, 100, 5 * time.Second, []int{32, 1}},
-		{"IPv4 in IPv6", []string{a, "::ffff:" + a}, false, 100, 0, []int{32, 0}},
-		{"zones", []string{"fe80::1%a", "fe80::2%b"}, false, 100, 0, []int{32, 0}},
-		{"trusted", []string{a}, true, 1000, 10 * time.Second, []int{512, 32}},
-		{"all over again", []string{a, other}, false, 1000, time.Hour, []int{64, 64}},
+		{"one target", []string{a}, false, false, 100, 50 * time.Second, []int{32, 10}},
+		{"two targets", []string{a, sameNet}, false, false, 100, 0, []int{64, 0}},
+		{"one IPv6 /64", []string{"2001:db8::1", "2001:db8::2"}, false, false, 100, 5 * time.Second, []int{32, 1}},
+		{"IPv4 in IPv6", []string{a, "::ffff:" + a}, false, false, 100, 0, []int{32, 0}},
+		{"link-local", []string{"fe80::1%a", "fe80::2%a", "fe80::1%b"}, false, false, 200, 0, []int{96, 0}},
+		{"of one link", []string{"fd00::1", "fd00::2"}, true, true, 2000, 0, []int{1024, 0}},
+		{"trusted", []string{a}, true, false, 1000, 10 * time.Second, []int{512, 32}},
+		{"all over again", []string{a, other}, false, false, 1000, time.Hour, []int{64, 64}},
 	} {
 		var l targets
 		now := time.Unix(1e9, 0)
 		for _, want := range test.want {
 			made := 0
 			for i := range test.dials {
-				if l.take(nil, netip.MustParseAddr(test.ips[i%len(test.ips)]), test.trusted, now) == nil {
+				if l.take(nil, targetOf(netip.MustParseAddr(test.ips[i%len(test.ips)]), test.onLink), test.trusted, now) == nil {
 					made++
 				}
 			}
@@ -48,23 +50,44 @@ func TestTargets(t *testing.T) {
 	}
 }
 
+// All machines of a LAN had one target on IPv6, fe80::/64 or the /64 of the LAN, so one of them used
+// up the dials of all others.
+func TestNeighboursAreTargetsOfTheirOwn(t *testing.T) {
+	p, err := NewPolicy(PolicyConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, lan := range [][2]string{{"[fe80::66%eth0]:80", "[fe80::1%eth0]:80"}, {"[fe80::66%eth0]:80", "[fe80::66%eth1]:80"}, {"[fd00::66]:80", "[fd00::1]:80"}} {
+		liar, honest := netip.MustParseAddrPort(lan[0]), netip.MustParseAddrPort(lan[1])
+		for p.Spend(nil, SourceLAN, liar) == nil {
+		}
+		for range 2 * targetBurst * targetTrust {
+			if err := p.Spend(nil, SourceLAN, honest); err != nil {
+				t.Errorf("%s after %s: %v", honest, liar, err)
+				break
+			}
+			p.Refund(nil, SourceLAN, honest)
+		}
+	}
+}
+
 // Dials that are not in vain are not counted, however many there are.
 func TestTargetsUseful(t *testing.T) {
 	var l targets
 	ip, now := netip.MustParseAddr("198.51.100.7"), time.Unix(1e9, 0)
 	for i := range 10_000 {
-		if err := l.take(nil, ip, false, now); err != nil {
+		if err := l.take(nil, targetOf(ip, false), false, now); err != nil {
 			t.Fatalf("dial %d: %v", i, err)
 		}
-		l.give(nil, ip)
+		l.give(nil, targetOf(ip, false))
 	}
-	l.give(nil, ip) // once too often
+	l.give(nil, targetOf(ip, false)) // once too often
 	for i := range targetBurst {
-		if err := l.take(nil, ip, false, now); err != nil {
+		if err := l.take(nil, targetOf(ip, false), false, now); err != nil {
 			t.Fatalf("dial %d in vain: %v", i, err)
 		}
 	}
-	wantCode(t, "one more", l.take(nil, ip, false, now), wtproto.CodeRateLimited, false)
+	wantCode(t, "one more", l.take(nil, targetOf(ip, false), false, now), wtproto.CodeRateLimited, false)
 }
 
 // All targets together have a limit, and those without dials in vain are forgotten.
@@ -74,7 +97,7 @@ func TestTargetsInAll(t *testing.T) {
 	ip := netip.MustParseAddr("11.0.0.1")
 	made := 0
 	for i := range 4 * targetsBurst {
-		if l.take(i, ip, false, now) == nil { // each for somebody else
+		if l.take(i, targetOf(ip, false), false, now) == nil { // each for somebody else
 			made++
 		}
 		ip = ip.Next()
@@ -84,7 +107,7 @@ func TestTargetsInAll(t *testing.T) {
 	}
 	for range 100_000 {
 		now = now.Add(targetsEvery)
-		if err := l.take(ip, ip, false, now); err != nil {
+		if err := l.take(ip, targetOf(ip, false), false, now); err != nil {
 			t.Fatal(err)
 		}
 		ip = ip.Next()
@@ -105,7 +128,7 @@ func TestTargetsArePaidFor(t *testing.T) {
 	ip := netip.MustParseAddr("11.0.0.1")
 	hammer := func(who string) (made int) {
 		for range 2 * targetsBurst {
-			if l.take(who, ip, false, now) == nil {
+			if l.take(who, targetOf(ip, false), false, now) == nil {
 				made++
 			}
 			ip = ip.Next()
@@ -125,7 +148,7 @@ func TestTargetsArePaidFor(t *testing.T) {
 	}
 	made := 0
 	for range targetsBurst / 8 {
-		if l.take("newcomer", ip, false, now) == nil {
+		if l.take("newcomer", targetOf(ip, false), false, now) == nil {
 			made++
 		}
 		ip = ip.Next()
@@ -138,7 +161,7 @@ func TestTargetsArePaidFor(t *testing.T) {
 		t.Errorf("an hour later %d dials were made, of %d payers", made, len(l.payers))
 	}
 	for range 100 {
-		l.give("one", ip)
+		l.give("one", targetOf(ip, false))
 	}
 	if made := hammer("one"); made < 45 || made > 105 {
 		t.Errorf("%d dials were made after 100 were given back", made)

@@ -136,9 +136,10 @@ func (d *TCPDialer) try(ctx context.Context, addr netip.AddrPort, t *try) (*net.
 // own, so that they are dialed too, gains nothing: if they did not answer, and are not of the
 // machine that did, they stay counted.
 func (d *TCPDialer) refund(addrs []netip.AddrPort, tries []try, winner int) {
-	home := target(addrs[winner].Addr())
+	of := func(a netip.AddrPort) target { return targetOf(a.Addr(), d.src == SourceLAN) }
+	home := of(addrs[winner])
 	for i, t := range tries {
-		if t.spent && (i == winner || t.answered || target(addrs[i].Addr()) == home) {
+		if t.spent && (i == winner || t.answered || of(addrs[i]) == home) {
 			d.policy.Refund(nil, d.src, addrs[i])
 		}
 	}

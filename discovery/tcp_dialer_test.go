@@ -102,7 +102,7 @@ func TestTCPDialerRefunds(t *testing.T) {
 	d.refund(addrs, tries, 0)
 	for i, want := range []int{0, 1, 0, 0, 0} {
 		n := 0
-		if v := policy.targets.each[target(addrs[i].Addr())]; v != nil {
+		if v := policy.targets.each[targetOf(addrs[i].Addr(), false)]; v != nil {
 			n = v.n
 		}
 		if n != want {
