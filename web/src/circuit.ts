@@ -3,10 +3,11 @@ import { Code } from './codes.js'
 import type { Account } from './credit.js'
 import { deferred, ignore } from './deferred.js'
 import { SwarmError, codeOf, isCode } from './errors.js'
-import { CLIENT, INITIATOR } from './frames.js'
+import { CLIENT, FURTHER, INITIATOR } from './frames.js'
 import type { Of, Peer as PeerFrame, Reader } from './frames.js'
 import { hex } from './hex.js'
 import type { Session } from './session.js'
+import type { Stay } from './stay.js'
 import { carries, reset } from './streams.js'
 import type { JoinedTopic } from './topic.js'
 
@@ -21,19 +22,22 @@ export class Circuit extends EventTarget implements Peer {
   declare readonly address: string
   declare readonly initiator: boolean
   declare readonly client: boolean
+  declare readonly further: boolean
   declare readonly topic: string
   readonly readable: ReadableStream<Uint8Array>
   readonly writable: WritableStream<Uint8Array | ArrayBuffer | ArrayBufferView>
 
-  /** Its id in the session. */
-  readonly number: number
+  readonly joined: JoinedTopic
+  /** PEER, which tells of it. */
+  readonly frame: Of<typeof PeerFrame>
+  /** That of its peer, from when it has a stream. */
+  declare stay: Stay
   /** Its credit. */
   readonly account: Account
   /** How it ended, undefined before that and after a regular end. */
   error: SwarmError | undefined
 
   readonly #session: Session
-  readonly #joined: JoinedTopic
   readonly #info: PeerInfo
   readonly #closed = deferred()
   #reader: Reader | undefined
@@ -56,11 +60,12 @@ export class Circuit extends EventTarget implements Peer {
   constructor (session: Session, joined: JoinedTopic, m: Of<typeof PeerFrame>, account: Account) {
     super()
     this.#session = session
-    this.#joined = joined
+    this.joined = joined
     this.account = account
-    this.number = m.circuit
+    this.frame = m
     const { network, address, topic } = m
-    this.#info = { id: hex(m.id), network, address, topic, initiator: (m.flags & INITIATOR) !== 0, client: (m.flags & CLIENT) !== 0 }
+    const has = (flag: number) => (m.flags & flag) !== 0
+    this.#info = { id: hex(m.id), network, address, topic, initiator: has(INITIATOR), client: has(CLIENT), further: has(FURTHER) }
     Object.assign(this, this.#info)
     this.readable = new ReadableStream({
       type: 'bytes',
@@ -87,12 +92,17 @@ export class Circuit extends EventTarget implements Peer {
 
   get closed (): Promise<void> { return this.#closed.promise }
 
-  /** Gives the circuit its stream, whose first frame is gone. */
-  attach (reader: Reader, writer: WritableStreamDefaultWriter<unknown>): void {
+  get streams (): AsyncIterable<Peer> { return this.stay.streams }
+
+  open ({ signal }: { signal?: AbortSignal } = {}): Promise<Peer> { return this.joined.host.connect(this, signal) }
+
+  /** Gives the circuit its stream, whose first frame is gone; `asked` says that the page has opened it. */
+  attach (reader: Reader, writer: WritableStreamDefaultWriter<unknown>, asked?: boolean): void {
     this.#reader = reader
     this.#writer = writer
     reader.closed.catch(e => this.#failed(e))
     writer.closed.catch(e => this.#failed(e))
+    this.joined.enter(this, asked)
   }
 
   /** Whether it has a stream. */
@@ -116,13 +126,13 @@ export class Circuit extends EventTarget implements Peer {
   }
 
   abort (code: number = Code.NONE): void {
-    if (!isCode(code)) throw new RangeError('a code is a number of 32 bits')
+    if (!isCode(code)) throw new RangeError('a code has 32 bits')
     if (this.#settled) return
     this.#settle(new SwarmError(code, 'the circuit was aborted here'))
     if (this.attached && carries(code) && !this.#finishing) return this.#end(code)
     // A code that a reset does not carry, or a direction that has ended and cannot be reset, is told on the control stream. The gateway
     // may end the circuit by that; else its stream ends a moment later.
-    this.#session.decline(this.number, code)
+    this.#session.decline(this.frame.circuit, code)
     if (this.attached && !this.#released) this.#cancelTimer = this.#session.clock.after(NEWS, () => this.#end(code))
     else this.#end(code)
   }
@@ -186,7 +196,7 @@ export class Circuit extends EventTarget implements Peer {
     }
     if (error && (error.code !== Code.NONE || error.remote)) this.#closed.reject(error)
     else this.#closed.resolve()
-    this.#joined.drop(this)
+    this.joined.drop(this)
     this.dispatchEvent(new Event('close'))
   }
 
@@ -265,7 +275,7 @@ export class Circuit extends EventTarget implements Peer {
 
   async #write (chunk: unknown): Promise<void> {
     // A stream that is given something else fails, and leaves the other end in the dark.
-    if (!ArrayBuffer.isView(chunk) && !(chunk instanceof ArrayBuffer)) this.end(new SwarmError(Code.INTERNAL, 'what was written is no bytes'))
+    if (!ArrayBuffer.isView(chunk) && !(chunk instanceof ArrayBuffer)) this.end(new SwarmError(Code.INTERNAL, 'no bytes'))
     if (this.#finishing) throw closedHere()
     try {
       await this.#writer!.write(chunk)

@@ -4,8 +4,8 @@ import { hex, unhex32 } from './hex.js'
 
 /** What reads the fields of a payload in order. What follows the last one is not looked at. */
 export interface Fields {
-  /** Throws what is wrong with the frame. */
-  fail: (code: number, problem: string) => never
+  /** Throws that the frame is malformed. */
+  fail: (code: number) => never
   /** Reads `n` bytes, which share the payload's memory. */
   take: (n: number) => Uint8Array
   /**
@@ -26,9 +26,9 @@ export interface Fields {
 /** Begins to read the payload of a frame. */
 export function fieldsOf (type: number, payload: Uint8Array): Fields {
   let at = 0
-  const fail = (code: number, problem: string): never => { throw new SwarmError(code, `frame 0x${type.toString(16)}: ${problem}`) }
+  const fail = (code: number): never => { throw new SwarmError(code, `frame 0x${type.toString(16)} is malformed`) }
   const left = () => payload.length - at
-  const need = (n: number) => { if (n > left()) fail(Code.PROTOCOL, 'too short') }
+  const need = (n: number) => { if (n > left()) fail(Code.PROTOCOL) }
   const take = (n: number) => {
     need(n)
     return payload.subarray(at, at += n)
@@ -39,7 +39,7 @@ export function fieldsOf (type: number, payload: Uint8Array): Fields {
   }
   const count = (limit: number, size = 1) => {
     const n = varint()
-    if (n > limit) fail(Code.TOO_LARGE, 'too long')
+    if (n > limit) fail(Code.TOO_LARGE)
     need(n * size)
     return n
   }
@@ -71,7 +71,7 @@ function between (least: number, most: number): Field<number> {
     put: putVarint,
     get (f) {
       const n = f.varint()
-      return n < least || n > most ? f.fail(Code.PROTOCOL, `a number is ${n}`) : n
+      return n < least || n > most ? f.fail(Code.PROTOCOL) : n
     }
   }
 }
@@ -120,7 +120,7 @@ export function text (limit: number): Field<string> {
       try {
         return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(b)
       } catch {
-        return f.fail(Code.PROTOCOL, 'not UTF-8')
+        return f.fail(Code.PROTOCOL)
       }
     }
   }

@@ -134,7 +134,7 @@ export async function readFrame (reader: Reader): Promise<Frame | End> {
   const f = fieldsOf(0, head)
   const type = f.varint()
   const length = f.varint()
-  if (length > MAX_PAYLOAD) fieldsOf(type, head).fail(Code.TOO_LARGE, 'too long')
+  if (length > MAX_PAYLOAD) fieldsOf(type, head).fail(Code.TOO_LARGE)
   const { bytes, at } = await fill(reader, new Uint8Array(length), 0, length)
   return at < length ? 'TRUNCATED' : { type, payload: bytes }
 }

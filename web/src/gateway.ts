@@ -22,12 +22,14 @@ export class Gateway {
 
   /** Throws a TypeError where the address is none that can be trusted. */
   constructor (address: GatewayAddress, common: ConnectOptions = {}) {
-    const { url, hashes = common.hashes, token = common.token ?? '' } =
+    let { url, hashes = common.hashes, token = common.token ?? '' } =
       typeof address === 'string' || address instanceof URL ? { url: address } : address
-    const { origin, protocol, hostname, pathname } = new URL(url)
+    const { origin, protocol, hostname, pathname, searchParams } = new URL(`${url}`.replace(/^\s*swarmgate:/i, 'https:'))
+    const own = searchParams.getAll('h').filter(h => h)
+    if (own[0]) hashes = own // of a gateway URL
     this.#given = hashes !== undefined
     if (protocol !== 'https:' && (protocol !== 'http:' || this.#given || !isLoopback(hostname))) {
-      throw new TypeError(`${url}: want https, or http on loopback and no hashes`)
+      throw new TypeError(`${url}: want https, or http on loopback`)
     }
     this.origin = origin
     this.#token = typeof token === 'function' ? token : tokenFrom(token)
@@ -69,7 +71,7 @@ export class Gateway {
 
 function tokenFrom (token: string | Uint8Array): Uint8Array {
   const bytes = typeof token === 'string' ? new TextEncoder().encode(token) : Uint8Array.from(token)
-  if (bytes.length > MAX_TOKEN) throw new RangeError(`the token has more than ${MAX_TOKEN} bytes`)
+  if (bytes.length > MAX_TOKEN) throw new RangeError('the token is too long')
   return bytes
 }
 
@@ -79,7 +81,7 @@ export function gatewaysOf (target: GatewayAddress | readonly GatewayAddress[] |
     ? { url: target }
     : Array.isArray(target) ? { gateways: target } : target as ConnectOptions
   const { url, gateways = [] } = options
-  if (!url === !gateways.length) throw new TypeError('want either url or gateways')
+  if (!url === !gateways.length) throw new TypeError('want url or gateways')
   return (url ? [url] : gateways).map(address => new Gateway(address, options))
 }
 
@@ -90,7 +92,7 @@ function isLoopback (hostname: string): boolean {
 
 function hash (h: string | Uint8Array): Uint8Array<ArrayBuffer> {
   const bytes = typeof h === 'string' ? unhex32(h) : Uint8Array.from(h)
-  if (bytes?.length !== 32) throw new TypeError('a certificate hash is 32 bytes or 64 hex digits')
+  if (bytes?.length !== 32) throw new TypeError('a hash is 32 bytes or 64 digits')
   return bytes
 }
 
@@ -101,7 +103,7 @@ async function readInfo (url: string, get: typeof fetch, signal: AbortSignal): P
     if (response.status === 403) throw new SwarmError(Code.FORBIDDEN, `${url} is not for pages of this origin`, { remote: true })
     if (!response.ok) throw new Error(`HTTP ${response.status}`)
     info = await response.json()
-    if (new URL(info.webtransport).protocol !== 'https:') throw new Error('its URL is not https')
+    if (new URL(info.webtransport).protocol !== 'https:') throw new Error('no https')
     return { url: info.webtransport, hashes: info.certificate.kind === 'pinned' ? info.certificate.hashes!.map(hash) : [] }
   } catch (cause) {
     throw cause instanceof SwarmError ? cause : new SwarmError(Code.PEER_UNREACHABLE, `${url}: ${cause}`, { cause })

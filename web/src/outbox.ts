@@ -27,8 +27,8 @@ export class Outbox {
   take (): Uint8Array<ArrayBuffer> {
     const all = this.#frames
     if (this.#pong) all.push(Pong.encode(this.#pong))
-    for (const { account, number } of this.#credits) {
-      if (account.open) all.push(Credit.encode({ circuit: number, offset: account.granted }))
+    for (const { account, frame: { circuit } } of this.#credits) {
+      if (account.open) all.push(Credit.encode({ circuit, offset: account.granted }))
     }
     this.#frames = []
     this.#pong = undefined

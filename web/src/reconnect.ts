@@ -48,7 +48,8 @@ export class Reconnect<S> {
   readonly #rested: number[] // by gateway: not to be tried before, because of its GOAWAY
   readonly #tries = new Map<S, number>() // those that have not said WELCOME yet, and their gateways
 
-  #current: S | undefined
+  /** The session that topics and circuits belong to, if there is one. */
+  current: S | undefined
   #at = -1 // the gateway of the current session
   #since = 0 // when that began
   #leaving = false // it is to be left whatever comes
@@ -89,7 +90,7 @@ export class Reconnect<S> {
     this.#tries.delete(session)
     this.#stop()
     this.#age()
-    this.#current = session
+    this.current = session
     this.#at = this.#best = gateway
     this.#since = this.#clock.now()
     this.#met = true
@@ -101,7 +102,7 @@ export class Reconnect<S> {
 
   /** A session ended without our will. */
   ended (session: S, error: SwarmError): void {
-    if (session === this.#current) return this.#lost(error)
+    if (session === this.current) return this.#lost(error)
     if (!this.#tries.delete(session)) return
     this.#error ??= error
     if (this.#permanent(error)) this.#hopeless ??= error
@@ -112,19 +113,19 @@ export class Reconnect<S> {
   /** GOAWAY came on a session, the current one or one that was left: its gateway is to be left alone for so many ms. */
   goaway (session: S, gateway: number, retryAfter: number): void {
     this.#rested[gateway] = this.#clock.now() + retryAfter
-    if (session !== this.#current) return
+    if (session !== this.current) return
     this.#leaving = true
     this.#move()
   }
 
   /** A PING of a session with circuits was not answered for 3 s. */
   silent (session: S): void {
-    if (session === this.#current) this.#move()
+    if (session === this.current) this.#move()
   }
 
   /** A frame came on a session. */
   heard (session: S): void {
-    if (session === this.#current && !this.#leaving) this.#stop()
+    if (session === this.current && !this.#leaving) this.#stop()
   }
 
   /** Something says that the network is back: a wait ends, unless all gateways want to be left alone. */
@@ -139,7 +140,7 @@ export class Reconnect<S> {
   close (): void {
     this.#stop()
     this.#search = 'closed'
-    this.#current = undefined
+    this.current = undefined
     this.#at = -1
   }
 
@@ -184,7 +185,7 @@ export class Reconnect<S> {
       this.#tries.set(this.#hooks.dial(gateway), gateway)
     }
     if (this.#tries.size > 0) this.#schedule(Math.min(this.#due, this.#until))
-    else this.#fail(new SwarmError(Code.SHUTDOWN, 'no gateway wants to be asked now'))
+    else this.#fail(new SwarmError(Code.SHUTDOWN, 'no gateway is free'))
   }
 
   #schedule (due: number): void {
@@ -210,7 +211,7 @@ export class Reconnect<S> {
 
   #lost (error: SwarmError): void {
     this.#age()
-    this.#current = undefined
+    this.current = undefined
     this.#at = -1
     if (this.#permanent(error)) return this.#close(error)
     this.#error = this.#hopeless = undefined // what was said beside a session ends nothing

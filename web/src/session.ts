@@ -1,12 +1,13 @@
 import { Circuit } from './circuit.js'
 import type { Clock } from './clock.js'
 import { Code } from './codes.js'
+import type { Account } from './credit.js'
 import { Budget, RESERVE } from './credit.js'
 import type { Deferred } from './deferred.js'
 import { deferred, ignore } from './deferred.js'
-import { SwarmError } from './errors.js'
+import { SwarmError, codeOf } from './errors.js'
 import {
-  Accept, Decline, Goaway, Hello, Join, Joined, Leave, Left, Peer, Ping, Pong, Status, VERSION, Welcome, Withdraw, known, readFrame
+  Accept, Connect, Decline, Goaway, Hello, Join, Joined, Leave, Left, Peer, Ping, Pong, Refused, Status, VERSION, Welcome, Withdraw, known, readFrame
 } from './frames.js'
 import type { Frame, Of, Reader } from './frames.js'
 import type { Gateway } from './gateway.js'
@@ -22,6 +23,8 @@ const DELIVERY = 30_000 // ms that what was written last has to reach the peers 
 // A PING is longer than it has to be: QUIC answers a packet of a connection that it does not know, as a gateway does that was
 // restarted, only where the packet is longer than that answer.
 const PING = Ping.encode({ data: new Uint8Array(32) })
+
+type Writer = WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>
 
 /** What a session tells its client. */
 export interface SessionHost {
@@ -58,7 +61,7 @@ export class Session {
   readonly #outbox = new Outbox()
 
   #transport: WebTransport | undefined
-  #control: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>> | undefined
+  #control: Writer | undefined
   #flushing = false
   #life: Liveness | undefined
   #asked = 0 // when HELLO or PING was sent
@@ -137,13 +140,13 @@ export class Session {
   /** Takes back the place of a circuit. */
   remove (c: Circuit): void {
     this.settle(c)
-    this.#circuits.delete(c.number)
+    this.#circuits.delete(c.frame.circuit)
     this.#closeIfDrained()
   }
 
   /** Counts bytes that the page has read, and grants credit for more. */
   consumed (c: Circuit, n: number): void {
-    if (!c.account.count(n)) return this.#fail(new SwarmError(Code.PROTOCOL, `more than its credit on circuit ${c.number}`))
+    if (!c.account.count(n)) return this.#fail(new SwarmError(Code.PROTOCOL, 'more bytes than credit'))
     if (!this.#budget.grant(c.account, this.clock.now(), this.#rtt)) return
     this.#outbox.credit(c)
     this.#wake()
@@ -164,14 +167,53 @@ export class Session {
   /** Opens the stream of an offered circuit. Where that fails the circuit has ended. */
   async accept (c: Circuit): Promise<void> {
     try {
-      const stream = await this.#transport!.createBidirectionalStream()
-      if (c.error) return reset(stream.readable, stream.writable, Code.NONE) // nobody has seen it
-      const writer = stream.writable.getWriter()
-      ignore(writer.write(Accept.encode({ circuit: c.number })))
-      c.attach(stream.readable.getReader({ mode: 'byob' }), writer)
+      const [reader, writer] = await this.#open()
+      if (c.error) return reset(reader, writer, Code.NONE) // nobody has seen it
+      ignore(writer.write(Accept.encode({ circuit: c.frame.circuit })))
+      c.attach(reader, writer)
     } catch {
       c.abort(Code.BUSY)
     }
+  }
+
+  /** Asks for one more circuit with the peer of another one, until `signal` is aborted. */
+  async connect ({ joined, frame: { topic, network, id } }: Circuit, signal?: AbortSignal): Promise<Circuit> {
+    const account = this.#budget.open(this.clock.now())
+    if (!account) throw new SwarmError(Code.CIRCUIT_LIMIT, 'too many circuits')
+    let stop = () => {}
+    try {
+      const [reader, writer] = await this.#open()
+      stop = () => reset(reader, writer, Code.WITHDRAWN)
+      signal?.throwIfAborted()
+      signal?.addEventListener('abort', stop)
+      ignore(writer.write(Connect.encode({ topic, flags: 0, network, id })))
+      const { type, payload } = await readFrame(reader) as Frame // or an end, which has no type
+      signal?.throwIfAborted()
+      if (type === Refused.type) {
+        const { code, reason } = Refused.parse(payload)
+        throw new SwarmError(code, reason, { remote: true })
+      }
+      if (type !== Peer.type) throw undefined
+      const c = this.#circuit(joined, Peer.parse(payload), account)
+      c.attach(reader, writer, true)
+      if (c.error) throw c.error
+      return c
+    } catch (e) {
+      stop()
+      this.#budget.close(account)
+      signal?.throwIfAborted()
+      if (!(e instanceof SwarmError)) throw new SwarmError(codeOf(e) || Code.PEER_GONE, 'the circuit was refused', { remote: true, cause: e })
+      if (!e.remote && e.code !== Code.LEFT) this.#fail(e)
+      throw e
+    } finally {
+      signal?.removeEventListener('abort', stop)
+    }
+  }
+
+  /** Opens a stream. */
+  async #open (): Promise<[Reader, Writer]> {
+    const { readable, writable } = await this.#transport!.createBidirectionalStream()
+    return [readable.getReader({ mode: 'byob' }), writable.getWriter()]
   }
 
   async #run (): Promise<void> {
@@ -181,7 +223,7 @@ export class Session {
       if (this.#error) return
       this.#outbox.begin(Hello.encode({ ...this.#hello, token }))
       const { WebTransport } = this.#platform
-      if (!WebTransport) throw new SwarmError(Code.INTERNAL, 'no WebTransport in this browser, or no secure context')
+      if (!WebTransport) throw new SwarmError(Code.INTERNAL, 'no WebTransport')
       const transport = this.#transport = new WebTransport(url, {
         protocols: ['swarmgate'],
         ...hashes.length > 0 && { serverCertificateHashes: hashes.map(value => ({ algorithm: 'sha-256', value })) }
@@ -191,13 +233,13 @@ export class Session {
         ({ closeCode, reason }) => this.#fail(new SwarmError(closeCode ?? Code.NONE, reason, { remote: true })),
         cause => this.#fail(this.#lost(cause))
       )
-      const control = await transport.createBidirectionalStream()
-      this.#control = control.writable.getWriter()
+      const [reader, writer] = await this.#open()
+      this.#control = writer
       this.#life = new Liveness(this.#asked = this.clock.now())
       this.#watch()
       this.#wake()
       void this.#takeStreams(transport)
-      await this.#readControl(control.readable.getReader({ mode: 'byob' }))
+      await this.#readControl(reader)
     } catch (e) {
       this.#broken(e)
     }
@@ -261,7 +303,7 @@ export class Session {
     void this.#flush(this.#control)
   }
 
-  async #flush (control: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>): Promise<void> {
+  async #flush (control: Writer): Promise<void> {
     try {
       await undefined
       for (let b; (b = this.#outbox.take()).length > 0;) await control.write(b)
@@ -395,17 +437,23 @@ export class Session {
   #admit (m: Of<typeof Peer>, reader?: Reader, writable?: WritableStream): void {
     if (this.#error) return
     const topic = this.#memberships.get(m.topic)?.topic
-    if (this.#circuits.has(m.circuit)) return this.#fail(new SwarmError(Code.PROTOCOL, `circuit ${m.circuit} came twice`))
     const account = topic && this.#budget.open(this.clock.now())
     if (!account) {
       const code = topic ? Code.CIRCUIT_LIMIT : Code.LEFT
       return reader ? reset(reader, writable!, code) : this.decline(m.circuit, code)
     }
+    const c = this.#circuit(topic, m, account)
+    if (reader) c.attach(reader, writable!.getWriter())
+    if (reader || (topic.options.offerOnly && !c.further)) topic.push(c)
+    else c.accept().then(() => topic.push(c), () => {}) // it has ended, and nobody has seen it
+  }
+
+  /** Makes the circuit that PEER tells of. */
+  #circuit (topic: JoinedTopic, m: Of<typeof Peer>, account: Account): Circuit {
+    if (this.#circuits.has(m.circuit)) throw new SwarmError(Code.PROTOCOL, 'a circuit came twice')
     const c = new Circuit(this, topic, m, account)
     this.#circuits.set(m.circuit, c)
     if (this.#circuits.size === 1) this.#watch()
-    if (reader) c.attach(reader, writable!.getWriter())
-    if (reader || topic.options.offerOnly) topic.push(c)
-    else c.accept().then(() => topic.push(c), () => {}) // it has ended, and nobody has seen it
+    return c
   }
 }

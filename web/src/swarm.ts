@@ -82,12 +82,19 @@ class Client extends EventTarget implements Swarm {
   join (topic: string | Uint8Array, options?: JoinOptions & { offerOnly?: false }): Promise<Topic>
   join (topic: string | Uint8Array, options?: JoinOptions): Promise<Topic<Peer | Offer>>
   async join (topic: string | Uint8Array, options: JoinOptions = {}): Promise<Topic<any>> { // Peer or Offer, as the options say
-    const { maxPeers = 0, signal } = options
-    if (!Number.isSafeInteger(maxPeers) || maxPeers < 0) throw new RangeError('maxPeers is no count')
+    const { maxPeers = 0, networks = [], signal } = options
+    if (!Number.isSafeInteger(maxPeers) || maxPeers < 0 || networks.length > 16) throw new RangeError('bad maxPeers or networks')
     const name = await topicFrom(topic)
     signal?.throwIfAborted()
     if (this.#end) throw this.#end
-    const t = this.#topics.get(name) ?? new JoinedTopic(name, t => this.#leave(t))
+    const t = this.#topics.get(name) ?? new JoinedTopic(name, {
+      clock: this.#platform.clock,
+      leave: async t => { await Promise.all(this.#forget(t)) },
+      connect: async (c, signal) => {
+        if (this.#machine.current) return this.#machine.current.connect(c, signal)
+        throw new SwarmError(Code.PEER_GONE, 'there is no session')
+      }
+    })
     this.#topics.set(name, t)
     t.options = options
     for (const s of this.#sessions) s.join(t)
@@ -104,10 +111,6 @@ class Client extends EventTarget implements Swarm {
   retry (): void { this.#machine.nudge() }
 
   close (): void { this.#finish() }
-
-  async #leave (topic: JoinedTopic): Promise<void> {
-    await Promise.all(this.#forget(topic))
-  }
 
   /** Ends a topic here, and at gateways, which is what the promises wait for. */
   #forget (topic: JoinedTopic, error?: SwarmError): Array<Promise<void>> {

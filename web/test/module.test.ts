@@ -29,7 +29,15 @@ test('the package brings its licence', () => {
   assert.equal(readFileSync(new URL('../LICENSE', import.meta.url), 'utf8'), readFileSync(new URL('../../LICENSE', import.meta.url), 'utf8'))
 })
 
+test('the entry for gateway URLs has 1,000 bytes at most, and reads what it writes', async () => {
+  const size = gzipSync(readFileSync(new URL('url.js', dist)), { level: 9 }).length
+  assert.ok(size <= 1000, `${size} bytes`)
+  const { formatGatewayURL, parseGatewayURL } = await import(new URL('url.js', dist).href)
+  const what = { url: 'https://gate.example:4433', hashes: ['ab'.repeat(32)], topic: 'a b' }
+  assert.deepEqual(parseGatewayURL(formatGatewayURL(what)), what)
+})
+
 test('types tell nothing that is not public', () => {
   const files = readdirSync(new URL('types/', dist)).sort()
-  assert.deepEqual(files, ['api.d.ts', 'codes.d.ts', 'connect.d.ts', 'errors.d.ts', 'index.d.ts', 'key.d.ts'])
+  assert.deepEqual(files, ['api.d.ts', 'codes.d.ts', 'connect.d.ts', 'errors.d.ts', 'index.d.ts', 'key.d.ts', 'url.d.ts'])
 })

@@ -7,7 +7,9 @@ import { SwarmError } from '../src/errors.js'
 import type { Message } from '../src/frames.js'
 import { readFrame } from '../src/frames.js'
 import { hex, unhex32 } from '../src/hex.js'
+import { Gateway } from '../src/gateway.js'
 import { topicFrom, topicFromName } from '../src/key.js'
+import { formatGatewayURL, parseGatewayURL } from '../src/url.js'
 import { messages } from './messages.js'
 import { cidOf, digestOf, endpointOf, guessOf, proofOf } from './hosts.js'
 import { byteStream } from './bytes.js'
@@ -107,6 +109,27 @@ describe('vectors', () => {
         assert.equal(hex(of.encode(got.message)), hex(v.canonical === undefined ? frame : unhex(v.canonical)))
       })
     }
+  }
+})
+
+describe('gateway URLs', () => {
+  const { urls } = load('urls.json') as {
+    urls: Array<{ name: string, url: string, host: string, port: string, hashes: string[], topic: string, canonical?: string, error?: boolean }>
+  }
+  for (const v of urls) {
+    test(v.name, async () => {
+      assert.deepEqual(Object.keys(v).filter(k => !['name', 'url', 'host', 'port', 'hashes', 'topic', 'canonical', 'error'].includes(k)), [])
+      if (v.error) return assert.throws(() => parseGatewayURL(v.url), /./)
+      const url = `https://${v.host.includes(':') ? `[${v.host}]` : v.host}:${v.port}`
+      const got = parseGatewayURL(v.url)
+      assert.deepEqual(got, { url, topic: v.topic, ...v.hashes.length > 0 && { hashes: v.hashes } })
+      assert.equal(formatGatewayURL(got), v.canonical ?? v.url)
+      const gateway = new Gateway({ url: v.url }) // as connect reads it
+      assert.equal(gateway.origin, new URL(url).origin)
+      if (v.hashes.length === 0) return
+      const route = await gateway.resolve(async () => assert.fail('it asks for the info document'), new AbortController().signal)
+      assert.deepEqual([route.url, route.hashes.map(hex)], [`${gateway.origin}/swarm`, v.hashes])
+    })
   }
 })
 

@@ -39,8 +39,10 @@ export function pipe (network = 'client', id = 'ab'.repeat(16)): [End, End] {
       fail(error)
     }
     return Object.assign(new EventTarget(), {
-      id, network, initiator, client: network === 'client', address: '', topic: '00'.repeat(32), readable, writable, closed, close, abort: close, lose,
+      id, network, initiator, client: network === 'client', further: false, address: '', topic: '00'.repeat(32), readable, writable, closed, close, abort: close, lose,
       isEnded: () => ended,
+      streams: (async function * () {})(),
+      open: () => Promise.reject(new SwarmError(Code.DECLINED)),
       async * [Symbol.asyncIterator] () { yield * readable as unknown as AsyncIterable<Uint8Array> }
     }) as End
   }

@@ -8,7 +8,8 @@ import type { SwarmError } from './errors.js';
 export type Token = string | Uint8Array | ((signal: AbortSignal) => string | Uint8Array | Promise<string | Uint8Array>);
 /**
  * Where a gateway is: an address such as `https://gateway.example` whose info document tells the rest, or one with the SHA-256 hashes of
- * its certificates, each 32 bytes or 64 hexadecimal digits, which needs no document.
+ * its certificates, each 32 bytes or 64 hexadecimal digits, which needs no document. A gateway URL (`swarmgate://host:4433/?h=…`) says
+ * both; a topic in it is ignored here.
  */
 export type GatewayAddress = string | URL | {
     url: string | URL;
@@ -37,6 +38,12 @@ export interface JoinOptions {
     lookup?: boolean;
     /** Circuits at once on this topic, at most. 0 or nothing leaves it to the gateway. */
     maxPeers?: number;
+    /**
+     * Let peers open further circuits, which come out of `peer.streams`. Without it the gateway refuses them. `peer.open` works in either case.
+     */
+    streams?: boolean;
+    /** Names of the networks to be on, such as `dht` and `client`; at most 16. None, or an empty list, leaves it to the gateway. */
+    networks?: readonly string[];
     /** Yield an `Offer` for every peer, to be accepted or declined, instead of the peer. */
     offerOnly?: boolean;
     /** Ends the join: `join` rejects with its reason, and a topic that is joined is left. */
@@ -93,6 +100,10 @@ export interface SwarmEvents {
 export interface TopicEvents {
     /** `topic.status` has changed. */
     status: CustomEvent<TopicStatus>;
+    /** A peer has come: its first circuit is open. The iteration yields the same object. */
+    peer: CustomEvent<Peer>;
+    /** A peer that came has left: its last circuit has ended, or the topic has. If it is connected anew before that, another `peer` follows. */
+    leave: CustomEvent<Peer>;
 }
 /** Events of a `Peer`. */
 export interface PeerEvents {
@@ -142,6 +153,8 @@ export interface Topic<T extends Peer | Offer = Peer> extends Target<TopicEvents
     readonly key: Uint8Array;
     /** The 32 bytes as 64 hexadecimal digits. */
     readonly hex: string;
+    /** Who is here: the peers with open circuits, whether the page has taken them or not, in the order in which they came. */
+    readonly peers: readonly Peer[];
     /** What the gateway said last, undefined before it has said anything. */
     readonly status: TopicStatus | undefined;
     /** Resolves after `leave` and after the swarm was closed, rejects with a SwarmError where the iteration throws it. */
@@ -164,10 +177,12 @@ export interface PeerInfo {
     readonly initiator: boolean;
     /** It is a client of a gateway, this one (network `client`) or another. Else it is a native peer or a TCP service. */
     readonly client: boolean;
+    /** The circuit is one beside the first with this peer. One of the two has asked for it: the initiator. */
+    readonly further: boolean;
     /** Where it was met: 64 hexadecimal digits. */
     readonly topic: string;
 }
-/** A circuit with a peer. Iterating it yields what it sends, and ends at its end; to stop iterating does not end the circuit. */
+/** A circuit with a peer, and the peer. Iterating it yields what it sends, and ends at its end; to stop iterating does not end the circuit. */
 export interface Peer extends PeerInfo, Target<PeerEvents>, AsyncIterable<Uint8Array> {
     /**
      * What the peer sends: a byte stream, which is read fastest with a BYOB reader. A peer whose bytes are not read is held up alone. To
@@ -176,6 +191,20 @@ export interface Peer extends PeerInfo, Target<PeerEvents>, AsyncIterable<Uint8A
     readonly readable: ReadableStream<Uint8Array>;
     /** What it is sent. To close it tells the peer that no more comes; to abort it ends the circuit both ways, as cancelling does. */
     readonly writable: WritableStream<Uint8Array | ArrayBuffer | ArrayBufferView>;
+    /**
+     * Further circuits that the peer opens, if the topic was joined with `streams`; several iterations share them. Those that nobody takes wait,
+     * and count as circuits. It ends when the last circuit with the peer has ended, and with the topic as its iteration does. A peer that
+     * opens one after that comes out of the topic's iteration again.
+     */
+    readonly streams: AsyncIterable<Peer>;
+    /**
+     * Opens one more circuit with the peer, also if this one has ended: a stream, or with a TCP service a connection of its own. It resolves
+     * when the peer has answered, and rejects with a SwarmError (`Code.DECLINED` where the peer wants none, `Code.PEER_GONE` also where there is
+     * no session) or with the signal's reason. The signal does not end a circuit that is open.
+     */
+    open(options?: {
+        signal?: AbortSignal;
+    }): Promise<Peer>;
     /** Resolves when both directions have ended or this side ended it without a code, rejects with a SwarmError where it was reset or lost. */
     readonly closed: Promise<void>;
     /**

@@ -1,0 +1,14 @@
+import type { Circuit } from './circuit.js'
+import { Queue } from './queue.js'
+
+/** The time of a peer on a topic, from its first open circuit to the end of its last. */
+export class Stay {
+  /** What the page knows it by: the circuit that came first. Undefined while only further ones have come. */
+  peer: Circuit | undefined
+  /** Those that are open. */
+  readonly circuits = new Set<Circuit>()
+  /** Of them, those that the peer opened beside the first, and the page has not taken. */
+  readonly streams = new Queue()
+  /** Stops the wait for the first one. */
+  cancelTimer = (): void => {}
+}
