@@ -98,7 +98,7 @@ func TestReadmeFleet(t *testing.T) {
 	}
 	urls := make([]string, 2)
 	for i, command := range commands[2:] {
-		m := regexp.MustCompile(`^\w+ '(http://127\.0\.0\.1:\d+)(/\?topic=\w+)'`).FindStringSubmatch(command)
+		m := regexp.MustCompile(`^\w+ '(http://127\.0\.0\.1:\d+)(/#\w+)'`).FindStringSubmatch(command)
 		if m == nil {
 			t.Fatalf("%q opens no page", command)
 		}

@@ -15,7 +15,7 @@ func TestPagesAreServed(t *testing.T) {
 	addPages(mux)
 	for _, c := range []struct{ path, contentType, holds, cors string }{
 		{"/", "text/html; charset=utf-8", "<title>swarmgate console</title>", ""},
-		{"/?topic=demo&echo", "text/html; charset=utf-8", `src="/console.js"`, ""},
+		{"/?echo", "text/html; charset=utf-8", `src="/console.js"`, ""},
 		{"/console.js", "text/javascript; charset=utf-8", `from"/client.js"`, ""},
 		{"/console.css", "text/css; charset=utf-8", "prefers-reduced-motion", ""},
 		{"/client.js", "text/javascript; charset=utf-8", "export{", "*"},

@@ -142,7 +142,7 @@ func guide(seed *member, gateways []*member) string {
 	}
 	fmt.Fprintf(&b, "\nOpen one topic in several browsers, each by its own gateway, and say something:\n\n")
 	for _, g := range gateways {
-		fmt.Fprintf(&b, "  %s/?topic=%s\n", g.console(), topic)
+		fmt.Fprintf(&b, "  %s/#%s\n", g.console(), topic)
 	}
 	fmt.Fprintf(&b, "\nOr join it in another terminal, where what you type goes to all of them:\n\n  go run ./cmd/swarm join %s", topic)
 	for _, g := range gateways {

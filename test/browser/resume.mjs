@@ -46,7 +46,7 @@ const browser = await launch(browserName, join(dir, 'profile'))
 let { gateway, told } = await start()
 try {
   const { origin, host } = new URL(told.info)
-  const url = `${origin}/?topic=${browserName}`
+  const url = `${origin}/#${browserName}`
   const ann = await open('Ann', url)
   const bob = await open('Bob', url)
   await shows(bob, '.peer-name', 'Ann')

@@ -20,7 +20,8 @@ if (what === 'test') {
   // The page uses the module that the gateway gives to everybody, as a file of its own.
   await build({
     ...common, entryPoints: ['./main.ts'], outfile: join(out, 'console.js'), platform: 'browser', minify: true,
-    alias: { swarmgate: '/client.js' }, external: ['/client.js'], tsconfigRaw: {}
+    alias: { swarmgate: '/client.js' }, external: ['/client.js'], tsconfigRaw: {},
+    footer: { js: `/*! lean-qr\n${await readFile('../node_modules/lean-qr/LICENSE', 'utf8')}*/` }
   })
   const css = await transform(await readFile('console.css', 'utf8'), { loader: 'css', minify: true })
   await writeFile(join(out, 'console.css'), css.code)

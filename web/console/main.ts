@@ -3,19 +3,23 @@ import type { Topic } from 'swarmgate'
 import type { Download } from './download.js'
 import { ending, explain } from './explain.js'
 import { count, plain } from './format.js'
+import { escapeTopic, isGatewayURL, parseGatewayURL } from './gatewayurl.js'
+import { readInfo } from './info.js'
+import type { Info } from './info.js'
 import type { Link } from './link.js'
 import { loadName, saveName } from './names.js'
 import { Room } from './room.js'
 import type { RoomEvents } from './room.js'
 import { Session } from './session.js'
 import type { Phase } from './session.js'
+import { privateTopic, topicOf } from './share.js'
 import { removeLeftovers } from './store.js'
 import { $, listed, setText } from './view/dom.js'
 import { acceptDrops, growWithText } from './view/input.js'
 import { PeersView, totals } from './view/peers.js'
 import { showPhase } from './view/phase.js'
-import { readInfo, showSnippet } from './view/snippet.js'
-import type { Info } from './view/snippet.js'
+import { ShareView } from './view/share.js'
+import { showSnippet } from './view/snippet.js'
 import { Timeline } from './view/timeline.js'
 import type { Author } from './view/timeline.js'
 import { DownloadView, UploadView } from './view/transfer.js'
@@ -35,6 +39,7 @@ class Console implements RoomEvents {
   #room: Room
   #rooms = 0
   #text = '' // of the topic, as somebody wrote it
+  #on = false // the topic, or on the way to it
   #topic: Topic | undefined
   #joinedAt = 0
   #leave = new AbortController()
@@ -58,24 +63,23 @@ class Console implements RoomEvents {
     }, () => showSnippet(location.origin, this.#text, undefined))
   }
 
+  /** The topic that the page is on, or was on last, as somebody wrote it. */
+  get topic (): string { return this.#text }
+
+  /** Whether the topic's field has the topic that the page is on. */
+  get here (): boolean { return this.#on && $<HTMLInputElement>('topic').value === this.#text }
+
   /** Leaves the topic and joins this one, or the same anew. */
   async join (text: string): Promise<void> {
-    const mine = ++this.#rooms
-    const left = this.#room
-    const leave = this.#leave
-    const room = this.#room = new Room(this, this.#name, this.#quiet)
-    const { signal } = this.#leave = new AbortController()
-    this.#peers.clear()
-    this.#topic = undefined
+    const mine = this.#depart()
+    const room = this.#room
+    const { signal } = this.#leave
+    this.#on = true
     this.#text = text
-    this.#before = { received: 0, sent: 0 }
-    this.#joinedAt = Date.now()
     $<HTMLInputElement>('topic').value = text
-    setText($('topic-key'), '')
     this.edited()
     showSnippet(location.origin, text, this.#info)
     this.tick()
-    this.#left = this.#left.then(() => left.close()).then(() => leave.abort())
     await this.#left
     if (mine !== this.#rooms) return
     try {
@@ -92,7 +96,44 @@ class Console implements RoomEvents {
       if (mine !== this.#rooms || this.#session.phase.name === 'closed') return
       const why = e instanceof SwarmError ? `${codeName(e.code)}${e.reason && `: ${plain(e.reason)}`}` : String(e)
       this.#timeline.note(['“', ...listed([plain(text)]), `” could not be joined, or was taken away: ${why}.`], 'bad')
+      this.#on = false
+      this.edited()
+      this.tick()
     }
+  }
+
+  /** Leaves the topic. */
+  leave (): void {
+    this.#depart()
+    this.#on = false
+    this.edited()
+    this.tick()
+    this.#timeline.note(['You left “', ...listed([plain(this.#text)]), '”.'])
+  }
+
+  /** Tells that a topic was given together with a gateway, if that is another one. */
+  elsewhere (url: string): void {
+    const gateway = this.#info?.webtransport
+    if (gateway === undefined || new URL(gateway).host === new URL(url).host) return
+    this.warn(`The string is of the gateway ${new URL(url).host}. This page stays at its own, where it finds others only if the two gateways find each other.`)
+  }
+
+  /** Says something that nobody else hears. */
+  warn (text: string): void { this.#timeline.note(plain(text), 'warn') }
+
+  /** Begins to leave the topic, and returns the number of the room that is empty now. */
+  #depart (): number {
+    const room = this.#room
+    const leave = this.#leave
+    this.#room = new Room(this, this.#name, this.#quiet)
+    this.#leave = new AbortController()
+    this.#peers.clear()
+    this.#topic = undefined
+    this.#before = { received: 0, sent: 0 }
+    this.#joinedAt = Date.now()
+    setText($('topic-key'), '')
+    this.#left = this.#left.then(() => room.close()).then(() => leave.abort())
+    return ++this.#rooms
   }
 
   /** The connection with the gateway has changed. */
@@ -125,9 +166,10 @@ class Console implements RoomEvents {
 
   /** The topic's field has changed. */
   edited (): void {
-    const here = this.#topic !== undefined && $<HTMLInputElement>('topic').value === this.#text
-    setText($('join-button'), here ? 'Join again' : 'Join')
+    const { here } = this
+    setText($('join-button'), here ? 'Leave' : 'Join')
     $('join-button').classList.toggle('primary', !here) // there is nothing that has to be done
+    $<HTMLButtonElement>('share-button').disabled = this.#text === ''
   }
 
   /** Takes another name. */
@@ -191,7 +233,9 @@ class Console implements RoomEvents {
     this.#timeline.tick()
     setText($('totals'), totals(links, this.#before))
     const { phase } = this.#session
-    setText($('audience'), phase.name !== 'connected' ? 'Nobody hears you now: there is no connection with the gateway.' : consoles.length > 0
+    setText($('audience'), phase.name !== 'connected' ? 'Nobody hears you now: there is no connection with the gateway.' : !this.#on
+      ? 'Nobody hears you: join a topic first.'
+      : consoles.length > 0
       ? `${count(consoles.length, 'console')} will hear you. Files can be of any size; drop them anywhere.`
       : 'Nobody to hear you yet: open this page in another tab or on another computer.')
     setText($('drop-text'), consoles.length > 0 ? `Drop to offer to ${count(consoles.length, 'console')}` : 'No console is here to offer files to')
@@ -211,6 +255,7 @@ class Console implements RoomEvents {
         text: 'Peers are found by the gateway, and this page is not connected with it now: see above.'
       }]
     }
+    if (!this.#on) return [{ tone: 'warn' as const, title: 'You are on no topic', text: 'Join one, and the gateway looks for others who are on it.' }]
     return explain({ status: this.#topic?.status, peers: this.#room.links.size, joined: (Date.now() - this.#joinedAt) / 1000 })
   }
 
@@ -223,15 +268,36 @@ class Console implements RoomEvents {
 function start (): void {
   const query = new URLSearchParams(location.search)
   const page = new Console({ quiet: query.has('quiet'), echo: query.has('echo') })
-  const topic = query.get('topic') || 'demo'
-  void page.join(topic)
+  /** Joins a topic, which the page's address then names as well: in its fragment, which no server sees. */
+  const go = (topic: string) => {
+    history.replaceState(null, '', `#${escapeTopic(topic)}`)
+    void page.join(topic)
+  }
+  go(topicOf(location.hash) || 'demo')
+  addEventListener('hashchange', () => {
+    const topic = topicOf(location.hash)
+    if (topic !== '' && topic !== page.topic) go(topic)
+  })
+  new ShareView(() => page.topic, () => go(privateTopic()))
+  $('skip').addEventListener('click', () => $('text').focus())
 
+  $('join-button').addEventListener('click', event => {
+    if (!page.here) return
+    event.preventDefault()
+    page.leave()
+  })
   $('join').addEventListener('submit', event => {
     event.preventDefault()
     const text = $<HTMLInputElement>('topic').value
-    query.set('topic', text)
-    history.replaceState(null, '', `?${query}`)
-    void page.join(text)
+    if (!isGatewayURL(text)) return go(text)
+    try {
+      const { url, topic } = parseGatewayURL(text)
+      if (topic === '') return page.warn('This string names a gateway and no topic.')
+      page.elsewhere(url)
+      go(topic)
+    } catch {
+      page.warn('This is no swarmgate:// string that can be read: is all of it there?')
+    }
   })
   $('topic').addEventListener('input', () => page.edited())
   const text = $<HTMLTextAreaElement>('text')

@@ -1,15 +1,13 @@
 import { size } from '../format.js'
 import { shortId, showId } from '../id.js'
+import { isLocal } from '../info.js'
 import type { Link } from '../link.js'
+import { kindOf, way } from '../words.js'
 import { $, dot, h, setText } from './dom.js'
 import { RawView } from './raw.js'
 
 const FADE = 6000 // ms for which one that is gone is still shown
 const SILENT = 3000 // ms after which somebody who has not said what it is may be talked to
-
-const networks: Record<string, string> = {
-  client: 'another client of this gateway', dht: 'found on the DHT', lan: 'found on the local network', static: 'configured at the gateway', dat: 'found on the Dat network'
-}
 
 /** The list of peers. */
 export class PeersView {
@@ -78,6 +76,7 @@ class Card {
   constructor (link: Link, name: string) {
     this.#link = link
     const { peer } = link
+    const { text, title } = way(peer, isLocal(location.origin))
     this.#id = h('code', { title: showId(peer) }, shortId(peer))
     const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
     svg.setAttribute('class', 'spark')
@@ -87,14 +86,13 @@ class Card {
     this.#spark = document.createElementNS('http://www.w3.org/2000/svg', 'path')
     svg.append(this.#spark)
     this.#close = h('button', {
-      type: 'button', class: 'quiet', onclick: () => link.close(), title: 'End this circuit. It is not made again until one side joins anew.'
+      type: 'button', class: 'quiet', onclick: () => link.close(), title: 'End this circuit. To get it back, leave the topic and join again.'
     }, 'End')
     this.element = h('li', { class: 'peer' },
       h('div', { class: 'peer-head' }, dot(peer.id), this.#name, this.#kind, this.#close),
       h('p', { class: 'peer-facts' },
         this.#id,
-        h('span', { class: 'chip', title: networks[peer.network] ?? peer.network }, peer.network),
-        h('span', { class: 'chip', title: 'Exactly one of the two ends is the initiator.' }, peer.initiator ? 'we opened' : 'it opened'),
+        h('span', { class: 'chip way', title }, text),
         peer.address !== '' && h('span', { class: 'address' }, peer.address)),
       h('div', { class: 'peer-traffic numbers' }, this.#down, this.#up, svg),
       this.#note)
@@ -107,7 +105,9 @@ class Card {
     setText(this.#name, name)
     this.#name.title = showId(peer)
     this.#id.hidden = this.#id.textContent === name
-    setText(this.#kind, kind === 'console' ? 'console' : kind === 'unknown' ? 'asking …' : peer.client ? 'program' : 'native peer')
+    const { text, title } = kindOf(kind, peer.client)
+    setText(this.#kind, text)
+    this.#kind.title = title
     this.#kind.dataset['kind'] = kind
     this.#close.setAttribute('aria-label', `End the circuit with ${name}`)
     this.#note.hidden = true

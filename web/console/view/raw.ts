@@ -25,7 +25,7 @@ export class RawView {
     this.#link = link
     this.#log = h('div', { class: 'raw-log', role: 'log', 'aria-live': 'polite', 'aria-label': `What ${name} sends`, tabindex: '0', hidden: true })
     this.#input = h('input', {
-      type: 'text', class: 'raw-input', placeholder: 'Send a line, see what comes back', 'aria-label': `A line for ${name}`, autocomplete: 'off', spellcheck: 'false'
+      type: 'text', class: 'raw-input', placeholder: 'Send a line', title: 'What comes back is shown above', 'aria-label': `A line for ${name}`, autocomplete: 'off', spellcheck: 'false'
     })
     this.#test = h('button', { type: 'button', onclick: () => void this.#run(), title: 'Send 8 MiB and check that they come back' }, 'Echo test')
     this.#result = h('p', { class: 'raw-result', role: 'status', hidden: true })

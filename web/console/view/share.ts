@@ -1,0 +1,93 @@
+import { isLocal, readInfo } from '../info.js'
+import type { Info } from '../info.js'
+import { qrPath } from '../qr.js'
+import { isName, pageText, programText } from '../share.js'
+import { copyButton } from './copy.js'
+import { $, h, setText } from './dom.js'
+
+/** The dialog that shares the topic. */
+export class ShareView {
+  readonly #dialog = $<HTMLDialogElement>('share')
+  readonly #text = $<HTMLTextAreaElement>('share-text')
+  readonly #program = $<HTMLInputElement>('share-program')
+  readonly #page = $<HTMLInputElement>('share-page')
+  readonly #topic: () => string
+  #info: Info | undefined
+
+  /** `topic` returns what is shared; `hide` joins a topic that nobody guesses. */
+  constructor (topic: () => string, hide: () => void) {
+    this.#topic = topic
+    const select = () => this.#text.select()
+    const [copy, said] = copyButton('what is shared', () => this.#text.value, { kind: 'primary', failed: select })
+    copy.id = 'share-copy'
+    const send = h('button', { type: 'button', onclick: () => void this.#send() }, 'Send…')
+    send.hidden = !('share' in navigator)
+    $('share-buttons').append(copy, send, said)
+    $('share-button').addEventListener('click', () => void this.open())
+    $('share-close').addEventListener('click', () => this.#dialog.close())
+    $('share-private').addEventListener('click', () => {
+      hide()
+      this.show()
+      copy.focus()
+    })
+    this.#dialog.addEventListener('click', event => { if (event.target === this.#dialog) this.#dialog.close() }) // beside it
+    this.#text.addEventListener('focus', select)
+    for (const kind of [this.#program, this.#page]) kind.addEventListener('change', () => this.show())
+  }
+
+  /** Opens the dialog. The hashes of a certificate change in time, so they are asked for each time. */
+  async open (): Promise<void> {
+    this.#dialog.showModal()
+    this.show()
+    try {
+      this.#info = await readInfo()
+    } catch {
+      // the gateway is away: what it said last, or the page's own address, is all that there is
+    }
+    this.show()
+  }
+
+  /** Shows what is shared now. */
+  show (): void {
+    if (!this.#dialog.open) return
+    const topic = this.#topic()
+    const info = this.#info
+    this.#program.disabled = !info
+    const asProgram = this.#program.checked && info !== undefined
+    const text = asProgram ? programText(info, topic) : pageText(location.origin, info, topic)
+    this.#text.value = text
+    this.#draw(text)
+    setText($('share-use'), asProgram
+      ? 'Paste it into a console’s topic, or give it to a program: it says where the gateway is, how to trust it, and the topic.'
+      : 'Opens this page on this topic.')
+    const local = isLocal(asProgram ? info.webtransport : text)
+    $('share-local').hidden = !local
+    $('share-open').hidden = !isName(topic)
+    $('share-secret').hidden = isName(topic)
+  }
+
+  #draw (text: string): void {
+    const make = (tag: string, attributes: Record<string, string>) => {
+      const e = document.createElementNS('http://www.w3.org/2000/svg', tag)
+      for (const [name, value] of Object.entries(attributes)) e.setAttribute(name, value)
+      return e
+    }
+    try {
+      const { size, path } = qrPath(text)
+      const svg = make('svg', { viewBox: `0 0 ${size} ${size}`, role: 'img', 'aria-label': 'QR code of the text below', 'shape-rendering': 'crispEdges' })
+      svg.append(make('path', { d: path }))
+      $('share-qr').replaceChildren(svg)
+    } catch {
+      $('share-qr').replaceChildren() // it is too long for a code
+    }
+  }
+
+  async #send (): Promise<void> {
+    const text = this.#text.value
+    try {
+      await navigator.share(this.#program.checked ? { text } : { url: text })
+    } catch {
+      // whoever was asked where to has changed their mind
+    }
+  }
+}
