@@ -8,10 +8,11 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// This file is a session's part in CONNECT: a stream of the client that asks for a further circuit.
+// This file is a session's part in CONNECT: a stream of the client that asks for a further
+// circuit.
 
-// asking is a CONNECT that waits for its answer. Until then nobody reads its stream: what the client
-// sends behind CONNECT waits there, and so does its FIN.
+// asking is a CONNECT that waits for its answer. Until then nobody reads its stream: what the
+// client sends behind CONNECT waits there, and so does its FIN.
 type asking struct {
 	stream stream
 	ctx    context.Context // ends with the session, and when the client takes the CONNECT back

@@ -9,9 +9,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// This file is further circuits: those that two who may have a pair's first circuit open beside it.
-// Whoever wants one asks for it, so nobody chooses them, makes them again or backs off because of
-// them. They take places of sessions, and none of a topic's max peers or of its mesh.
+// This file is further circuits: those that two who may have a pair's first circuit open beside
+// it. Whoever wants one asks for it, so nobody chooses them, makes them again or backs off because
+// of them. They take places of sessions, and none of a topic's max peers or of its mesh.
 
 // further is a further circuit, from its CONNECT or OPEN to its end. The topic's loop owns it.
 type further struct {
@@ -173,7 +173,8 @@ func (t *topic) connectFurther(s *subscription, e connectAsked) error {
 	return nil
 }
 
-// reserveFurther takes a place in the session of s for a further circuit that payer begins, or says why not.
+// reserveFurther takes a place in the session of s for a further circuit that payer begins, or
+// says why not.
 func (s *subscription) reserveFurther(tell wtproto.Peer, payer *principal) (*leg, *wtproto.Error) {
 	tell.Flags |= wtproto.PeerFurther
 	l, no := s.session.reserve(tell, s.offerOnly(), payer)
@@ -214,7 +215,8 @@ func (t *topic) clientFor(s *subscription, id string) (*subscription, error) {
 	return o, nil
 }
 
-// peerFor returns the peer that s asks for: one that the topic knows, or with which s has a circuit.
+// peerFor returns the peer that s asks for: one that the topic knows, or with which s has a
+// circuit.
 func (t *topic) peerFor(s *subscription, id string) (*peer, error) {
 	p, with := t.peers[id], s.peerWith(peerKey(id))
 	if p == nil {
@@ -399,7 +401,8 @@ func (t *topic) settleFurther(f *further, cause error) {
 	}
 }
 
-// move gives the further circuits of old, which has left, to s, which its session has joined since.
+// move gives the further circuits of old, which has left, to s, which its session has joined
+// since.
 func (fs *furthers) move(old, s *subscription) {
 	for f := range fs.all {
 		f.remove(old)

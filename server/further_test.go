@@ -120,8 +120,8 @@ func TestManyConnectsAtOnce(t *testing.T) {
 	})
 }
 
-// Whoever asks a peer that hangs keeps nobody from others: neither the router, nor another client's
-// CONNECT.
+// Whoever asks a peer that hangs keeps nobody from others: neither the router, nor another
+// client's CONNECT.
 func TestConnectsToPeersThatHang(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c, hangs := g.connect(), g.lan.peer("hangs")
@@ -204,7 +204,8 @@ func TestPeersAskForFurtherCircuits(t *testing.T) {
 	})
 }
 
-// The topic's loop may hear of a CONNECT before it hears of the JOIN, though the client has seen JOINED.
+// The topic's loop may hear of a CONNECT before it hears of the JOIN, though the client has seen
+// JOINED.
 func TestConnectOvertakesTheJoin(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c, o, peer := g.connect(), g.connect(), g.lan.peer("1")
@@ -254,8 +255,8 @@ func TestConnectToPeerWithoutSighting(t *testing.T) {
 	}
 }
 
-// Offers that come and go would fill the control stream of a client that reads it slowly, whose session
-// would end because of that.
+// Offers that come and go would fill the control stream of a client that reads it slowly, whose
+// session would end because of that.
 func TestConnectsDoNotFloodAnotherClient(t *testing.T) {
 	inBubble(t, Config{MaxControlBytes: 32 << 10}, func(t *testing.T, g *bubble) {
 		a, b := g.connect(), g.connect()

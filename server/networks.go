@@ -8,8 +8,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// This file is which networks a topic is on: those that some of its subscribers want. A network has
-// a goroutine while the topic is on it.
+// This file is which networks a topic is on: those that some of its subscribers want. A network
+// has a goroutine while the topic is on it.
 
 // networkNames returns the names by which clients ask for networks, without duplicates.
 func (c *Config) networkNames() []string {
@@ -171,8 +171,8 @@ func (t *topic) reset(v *networkView) {
 	}
 }
 
-// announce tells the networks what this gateway is on the topic now. In the grace time it stays what
-// it was, without endpoints. Nothing of it depends on circuits, so networks hear of joins and
+// announce tells the networks what this gateway is on the topic now. In the grace time it stays
+// what it was, without endpoints. Nothing of it depends on circuits, so networks hear of joins and
 // departures only.
 func (t *topic) announce() {
 	narrow := slices.ContainsFunc(t.subs, func(s *subscription) bool { return !s.meetsAll() })

@@ -41,8 +41,8 @@ func (n *fakeNetwork) running() (now, all int) {
 	return now, all
 }
 
-// A topic is on the networks that its subscribers want together, as long as they do and for the grace
-// time after that.
+// A topic is on the networks that its subscribers want together, as long as they do and for the
+// grace time after that.
 func TestNetworksAreThoseThatAreWanted(t *testing.T) {
 	synctestNetworks(t, Config{}, func(t *testing.T, g *bubble, lan, dat *fakeNetwork) {
 		want := func(when string, lanNow, lanAll, datNow, datAll int) {
@@ -203,8 +203,8 @@ func TestDefaultNetworks(t *testing.T) {
 	})
 }
 
-// A network that has given up is asked again for who wants it anew, and one that is wanted again while
-// it still ends is joined once more, after that.
+// A network that has given up is asked again for who wants it anew, and one that is wanted again
+// while it still ends is joined once more, after that.
 func TestNetworkIsJoinedAgain(t *testing.T) {
 	synctestNetworks(t, Config{Grace: time.Second}, func(t *testing.T, g *bubble, lan, dat *fakeNetwork) {
 		a, b := g.connect(), g.connect()

@@ -19,7 +19,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// wireClient is a client that speaks the protocol by hand: it joins one topic and opens further circuits.
+// wireClient is a client that speaks the protocol by hand: it joins one topic and opens further
+// circuits.
 type wireClient struct {
 	testing.TB
 	wire
@@ -144,8 +145,8 @@ func wireDials(g *Gateway) map[string]func(t testing.TB) wire {
 	}
 }
 
-// exchange opens n circuits with p at once. On each it sends bytes right behind CONNECT, and their end, and reads as many
-// bytes, and their end, from the peer, which has to be an echo.
+// exchange opens n circuits with p at once. On each it sends bytes right behind CONNECT, and their
+// end, and reads as many bytes, and their end, from the peer, which has to be an echo.
 func (c *wireClient) exchange(p wtproto.Peer, n int) {
 	var wg sync.WaitGroup
 	for i := range n {
@@ -169,8 +170,8 @@ func (c *wireClient) exchange(p wtproto.Peer, n int) {
 	wg.Wait()
 }
 
-// A client opens a hundred streams with a TCP service at once, each of which is a connection of its own. One that is not
-// read stalls none of the others.
+// A client opens a hundred streams with a TCP service at once, each of which is a connection of
+// its own. One that is not read stalls none of the others.
 func TestHundredStreamsWithService(t *testing.T) {
 	topic := wtproto.TopicFromName("service")
 	peer := Listen(t, func(c *net.TCPConn) {
@@ -268,7 +269,8 @@ func TestHundredStreamsBetweenClients(t *testing.T) {
 	}
 }
 
-// Codes and ends of further circuits pass as those of others, and who takes CONNECT back leaves nothing.
+// Codes and ends of further circuits pass as those of others, and who takes CONNECT back leaves
+// nothing.
 func TestFurtherCircuitsEnd(t *testing.T) {
 	g := Start(t, server.Config{MaxSessionsPerPrincipal: -1, OfferTimeout: Patience})
 	for name, dial := range wireDials(g) {
