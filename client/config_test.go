@@ -98,8 +98,10 @@ func TestSocketsAreClosed(t *testing.T) {
 
 // Each gateway is one, however its address is written.
 func TestParseGateways(t *testing.T) {
-	all, err := parseGateways([]string{"https://b.example", "a.example:4433", "b.example:443", "https://a.example:4433/swarm",
-		"https://a.example", "swarmgate://a.example:443/#topic"}, nil)
+	all, err := parseGateways([]string{
+		"https://b.example", "a.example:4433", "b.example:443", "https://a.example:4433/swarm",
+		"https://a.example", "swarmgate://a.example:443/#topic",
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -231,7 +231,7 @@ func TestOpenAcrossSessions(t *testing.T) {
 	topic := r.join(c, topicA, JoinOptions{})
 	first, _ := r.circuit(topic, 1)
 	result := startOpen(deadline(t), topic, first.Peer())
-	s, _ := r.asked()
+	r.asked()
 	d := read(t, c)
 	nextIs[Connected](d)
 	r.conn.CloseWithError(quic.ApplicationErrorCode(wtproto.CodeBusy), "")
@@ -251,7 +251,7 @@ func TestOpenAcrossSessions(t *testing.T) {
 	default:
 	}
 	r.send(wtproto.Joined{Topic: topicA})
-	s, _ = r.asked()
+	s, _ := r.asked()
 	s.Write(further(1).Append(nil))
 	o := <-result
 	if o.err != nil {

@@ -61,7 +61,10 @@ func TestJoinOptions(t *testing.T) {
 		})
 	}
 	for _, bad := range []JoinOptions{
-		{AnnounceOnly: true, LookUpOnly: true}, {MaxPeers: -1}, {Networks: []string{""}}, {Networks: []string{"\xff"}},
+		{AnnounceOnly: true, LookUpOnly: true},
+		{MaxPeers: -1},
+		{Networks: []string{""}},
+		{Networks: []string{"\xff"}},
 		{Networks: make([]string, wtproto.MaxNetworks+1)},
 	} {
 		if _, err := c.Join(t.Context(), topicA, bad); err == nil {
