@@ -19,6 +19,8 @@ type fakeFleet struct {
 	mu    sync.Mutex
 	hosts []*fakeHost
 	apart bool // guarded by mu; they have not met yet
+
+	strangers [2]string // the ids of two that never meet
 }
 
 // fakeHost is a gateway on a fakeFleet. It may be on one topic.
@@ -68,6 +70,9 @@ func (h *fakeHost) peer(e wtproto.EndpointID) discovery.Peer {
 
 // sightingsLocked is what o sees of the endpoints of h.
 func (h *fakeHost) sightingsLocked(o *fakeHost, s discovery.State) (all []discovery.Sighting) {
+	if h.id != o.id && slices.Contains(h.fleet.strangers[:], h.id) && slices.Contains(h.fleet.strangers[:], o.id) {
+		return nil
+	}
 	for _, e := range h.told {
 		if !slices.Contains(s.Endpoints, e) {
 			all = append(all, discovery.Sighting{Peer: h.peer(e), Gone: true})

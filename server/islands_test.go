@@ -205,3 +205,33 @@ func TestNeedIsToldUntilItIsMet(t *testing.T) {
 		}
 	})
 }
+
+// A gateway that no greater one knew of, and whose clients had taken all places but the last among
+// themselves, refused in that last place the circuit that it lacked: who opened it did not need
+// one itself.
+func TestLastPlaceIsForWhomItWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := fakeFleet{strangers: [2]string{"gateway 001", "gateway 002"}}
+		all := f.gateways(t, 3, Config{Idle: 100 * time.Hour})
+		away := func(gone bool) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.hosts[2].gone = gone
+		}
+		away(true)
+		for _, g := range all {
+			for range 3 {
+				g.connect().join(announceAndLookUp, 3)
+			}
+		}
+		pass(10 * time.Minute)
+		if sizes := parts(all...); !slices.Equal(sizes, []int{6, 3}) {
+			t.Fatalf("the mesh has parts of %v clients while one gateway cannot be reached, want 6 and 3", sizes)
+		}
+		away(false)
+		pass(10 * time.Minute)
+		if sizes := parts(all...); len(sizes) != 1 {
+			t.Errorf("the mesh has parts of %v clients, want one", sizes)
+		}
+	})
+}

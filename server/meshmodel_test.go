@@ -45,12 +45,12 @@ type modelTry struct{ again, delay int }
 
 type modelMember struct {
 	places
-	gateway      *modelGateway
-	here, far    []modelLink
-	seeks, helps bool
-	gives        bool // its next circuit has its place for a need
-	opened       int  // circuits to other gateways that its part has opened, as of the last survey
-	gone         bool
+	gateway             *modelGateway
+	here, far           []modelLink
+	seeks, waits, helps bool
+	gives               bool // its next circuit has its place for a need
+	opened              int  // circuits to other gateways that its part has opened, as of the last survey
+	gone                bool
 }
 
 type modelLink struct {
@@ -235,7 +235,7 @@ func (m *meshModel) survey(g *modelGateway) {
 	g.lacking++
 	lacking := false
 	for _, x := range g.members {
-		x.seeks, x.swaps = false, 0
+		x.seeks, x.waits, x.swaps = false, false, 0
 	}
 	for _, part := range left {
 		outward, far := 0, 0
@@ -250,6 +250,9 @@ func (m *meshModel) survey(g *modelGateway) {
 		}
 		for _, x := range takers(part, 1, modelPlaces, func(x *modelMember) bool { return x.surplus(g.id) >= 0 }) {
 			lacking = true
+			for _, x := range part {
+				x.waits = len(g.dialable) == 0
+			}
 			if x.seeks = len(g.dialable) > 0; x.maySwap() && g.lacking > patientSurveys {
 				x.swaps = 1
 			}
@@ -409,7 +412,10 @@ func (m *meshModel) accepts(o *modelMember, g *modelGateway) bool {
 		return !o.gone
 	}
 	gives := g.need && m.now >= to.give && m.now >= to.given[g].again
-	if o.mayAcceptFar(false, o.seeks, to.lacking > helpedAfter) {
+	if o.mayAcceptFar(false, o.seeks, to.lacking > helpedAfter) || o.waits && o.places.left() > 0 {
+		for _, x := range to.members {
+			x.waits = false
+		}
 		return true
 	}
 	if !gives || !o.mayAcceptFar(true, o.seeks, false) && (to.meets(g) || !m.swap(o, g.id)) {

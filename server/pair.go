@@ -29,6 +29,7 @@ type subscription struct {
 	connected  int                    // open circuits, further ones too
 	services   map[netip.AddrPort]int // that it has circuits with
 	seeks      bool                   // its part of the mesh needs a circuit with another gateway, and this one is to open it
+	waits      bool                   // its part needs one that only another gateway can open
 	bridges    bool                   // it is to connect its part of the mesh with another one here
 	opened     int                    // circuits that its part has opened to other gateways, as of the last survey
 	helps      bool                   // another gateway needs a circuit, and this one may give its last place for it

@@ -296,6 +296,7 @@ func (t *topic) seek(part []*subscription, above, below bool) (lacks bool) {
 		if s == seeker && s.maySwap() && t.lacking > patientSurveys || s.helps && s != seeker && s.swaps > 0 {
 			swaps = 1
 		}
+		s.waits = lacks && !above
 		if seeks := s == seeker; s.seeks != seeks || s.swaps != swaps {
 			s.seeks, s.swaps = seeks, swaps
 			t.index(s)

@@ -77,6 +77,12 @@ func (t *topic) accepts(s *subscription, p *peer, need bool) (ok, given bool) {
 	if s.mayAcceptFar(false, ours, lasted) {
 		return true, false
 	}
+	if s.waits && s.room() { // it cannot dial meanwhile
+		for _, o := range t.subs { // one is enough, until the next survey
+			o.waits = false
+		}
+		return true, false
+	}
 	if !need || !t.mayGive(p) || !s.mayAcceptFar(true, ours, lasted) {
 		return false, false
 	}
