@@ -30,7 +30,8 @@ type jsPeer struct {
 	t      *testing.T
 	binary []byte // its id
 	ready  map[string]any
-	stop   func() // ends it
+	stop   func()            // ends it
+	do     func(line string) // gives it a command
 	events chan map[string]any
 	log    []string // of what came
 }
@@ -54,7 +55,7 @@ func startJS(t *testing.T, topic wtproto.Topic, seed *p2p.Host, mode string) *js
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := &jsPeer{t: t, stop: func() { in.Close() }, events: make(chan map[string]any, 1024)}
+	p := &jsPeer{t: t, stop: func() { in.Close() }, do: func(line string) { io.WriteString(in, line+"\n") }, events: make(chan map[string]any, 1024)}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)

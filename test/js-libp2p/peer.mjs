@@ -3,8 +3,13 @@
 //   node peer.mjs --topic NAME|HEX --seed MULTIADDR [--listen MULTIADDR] [--mode announce|lookup]
 //
 // It announces the topic on the private DHT, or looks for hosts and sends them MEET; it echoes what circuits bring. Each event is a
-// line of JSON on stdout: ready, announced, met, refused, opened, ended, left, lost. It ends when its stdin does.
+// line of JSON on stdout: ready, announced, met, refused, opened, ended, left, lost. Lines on its stdin are commands, and it ends
+// when that does:
+//
+//   open N   opens N further circuits at once, with the endpoint whose circuit began last
+//   reset    resets all further circuits
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
 import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
@@ -27,6 +32,7 @@ Promise.withResolvers ??= function () { // Node 20 lacks it
 const PROTOCOL = '/swarmgate/peer/1'
 const REFUSED = 0x11, MEET = 0x20, MET = 0x21, ENDPOINTS = 0x22, OPEN = 0x23, OPENED = 0x24, HOST = 0x25, PART = 0x26, GUESS = 0x27
 const NONE = 0x00, BAD = 0x02, FORBIDDEN = 0x06, PEER_UNREACHABLE = 0x0e, LEFT = 0x12 // BAD is PROTOCOL
+const FURTHER = 1 // of OPEN's flags
 const PATIENCE = 10_000 // ms, for a first frame and for an answer
 const NOBODY = Buffer.alloc(16) // the endpoint of a native peer
 const ZEROS = Buffer.alloc(32)
@@ -252,38 +258,40 @@ async function heard (peer, link, bytes, gateway, { type, payload }) {
 
 const smaller = (a, b) => Buffer.compare(binary(a), binary(b)) < 0
 
-// Circuits: one for each endpoint of another host.
+// Circuits: one first circuit for each endpoint of another host, and any number of further ones.
 
-const circuits = new Map() // by peer id and endpoint, of streams
+const circuits = new Map() // by peer id and endpoint, of the streams of first circuits
+const furthers = new Set() // of the streams of further ones
+let last // what the circuit that began last is with: { peer, endpoint }
 
 async function openServed (stream, bytes, peer, f) {
   const d = f.fixed(32), p = f.fixed(32), from = f.fixed(16), to = f.fixed(16)
-  f.varint() // flags
+  const further = f.varint() % 2 === FURTHER
   const gateway = !from.equals(NOBODY)
   let code = NONE
   if (!known(d, p, 'open', peer)) code = FORBIDDEN
-  else if (!gateway && smaller(node.peerId, peer)) code = BAD
+  else if (!further && !gateway && smaller(node.peerId, peer)) code = BAD
   else if (!to.equals(NOBODY)) code = PEER_UNREACHABLE
   if (code !== NONE) {
     await bytes.write(frame(OPENED, varint(code), ZEROS))
     return stream.close()
   }
   await bytes.write(frame(OPENED, varint(NONE), proof('opened', node.peerId, peer)))
-  await echo(bytes.unwrap(), peer, from)
+  await echo(bytes.unwrap(), peer, from, further)
 }
 
-async function sendOpen (peer, to) {
+async function sendOpen (peer, to, further = false) {
   const signal = AbortSignal.timeout(PATIENCE)
   const connection = await node.dial(peer, { signal })
   const stream = await connection.newStream(PROTOCOL, { signal })
   try {
     const bytes = byteStream(stream)
-    await bytes.write(frame(OPEN, digest, proof('open', node.peerId, peer), NOBODY, to, varint(0)), { signal })
+    await bytes.write(frame(OPEN, digest, proof('open', node.peerId, peer), NOBODY, to, varint(further ? FURTHER : 0)), { signal })
     const f = await readAnswer(bytes, OPENED, { signal })
     const code = f.varint()
     if (code !== NONE) throw new Error(`OPENED has code ${code}`)
     if (!timingSafeEqual(f.fixed(32), proof('opened', peer, node.peerId))) throw new Error('FORBIDDEN: wrong proof')
-    await echo(bytes.unwrap(), peer, to)
+    await echo(bytes.unwrap(), peer, to, further)
   } catch (e) {
     stream.abort(e)
     throw e
@@ -291,27 +299,43 @@ async function sendOpen (peer, to) {
 }
 
 // echo sends back what comes, and its end after the other's.
-async function echo (stream, peer, endpoint) {
+async function echo (stream, peer, endpoint, further) {
   const name = peer.toString() + endpoint.toString('hex')
-  circuits.get(name)?.abort(new Error('replaced'))
-  circuits.set(name, stream)
-  say('opened', { peer: peer.toString(), endpoint: endpoint.toString('hex') })
+  const circuit = { peer: peer.toString(), endpoint: endpoint.toString('hex'), further }
+  if (further) {
+    furthers.add(stream)
+  } else {
+    circuits.get(name)?.abort(new Error('replaced'))
+    circuits.set(name, stream)
+  }
+  last = { peer, endpoint }
+  say('opened', circuit)
   let bytes = 0
   const done = Promise.withResolvers()
   stream.addEventListener('close', e => e.error ? done.reject(e.error) : done.resolve())
-  stream.addEventListener('end', () => stream.close().catch(done.reject))
+  const end = () => stream.close().catch(done.reject)
+  stream.addEventListener('end', end)
+  // If all that the other side sends came together with its first frame, 'end' was told already, and
+  // is not told again once the rest is read, which is one message.
+  const ended = stream.readableEnded
+  if (ended && stream.readBufferLength === 0) end()
   stream.addEventListener('message', ({ data }) => {
     bytes += data.byteLength
+    if (ended) {
+      stream.send(data)
+      return end()
+    }
     if (stream.send(data) || stream.readStatus !== 'readable') return
     stream.pause() // so that the sender waits
     stream.onDrain().then(() => { if (stream.readStatus === 'paused') stream.resume() }, () => {})
   })
   try {
     await done.promise
-    say('ended', { peer: peer.toString(), endpoint: endpoint.toString('hex'), bytes })
+    say('ended', { ...circuit, bytes })
   } catch (e) {
-    say('ended', { peer: peer.toString(), endpoint: endpoint.toString('hex'), bytes, error: e.name })
+    say('ended', { ...circuit, bytes, error: e.name })
   }
+  furthers.delete(stream)
   if (circuits.get(name) === stream) circuits.delete(name)
 }
 
@@ -321,7 +345,7 @@ const node = await createLibp2p({
   addresses: { listen: [args.listen] },
   transports: [tcp()],
   connectionEncrypters: [noise()],
-  streamMuxers: [yamux({ maxMessageSize: 64 << 10, streamOptions: { maxStreamWindowSize: 1 << 20 } })],
+  streamMuxers: [yamux({ maxInboundStreams: 2064, maxOutboundStreams: 2064, maxMessageSize: 64 << 10, streamOptions: { maxStreamWindowSize: 1 << 20 } })],
   services: {
     identify: identify(),
     ping: ping(),
@@ -335,8 +359,19 @@ const node = await createLibp2p({
 })
 await node.handle(PROTOCOL, (stream, connection) => {
   served(stream, connection).catch(e => stream.abort(e))
-}, { maxInboundStreams: 2048, maxOutboundStreams: 2048 })
-process.stdin.resume().on('end', async () => {
+}, { maxInboundStreams: 2064, maxOutboundStreams: 2064 })
+const commands = createInterface({ input: process.stdin })
+commands.on('line', line => {
+  const [command, count] = line.split(' ')
+  if (command === 'reset') for (const s of furthers) s.abort(new Error('reset'))
+  if (command === 'open') {
+    const { peer, endpoint } = last
+    for (let n = Number(count); n > 0; n--) {
+      sendOpen(peer, endpoint, true).catch(e => say('unopened', { peer: peer.toString(), error: String(e) }))
+    }
+  }
+})
+commands.on('close', async () => {
   await Promise.allSettled([...links.values()].map(l => l.part()))
   node.stop().finally(() => process.exit(0))
 })
