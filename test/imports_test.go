@@ -49,6 +49,8 @@ var libraries = map[string][]string{
 	"github.com/quic-go/quic-go":            {"server", "client", "test/attack"},
 	"github.com/quic-go/webtransport-go":    {"server", "test/attack"},
 	"github.com/alecthomas/kong":            {"cmd/server", "cmd/swarm"},
+	"github.com/schollz/progressbar":        {"cmd/swarm"},
+	"github.com/mattn/go-isatty":            {"cmd/swarm"},
 	"github.com/golang-jwt/jwt":             {"server/auth"},
 	"github.com/hashicorp/golang-lru":       {"server/auth"},
 	"github.com/pires/go-proxyproto":        {},

@@ -31,7 +31,7 @@ func newEvents(out io.Writer, asJSON bool, log *slog.Logger, fail func(error)) *
 
 // event is a line of --json. Which members there are depends on Event.
 type event struct {
-	Event    string         `json:"event"` // gateway, joined, share, listening, found, refused, peer, data, end, status, disconnected, reconnecting, connected, left, error
+	Event    string         `json:"event"` // gateway, joined, share, listening, found, refused, peer, data, end, sent, received, status, disconnected, reconnecting, connected, left, error
 	Topic    string         `json:"topic,omitempty"`
 	URL      string         `json:"url,omitempty"`     // what to tell others, so that they find the topic
 	Address  string         `json:"address,omitempty"` // of the TCP listener, or of who connected to it
@@ -40,6 +40,9 @@ type event struct {
 	Data     []byte         `json:"data,omitempty"` // in base64
 	Sent     *int64         `json:"sent,omitempty"` // bytes
 	Received *int64         `json:"received,omitempty"`
+	Name     string         `json:"name,omitempty"` // of a file
+	Size     *int64         `json:"size,omitempty"` // in bytes
+	SHA256   string         `json:"sha256,omitempty"`
 	Code     string         `json:"code,omitempty"`
 	Message  string         `json:"message,omitempty"`
 	Attempt  int            `json:"attempt,omitempty"` // counts the attempts to reconnect, from 1
@@ -139,6 +142,15 @@ func (e *events) ready(r readyLine) error {
 	}
 	e.log.Info("ready", "topic", r.Topic, "id", r.ID, "addrs", r.Addrs)
 	return nil
+}
+
+// file tells of a file that was sent or received, as sha256sum does.
+func (e *events) file(what, name string, size int64, sum [32]byte) error {
+	digits := hex.EncodeToString(sum[:])
+	if e.json {
+		return e.line(event{Event: what, Name: name, Size: &size, SHA256: digits})
+	}
+	return e.write(fmt.Appendf(nil, "%s  %s\n", digits, name))
 }
 
 // share prints what to tell others, so that they find a topic.

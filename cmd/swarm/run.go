@@ -22,6 +22,8 @@ type commands struct {
 	Join    joinCmd    `cmd:"" help:"Connect standard input and output with the peers of a topic, through a gateway."`
 	Forward forwardCmd `cmd:"" help:"Connect each stream of a topic's peers with a TCP service, through a gateway."`
 	Listen  listenCmd  `cmd:"" help:"Connect each TCP connection to an address with a peer of a topic, through a gateway."`
+	Send    sendCmd    `cmd:"" help:"Send files to somebody on a topic, through a gateway."`
+	Receive receiveCmd `cmd:"" help:"Receive the files that somebody on a topic sends, through a gateway."`
 	Peer    peerCmd    `cmd:"" help:"Be a native peer of a topic, without a gateway."`
 	Topic   topicCmd   `cmd:"" help:"Print the key of a topic."`
 	Token   tokenCmd   `cmd:"" help:"Make tokens that a gateway lets in, and look at them."`
@@ -37,6 +39,7 @@ type program struct {
 	ctx    context.Context // ends with the program
 	fail   func(error)     // ends it
 	stdin  io.Reader
+	stderr io.Writer
 	events *events
 	log    *slog.Logger
 }
@@ -69,7 +72,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	life, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	p := &program{ctx: life, fail: fail, stdin: stdin, events: newEvents(stdout, cmds.JSON, log, fail), log: log}
+	p := &program{ctx: life, fail: fail, stdin: stdin, stderr: stderr, events: newEvents(stdout, cmds.JSON, log, fail), log: log}
 	err = parsed.Run(p)
 	if life.Err() != nil && ctx.Err() == nil {
 		err = context.Cause(life)
