@@ -21,6 +21,9 @@ type events struct {
 	log  *slog.Logger
 	fail func(error) // is told when standard output fails
 
+	people *people   // nil unless people read stderr
+	stderr io.Writer // theirs
+
 	mu  sync.Mutex
 	out io.Writer // guarded by mu
 }
@@ -40,7 +43,7 @@ type event struct {
 	Data     []byte         `json:"data,omitempty"` // in base64
 	Sent     *int64         `json:"sent,omitempty"` // bytes
 	Received *int64         `json:"received,omitempty"`
-	Name     string         `json:"name,omitempty"` // of a file
+	Name     string         `json:"name,omitempty"` // of a file or a topic
 	Size     *int64         `json:"size,omitempty"` // in bytes
 	SHA256   string         `json:"sha256,omitempty"`
 	Code     string         `json:"code,omitempty"`
@@ -57,8 +60,9 @@ type peer struct {
 	Host      string `json:"host,omitempty"` // the id as libp2p writes it
 	Network   string `json:"network"`
 	Address   string `json:"address,omitempty"`
-	Initiator bool   `json:"initiator"` // this end is the initiator
-	Client    bool   `json:"client"`    // it is a client of a gateway
+	Initiator bool   `json:"initiator"`         // this end is the initiator
+	Client    bool   `json:"client"`            // it is a client of a gateway
+	Further   bool   `json:"further,omitempty"` // the circuit is one more with this peer
 }
 
 // newPeer describes a peer with the id that it has on its network.
@@ -122,25 +126,31 @@ func (e *events) line(v any) error {
 	return e.write(append(b, '\n'))
 }
 
-// tell is line where --json is set, and otherwise the words in the log.
+// tell is line where --json is set, else a line for people if they read stderr, and otherwise the
+// words in the log.
 func (e *events) tell(v event, words string, args ...any) {
-	if e.json {
-		e.line(v) // an error ends the program
-	} else {
+	switch {
+	case e.json:
+		_ = e.line(v) // an error ends the program
+	case e.people != nil:
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		_, _ = io.WriteString(e.stderr, e.people.line(v))
+	default:
 		e.log.Info(words, args...)
 	}
 }
 
-func (e *events) joined(t wtproto.Topic) {
-	e.tell(event{Event: "joined", Topic: t.String()}, "joined", "topic", t)
+func (e *events) joined(t topicArg) {
+	e.tell(event{Event: "joined", Topic: t.String(), Name: t.label()}, "joined", "topic", t.Topic)
 }
 
 // ready tells how others reach a native peer: as a line of its own on standard output with --json.
-func (e *events) ready(r readyLine) error {
+func (e *events) ready(r readyLine, topic topicArg) error {
 	if e.json {
 		return e.line(r)
 	}
-	e.log.Info("ready", "topic", r.Topic, "id", r.ID, "addrs", r.Addrs)
+	e.tell(readyEvent(r, topic), "ready", "topic", r.Topic, "id", r.ID, "addrs", r.Addrs)
 	return nil
 }
 

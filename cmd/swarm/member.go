@@ -28,7 +28,7 @@ func (g *gatewayFlags) attend(
 	if err != nil {
 		return err
 	}
-	p.events.joined(topic.Topic)
+	p.events.joined(topic)
 	if topic.isNew {
 		u, err := gatewayURL(c.Session(), topic)
 		if err == nil {
@@ -148,5 +148,7 @@ func follow(ctx context.Context, c *client.Client, tell *events) {
 // peerOf describes the peer of a client's circuit.
 func peerOf(c *client.Conn) peer {
 	p := c.Peer()
-	return newPeer(p.ID, p.Network, p.Address, p.Initiator, p.Client)
+	d := newPeer(p.ID, p.Network, p.Address, p.Initiator, p.Client)
+	d.Further = p.Further
+	return d
 }

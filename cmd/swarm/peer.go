@@ -104,7 +104,7 @@ func (c *peerCmd) Run(p *program) error {
 		return err
 	}
 	defer done()
-	if err := p.events.ready(readyLine{Topic: c.Topic.String(), ID: host.ID(), Addrs: host.Addrs()}); err != nil {
+	if err := p.events.ready(readyLine{Topic: c.Topic.String(), ID: host.ID(), Addrs: host.Addrs()}, c.Topic); err != nil {
 		return err
 	}
 	_, one := h.(*pump) // all its circuits have the same input

@@ -42,7 +42,7 @@ func (p *progress) grow(name string, n int64) {
 	}
 	if p.bar == nil {
 		p.bar = progressbar.NewOptions64(p.size,
-			progressbar.OptionSetWriter(p.out), progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true),
+			progressbar.OptionSetWriter(p.out), progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true), progressbar.OptionShowCount(),
 			progressbar.OptionUseIECUnits(true), progressbar.OptionSetPredictTime(true), progressbar.OptionFullWidth(),
 			progressbar.OptionThrottle(100*time.Millisecond))
 	}
@@ -64,6 +64,7 @@ func (p *progress) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.bar != nil {
+		defer func() { p.bar = nil }()
 		_ = p.bar.Exit()
 		_, _ = io.WriteString(p.out, "\n")
 	}

@@ -43,13 +43,13 @@ func (c *receiveCmd) Run(p *program) error {
 	r := &receiver{events: p.events, progress: newProgress(p.stderr), dir: c.Output}
 	defer r.close()
 	err := c.attend(p, c.Topic, client.JoinOptions{}, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
+		defer r.progress.end()
 		return serveConsoles(ctx, t, func(conn *client.Conn, console *framing.Conn) error {
 			err := r.serve(conn, console)
 			r.settle(ctx, end, endpointOf(conn.Peer()), err)
 			return err
 		})
 	})
-	r.progress.end()
 	return err
 }
 

@@ -69,10 +69,17 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if cmds.Verbose {
 		level = slog.LevelDebug
 	}
+	forPeople := isTerminal(stderr) && !cmds.Verbose
+	if forPeople {
+		level = slog.LevelWarn
+	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	life, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	p := &program{ctx: life, fail: fail, stdin: stdin, stderr: stderr, events: newEvents(stdout, cmds.JSON, log, fail), log: log}
+	if forPeople {
+		p.events.people, p.events.stderr = newPeople(), stderr
+	}
 	err = parsed.Run(p)
 	if life.Err() != nil && ctx.Err() == nil {
 		err = context.Cause(life)

@@ -63,9 +63,9 @@ func (c *sendCmd) Run(p *program) error {
 	}
 	err := c.attend(p, c.topic, client.JoinOptions{}, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
 		s.end = end
+		defer s.progress.end()
 		return serveConsoles(ctx, t, func(conn *client.Conn, console *framing.Conn) error { return s.serve(ctx, conn, console) })
 	})
-	s.progress.end()
 	if err != nil || p.ctx.Err() != nil {
 		return err
 	}
