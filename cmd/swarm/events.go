@@ -163,6 +163,15 @@ func (e *events) file(what, name string, size int64, sum [32]byte) error {
 	return e.write(fmt.Appendf(nil, "%s  %s\n", digits, name))
 }
 
+// warn tells of something that should be thought over.
+func (e *events) warn(words string) {
+	if e.people != nil && !e.json {
+		e.tell(event{Event: "warning", Message: words}, words)
+		return
+	}
+	e.log.Warn(words)
+}
+
 // share prints what to tell others, so that they find a topic.
 func (e *events) share(u wtproto.GatewayURL) error {
 	if e.json {

@@ -41,7 +41,7 @@ func (c *forwardCmd) Validate() error {
 // Run joins the topic.
 func (c *forwardCmd) Run(p *program) error {
 	if c.Topic.guessable() {
-		p.log.Warn("whoever guesses the topic's name reaches the service: use --new, or a service that asks who is there")
+		p.events.warn("whoever guesses the topic's name reaches the service: use --new, or a service that asks who is there")
 	}
 	f, err := newForward(c.Address)
 	if err != nil {

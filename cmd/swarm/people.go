@@ -40,6 +40,8 @@ func (p people) line(v event) string {
 			return ""
 		}
 		good, words = false, "a peer was cut off: "+v.Message
+	case "warning":
+		good, words = false, v.Message
 	case "disconnected":
 		good, words = false, "connection lost: "+v.Message
 	case "connected":

@@ -19,6 +19,7 @@ func TestPeopleRead(t *testing.T) {
 		{event{Event: "end", Message: "PEER_RESET: \x1b[2Jgone"}, "✗ a peer was cut off: PEER_RESET:  [2Jgone\n"},
 		{event{Event: "disconnected", Message: "the gateway is silent"}, "✗ connection lost: the gateway is silent\n"},
 		{event{Event: "reconnecting", Attempt: 3}, ""},
+		{event{Event: "warning", Message: "be careful"}, "✗ be careful\n"},
 		{event{Event: "connected", Message: "https://g"}, "✓ connected again\n"},
 		{event{Event: "left", Topic: "00"}, ""},
 		{readyEvent(readyLine{ID: dht.Host}, topicArg{name: "wowcool"}), "✓ peer 12D3…K9fQ on wowcool\n"},

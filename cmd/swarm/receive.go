@@ -50,6 +50,11 @@ func (c *receiveCmd) Run(p *program) error {
 			return err
 		})
 	})
+	for _, f := range r.files {
+		if f.whole && !p.events.json { // below the bar, which is gone
+			err = errors.Join(err, f.tell(p.events))
+		}
+	}
 	return err
 }
 
@@ -65,6 +70,12 @@ type incoming struct {
 	got         int64
 	granted     int64
 	refused     string // why it is not wanted
+	whole       bool   // all of it is where it should be
+}
+
+// tell prints the name and the hash of a whole file.
+func (f *incoming) tell(e *events) error {
+	return e.file("received", f.name, f.size, [32]byte(f.hash.Sum(nil)))
 }
 
 // receiver takes files.
@@ -265,8 +276,11 @@ func (r *receiver) finish(f *incoming) error {
 		if err != nil {
 			return err
 		}
-		f.name, f.file = path, nil
-		return r.events.file("received", path, f.size, [32]byte(f.hash.Sum(nil)))
+		f.name, f.file, f.whole = path, nil, true
+		if r.events.json {
+			return f.tell(r.events)
+		}
+		return nil
 	}
 }
 
