@@ -3,6 +3,7 @@ package p2p
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -150,4 +151,83 @@ func TestBlame(t *testing.T) {
 	} else {
 		wantCode(t, "the reason", err, wtproto.CodeBusy, false)
 	}
+}
+
+// Bad frames end their stream with a code, and nothing else.
+func TestBadFrames(t *testing.T) {
+	small, large := keys(t)
+	h := listen(t, all(key(large), func(c *Config) { c.AnswerTimeout = time.Second }))
+	join(t, h, discovery.Native(), nil)
+	s := newStranger(t, small)
+	digest := testTopic.Digest()
+	host, meet := wtproto.Host{}.Append(nil), s.meet(h).Append(nil)
+	flood := slices.Repeat(wtproto.Endpoints{Digest: digest, Endpoints: []wtproto.EndpointID{nobody}}.Append(nil), 1000)
+	for _, tc := range []struct {
+		name string
+		send []byte
+		fin  bool
+		met  bool // on a link on which the two have met
+		want wtproto.Code
+	}{
+		{"another frame first", wtproto.Endpoints{}.Append(nil), false, false, wtproto.CodeProtocol},
+		{"MEET first", meet, false, false, wtproto.CodeProtocol},
+		{"an unknown frame first", []byte{0x3f, 0}, false, false, wtproto.CodeProtocol},
+		{"a frame of a session", []byte{0x01, 0}, false, false, wtproto.CodeProtocol},
+		{"too long", []byte{0x25, 0x80, 0, 0x40, 1}, false, false, wtproto.CodeTooLarge},
+		{"short", []byte{0x25, 1, 0}, false, false, wtproto.CodeProtocol},
+		{"cut", host[:10], true, false, wtproto.CodeProtocol},
+		{"silent", host[:1], false, false, wtproto.CodeIdle},
+		{"cut and silent", host[:10], false, false, wtproto.CodeIdle},
+		{"HOST twice", host, false, true, wtproto.CodeProtocol},
+		{"OPEN on a link", wtproto.Open{Digest: digest}.Append(nil), false, true, wtproto.CodeProtocol},
+		{"MET without MEET", wtproto.Met{Digest: digest}.Append(nil), false, true, wtproto.CodeProtocol},
+		{"too many endpoints", meetWith(65), false, true, wtproto.CodeTooLarge},
+		{"a frame of a session on a link", []byte{0x0e, 8, 1, 2, 3, 4, 5, 6, 7, 8}, false, true, wtproto.CodeProtocol},
+		{"short ENDPOINTS", []byte{0x22, 1, 0}, false, true, wtproto.CodeProtocol},
+		{"too many ENDPOINTS", flood, false, true, wtproto.CodeRateLimited},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			st := s.open(h)
+			if tc.met {
+				g := listen(t, native) // each its own, as links replace each other
+				join(t, g, discovery.Native(), nil)
+				st = s.link(g, 0)
+				write(t, st, s.meet(g).Append(nil))
+				read(t, st, wtproto.TypeMet)
+			}
+			_, _ = st.Write(tc.send) // the end may come before all is sent
+			if tc.fin {
+				if err := st.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wantReset(t, "the stream", st, tc.want)
+		})
+	}
+	// A link skips what it does not know, and what it is not told in time.
+	good := s.link(h, 0)
+	write(t, good, []byte{0x3f, 2, 1, 2})
+	write(t, good, wtproto.Endpoints{Digest: digest}.Append(nil))
+	write(t, good, wtproto.Part{Digest: digest}.Append(nil))
+	write(t, good, s.meet(h).Append(nil))
+	read(t, good, wtproto.TypeMet)
+	write(t, good, wtproto.Endpoints{Digest: digest}.Append(nil))
+	eventually(t, "the last frame has arrived", func() bool {
+		return look(h, s.ID(), func(r *remote) bool { return r.met() && len(r.endpoints) == 0 })
+	})
+}
+
+func meetWith(n int) []byte {
+	return wtproto.Meet{Endpoints: make([]wtproto.EndpointID, n)}.Append(nil)
+}
+
+// A host that does not speak our protocol is nothing special on a DHT.
+func TestSpeaksSomethingElse(t *testing.T) {
+	small, large := keys(t)
+	s := newStranger(t, large)
+	h := listen(t, all(key(small), func(c *Config) {
+		c.Mode, c.Static = Off, map[wtproto.Topic][]string{testTopic: {s.addr()}}
+	}))
+	m := join(t, h, discovery.Native(), nil)
+	m.await("the reason", isError(wtproto.CodeProtocol))
 }

@@ -32,6 +32,24 @@ func asks(ls *links, all []*link) (n int) {
 	return n
 }
 
+// wantCounted wants the counts of each kind to be what they count.
+func wantCounted(t *testing.T, ls *links) {
+	t.Helper()
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	var have [len(maxKin)]int
+	for _, n := range ls.hosts {
+		if n.link != nil {
+			have[n.link.guesses.kin]++
+		}
+	}
+	for kin := kinStranger; int(kin) < len(maxKin); kin++ {
+		if ls.kin[kin] != have[kin] || have[kin] > maxKin[kin] {
+			t.Errorf("%d of kind %d are counted, there are %d, may be %d", ls.kin[kin], kin, have[kin], maxKin[kin])
+		}
+	}
+}
+
 // 64 hosts that stayed met had all places of those who are asked by tags, for ever: a host that was met
 // later was never asked about other topics.
 func TestNewKinAreAsked(t *testing.T) {
@@ -66,6 +84,7 @@ func TestNewKinAreAsked(t *testing.T) {
 		if n := asks(ls, append(all, newer)); n != most || ls.kin[kinMet] != most {
 			t.Errorf("%d have places after one has ended, %d are counted, want %d", n, ls.kin[kinMet], most)
 		}
+		wantCounted(t, ls)
 		// In the end everybody had a place.
 		had := make(map[*link]bool)
 		all = append(all, newer)
@@ -75,6 +94,7 @@ func TestNewKinAreAsked(t *testing.T) {
 		for range 10 {
 			time.Sleep(time.Minute)
 			ls.guess(tp, true, false)
+			wantCounted(t, ls)
 			for _, l := range all {
 				had[l] = had[l] || l.guesses.kin == kinMet
 			}

@@ -1,11 +1,13 @@
 package p2p
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"io"
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -126,5 +128,81 @@ func TestManyAsks(t *testing.T) {
 			t.Fatal(err)
 		}
 		write(t, st, wtproto.Met{Digest: m.Digest, Code: wtproto.CodeForbidden}.Append(nil))
+	}
+}
+
+// linkOf returns the link of h with another host, if there is one.
+func linkOf(h *Host, id peer.ID) *link {
+	h.links.mu.Lock()
+	defer h.links.mu.Unlock()
+	if n := h.links.hosts[id]; n != nil {
+		return n.link
+	}
+	return nil
+}
+
+// wantReset fails unless st ends with a reset that has this code.
+func wantReset(t testing.TB, what string, st network.Stream, code wtproto.Code) {
+	t.Helper()
+	_, err := io.ReadAll(st)
+	if e, ok := errors.AsType[*network.StreamError](err); !ok || wtproto.Code(e.ErrorCode) != code {
+		t.Errorf("%s ended with %v, want a reset with %v", what, err, code)
+	}
+}
+
+// The same, step by step, with a stranger that decides when.
+func TestTwoLinks(t *testing.T) {
+	small, large := keys(t)
+	for _, tc := range []struct {
+		name           string
+		host, stranger ed25519.PrivateKey
+		stays          bool // the host's
+	}{
+		{"the host's stays", small, large, true},
+		{"the stranger's stays", large, small, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newStranger(t, tc.stranger)
+			asked := make(chan network.Stream, 8)
+			s.SetStreamHandler(wtproto.HostProtocol, func(st network.Stream) { asked <- st })
+			h := listen(t, all(key(tc.host), func(c *Config) {
+				c.Mode, c.Static = Off, map[wtproto.Topic][]string{testTopic: {s.addr()}}
+			}))
+			m := join(t, h, discovery.Native(), nil)
+			theirs := <-asked
+			read(t, theirs, wtproto.TypeHost)
+			ours := s.open(h)
+			host := wtproto.Host{Run: s.run()}.Append(nil)
+			write(t, ours, host)
+			if tc.stays {
+				wantReset(t, "the stranger's stream", ours, wtproto.CodeReplaced)
+				ours = theirs
+				write(t, ours, host)
+			} else {
+				wantReset(t, "the host's stream", theirs, wtproto.CodeReplaced)
+				read(t, ours, wtproto.TypeHost)
+			}
+			read(t, ours, wtproto.TypeMeet)
+			write(t, ours, s.meet(h).Append(s.met(h, nobody).Append(nil)))
+			if met, err := wtproto.ParseMet(read(t, ours, wtproto.TypeMet)); err != nil || met.Code != wtproto.CodeNone {
+				t.Errorf("MET = %+v, %v", met, err)
+			}
+			m.awaitBoth(string(s.ID()))
+			// A newer link replaces the older one, and that is no departure.
+			newer := s.link(h, 0)
+			wantReset(t, "the older stream", ours, wtproto.CodeReplaced)
+			write(t, newer, s.meet(h).Append(nil))
+			read(t, newer, wtproto.TypeMet)
+			write(t, newer, wtproto.Endpoints{Digest: testTopic.Digest()}.Append(nil))
+			gone := m.await("the departure", func(i item) bool { return i.sighting.Gone })
+			if gone.sighting.Peer.ID != string(s.ID()) {
+				t.Errorf("%s", describe(gone))
+			}
+			for len(m.items) > 0 {
+				if i := <-m.items; i.sighting.Gone {
+					t.Errorf("left twice: %s", describe(i))
+				}
+			}
+		})
 	}
 }

@@ -3,10 +3,7 @@ package p2p
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -218,82 +215,6 @@ func TestBothFind(t *testing.T) {
 	}
 }
 
-// linkOf returns the link of h with another host, if there is one.
-func linkOf(h *Host, id peer.ID) *link {
-	h.links.mu.Lock()
-	defer h.links.mu.Unlock()
-	if n := h.links.hosts[id]; n != nil {
-		return n.link
-	}
-	return nil
-}
-
-// wantReset fails unless st ends with a reset that has this code.
-func wantReset(t testing.TB, what string, st network.Stream, code wtproto.Code) {
-	t.Helper()
-	_, err := io.ReadAll(st)
-	if e, ok := errors.AsType[*network.StreamError](err); !ok || wtproto.Code(e.ErrorCode) != code {
-		t.Errorf("%s ended with %v, want a reset with %v", what, err, code)
-	}
-}
-
-// The same, step by step, with a stranger that decides when.
-func TestTwoLinks(t *testing.T) {
-	small, large := keys(t)
-	for _, tc := range []struct {
-		name           string
-		host, stranger ed25519.PrivateKey
-		stays          bool // the host's
-	}{
-		{"the host's stays", small, large, true},
-		{"the stranger's stays", large, small, false},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			s := newStranger(t, tc.stranger)
-			asked := make(chan network.Stream, 8)
-			s.SetStreamHandler(wtproto.HostProtocol, func(st network.Stream) { asked <- st })
-			h := listen(t, all(key(tc.host), func(c *Config) {
-				c.Mode, c.Static = Off, map[wtproto.Topic][]string{testTopic: {s.addr()}}
-			}))
-			m := join(t, h, discovery.Native(), nil)
-			theirs := <-asked
-			read(t, theirs, wtproto.TypeHost)
-			ours := s.open(h)
-			host := wtproto.Host{Run: s.run()}.Append(nil)
-			write(t, ours, host)
-			if tc.stays {
-				wantReset(t, "the stranger's stream", ours, wtproto.CodeReplaced)
-				ours = theirs
-				write(t, ours, host)
-			} else {
-				wantReset(t, "the host's stream", theirs, wtproto.CodeReplaced)
-				read(t, ours, wtproto.TypeHost)
-			}
-			read(t, ours, wtproto.TypeMeet)
-			write(t, ours, s.meet(h).Append(s.met(h, nobody).Append(nil)))
-			if met, err := wtproto.ParseMet(read(t, ours, wtproto.TypeMet)); err != nil || met.Code != wtproto.CodeNone {
-				t.Errorf("MET = %+v, %v", met, err)
-			}
-			m.awaitBoth(string(s.ID()))
-			// A newer link replaces the older one, and that is no departure.
-			newer := s.link(h, 0)
-			wantReset(t, "the older stream", ours, wtproto.CodeReplaced)
-			write(t, newer, s.meet(h).Append(nil))
-			read(t, newer, wtproto.TypeMet)
-			write(t, newer, wtproto.Endpoints{Digest: testTopic.Digest()}.Append(nil))
-			gone := m.await("the departure", func(i item) bool { return i.sighting.Gone })
-			if gone.sighting.Peer.ID != string(s.ID()) {
-				t.Errorf("%s", describe(gone))
-			}
-			for len(m.items) > 0 {
-				if i := <-m.items; i.sighting.Gone {
-					t.Errorf("left twice: %s", describe(i))
-				}
-			}
-		})
-	}
-}
-
 func TestMeetRefused(t *testing.T) {
 	small, large := keys(t)
 	h := listen(t, key(large))
@@ -351,74 +272,6 @@ func TestForeignEndpoints(t *testing.T) {
 	}
 }
 
-// Bad frames end their stream with a code, and nothing else.
-func TestBadFrames(t *testing.T) {
-	small, large := keys(t)
-	h := listen(t, all(key(large), func(c *Config) { c.AnswerTimeout = time.Second }))
-	join(t, h, discovery.Native(), nil)
-	s := newStranger(t, small)
-	digest := testTopic.Digest()
-	host, meet := wtproto.Host{}.Append(nil), s.meet(h).Append(nil)
-	flood := slices.Repeat(wtproto.Endpoints{Digest: digest, Endpoints: []wtproto.EndpointID{nobody}}.Append(nil), 1000)
-	for _, tc := range []struct {
-		name string
-		send []byte
-		fin  bool
-		met  bool // on a link on which the two have met
-		want wtproto.Code
-	}{
-		{"another frame first", wtproto.Endpoints{}.Append(nil), false, false, wtproto.CodeProtocol},
-		{"MEET first", meet, false, false, wtproto.CodeProtocol},
-		{"an unknown frame first", []byte{0x3f, 0}, false, false, wtproto.CodeProtocol},
-		{"a frame of a session", []byte{0x01, 0}, false, false, wtproto.CodeProtocol},
-		{"too long", []byte{0x25, 0x80, 0, 0x40, 1}, false, false, wtproto.CodeTooLarge},
-		{"short", []byte{0x25, 1, 0}, false, false, wtproto.CodeProtocol},
-		{"cut", host[:10], true, false, wtproto.CodeProtocol},
-		{"silent", host[:1], false, false, wtproto.CodeIdle},
-		{"cut and silent", host[:10], false, false, wtproto.CodeIdle},
-		{"HOST twice", host, false, true, wtproto.CodeProtocol},
-		{"OPEN on a link", wtproto.Open{Digest: digest}.Append(nil), false, true, wtproto.CodeProtocol},
-		{"MET without MEET", wtproto.Met{Digest: digest}.Append(nil), false, true, wtproto.CodeProtocol},
-		{"too many endpoints", meetWith(65), false, true, wtproto.CodeTooLarge},
-		{"a frame of a session on a link", []byte{0x0e, 8, 1, 2, 3, 4, 5, 6, 7, 8}, false, true, wtproto.CodeProtocol},
-		{"short ENDPOINTS", []byte{0x22, 1, 0}, false, true, wtproto.CodeProtocol},
-		{"too many ENDPOINTS", flood, false, true, wtproto.CodeRateLimited},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			st := s.open(h)
-			if tc.met {
-				g := listen(t, native) // each its own, as links replace each other
-				join(t, g, discovery.Native(), nil)
-				st = s.link(g, 0)
-				write(t, st, s.meet(g).Append(nil))
-				read(t, st, wtproto.TypeMet)
-			}
-			_, _ = st.Write(tc.send) // the end may come before all is sent
-			if tc.fin {
-				if err := st.CloseWrite(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			wantReset(t, "the stream", st, tc.want)
-		})
-	}
-	// A link skips what it does not know, and what it is not told in time.
-	good := s.link(h, 0)
-	write(t, good, []byte{0x3f, 2, 1, 2})
-	write(t, good, wtproto.Endpoints{Digest: digest}.Append(nil))
-	write(t, good, wtproto.Part{Digest: digest}.Append(nil))
-	write(t, good, s.meet(h).Append(nil))
-	read(t, good, wtproto.TypeMet)
-	write(t, good, wtproto.Endpoints{Digest: digest}.Append(nil))
-	eventually(t, "the last frame has arrived", func() bool {
-		return look(h, s.ID(), func(r *remote) bool { return r.met() && len(r.endpoints) == 0 })
-	})
-}
-
-func meetWith(n int) []byte {
-	return wtproto.Meet{Endpoints: make([]wtproto.EndpointID, n)}.Append(nil)
-}
-
 // What a host may answer to MEET, other than what it should. Each is told once, and the next answer is taken.
 func TestMeetAnswers(t *testing.T) {
 	small, large := keys(t)
@@ -463,17 +316,6 @@ func TestMeetAnswers(t *testing.T) {
 	answers <- send(s.met(h, nobody).Append(nil))
 	m.await("the stranger", func(i item) bool { return i.sighting.Peer.ID == string(s.ID()) })
 	m.await("that all is well", isRecovery)
-}
-
-// A host that does not speak our protocol is nothing special on a DHT.
-func TestSpeaksSomethingElse(t *testing.T) {
-	small, large := keys(t)
-	s := newStranger(t, large)
-	h := listen(t, all(key(small), func(c *Config) {
-		c.Mode, c.Static = Off, map[wtproto.Topic][]string{testTopic: {s.addr()}}
-	}))
-	m := join(t, h, discovery.Native(), nil)
-	m.await("the reason", isError(wtproto.CodeProtocol))
 }
 
 // Each host that a stranger made up had its line in the log, with the topic in full.
