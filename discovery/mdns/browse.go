@@ -3,6 +3,7 @@ package mdns
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -117,7 +118,16 @@ func (b *browser) setLinks(lan, before map[int]discovery.Interface) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.resolver.setLinks(links, func(l link) bool { return !slices.Equal(lan[l.index].Subnets, before[l.index].Subnets) }, time.Now())
+	b.resolver.local = func(o origin) bool {
+		return slices.ContainsFunc(lan[o.index].Subnets, func(s netip.Prefix) bool { return s.Contains(o.addr) })
+	}
+	b.resolver.setLinks(links, func(l link) bool { return anew(lan[l.index], before[l.index]) }, time.Now())
+}
+
+// anew reports whether an interface may be on another LAN than before: it has other subnets, or a
+// carrier that it did not have.
+func anew(now, before discovery.Interface) bool {
+	return !slices.Equal(now.Subnets, before.Subnets) || now.Flags&net.FlagRunning&^before.Flags != 0
 }
 
 // settle sends what is to be asked by c, and returns what is known, whether instances were asked for, and when to settle

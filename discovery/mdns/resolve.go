@@ -89,6 +89,7 @@ type resolver struct {
 	anyHost  bool // TCP services may be on any machine of the LAN
 	cache    cache
 
+	local func(origin) bool  // whether it is in a subnet of its interface
 	quota *allowances        // questions
 	links map[link]*schedule // of the question for instances
 	asks  map[ask]*schedule  // of the questions for records that are missing
@@ -97,6 +98,7 @@ type resolver struct {
 func newResolver(services []*service, anyHost bool) *resolver {
 	return &resolver{
 		services: services, anyHost: anyHost, cache: newCache(),
+		local: func(origin) bool { return true },
 		quota: newAllowances(asksPerSecond, asksAtOnce, asksOfAll),
 		links: make(map[link]*schedule), asks: make(map[ask]*schedule),
 	}
@@ -406,11 +408,12 @@ func (d *decision) queries(claims []claim) (out []query) {
 }
 
 // known returns the instances of s on l that need not be told again (RFC 6762, 7.1): those that everybody who told of them did
-// so in full, and not long ago. An instance of which somebody else has told too is thus heard from its machine itself.
+// so in full, and not long ago. An instance of which somebody else has told too is thus heard from its machine itself, and one
+// whose machine has another address by now is heard from there.
 func (d *decision) known(l link, s *service, claims []claim) (out []dns.RR) {
 	full := make(map[origin]map[string]bool)
 	for _, c := range claims {
-		if c.link() != l || c.of != s || c.foreign {
+		if c.link() != l || c.of != s || c.foreign || !d.r.local(c.origin) {
 			continue
 		}
 		if full[c.origin] == nil {

@@ -80,7 +80,7 @@ func (r *rounds) look(c conn, now time.Time) {
 		}
 	}
 	r.n.browser.setLinks(lan, r.lan)
-	if !maps.EqualFunc(lan, r.lan, func(a, b discovery.Interface) bool { return slices.Equal(a.Subnets, b.Subnets) }) {
+	if !maps.EqualFunc(lan, r.lan, func(now, before discovery.Interface) bool { return !anew(now, before) }) {
 		r.next = now
 	}
 	r.lan = lan
