@@ -196,6 +196,15 @@ func TestLANGatewaysMeetAgain(t *testing.T) {
 	}
 }
 
+// A native peer that knows no DHT is found by the LAN alone.
+func TestLANSwarmPeer(t *testing.T) {
+	t.Parallel()
+	here, there := netns.New(t, "gateway"), netns.New(t, "peer")
+	netns.Link(t, here, "10.75.0.1/24", there, "10.75.0.2/24")
+	startPeer(t, there, "lan", "--lan", "--dht", "off")
+	meet(t, startOnLAN(t, here).join("lan")[0], "swarm peer", "")
+}
+
 // together takes circuits of both until one comes that works.
 func together(t *testing.T, what string, here, there *client.Topic) {
 	t.Helper()
