@@ -10,7 +10,10 @@ import { open } from './swarm.js'
  * ```ts
  * const swarm = await connect('https://gateway.example')
  * const topic = await swarm.join('wowcool')
- * for await (const peer of topic) peer.readable.pipeTo(peer.writable).catch(console.warn)
+ * for await (const peer of topic) {
+ *   await peer.writable.getWriter().write(new TextEncoder().encode('hello'))
+ *   console.log(await peer.readable.getReader().read())
+ * }
  * ```
  */
 export async function connect (

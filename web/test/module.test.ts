@@ -37,7 +37,15 @@ test('the entry for gateway URLs has 1,000 bytes at most, and reads what it writ
   assert.deepEqual(parseGatewayURL(formatGatewayURL(what)), what)
 })
 
+test('the entry for React has 1,000 bytes at most, and imports nothing but React', () => {
+  const react = readFileSync(new URL('react.js', dist), 'utf8')
+  const size = gzipSync(react, { level: 9 }).length
+  assert.ok(size <= 1000, `${size} bytes`)
+  assert.deepEqual(react.match(/from ?"[^"]*"/g)?.map(s => s.replace(' ', '')), ['from"react"'])
+  assert.match(react, /export\{\w+ as useTopic\}/)
+})
+
 test('types tell nothing that is not public', () => {
   const files = readdirSync(new URL('types/', dist)).sort()
-  assert.deepEqual(files, ['api.d.ts', 'codes.d.ts', 'connect.d.ts', 'errors.d.ts', 'index.d.ts', 'key.d.ts', 'url.d.ts'])
+  assert.deepEqual(files, ['api.d.ts', 'codes.d.ts', 'connect.d.ts', 'errors.d.ts', 'index.d.ts', 'key.d.ts', 'react.d.ts', 'shared.d.ts', 'url.d.ts'])
 })

@@ -7,7 +7,10 @@ import type { ConnectOptions, GatewayAddress, Swarm } from './api.js';
  * ```ts
  * const swarm = await connect('https://gateway.example')
  * const topic = await swarm.join('wowcool')
- * for await (const peer of topic) peer.readable.pipeTo(peer.writable).catch(console.warn)
+ * for await (const peer of topic) {
+ *   await peer.writable.getWriter().write(new TextEncoder().encode('hello'))
+ *   console.log(await peer.readable.getReader().read())
+ * }
  * ```
  */
 export declare function connect(target: GatewayAddress | readonly GatewayAddress[] | ConnectOptions, { signal }?: {
