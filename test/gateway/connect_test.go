@@ -151,7 +151,7 @@ func (c *wireClient) exchange(p wtproto.Peer, n int) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			data := random(wireCredit - i)
+			data := random(8<<10 - i)
 			s := c.open()
 			wg.Go(func() { // while it reads: credit is more than QUIC's window of the connection
 				s.Write(append(wtproto.Connect{Topic: p.Topic, Network: p.Network, ID: p.ID}.Append(nil), data...))
@@ -220,6 +220,9 @@ func TestHundredStreamsBetweenClients(t *testing.T) {
 	const flags = wtproto.JoinAnnounce | wtproto.JoinLookUp | wtproto.JoinStreams
 	for from, dialFrom := range wireDials(g) {
 		for to, dialTo := range wireDials(g) {
+			if to == from {
+				continue
+			}
 			t.Run(from+" and "+to, func(t *testing.T) {
 				topic := wtproto.TopicFromName(t.Name())
 				a, b := joinByHand(t, dialFrom(t), topic, flags), joinByHand(t, dialTo(t), topic, flags)
