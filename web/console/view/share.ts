@@ -56,6 +56,8 @@ export class ShareView {
     const asProgram = this.#program.checked && info !== undefined
     const text = asProgram ? programText(info, topic) : pageText(location.origin, info, topic)
     this.#text.value = text
+    this.#text.style.height = 'auto'
+    this.#text.style.height = `${this.#text.scrollHeight + 2}px`
     this.#draw(text)
     setText($('share-use'), asProgram
       ? 'Paste it into a console’s topic, or give it to a program: it says where the gateway is, how to trust it, and the topic.'
