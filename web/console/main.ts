@@ -1,9 +1,9 @@
 import { SwarmError, codeName } from 'swarmgate'
 import type { Topic } from 'swarmgate'
+import { parseGatewayURL } from '../src/url.js'
 import type { Download } from './download.js'
 import { ending, explain } from './explain.js'
 import { count, plain } from './format.js'
-import { escapeTopic, isGatewayURL, parseGatewayURL } from './gatewayurl.js'
 import { readInfo } from './info.js'
 import type { Info } from './info.js'
 import type { Link } from './link.js'
@@ -12,7 +12,7 @@ import { Room } from './room.js'
 import type { RoomEvents } from './room.js'
 import { Session } from './session.js'
 import type { Phase } from './session.js'
-import { privateTopic, topicOf } from './share.js'
+import { fragmentOf, isGatewayURL, privateTopic, topicOf } from './share.js'
 import { removeLeftovers } from './store.js'
 import { $, listed, setText } from './view/dom.js'
 import { acceptDrops, growWithText } from './view/input.js'
@@ -270,7 +270,7 @@ function start (): void {
   const page = new Console({ quiet: query.has('quiet'), echo: query.has('echo') })
   /** Joins a topic, which the page's address then names as well: in its fragment, which no server sees. */
   const go = (topic: string) => {
-    history.replaceState(null, '', `#${escapeTopic(topic)}`)
+    history.replaceState(null, '', fragmentOf(topic))
     void page.join(topic)
   }
   go(topicOf(location.hash) || 'demo')

@@ -1,16 +1,26 @@
-import { escapeTopic, unescapeTopic, writeGatewayURL } from './gatewayurl.js'
+import { formatGatewayURL } from '../src/url.js'
 import { isLocal } from './info.js'
 import type { Info } from './info.js'
 
 /** Returns the topic that the fragment of the page's address names, or nothing. A fragment that is no escaped text is one as it is. */
 export function topicOf (hash: string): string {
   const text = hash.replace(/^#/, '')
-  return unescapeTopic(text) ?? text
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
 }
+
+/** Returns the fragment that names a topic. */
+export function fragmentOf (topic: string): string { return `#${encodeURIComponent(topic)}` }
+
+/** Reports whether a text is meant to be a gateway URL. */
+export function isGatewayURL (text: string): boolean { return /^\s*swarmgate:\/\//i.test(text) }
 
 /** Returns the string that programs, and this page, take for the gateway and the topic. */
 export function programText (info: Info, topic: string): string {
-  return writeGatewayURL(info.quic, info.certificate.kind === 'pinned' ? info.certificate.hashes ?? [] : [], topic)
+  return formatGatewayURL({ url: `https://${info.quic}`, hashes: info.certificate.kind === 'pinned' ? info.certificate.hashes ?? [] : [], topic })
 }
 
 /**
@@ -19,7 +29,7 @@ export function programText (info: Info, topic: string): string {
  */
 export function pageText (origin: string, info: Info | undefined, topic: string): string {
   const from = info && isLocal(origin) && !isLocal(info.webtransport) ? new URL(info.webtransport).origin : origin
-  return `${from}/#${escapeTopic(topic)}`
+  return `${from}/${fragmentOf(topic)}`
 }
 
 /** Reports whether a topic is a name, which others may guess, and not a key. */

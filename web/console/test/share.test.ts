@@ -1,38 +1,24 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { decodeQR } from 'qr/decode.js'
-import { escapeTopic, isGatewayURL, parseGatewayURL, writeGatewayURL } from '../gatewayurl.js'
 import { isLocal } from '../info.js'
 import { qrPath } from '../qr.js'
-import { isName, pageText, privateTopic, programText, topicOf } from '../share.js'
+import { fragmentOf, isGatewayURL, isName, pageText, privateTopic, programText, topicOf } from '../share.js'
 import { way } from '../words.js'
 
-interface Vector { name: string, url: string, host?: string, port?: string, hashes?: string[], topic?: string, canonical?: string, error?: boolean }
-
-const { urls } = JSON.parse(readFileSync('../wtproto/testdata/vectors/urls.json', 'utf8')) as { urls: Vector[] }
 const hashes = ['cb'.repeat(32), '3e'.repeat(32)]
 const info = (address: string, kind = 'pinned') => ({ quic: address, webtransport: `https://${address}/swarm`, certificate: { kind, hashes } })
-
-test('gateway URLs are read and written as everywhere', () => {
-  for (const v of urls) {
-    if (v.error) {
-      assert.throws(() => parseGatewayURL(v.url), TypeError, v.name)
-      continue
-    }
-    const authority = `${v.host!.includes(':') ? `[${v.host}]` : v.host}:${v.port}`
-    assert.deepEqual(parseGatewayURL(v.url), { url: `https://${authority}`, ...v.hashes!.length > 0 && { hashes: v.hashes }, topic: v.topic }, v.name)
-    assert.ok(isGatewayURL(v.url), v.name)
-    assert.equal(writeGatewayURL(authority, v.hashes!, v.topic!), v.canonical ?? v.url, v.name)
-  }
-  assert.ok(urls.length > 20 && !isGatewayURL('wowcool'))
-})
 
 test('the fragment of an address is its topic', () => {
   for (const [hash, want] of [
     ['', ''], ['#', ''], ['#wowcool', 'wowcool'], ['#a%20b#c', 'a b#c'], ['#Gr%C3%BC%C3%9Fe', 'Grüße'], ['#100%', '100%'], ['#%FF', '%FF'], ['#a=b&c', 'a=b&c']
   ] as const) assert.equal(topicOf(hash), want)
-  for (const topic of ['wowcool', '# ?&%25/', 'Grüße 👋', '\ufeffx', '<b>']) assert.equal(topicOf(`#${escapeTopic(topic)}`), topic)
+  for (const topic of ['wowcool', '# ?&%25/', 'Grüße 👋', '\ufeffx', '<b>']) assert.equal(topicOf(fragmentOf(topic)), topic)
+})
+
+test('a gateway URL is told from a name', () => {
+  for (const text of ['swarmgate://x', ' SwarmGate://x/#y']) assert.ok(isGatewayURL(text))
+  for (const text of ['wowcool', 'swarmgate', 'https://x']) assert.ok(!isGatewayURL(text))
 })
 
 test('what is shared leads to the gateway', () => {
