@@ -27,6 +27,7 @@ type simTopic struct {
 	asking   int
 	own      int // of the met, those that this side chose
 	swaps    *rate.Limiter
+	climbs   *rate.Limiter // of asks of those that may be the next greater host
 	lookUps  int // numbers them
 	pace     time.Duration
 	toldAt   time.Time
@@ -66,7 +67,8 @@ func (h *simHost) enter(key wtproto.Topic, p *discovery.Presence) *simTopic {
 	}
 	t := &simTopic{
 		h: h, key: key, presence: p, wake: make(chan struct{}, 1), contacts: make(map[*simHost]*simContact),
-		swaps: rate.NewLimiter(rate.Every(10*time.Second), 8), pace: simLookUpMin,
+		swaps: rate.NewLimiter(rate.Every(10*time.Second), 8), climbs: rate.NewLimiter(rate.Every(10*time.Second), 8),
+		pace: simLookUpMin,
 	}
 	h.topics[key] = t
 	h.net.after(h.net.between(300*time.Millisecond, 3*time.Second), t.announce)
@@ -163,6 +165,10 @@ func (t *simTopic) pump() {
 		return
 	}
 	n, now := t.h.net, time.Now()
+	next := t.greater()
+	if next != nil && t.climbs.Allow() {
+		t.ask(next)
+	}
 	for t.lacks() > 0 && t.asking < simAsking {
 		c := t.choose(func(c *simContact) bool { return c.stand == simApart && !now.Before(c.next) })
 		if c == nil {
@@ -170,10 +176,34 @@ func (t *simTopic) pump() {
 		}
 		t.ask(c)
 	}
-	if t.lacks() > 0 && !t.pumping {
+	if (t.lacks() > 0 || t.greater() != nil) && !t.pumping {
 		t.pumping = true
 		n.after(time.Second, func() { t.pumping = false; t.pump() })
 	}
+}
+
+// greater returns the host to ask because it is the next greater one, or nil.
+func (t *simTopic) greater() *simContact {
+	var next *simContact
+	for _, c := range t.order {
+		if c.host.id > t.h.id && (c.stand != simApart || !time.Now().Before(c.next)) && (next == nil || c.host.id < next.host.id) {
+			next = c
+		}
+	}
+	if next == nil || next.stand != simApart {
+		return nil
+	}
+	return next
+}
+
+// nextTo reports whether t has met no host whose id is between its own and that of h.
+func (t *simTopic) nextTo(h *simHost) bool {
+	for _, c := range t.order {
+		if id := c.host.id; c.stand == simMet && (t.h.id < id && id < h.id || h.id < id && id < t.h.id) {
+			return false
+		}
+	}
+	return true
 }
 
 // choose returns one of those who suit at random, or nil.
@@ -300,7 +330,7 @@ func (t *simTopic) refused(c *simContact, code wtproto.Code) {
 
 // welcome decides about h, which asks, and lets somebody go for it if it has to.
 func (t *simTopic) welcome(h *simHost) wtproto.Code {
-	if c := t.contacts[h]; c != nil && c.stand != simApart || t.met+t.asking < t.most() {
+	if c := t.contacts[h]; c != nil && c.stand != simApart || t.met+t.asking < t.most() || h.id < t.h.id && t.nextTo(h) {
 		return wtproto.CodeNone
 	}
 	if !t.swaps.Allow() {
@@ -312,7 +342,7 @@ func (t *simTopic) welcome(h *simHost) wtproto.Code {
 	}
 	now := time.Now()
 	c := t.choose(func(c *simContact) bool {
-		return c.stand == simMet && !c.ours && !busy[c.host] && now.Sub(c.since) >= 10*time.Second
+		return c.stand == simMet && !c.ours && !busy[c.host] && !t.nextTo(c.host) && now.Sub(c.since) >= 10*time.Second
 	})
 	if c == nil {
 		return wtproto.CodeBusy
