@@ -22,6 +22,8 @@ need firefox-esr firefox-esr
 need node nodejs
 need npm npm
 need gcc gcc
+need sshd openssh-server
+need ssh openssh-client
 if [ -n "$missing" ]; then
 	$sudo apt-get update -qq
 	# The tests start what they need. Nobody wants nginx on port 80 for having run them.
