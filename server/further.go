@@ -418,7 +418,9 @@ func (fs *furthers) move(old, s *subscription) {
 // abandonFurthers ends the further circuits of s, which has left, that are not open yet.
 func (t *topic) abandonFurthers(s *subscription) {
 	for f := range s.furthers.all {
-		if f.sub == s {
+		if s.session.ctx.Err() != nil { // the end of the session has left its topics
+			t.giveUp(f, clientGone("the client's session ended", nil))
+		} else if f.sub == s {
 			t.giveUp(f, wtproto.Errorf(wtproto.CodeLeft, "the topic was left"))
 		} else {
 			t.giveUp(f, wtproto.Errorf(wtproto.CodePeerGone, "the other client has left the topic"))
