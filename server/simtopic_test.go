@@ -28,7 +28,7 @@ type simTopic struct {
 	own      int // of the met, those that this side chose
 	swaps    *rate.Limiter
 	climbs   *rate.Limiter // of asks of those that may be the next greater host
-	lookUps  int // numbers them
+	lookUps  int           // numbers them
 	pace     time.Duration
 	toldAt   time.Time
 	telling  bool

@@ -128,8 +128,10 @@ func TestSSHThroughTwoGateways(t *testing.T) {
 		t.Fatal(err)
 	}
 	ssh := func(args ...string) *exec.Cmd {
-		return exec.CommandContext(gateway.Context(t), "ssh", append([]string{"-F", "none", "-i", key, "-p", port,
-			"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"}, args...)...)
+		return exec.CommandContext(gateway.Context(t), "ssh", append([]string{
+			"-F", "none", "-i", key, "-p", port,
+			"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
+		}, args...)...)
 	}
 	shell := ssh("-tt", "root@127.0.0.1", "exec sh -i")
 	typed, err := shell.StdinPipe()
