@@ -57,10 +57,10 @@ unit:
 	$(GO) test -race -shuffle=on -timeout 20m $(ROOMS)
 
 fuzz:
-	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzControlReader$$' -fuzztime $(FUZZTIME)
-	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzFirstFrame$$' -fuzztime $(FUZZTIME)
-	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzGatewayURL$$' -fuzztime $(FUZZTIME)
-	$(GO) test ./internal/proxied -run '^$$' -fuzz '^FuzzReadHeader$$' -fuzztime $(FUZZTIME)
+	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzControlReader$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzFirstFrame$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzGatewayURL$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+	$(GO) test ./internal/proxied -run '^$$' -fuzz '^FuzzReadHeader$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 
 real:
 	$(GO) test -shuffle=on -count=1 -parallel 4 -timeout 20m ./test

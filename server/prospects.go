@@ -33,11 +33,6 @@ func (r *roles) add(announces, looksUp bool, n int) {
 
 func (r roles) all() int { return r.announce + r.lookUp + r.both + r.neither }
 
-// plus returns the sum of both.
-func (r roles) plus(o roles) roles {
-	return roles{r.announce + o.announce, r.lookUp + o.lookUp, r.both + o.both, r.neither + o.neither}
-}
-
 // matching returns how many of r an endpoint may be connected with.
 func (r roles) matching(announces, looksUp bool) (n int) {
 	if announces || looksUp {

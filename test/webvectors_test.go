@@ -26,7 +26,7 @@ func TestVectorsInBrowsers(t *testing.T) {
 		t.Fatalf("%d files of vectors, %v", len(files), err)
 	}
 	for _, file := range files {
-		var v struct{ Vectors []json.RawMessage }
+		var v struct{ Vectors, URLs []json.RawMessage }
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -34,7 +34,7 @@ func TestVectorsInBrowsers(t *testing.T) {
 		if err := json.Unmarshal(b, &v); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
-		want += len(v.Vectors)
+		want += len(v.Vectors) + len(v.URLs)
 	}
 	withPage(t, "vectors.html", func(t *testing.T, page *browser) {
 		var got struct {

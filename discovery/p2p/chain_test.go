@@ -194,10 +194,10 @@ func TestChainLetsIn(t *testing.T) {
 		id := "m" + peer.ID(rune('z'-i)) // each is nearer than the one before
 		m.found(id, now)
 		m.know(id, true)
-		code, out := m.welcome(id, now)
+		code, _ := m.welcome(id, now)
 		if code == wtproto.CodeNone {
 			let++
-			if out = m.meet(id, false, now); out != "" {
+			if out := m.meet(id, false, now); out != "" {
 				t.Errorf("%q let go for %q", out, id)
 			}
 		}

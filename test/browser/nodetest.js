@@ -40,7 +40,18 @@ const assert = {
   ok (x, message) { if (!x) fail(message, `${show(x)} is not true`) },
   equal (a, b, message) { if (!Object.is(a, b)) fail(message, `${show(a)} is not ${show(b)}`) },
   deepEqual (a, b, message) { if (!same(a, b)) fail(message, `${show(a)} is not like ${show(b)}`) },
-  match (s, pattern) { if (!pattern.test(s)) fail(undefined, `${show(s)} is not like ${pattern}`) }
+  match (s, pattern) { if (!pattern.test(s)) fail(undefined, `${show(s)} is not like ${pattern}`) },
+  fail (message) { fail(message, 'it has failed') },
+  throws (f, pattern) {
+    let thrown
+    try {
+      f()
+    } catch (e) {
+      thrown = e
+    }
+    if (thrown === undefined) fail(undefined, `${f} does not throw`)
+    assert.match(String(thrown), pattern)
+  }
 }
 
 export default assert
@@ -53,7 +64,10 @@ test('these assertions fail where they have to', () => {
     () => assert.deepEqual(Uint8Array.of(1, 2), Uint8Array.of(1, 3)),
     () => assert.deepEqual([1], Uint8Array.of(1)),
     () => assert.deepEqual({ a: undefined }, { b: undefined }),
-    () => assert.match('0g', /^[0-9a-f]+$/)
+    () => assert.match('0g', /^[0-9a-f]+$/),
+    () => assert.fail('on purpose'),
+    () => assert.throws(() => {}, /./),
+    () => assert.throws(() => { throw new Error('one') }, /another/)
   ]
   const passed = wrong.filter(f => {
     try {
