@@ -13,6 +13,10 @@ import (
 //
 // The listener's Accept is [Topic.Accept] without a context, and shares the circuits with it. Its
 // Close ends Accept with [net.ErrClosed], and neither the topic nor any circuit.
+//
+// The first circuit with a peer is among what Accept returns, whether or not the peer ever sends
+// on it. [net/http.Server.Shutdown] takes such a connection for one whose request is about to
+// come, and waits until it is 5 s old; Close of the http.Server does not wait.
 func (t *Topic) Listen() net.Listener {
 	t.welcomeStreams()
 	l := &listener{topic: t}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -58,9 +59,18 @@ func (s *session) connect(str stream, payload []byte) error {
 		}
 		cancel(cause)
 	})()
-	if err := s.connectWith(m, &asking{stream: str, ctx: ctx, answer: make(chan error, 1)}); err != nil {
-		s.refuseStream(str, s.refusal(err))
+	err = s.connectWith(m, &asking{stream: str, ctx: ctx, answer: make(chan error, 1)})
+	if err == nil {
+		s.cfg.Observer.connectAnswered(wtproto.CodeNone)
+		return nil
 	}
+	answer := s.refusal(err)
+	if errors.Is(err, errTakenBack) { // nobody reads the answer
+		s.cfg.Observer.connectAnswered(errTakenBack.Code)
+	} else {
+		s.cfg.Observer.connectAnswered(answer.Code)
+	}
+	s.refuseStream(str, answer)
 	return nil
 }
 

@@ -26,6 +26,9 @@ type Observer struct {
 	// Left is called once for each topic that was joined: with CodeNone after LEAVE, else with the
 	// code that ended the session.
 	Left func(wtproto.Code)
+	// ConnectAnswered is called for each CONNECT: CodeNone says that its stream is a circuit now, else
+	// it is the code of REFUSED. It is CodeWithdrawn if the client took the CONNECT back before.
+	ConnectAnswered func(wtproto.Code)
 	// Refused is called each time a limit is met, with what was told. [Limits] describes the
 	// limits.
 	Refused func(LimitName, wtproto.Code)
@@ -89,6 +92,12 @@ func (o *Observer) joined() {
 func (o *Observer) joinRefused(c wtproto.Code) {
 	if o.JoinRefused != nil {
 		o.JoinRefused(c)
+	}
+}
+
+func (o *Observer) connectAnswered(c wtproto.Code) {
+	if o.ConnectAnswered != nil {
+		o.ConnectAnswered(c)
 	}
 }
 

@@ -38,14 +38,15 @@ func (w *witness) since() []string {
 
 func (w *witness) observer() *Observer {
 	return &Observer{
-		SessionStarted: func(s SessionInfo) { w.note("started %s %s", s.Transport, s.Agent) },
-		SessionEnded:   func(s SessionInfo, c wtproto.Code) { w.note("ended %s %s %v", s.Transport, s.Agent, c) },
-		SessionRefused: func(c wtproto.Code) { w.note("refused %v", c) },
-		Authorized:     func(took time.Duration, c wtproto.Code) { w.note("authorized %v %v", took, c) },
-		Joined:         func() { w.note("joined") },
-		JoinRefused:    func(c wtproto.Code) { w.note("join refused %v", c) },
-		Left:           func(c wtproto.Code) { w.note("left %v", c) },
-		Refused:        func(l LimitName, c wtproto.Code) { w.note("limit %s %v", l, c) },
+		SessionStarted:  func(s SessionInfo) { w.note("started %s %s", s.Transport, s.Agent) },
+		SessionEnded:    func(s SessionInfo, c wtproto.Code) { w.note("ended %s %s %v", s.Transport, s.Agent, c) },
+		SessionRefused:  func(c wtproto.Code) { w.note("refused %v", c) },
+		Authorized:      func(took time.Duration, c wtproto.Code) { w.note("authorized %v %v", took, c) },
+		Joined:          func() { w.note("joined") },
+		JoinRefused:     func(c wtproto.Code) { w.note("join refused %v", c) },
+		ConnectAnswered: func(c wtproto.Code) { w.note("connect %v", c) },
+		Left:            func(c wtproto.Code) { w.note("left %v", c) },
+		Refused:         func(l LimitName, c wtproto.Code) { w.note("limit %s %v", l, c) },
 		Dialed: func(network string, took time.Duration, c wtproto.Code) {
 			w.note("dialed %s %v %v", network, took, c)
 		},
@@ -110,6 +111,39 @@ func TestObserver(t *testing.T) {
 		c.send(wtproto.Welcome{})
 		c.ends(wtproto.CodeProtocol)
 		wants("left PROTOCOL", "ended fake test PROTOCOL")
+	})
+}
+
+// Each CONNECT is told of once: by NONE if there is a circuit, else by what the client was told.
+func TestObserverOfConnects(t *testing.T) {
+	w := &witness{}
+	inBubble(t, Config{Observer: w.observer()}, func(t *testing.T, g *bubble) {
+		c, other, peer := g.connect(), g.connect(), g.lan.peer("1")
+		c.join(announceAndLookUp, 0)
+		g.lan.see(peer.sighting())
+		first := c.circuit()
+		peer.circuit()
+		w.since()
+		wants := func(lines ...string) {
+			t.Helper()
+			got := w.since() // the circuit and the answer are told of by two goroutines
+			if slices.Sort(got); !slices.Equal(got, lines) {
+				t.Errorf("observed %q, want %q", got, lines)
+			}
+		}
+		c.further(first.Peer, "")
+		peer.circuit()
+		wants("connect NONE", "dialed lan 0s NONE", "opened lan")
+		unknown := first.Peer
+		unknown.ID = []byte("2")
+		wantRefused(t, c.ask(unknown, ""), wtproto.CodePeerUnreachable)
+		wants("connect PEER_UNREACHABLE")
+		wantRefused(t, other.ask(first.Peer, ""), wtproto.CodeLeft)
+		wants("connect LEFT")
+		release := peer.waits()
+		defer release()
+		reset(c.ask(first.Peer, ""), 0x107)
+		wants("connect WITHDRAWN")
 	})
 }
 

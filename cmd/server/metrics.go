@@ -25,7 +25,7 @@ type metrics struct {
 	registry *prometheus.Registry
 
 	sessionsStarted, sessionsEnded, sessionsRefused *prometheus.CounterVec
-	joins, leaves, refusals                         *prometheus.CounterVec
+	joins, connects, leaves, refusals               *prometheus.CounterVec
 	authorizations                                  *prometheus.HistogramVec
 	dials                                           *prometheus.CounterVec
 	dialTime                                        *prometheus.HistogramVec
@@ -60,6 +60,7 @@ func newMetrics() *metrics {
 		sessionsEnded:    counter("sessions_ended_total", "Sessions that were welcomed and have ended, by the code that ended them.", "transport", "code"),
 		sessionsRefused:  counter("sessions_refused_total", "Connections that ended before they were welcomed, by the code that they were told.", "code"),
 		joins:            counter("joins_total", "Topics that sessions asked to join, by what they were told: NONE says that they may.", "code"),
+		connects:         counter("connects_total", "Further circuits that clients asked for, by what they were told: NONE says that there is one, WITHDRAWN that the client changed its mind.", "code"),
 		leaves:           counter("leaves_total", "Topics that sessions had joined and are not on any more: NONE after LEAVE, else the code that ended the session.", "code"),
 		refusals:         counter("refusals_total", "Limits that were met, with the code that was told; NONE where nobody is told and something waits or is not done.", "limit", "code"),
 		authorizations:   histogram("authorization_duration_seconds", "How long it took to decide whether a client may come in, by the answer: NONE says that it may.", answerBuckets, "code"),
@@ -103,9 +104,10 @@ func (m *metrics) observer() *server.Observer {
 		Authorized: func(took time.Duration, c wtproto.Code) {
 			m.authorizations.WithLabelValues(codeLabel(c)).Observe(took.Seconds())
 		},
-		Joined:      func() { m.joins.WithLabelValues(codeLabel(wtproto.CodeNone)).Inc() },
-		JoinRefused: func(c wtproto.Code) { m.joins.WithLabelValues(codeLabel(c)).Inc() },
-		Left:        func(c wtproto.Code) { m.leaves.WithLabelValues(codeLabel(c)).Inc() },
+		Joined:          func() { m.joins.WithLabelValues(codeLabel(wtproto.CodeNone)).Inc() },
+		JoinRefused:     func(c wtproto.Code) { m.joins.WithLabelValues(codeLabel(c)).Inc() },
+		ConnectAnswered: func(c wtproto.Code) { m.connects.WithLabelValues(codeLabel(c)).Inc() },
+		Left:            func(c wtproto.Code) { m.leaves.WithLabelValues(codeLabel(c)).Inc() },
 		Refused: func(l server.LimitName, c wtproto.Code) {
 			m.refusals.WithLabelValues(string(l), codeLabel(c)).Inc()
 		},

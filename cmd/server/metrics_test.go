@@ -29,6 +29,7 @@ func everything(m *metrics) {
 	o.Authorized(time.Second, wtproto.CodeUnauthorized)
 	o.Joined()
 	o.JoinRefused(wtproto.CodeTopicLimit)
+	o.ConnectAnswered(wtproto.CodeDeclined)
 	o.Left(wtproto.CodeNone)
 	o.Refused(server.LimitFrames, wtproto.CodeRateLimited)
 	o.Dialed("dht", time.Second, wtproto.CodeNone)
@@ -85,7 +86,19 @@ func TestMetricsTellOfNobody(t *testing.T) {
 	}
 	c, other := dial(), dial()
 	defer c.Close()
-	echoes(t, gwtest.Accept(t, gwtest.Join(t, c, topic, client.JoinOptions{})))
+	there := gwtest.Join(t, c, topic, client.JoinOptions{})
+	first := gwtest.Accept(t, there)
+	echoes(t, first)
+	if further, err := there.Open(gwtest.Context(t), first.Peer()); err != nil {
+		t.Error(err)
+	} else {
+		echoes(t, further)
+	}
+	unknown := first.Peer()
+	unknown.ID = make([]byte, len(unknown.ID))
+	if _, err := there.Open(gwtest.Context(t), unknown); err == nil {
+		t.Error("there is a circuit with an unknown peer")
+	}
 	gwtest.Join(t, other, topic, client.JoinOptions{})
 	if _, err := c.Join(gwtest.Context(t), wtproto.TopicFromName("one too many"), client.JoinOptions{}); err == nil {
 		t.Error("a second topic was joined")
@@ -101,6 +114,8 @@ func TestMetricsTellOfNobody(t *testing.T) {
 			`swarmgate_sessions_ended_total{code="NONE",transport="quic"} 1` + "\n",
 			`swarmgate_joins_total{code="NONE"} 2` + "\n",
 			`swarmgate_joins_total{code="TOPIC_LIMIT"} 1` + "\n",
+			`swarmgate_connects_total{code="NONE"} 1` + "\n",
+			`swarmgate_connects_total{code="PEER_UNREACHABLE"} 1` + "\n",
 			`swarmgate_refusals_total{code="TOPIC_LIMIT",limit="topics_session"} 1` + "\n",
 			`swarmgate_leaves_total{code="NONE"} 1` + "\n",
 			`swarmgate_circuit_bytes_total{direction="to_client",network="static"} `,
@@ -222,12 +237,13 @@ func TestCountingTakesNoMemory(t *testing.T) {
 	everything(m)
 	o := m.observer()
 	for what, count := range map[string]func(){
-		"Refused":      func() { o.Refused(server.LimitFrames, wtproto.CodeRateLimited) },
-		"Joined":       o.Joined,
-		"JoinRefused":  func() { o.JoinRefused(wtproto.CodeTopicLimit) },
-		"Left":         func() { o.Left(wtproto.CodeNone) },
-		"Dialed":       func() { o.Dialed("dht", time.Second, wtproto.CodeNone) },
-		"CircuitEnded": func() { o.CircuitEnded(server.CircuitEnd{Network: "dht", Code: wtproto.CodeApplication}) },
+		"Refused":         func() { o.Refused(server.LimitFrames, wtproto.CodeRateLimited) },
+		"Joined":          o.Joined,
+		"JoinRefused":     func() { o.JoinRefused(wtproto.CodeTopicLimit) },
+		"ConnectAnswered": func() { o.ConnectAnswered(wtproto.CodeDeclined) },
+		"Left":            func() { o.Left(wtproto.CodeNone) },
+		"Dialed":          func() { o.Dialed("dht", time.Second, wtproto.CodeNone) },
+		"CircuitEnded":    func() { o.CircuitEnded(server.CircuitEnd{Network: "dht", Code: wtproto.CodeApplication}) },
 	} {
 		if n := testing.AllocsPerRun(100, count); n != 0 {
 			t.Errorf("%s takes %v allocations", what, n)
