@@ -43,7 +43,7 @@ type event struct {
 	Data     []byte         `json:"data,omitempty"` // in base64
 	Sent     *int64         `json:"sent,omitempty"` // bytes
 	Received *int64         `json:"received,omitempty"`
-	Name     string         `json:"name,omitempty"` // of a file or a topic
+	Name     string         `json:"name,omitempty"` // of a file or a topic, or a code
 	Size     *int64         `json:"size,omitempty"` // in bytes
 	SHA256   string         `json:"sha256,omitempty"`
 	Code     string         `json:"code,omitempty"`
@@ -178,6 +178,14 @@ func (e *events) share(u wtproto.GatewayURL) error {
 		return e.line(event{Event: "share", URL: u.String()})
 	}
 	return e.write([]byte(u.String() + "\n"))
+}
+
+// code prints the code by which somebody else finds the topic.
+func (e *events) code(c code) error {
+	if e.json {
+		return e.line(event{Event: "share", Name: string(c)})
+	}
+	return e.write([]byte(string(c) + "\n"))
 }
 
 // disconnected tells that the session was lost, and another one is looked for.

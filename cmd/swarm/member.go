@@ -29,14 +29,8 @@ func (g *gatewayFlags) attend(
 		return err
 	}
 	p.events.joined(topic)
-	if topic.isNew {
-		u, err := gatewayURL(c.Session(), topic)
-		if err == nil {
-			err = p.events.share(u)
-		}
-		if err != nil {
-			return err
-		}
+	if err := shareNew(p.events, c.Session(), topic); err != nil {
+		return err
 	}
 
 	ctx, end := context.WithCancelCause(p.ctx)
@@ -59,6 +53,21 @@ func (g *gatewayFlags) attend(
 	}
 	p.events.left(topic.Topic, cause)
 	return cause
+}
+
+// shareNew prints what to tell others of a topic that the program has made.
+func shareNew(e *events, s client.Session, topic topicArg) error {
+	switch {
+	case !topic.isNew:
+		return nil
+	case topic.code != "":
+		return e.code(topic.code)
+	}
+	u, err := gatewayURL(s, topic)
+	if err != nil {
+		return err
+	}
+	return e.share(u)
 }
 
 // member is on a topic through a gateway and has h handle its circuits until the program or the

@@ -87,7 +87,7 @@ func readyEvent(r readyLine, topic topicArg) event {
 
 // label is what people call the topic: its name, or the beginning of its key.
 func (t topicArg) label() string {
-	if t.guessable() || t.isNew {
+	if t.guessable() || t.isNew || t.code != "" {
 		return t.name
 	}
 	return shortID(t.name)

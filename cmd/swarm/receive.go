@@ -24,7 +24,7 @@ const linger = 10 * time.Second
 
 // receiveCmd is swarm receive.
 type receiveCmd struct {
-	Topic topicArg `arg:"" help:"The topic, or the string that swarm send --new has printed."`
+	Topic codeOrTopic `arg:"" help:"The topic, or what swarm send has printed with --code or --new."`
 	gatewayFlags
 	Output string `short:"o" type:"path" default:"." placeholder:"DIR" help:"Where to put the files. What is there is never overwritten."`
 }
@@ -32,17 +32,18 @@ type receiveCmd struct {
 // Help is printed below the options.
 func (receiveCmd) Help() string {
 	return "Takes all files that somebody on the topic offers with swarm send or a gateway's console, and ends when the sender " +
-		"does. After a lost connection it goes on where it was; until a file is whole it is called NAME.part."
+		"does. After a lost connection it goes on where it was; until a file is whole it is called NAME.part.\n\n" +
+		"With a code it takes files of one sender only."
 }
 
 // Validate finds the gateway.
-func (c *receiveCmd) Validate() error { return c.need(c.Topic) }
+func (c *receiveCmd) Validate() error { return c.need(c.Topic.topicArg) }
 
 // Run receives files.
 func (c *receiveCmd) Run(p *program) error {
-	r := &receiver{events: p.events, progress: newProgress(p.stderr), dir: c.Output}
+	r := &receiver{events: p.events, progress: newProgress(p.stderr), one: c.Topic.code != "", dir: c.Output}
 	defer r.close()
-	err := c.attend(p, c.Topic, client.JoinOptions{}, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
+	err := c.attend(p, c.Topic.topicArg, client.JoinOptions{}, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
 		defer r.progress.end()
 		return serveConsoles(ctx, t, func(conn *client.Conn, console *framing.Conn) error {
 			err := r.serve(conn, console)
@@ -82,6 +83,7 @@ func (f *incoming) tell(e *events) error {
 type receiver struct {
 	events   *events
 	progress *progress
+	one      bool // only files of the first sender are taken
 	dir      string
 
 	mu    sync.Mutex  // held while a message is handled
@@ -112,6 +114,9 @@ func (r *receiver) hear(from wtproto.EndpointID, m framing.Message) []framing.Me
 		return []framing.Message{{Type: framing.Refuse, ID: m.ID, Text: reason}}
 	}
 	if m.Type == framing.File {
+		if r.one && len(r.files) > 0 && r.files[0].from != from {
+			return refuse("files of one sender only are taken")
+		}
 		f := &incoming{from: from, id: m.ID, ask: m.Ask, answer: m.Answer, size: m.Number, hash: sha256.New()}
 		if n := r.unfinished(from); n >= framing.MaxFiles {
 			return refuse("too many files at once")
@@ -296,7 +301,7 @@ func (r *receiver) drop(f *incoming, reason string) {
 
 // settle ends the program if all files of a sender have come, or no more will: its circuit ended with err.
 func (r *receiver) settle(ctx context.Context, end context.CancelCauseFunc, from wtproto.EndpointID, err error) {
-	lost := !errors.Is(err, io.EOF) && isLost(codeOf(err))
+	lost := isLost(err)
 	result := r.result(from, lost)
 	if result != nil && lost { // the sender may not know yet
 		pause(ctx, linger)
@@ -337,8 +342,13 @@ func (r *receiver) result(from wtproto.EndpointID, lost bool) error {
 	return errEnough
 }
 
-// isLost reports whether the code says that nobody wanted a circuit's end, so that its files go on.
-func isLost(code wtproto.Code) bool {
+// isLost reports whether nobody wanted the end of a circuit, which ended with err, so that its files
+// go on.
+func isLost(err error) bool {
+	if errors.Is(err, io.EOF) {
+		return false
+	}
+	code := codeOf(err)
 	switch code {
 	case wtproto.CodeNone, wtproto.CodePeerReset, wtproto.CodeLeft, wtproto.CodeDeclined:
 		return false

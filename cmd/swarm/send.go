@@ -24,8 +24,9 @@ const farewell = 3 * time.Second
 
 // sendCmd is swarm send.
 type sendCmd struct {
-	Args []string `arg:"" name:"file" help:"FILE… TOPIC: files and directories, and the topic, which is left out with --new."`
-	New  bool     `help:"Take a topic that nobody guesses, and print the string by which the other side finds it."`
+	Args []string `arg:"" name:"file" help:"FILE… TOPIC: files and directories, and the topic, which is left out with --code and --new."`
+	Code bool     `xor:"topic" help:"Take a topic with a short code such as 42-tulip-lantern-parade, and print it. One receiver gets the files, then the code is worthless."`
+	New  bool     `xor:"topic" help:"Take a topic that nobody guesses, and print the string by which the other side finds it."`
 	gatewayFlags
 
 	topic topicArg
@@ -34,13 +35,24 @@ type sendCmd struct {
 // Help is printed below the options.
 func (sendCmd) Help() string {
 	return "The other side runs swarm receive with the same topic, or has the gateway's console open on it. The first that has " +
-		"got all files ends the program. After a lost connection it goes on where it was."
+		"got all files ends the program. After a lost connection it goes on where it was.\n\n" +
+		"With --code the other side runs swarm receive CODE, with the same gateway or another one of its swarm. Only the first " +
+		"receiver who comes gets anything: if that is not the one whom you told the code, you see that yours gets nothing. " +
+		"To guess a code takes about 2^45 tries, each of them slow. A code does not hide the files from the gateways, which " +
+		"pass them on, nor from somebody who overhears it and is faster."
 }
 
 // Validate tells files and topic apart.
 func (c *sendCmd) Validate() error {
-	c.topic = newTopic()
-	if !c.New {
+	switch {
+	case c.New:
+		c.topic = newTopic()
+	case c.Code:
+		var err error
+		if c.topic, err = newCodeTopic(); err != nil {
+			return err
+		}
+	default:
 		last := len(c.Args) - 1
 		if err := c.topic.UnmarshalText([]byte(c.Args[last])); err != nil {
 			return err
@@ -48,14 +60,14 @@ func (c *sendCmd) Validate() error {
 		c.Args = c.Args[:last]
 	}
 	if len(c.Args) == 0 {
-		return errors.New("want FILE… TOPIC, or --new FILE…")
+		return errors.New("want FILE… TOPIC, --code FILE… or --new FILE…")
 	}
 	return c.need(c.topic)
 }
 
 // Run sends the files.
 func (c *sendCmd) Run(p *program) error {
-	s := &sender{events: p.events, progress: newProgress(p.stderr), offers: make(map[wtproto.EndpointID]*offers)}
+	s := &sender{events: p.events, progress: newProgress(p.stderr), one: c.Code, offers: make(map[wtproto.EndpointID]*offers)}
 	for _, path := range c.Args {
 		if err := s.add(path); err != nil {
 			return err
@@ -91,6 +103,7 @@ type outgoing struct {
 type sender struct {
 	events   *events
 	progress *progress
+	one      bool                    // only the first receiver who comes gets anything
 	files    []outgoing              // constant once there are circuits
 	end      context.CancelCauseFunc // ends the program
 
@@ -143,11 +156,14 @@ type offer struct {
 	granted     int64
 }
 
-// to returns the offers to the endpoint.
+// to returns the offers to the endpoint, nil if it may not have any.
 func (s *sender) to(id wtproto.EndpointID) *offers {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.offers[id]
+	if o == nil && s.one && len(s.offers) > 0 {
+		return nil
+	}
 	if o == nil {
 		o = &offers{all: make([]*offer, len(s.files))}
 		o.changed = sync.NewCond(&o.mu)
@@ -161,9 +177,16 @@ func (s *sender) to(id wtproto.EndpointID) *offers {
 	return o
 }
 
+// errCodeUsed says that the one receiver has ended too early.
+var errCodeUsed = errors.New("the receiver has left before it had all files, and the code is worthless now")
+
 // serve offers the files to a console, and sends those that it takes.
-func (s *sender) serve(ctx context.Context, conn *client.Conn, console *framing.Conn) error {
+func (s *sender) serve(ctx context.Context, conn *client.Conn, console *framing.Conn) (err error) {
 	o := s.to(endpointOf(conn.Peer()))
+	if o == nil {
+		conn.Reset(errOne.Code)
+		return errOne
+	}
 	o.mu.Lock()
 	o.conn = console
 	for _, f := range o.all {
@@ -193,8 +216,11 @@ func (s *sender) serve(ctx context.Context, conn *client.Conn, console *framing.
 	defer stop()
 	var all atomic.Bool // files are over
 	defer func() {
-		if all.Load() {
+		switch {
+		case all.Load():
 			s.end(o.outcome(s.files))
+		case s.one && !isLost(err):
+			s.end(errCodeUsed)
 		}
 	}()
 	wg.Go(func() {

@@ -28,8 +28,9 @@ func (c *topicCmd) Run(p *program) error {
 // topicArg is the TOPIC of a command line.
 type topicArg struct {
 	wtproto.Topic
-	name  string // as it was given: a name or 64 hexadecimal digits
-	isNew bool   // newTopic has made it
+	name  string // as it was given: a name, 64 hexadecimal digits or a code
+	isNew bool   // newTopic or newCodeTopic has made it
+	code  code   // the code that it is derived from; empty for none
 
 	gateway string // the gateway URL that it came with; empty for none
 }
@@ -60,11 +61,41 @@ func newTopic() topicArg {
 	return topicArg{Topic: wtproto.TopicFromName(name), name: name, isNew: true}
 }
 
+// newCodeTopic returns a topic with a new code.
+func newCodeTopic() (topicArg, error) {
+	t, err := topicOf(newCode())
+	t.isNew = true
+	return t, err
+}
+
+// topicOf returns the topic that c stands for.
+func topicOf(c code) (t topicArg, err error) {
+	t = topicArg{name: string(c), code: c}
+	t.Topic, err = c.topic()
+	return t, err
+}
+
+// codeOrTopic is the TOPIC of a command line, or a code.
+type codeOrTopic struct{ topicArg }
+
+// UnmarshalText reads what topicArg does, and codes.
+func (t *codeOrTopic) UnmarshalText(b []byte) error {
+	c, err := parseCode(string(b))
+	switch {
+	case err != nil:
+		return err
+	case c != "":
+		t.topicArg, err = topicOf(c)
+		return err
+	}
+	return t.topicArg.UnmarshalText(b)
+}
+
 // unguessable are the names of newTopic, and keys.
 var unguessable = regexp.MustCompile(`^([a-z2-7]{26,}|[0-9A-Fa-f]{64})$`)
 
 // guessable reports whether somebody might find the topic by trying names.
-func (t topicArg) guessable() bool { return !unguessable.MatchString(t.name) }
+func (t topicArg) guessable() bool { return t.code == "" && !unguessable.MatchString(t.name) }
 
 // gatewayURL returns what somebody else needs to meet s on topic t.
 func gatewayURL(s client.Session, t topicArg) (wtproto.GatewayURL, error) {
