@@ -1,7 +1,6 @@
 package client
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/swarmgate/swarmgate/internal/oneline"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -36,11 +36,11 @@ func (c *Client) trusted(g *gateway) [][32]byte {
 // parseGateways returns the gateways at addresses, each once. hashes are good for all of them.
 func parseGateways(addresses []string, hashes [][32]byte) ([]*gateway, error) {
 	var all []*gateway
-	var errs []error
+	var failures []oneline.Failure
 	for _, a := range addresses {
 		g, err := parseGateway(a)
 		if err != nil {
-			errs = append(errs, err)
+			failures = append(failures, oneline.Failure{Err: err})
 			continue
 		}
 		g.pinned = slices.Concat(g.pinned, hashes)
@@ -51,7 +51,15 @@ func parseGateways(addresses []string, hashes [][32]byte) ([]*gateway, error) {
 			all = append(all, g)
 		}
 	}
-	return all, errors.Join(errs...)
+	return all, oneline.Join(failures...)
+}
+
+// hostOf returns the host and the port in the name of a gateway, without a scheme and hashes.
+func hostOf(name string) string {
+	if _, rest, isURL := strings.Cut(name, "://"); isURL {
+		name, _, _ = strings.Cut(rest, "/")
+	}
+	return name
 }
 
 // parseGateway reads a gateway's address, a URL or host[:port].

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"net"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/swarmgate/swarmgate/internal/oneline"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -207,8 +207,8 @@ func dialQUIC(ctx context.Context, tr *quic.Transport, to []netip.AddrPort, tlsC
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {
-		conn *quic.Conn
-		err  error
+		conn    *quic.Conn
+		failure oneline.Failure // Err is nil if there is a connection
 	}
 	results := make(chan result)
 	next := time.NewTimer(stagger)
@@ -221,15 +221,12 @@ func dialQUIC(ctx context.Context, tr *quic.Transport, to []netip.AddrPort, tlsC
 		next.Reset(stagger)
 		go func() {
 			conn, err := tr.Dial(ctx, addr, tlsConf, conf)
-			if err != nil {
-				err = fmt.Errorf("%v: %w", addr, dialError(err))
-			}
-			results <- result{conn, err}
+			results <- result{conn, oneline.Failure{Of: addr.String(), Err: dialError(err)}}
 		}()
 	}
 	start()
 	var winner *quic.Conn
-	var errs []error
+	var failures []oneline.Failure
 	for running > 0 {
 		select {
 		case <-next.C:
@@ -239,21 +236,21 @@ func dialQUIC(ctx context.Context, tr *quic.Transport, to []netip.AddrPort, tlsC
 		case r := <-results:
 			running--
 			switch {
-			case r.err != nil:
-				errs = append(errs, r.err)
+			case r.failure.Err != nil:
+				failures = append(failures, r.failure)
 			case winner == nil:
 				winner = r.conn
 				cancel()
 			default:
 				r.conn.CloseWithError(0, "another address was faster")
 			}
-			if r.err != nil && len(to) > 0 && winner == nil && ctx.Err() == nil {
+			if r.failure.Err != nil && len(to) > 0 && winner == nil && ctx.Err() == nil {
 				start()
 			}
 		}
 	}
 	if winner == nil {
-		return nil, errors.Join(errs...)
+		return nil, oneline.Join(failures...)
 	}
 	return winner, nil
 }

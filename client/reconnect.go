@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/swarmgate/swarmgate/internal/backoff"
+	"github.com/swarmgate/swarmgate/internal/oneline"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -56,14 +57,14 @@ type machine struct {
 	// the search for a session: the first, or one after it or beside it
 	phase    phase
 	delays   backoff.Backoff
-	attempt  int       // since the session was lost
-	refused  int       // 1 + the attempt in which a token was refused first since WELCOME, or 0
-	until    time.Time // when the phase is over
-	order    []int     // gateways that are still to be tried in this race
-	next     time.Time // when the first of them is
-	errs     []error   // of those that were tried, the permanent ones first
-	hopeless int       // how many are permanent
-	beside   time.Time // when a gateway was last tried beside another one or a session
+	attempt  int               // since the session was lost
+	refused  int               // 1 + the attempt in which a token was refused first since WELCOME, or 0
+	until    time.Time         // when the phase is over
+	order    []int             // gateways that are still to be tried in this race
+	next     time.Time         // when the first of them is
+	errs     []oneline.Failure // of those that were tried, the permanent ones first
+	hopeless int               // how many are permanent
+	beside   time.Time         // when a gateway was last tried beside another one or a session
 }
 
 // gate is a gateway.
@@ -103,7 +104,7 @@ func (m *machine) failed(now time.Time, g int, err error) {
 		at = m.hopeless
 		m.hopeless++
 	}
-	m.errs = slices.Insert(m.errs, at, fmt.Errorf("%s: %w", m.gates[g].name, err))
+	m.errs = slices.Insert(m.errs, at, oneline.Failure{Of: hostOf(m.gates[g].name), Err: err})
 	m.next = now
 	m.advance(now)
 }
@@ -246,15 +247,20 @@ func (m *machine) trying() bool {
 	return slices.ContainsFunc(m.gates, func(g gate) bool { return g.trying })
 }
 
+// noAnswer is a context.DeadlineExceeded that says how long somebody has waited.
+type noAnswer time.Duration
+
+func (d noAnswer) Error() string { return fmt.Sprintf("no answer in %v", time.Duration(d)) }
+
+// Is makes errors.Is find context.DeadlineExceeded.
+func (noAnswer) Is(target error) bool { return target == context.DeadlineExceeded }
+
 // giveUp ends a race that took too long.
 func (m *machine) giveUp(now time.Time) {
 	for _, g := range m.gates {
 		if g.trying {
-			m.errs = append(m.errs, fmt.Errorf("%s: %w", g.name, &wtproto.Error{
-				Code:   wtproto.CodePeerUnreachable,
-				Reason: fmt.Sprintf("no answer in %v", m.timeout),
-				Err:    context.DeadlineExceeded,
-			}))
+			err := &wtproto.Error{Code: wtproto.CodePeerUnreachable, Err: noAnswer(m.timeout)}
+			m.errs = append(m.errs, oneline.Failure{Of: hostOf(g.name), Err: err})
 		}
 	}
 	m.fail(now)
@@ -262,12 +268,9 @@ func (m *machine) giveUp(now time.Time) {
 
 // fail ends a race that nobody won. Beside a session that is no reason to end.
 func (m *machine) fail(now time.Time) {
-	err := errors.Join(m.errs...)
-	switch {
-	case len(m.errs) == 0:
+	err := oneline.Join(m.errs...)
+	if err == nil {
 		err = wtproto.Errorf(wtproto.CodeShutdown, "every gateway asked to be left alone")
-	case len(m.errs) == 1:
-		err = m.errs[0]
 	}
 	m.stop()
 	if m.at == nowhere && (!m.met || m.once || m.hopeless > 0) {

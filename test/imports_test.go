@@ -51,6 +51,7 @@ var libraries = map[string][]string{
 	"github.com/alecthomas/kong":            {"cmd/server", "cmd/swarm"},
 	"github.com/schollz/progressbar":        {"cmd/swarm"},
 	"github.com/mattn/go-isatty":            {"cmd/swarm"},
+	"github.com/sethvargo/go-diceware":      {"cmd/swarm"},
 	"github.com/golang-jwt/jwt":             {"server/auth"},
 	"github.com/hashicorp/golang-lru":       {"server/auth"},
 	"github.com/pires/go-proxyproto":        {},

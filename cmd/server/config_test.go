@@ -135,7 +135,7 @@ version: true
 		`--listen: "x": want HOST:PORT`,
 		`--dev-http: "127.0.0.1:70000": port "70000"`,
 		`--dht: p2p: mode "secret"`,
-		`Seeds: failed to parse multiaddr "nowhere"`,
+		`Seeds: nowhere: must begin with /`,
 		`Listen: /ip4/127.0.0.1/udp/1: want`,
 		`Static: /ip4/127.0.0.1/tcp/1: has no /p2p/ID`,
 		`--dial-allow: "10.0.0.0" is not a range`,

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/internal/oneline"
 )
 
 const dialTimeout = 10 * time.Second
@@ -79,11 +80,13 @@ func (g *gatewayFlags) dial(p *program) (*client.Client, error) {
 	for _, h := range g.CertHash {
 		cfg.CertHashes = append(cfg.CertHashes, h)
 	}
+	var failures []oneline.Failure
 	for _, address := range g.Gateway {
 		if strings.HasPrefix(address, "http://") {
 			u, err := client.Discover(p.ctx, address)
 			if err != nil {
-				return nil, err
+				failures = append(failures, oneline.Failure{Of: address, Err: cause(err)})
+				continue
 			}
 			if len(g.CertHash) > 0 {
 				u.Hashes = nil
@@ -92,9 +95,20 @@ func (g *gatewayFlags) dial(p *program) (*client.Client, error) {
 		}
 		cfg.Gateways = append(cfg.Gateways, address)
 	}
+	if len(cfg.Gateways) == 0 {
+		return nil, oneline.Join(failures...)
+	}
 	first := cfg.Gateways[0]
 	cfg.Gateways = cfg.Gateways[1:]
 	return client.Dial(p.ctx, first, cfg)
+}
+
+// cause returns what the system said, if err has that, and err otherwise.
+func cause(err error) error {
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		return e.Err
+	}
+	return err
 }
 
 // readToken returns what the file at path holds, without the white space around it.

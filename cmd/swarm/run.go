@@ -6,9 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
-	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/swarmgate/swarmgate/internal/oneline"
 )
 
 // Exit statuses.
@@ -91,11 +92,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return 0
 }
 
-// complain prints each line of err and returns status.
+// complain prints err in one line and returns status.
 func complain(w io.Writer, err error, status int) int {
-	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(w, "swarm: %s\n", strings.TrimSuffix(line, "\n"))
-	}
+	fmt.Fprintf(w, "swarm: %s\n", printable(oneline.Text(err)))
 	return status
 }
 

@@ -202,3 +202,36 @@ func TestWrongCommandLines(t *testing.T) {
 		}
 	}
 }
+
+// Five seeds, or three gateways, that are wrong in the same way are one line, which says that way once.
+func TestErrorsAreOneLine(t *testing.T) {
+	t.Setenv("SWARMGATE_GATEWAY", "")
+	for _, c := range []struct{ args, want string }{
+		{
+			"peer a --dht private --dht-seed a --dht-seed b --dht-seed /ip4/192.0.2.1 --dht-seed c --dht-seed d",
+			"swarm: p2p: config: Seeds: a, b, c, d: must begin with /; /ip4/192.0.2.1: has no /p2p/ID at its end\n",
+		},
+		{
+			"join a --gateway http://127.0.0.1:1 --gateway http://127.0.0.1:2",
+			"swarm: http://127.0.0.1:1, http://127.0.0.1:2: connect: connection refused\n",
+		},
+		{
+			"join a --gateway g:0 --gateway h:0",
+			"swarm: client: dial: config: \"g:0\": invalid port \"0\"; \"h:0\": invalid port \"0\"\n",
+		},
+	} {
+		p := swarm(t, open(t), strings.Fields(c.args)...)
+		if status := p.wait(t); status != statusFailed || p.errs.String() != c.want {
+			t.Errorf("%q: status %d, %q; want %d, %q", c.args, status, p.errs.String(), statusFailed, c.want)
+		}
+	}
+}
+
+// A gateway whose listener for development does not answer keeps nobody from another one.
+func TestOneGatewayOfSeveralIsEnough(t *testing.T) {
+	g := gateway.Start(t, server.Config{})
+	p := swarm(t, open(t), through(g, "status", "--json", "--gateway", "http://127.0.0.1:1")...)
+	if status := p.wait(t); status != 0 {
+		t.Errorf("status %d, %s", status, p.errs.String())
+	}
+}

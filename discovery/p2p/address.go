@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -39,21 +40,34 @@ type target struct {
 	named   bool           // the operator wrote addrs
 }
 
+// errNotPlainTCP says what listen and announced addresses are like.
+var errNotPlainTCP = errors.New("want /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT")
+
+// parseMultiaddr reads s. Its error does not repeat s.
+func parseMultiaddr(s string) (ma.Multiaddr, error) {
+	m, err := ma.NewMultiaddr(s)
+	if err == nil {
+		return m, nil
+	}
+	prefix := fmt.Sprintf("failed to parse multiaddr %q: ", strings.TrimRight(s, "/"))
+	return nil, errors.New(strings.TrimPrefix(err.Error(), prefix))
+}
+
 // parseTarget reads what an operator wrote: the address or name of a host, TCP, and its id.
 func parseTarget(s string) (target, error) {
-	m, err := ma.NewMultiaddr(s)
+	m, err := parseMultiaddr(s)
 	if err != nil {
 		return target{}, err
 	}
 	addr, id := peer.SplitAddr(m)
 	if id == "" {
-		return target{}, fmt.Errorf("%s: has no /p2p/ID at its end", s)
+		return target{}, errors.New("has no /p2p/ID at its end")
 	}
 	_, plain := plainTCP(addr)
 	dnsaddr := len(addr) == 1 && addr[0].Code() == ma.P_DNSADDR
 	dns := len(addr) == 2 && isName(addr) && addr[1].Code() == ma.P_TCP
 	if !plain && !dnsaddr && !dns {
-		return target{}, fmt.Errorf("%s: want an address or a name, with /tcp/PORT", s)
+		return target{}, errors.New("want an address or a name, with /tcp/PORT")
 	}
 	return target{id: id, addrs: []ma.Multiaddr{addr}, named: true}, nil
 }

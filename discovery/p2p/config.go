@@ -12,6 +12,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/oneline"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -91,7 +92,7 @@ type Config struct {
 	// that are known without the DHT. Zero means 1m.
 	LookUpEvery time.Duration
 	// LookUps and Announcements are how many walks in the DHT may run at once, to look a topic up and
-	// to announce one or several. Zero means 64 and 16.
+	// to announce one or oneline. Zero means 64 and 16.
 	LookUps, Announcements int
 	// WalkRate is how many walks may begin each second, and WalkBurst how many at once after a pause.
 	// Zero means 10 and 50 on the public DHT, which belongs to others, else 200 and 200.
@@ -142,15 +143,16 @@ func (c Config) read() (settings, error) {
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 
 	s.key = readKey(c.Key, fail)
+	var bad failures
 	for _, a := range c.Listen {
-		m, err := ma.NewMultiaddr(a)
-		if err != nil {
-			fail("Listen: %w", err)
-		} else if _, ok := plainTCP(m); !ok || len(m) != 2 {
-			fail("Listen: %s: want /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT", a)
+		m, err := parseMultiaddr(a)
+		if _, ok := plainTCP(m); err == nil && (!ok || len(m) != 2) {
+			err = errNotPlainTCP
 		}
+		bad.add(a, err)
 		s.listen = append(s.listen, m)
 	}
+	bad.report("Listen", fail)
 	s.announce = readAnnounce(c, fail)
 	if c.Mode < Off || c.Mode > Public {
 		fail("Mode: %v is unknown", c.Mode)
@@ -171,25 +173,23 @@ func (c Config) read() (settings, error) {
 	}
 	for _, a := range seeds {
 		t, err := parseTarget(a)
-		if err != nil {
-			fail("Seeds: %w", err)
-		}
+		bad.add(a, err)
 		if t.id == id && err == nil {
 			s.selfSeeds = append(s.selfSeeds, t)
 		} else {
 			s.seeds = append(s.seeds, t)
 		}
 	}
+	bad.report("Seeds", fail)
 	for topic, addrs := range c.Static {
 		for _, a := range addrs {
 			t, err := parseTarget(a)
-			if err != nil {
-				fail("Static: %w", err)
-			}
+			bad.add(a, err)
 			t.network = networkStatic
 			s.static[topic] = append(s.static[topic], t)
 		}
 	}
+	bad.report("Static", fail)
 	announce, walks, burst := 10*time.Minute, 200, 200
 	if c.Mode == Public {
 		announce = 22 * time.Hour // the public DHT keeps a record for 48 h
@@ -261,28 +261,46 @@ func (c Config) read() (settings, error) {
 // readAnnounce returns the addresses of c.Announce.
 func readAnnounce(c Config, fail func(string, ...any)) (addrs []ma.Multiaddr) {
 	public, _ := discovery.NewPolicy(discovery.PolicyConfig{}) // an empty config has no mistakes
+	var bad failures
 	for _, a := range c.Announce {
-		m, err := ma.NewMultiaddr(a)
-		if err != nil {
-			fail("Announce: %w", err)
-			continue
-		}
+		m, err := parseMultiaddr(a)
 		m, _ = peer.SplitAddr(m)
 		addr, ok := plainTCP(m)
 		switch {
+		case err != nil:
 		case !ok && isName(m):
-			fail("Announce: %s: others resolve no names of strangers: want the IP address", a)
+			err = errors.New("others resolve no names of strangers: want the IP address")
 		case !ok || addr.Port() == 0 || addr.Addr().IsUnspecified():
-			fail("Announce: %s: want /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT", a)
+			err = errNotPlainTCP
 		case len(c.Listen) == 0:
-			fail("Announce: %s: the host listens nowhere", a)
+			err = errors.New("the host listens nowhere")
 		case c.Mode == Public && public.Check(discovery.SourcePublic, addr) != nil:
-			fail("Announce: the public DHT tells public addresses only: %w", public.Check(discovery.SourcePublic, addr))
+			err = errors.New("the public DHT tells public addresses only")
 		default:
 			addrs = append(addrs, m)
 		}
+		bad.add(a, err)
 	}
+	bad.report("Announce", fail)
 	return addrs
+}
+
+// failures are the mistakes in a field that lists addresses.
+type failures []oneline.Failure
+
+// add notes what is wrong with an address, if err is not nil.
+func (f *failures) add(address string, err error) {
+	if err != nil {
+		*f = append(*f, oneline.Failure{Of: address, Err: err})
+	}
+}
+
+// report tells of all mistakes in a field, in one line, and forgets them.
+func (f *failures) report(field string, fail func(string, ...any)) {
+	if err := oneline.Join(*f...); err != nil {
+		fail(field+": %w", err)
+	}
+	*f = nil
 }
 
 // dhtServe returns what Serve comes to.

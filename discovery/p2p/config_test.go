@@ -53,9 +53,11 @@ func TestConfigMistakes(t *testing.T) {
 		t.Fatal("Listen succeeded")
 	}
 	for _, want := range []string{
-		"p2p: config", "Key has 5 bytes", "Listen: /ip4/127.0.0.1/udp", `Listen: failed to parse`, "Listen: /ip4/127.0.0.1/tcp/0/p2p",
-		"Mode: Mode(9)", "Serve: Serve(9)", "Announce: failed to parse", "Announce: /dns4/example.com/tcp/1: others resolve no names",
-		"Announce: /ip4/0.0.0.0/tcp/1: want", "Announce: /ip4/192.0.2.1/tcp/0: want", "Announce: /ip4/192.0.2.1/tcp/1/ws: want",
+		"p2p: config", "Key has 5 bytes",
+		"Listen: /ip4/127.0.0.1/udp/0/quic-v1, /ip4/127.0.0.1/tcp/0/p2p/" + anID + ": want /ip4/ADDRESS",
+		"127.0.0.1:0: must begin with /", "Mode: Mode(9)", "Serve: Serve(9)",
+		"Announce: 192.0.2.1:1: must begin", "/dns4/example.com/tcp/1: others resolve no names",
+		"/ip4/0.0.0.0/tcp/1, /ip4/192.0.2.1/tcp/0, /ip4/192.0.2.1/tcp/1/ws: want /ip4/ADDRESS",
 		"Policy is required", "Seeds: /ip4/127.0.0.1/tcp/1: has no /p2p/ID", "Static: /ip4/127.0.0.1/p2p",
 		"DialTimeout is negative", "AnswerTimeout is negative", "LookUpEvery is 1m0s", "RetryMax is 1ms",
 	} {
