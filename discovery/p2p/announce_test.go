@@ -13,7 +13,10 @@ import (
 )
 
 // forwardPort forwards a free port of 127.0.0.1 to addr, as a router does, and returns it.
-func forwardPort(t *testing.T, addr string) netip.AddrPort {
+func forwardPort(t *testing.T, addr string) netip.AddrPort { return forwardSilently(t, addr, 0) }
+
+// forwardSilently is forwardPort, but the first so many connections hear nothing.
+func forwardSilently(t *testing.T, addr string, silent int) netip.AddrPort {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -27,6 +30,12 @@ func forwardPort(t *testing.T, addr string) netip.AddrPort {
 			from, err := l.Accept()
 			if err != nil {
 				return
+			}
+			if silent > 0 {
+				silent--
+				io.Copy(io.Discard, from)
+				from.Close()
+				continue
 			}
 			to, err := net.Dial("tcp", addr)
 			if err != nil {

@@ -2,14 +2,17 @@ package p2p
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	"github.com/libp2p/go-libp2p/core/sec"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/swarmgate/swarmgate/discovery"
@@ -19,7 +22,8 @@ import (
 
 const (
 	maxSuspects  = 64               // addresses that are remembered
-	suspectEvery = 10 * time.Minute // how often one is called
+	suspectEvery = 10 * time.Minute // how often one is called that has answered
+	suspectSoon  = time.Second      // how soon one is called again whose call told nothing: at first, doubled each time
 	copyHold     = 30 * time.Minute // how long a copy counts after it was noticed
 	// ownCall is how long after a call of ours it may reach us, if it was us that we called.
 	ownCall = time.Second
@@ -41,13 +45,21 @@ type copies struct {
 	reached  atomic.Int64 // calls under our id that have reached us
 
 	mu    sync.Mutex
-	tried map[netip.AddrPort]time.Time // guarded by mu
-	err   error                        // guarded by mu; names the copy
-	until time.Time                    // guarded by mu; of err
+	calls map[netip.AddrPort]*call // guarded by mu
+	err   error                    // guarded by mu; names the copy
+	until time.Time                // guarded by mu; of err
+}
+
+// call is what is known of the calls of a suspect.
+type call struct {
+	suspect suspect
+	next    time.Time // not called before
+	vain    bool      // the last one told nothing, so it is called again by itself
+	pace    backoff.Backoff
 }
 
 func newCopies() *copies {
-	return &copies{suspects: make(chan suspect, maxAddrs), tried: make(map[netip.AddrPort]time.Time)}
+	return &copies{suspects: make(chan suspect, maxAddrs), calls: make(map[netip.AddrPort]*call)}
 }
 
 // suspect has an address called. It does not block.
@@ -58,28 +70,69 @@ func (c *copies) suspect(s suspect) {
 	}
 }
 
-// due reports whether a is to be called now.
-func (c *copies) due(a netip.AddrPort, now time.Time) bool {
+// due reports whether s is to be called now.
+func (c *copies) due(s suspect, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now.Sub(c.tried[a]) < suspectEvery {
+	known := c.calls[s.addr]
+	if known != nil && now.Before(known.next) {
 		return false
 	}
-	if len(c.tried) >= maxSuspects {
-		for old := range c.tried { // any
-			delete(c.tried, old)
-			break
+	if known == nil {
+		if len(c.calls) >= maxSuspects {
+			for old := range c.calls { // any
+				delete(c.calls, old)
+				break
+			}
+		}
+		known = &call{suspect: s, pace: backoff.New(suspectSoon, suspectEvery)}
+		c.calls[s.addr] = known
+	}
+	known.next, known.vain = now.Add(suspectEvery), false
+	return true
+}
+
+// called notes what came of a call of a that was due: err is nil if our id answered.
+func (c *copies) called(a netip.AddrPort, err error, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.calls[a]
+	switch {
+	case known == nil:
+	case tells(err):
+		known.pace.Reset()
+	default:
+		delay := known.pace.Next()
+		known.next, known.vain = now.Add(delay), delay < suspectEvery/2 // later only if it is suspected again
+	}
+}
+
+// tells reports whether a call that ended with err says who is at its address, and not only that
+// the call was slow, or cut off: a machine that is busy, or a limit of ours.
+func tells(err error) bool {
+	_, other := errors.AsType[sec.ErrPeerIDMismatch](err)
+	e, ok := errors.AsType[*wtproto.Error](err)
+	return err == nil || other || errors.Is(err, syscall.ECONNREFUSED) || ok && e.Code == wtproto.CodeForbidden
+}
+
+// retry returns a suspect whose last call told nothing and that is to be called again, and when
+// that is. It reports whether there is one.
+func (c *copies) retry() (s suspect, at time.Time, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, known := range c.calls {
+		if known.vain && (!ok || known.next.Before(at)) {
+			s, at, ok = known.suspect, known.next, true
 		}
 	}
-	c.tried[a] = now
-	return true
+	return s, at, ok
 }
 
 // again has a called the next time that it is suspected.
 func (c *copies) again(a netip.AddrPort) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.tried, a)
+	delete(c.calls, a)
 }
 
 // found notes a copy. It reports whether that is news.
@@ -151,20 +204,20 @@ func (h *Host) sawOurselves(addrs []netip.AddrPort) {
 func (h *Host) lookForCopies(ctx context.Context) {
 	h.suspectSeeds(ctx)
 	pace := backoff.New(h.LookUpMin, h.LookUpEvery) // a copy is found soon, and one that comes later too
-	timer := time.NewTimer(pace.Next())
+	timer, retry := time.NewTimer(pace.Next()), time.NewTimer(suspectEvery)
 	defer timer.Stop()
+	defer retry.Stop()
 	for {
+		retry.Stop()
+		again, at, ok := h.copies.retry()
+		if ok {
+			retry.Reset(time.Until(at))
+		}
 		select {
 		case s := <-h.copies.suspects:
-			if !h.copies.due(s.addr, time.Now()) {
-				continue
-			}
-			select { // a copy may be about to do the same
-			case <-time.After(rand.N(4 * ownCall)):
-				h.callOurselves(ctx, s)
-			case <-ctx.Done():
-				return
-			}
+			h.callSuspect(ctx, s)
+		case <-retry.C:
+			h.callSuspect(ctx, again)
 		case <-timer.C:
 			if h.Mode == Private && !h.suspectRecords(ctx) {
 				pace.Reset()
@@ -173,6 +226,18 @@ func (h *Host) lookForCopies(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// callSuspect calls ourselves at a suspect that is due.
+func (h *Host) callSuspect(ctx context.Context, s suspect) {
+	if !h.copies.due(s, time.Now()) {
+		return
+	}
+	select { // a copy may be about to do the same
+	case <-time.After(rand.N(4 * ownCall)):
+		h.callOurselves(ctx, s)
+	case <-ctx.Done():
 	}
 }
 
@@ -220,7 +285,8 @@ func (h *Host) callOurselves(ctx context.Context, s suspect) {
 	before := h.copies.reached.Load()
 	h.copies.calling.Add(1)
 	defer h.copies.calling.Add(-1)
-	if err := h.callAt(ctx, h.id, netip.Addr{}, s.addr, s.src); err != nil {
+	err := h.callAt(ctx, h.id, netip.Addr{}, s.addr, s.src)
+	if h.copies.called(s.addr, err, time.Now()); err != nil {
 		h.log.Debug("our id is announced where we are not", "address", s.addr, "error", err)
 		return
 	}

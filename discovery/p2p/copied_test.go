@@ -1,10 +1,20 @@
 package p2p
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"net"
 	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/sec"
+
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // knowsCopy reports whether h says that another host has its identity.
@@ -51,18 +61,25 @@ func TestOwnAddressOutside(t *testing.T) {
 	}
 }
 
+// A call that was slow, on a busy machine, told nothing, and yet the copy was not called again for
+// ten minutes. One that was called at the start, as it is our seed, never was.
+func TestCopyIsSlow(t *testing.T) {
+	p := newPlace(t)
+	p.open(t)
+	h := listen(t, all(gateway, key(p.key), func(c *Config) { c.DialTimeout = 300 * time.Millisecond }))
+	h.copies.suspect(suspect{addr: forwardSilently(t, "127.0.0.1:"+p.addr[len("/ip4/127.0.0.1/tcp/"):], 1)})
+	eventually(t, "it knows the copy", func() bool { return knowsCopy(h) })
+}
+
 func TestCopiesForget(t *testing.T) {
 	c := newCopies()
 	now := time.Now()
 	a := netip.MustParseAddrPort("45.83.1.1:1")
-	if !c.due(a, now) || c.due(a, now.Add(suspectEvery-1)) || !c.due(a, now.Add(suspectEvery)) {
-		t.Error("a suspect is not called every so often")
-	}
 	for i := range 10 * maxSuspects {
-		c.due(netip.AddrPortFrom(a.Addr(), uint16(i+2)), now)
+		c.due(suspect{addr: netip.AddrPortFrom(a.Addr(), uint16(i+2))}, now)
 	}
-	if len(c.tried) > maxSuspects {
-		t.Errorf("%d suspects are remembered", len(c.tried))
+	if len(c.calls) > maxSuspects {
+		t.Errorf("%d suspects are remembered", len(c.calls))
 	}
 	if !c.found(a.Addr(), now) || c.found(a.Addr(), now.Add(time.Minute)) || c.trouble() == nil {
 		t.Error("a copy is not news once")
@@ -70,5 +87,56 @@ func TestCopiesForget(t *testing.T) {
 	c.until = now.Add(-1)
 	if c.trouble() != nil || !c.found(a.Addr(), now) {
 		t.Error("a copy is remembered for ever")
+	}
+}
+
+// Whoever has answered is called every ten minutes; after a call that told nothing it is called
+// again soon, and less and less often.
+func TestSuspectIsCalledAgain(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	for _, tc := range []struct {
+		name string
+		err  error
+		vain bool
+	}{
+		{"our id answers", nil, false},
+		{"another id answers", fmt.Errorf("call: %w", sec.ErrPeerIDMismatch{}), false},
+		{"nobody is there", refused, false},
+		{"forbidden", &net.OpError{Op: "dial", Err: wtproto.Errorf(wtproto.CodeForbidden, "no")}, false},
+		{"dialed in vain too often", wtproto.Errorf(wtproto.CodeRateLimited, "wait"), true},
+		{"silence", context.DeadlineExceeded, true},
+		{"cut off", io.EOF, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c, now := newCopies(), time.Now()
+			s := suspect{addr: netip.MustParseAddrPort("45.83.1.1:1")}
+			if !c.due(s, now) || c.due(s, now.Add(suspectEvery-1)) {
+				t.Fatal("a suspect is not called once")
+			}
+			low, times := suspectSoon, 0
+			for {
+				c.called(s.addr, tc.err, now)
+				again, at, ok := c.retry()
+				if !ok {
+					break
+				}
+				if wait := at.Sub(now); again != s || wait < low || wait > 2*low {
+					t.Fatalf("after %d calls %v is called after %v, want %v to %v", times+1, again, wait, low, 2*low)
+				}
+				if c.due(s, at.Add(-1)) || !c.due(s, at) {
+					t.Fatalf("after %d calls it is not due when it is called again", times+1)
+				}
+				low, times, now = 2*low, times+1, at
+			}
+			if (times > 0) != tc.vain || times > 10 {
+				t.Errorf("called again %d times", times)
+			}
+			if tc.vain {
+				return
+			}
+			if c.due(s, now.Add(suspectEvery-1)) || !c.due(s, now.Add(suspectEvery)) {
+				t.Error("a suspect that answered is not called every so often")
+			}
+		})
 	}
 }
