@@ -24,6 +24,9 @@ need npm npm
 need gcc gcc
 need sshd openssh-server
 need ssh openssh-client
+need zsh zsh
+need fish fish
+need script bsdutils
 if [ -n "$missing" ]; then
 	$sudo apt-get update -qq
 	# The tests start what they need. Nobody wants nginx on port 80 for having run them.

@@ -50,6 +50,8 @@ var libraries = map[string][]string{
 	"github.com/quic-go/webtransport-go":    {"server", "test/attack"},
 	"github.com/alecthomas/kong":            {"cmd/server", "cmd/swarm"},
 	"github.com/schollz/progressbar":        {"cmd/swarm"},
+	"github.com/jotaen/kong-completion":     {"cmd/swarm"},
+	"github.com/posener/complete":           {"cmd/swarm"},
 	"github.com/mattn/go-isatty":            {"cmd/swarm"},
 	"github.com/sethvargo/go-diceware":      {"cmd/swarm"},
 	"github.com/golang-jwt/jwt":             {"server/auth"},

@@ -55,6 +55,9 @@ func random(n int) int {
 // codeForm is how a code looks. Topics with such names are given by their keys.
 var codeForm = regexp.MustCompile(`^[1-9][0-9]?(-[a-z]+){3}$`)
 
+// codeBegin is how a text begins that may become a code.
+var codeBegin = regexp.MustCompile(`^[1-9][0-9]?-[a-z-]*$`)
+
 // parseCode reads a code. Case does not count, and spaces may stand for the dashes. For a text that
 // does not look like a code the result is empty without an error.
 func parseCode(text string) (code, error) {

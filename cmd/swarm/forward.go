@@ -8,8 +8,8 @@ import (
 
 // forwardCmd is swarm forward.
 type forwardCmd struct {
-	Topic   topicArg `arg:"" help:"The topic. It is left out with --new."`
-	Address hostPort `arg:"" optional:"" help:"HOST:PORT of the TCP service, which gets one connection for each stream of a peer."`
+	Topic   topicArg `arg:"" predictor:"word" help:"The topic. It is left out with --new."`
+	Address hostPort `arg:"" optional:"" predictor:"word" help:"HOST:PORT of the TCP service, which gets one connection for each stream of a peer."`
 	New     bool     `help:"Take a topic that nobody guesses, and print the string by which others find it."`
 	gatewayFlags
 	Once     bool `help:"End with the first peer, with status 0 if it has ended regularly."`
@@ -19,7 +19,11 @@ type forwardCmd struct {
 // Help is printed below the options.
 func (forwardCmd) Help() string {
 	return "The other side uses swarm listen, or any program that opens streams. " +
-		"Each peer is connected with the service once without having asked for it."
+		"Each peer is connected with the service once without having asked for it." +
+		examples(
+			"swarm forward --new 127.0.0.1:22",
+			"swarm forward wowcool 127.0.0.1:8080 --gateway https://gateway.example:4433",
+		)
 }
 
 // Validate makes a topic, if that is wanted.

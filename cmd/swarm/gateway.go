@@ -20,10 +20,10 @@ const dialTimeout = 10 * time.Second
 
 // gatewayFlags say which gateways to use.
 type gatewayFlags struct {
-	Gateway   []string   `env:"SWARMGATE_GATEWAY" placeholder:"URL" help:"The gateway: https://gateway.example:4433, or swarmgate://gateway.example:4433/?h=HASH where the certificate is pinned. http://127.0.0.1:PORT, its listener for development, tells the hash. Of several, one is used that answers."`
+	Gateway   []string   `env:"SWARMGATE_GATEWAY" predictor:"word" placeholder:"URL" help:"The gateway: https://gateway.example:4433, or swarmgate://gateway.example:4433/?h=HASH where the certificate is pinned. http://127.0.0.1:PORT, its listener for development, tells the hash. Of several, one is used that answers."`
 	CertHash  []certHash `name:"cert-hash" placeholder:"HEX" help:"SHA-256 of the gateway's certificate. Without it an authority must have signed the certificate."`
 	Token     string     `env:"SWARMGATE_TOKEN" placeholder:"TOKEN" help:"Token to show to the gateway. Others on this computer can read it in the list of processes."`
-	TokenFile string     `type:"path" placeholder:"FILE" help:"File with the token, read before each attempt to connect. Instead of --token."`
+	TokenFile string     `type:"path" predictor:"file" placeholder:"FILE" help:"File with the token, read before each attempt to connect. Instead of --token."`
 	Reconnect bool       `negatable:"" default:"true" help:"Come back when the session was lost."`
 }
 

@@ -4,7 +4,7 @@ import "github.com/swarmgate/swarmgate/client"
 
 // joinCmd is swarm join.
 type joinCmd struct {
-	Topic topicArg `arg:"" help:"The topic."`
+	Topic topicArg `arg:"" predictor:"word" help:"The topic."`
 	gatewayFlags
 	Once     bool `help:"End with the first peer, with status 0 if it has ended regularly."`
 	MaxPeers int  `name:"max-peers" placeholder:"N" help:"Be connected to at most this many peers at once. Without it the gateway's default."`
@@ -13,7 +13,12 @@ type joinCmd struct {
 // Help is printed below the options.
 func (joinCmd) Help() string {
 	return "Each peer gets standard input, from its beginning as long as not more than 1 MiB was read, otherwise from then on. " +
-		"The slowest peer holds up the input for all. What peers send is printed piece by piece as it comes."
+		"The slowest peer holds up the input for all. What peers send is printed piece by piece as it comes." +
+		examples(
+			"echo hello | swarm join wowcool --once",
+			"swarm join wowcool --gateway https://gateway.example:4433",
+			"swarm join swarmgate://gateway.example:4433/#wowcool --json",
+		)
 }
 
 // Validate finds the gateway.

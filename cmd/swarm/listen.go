@@ -28,8 +28,8 @@ const (
 
 // listenCmd is swarm listen.
 type listenCmd struct {
-	Topic   topicArg      `arg:"" help:"The topic."`
-	Address listenAddress `arg:"" help:"HOST:PORT to listen on; port 0 takes a free one."`
+	Topic   topicArg      `arg:"" predictor:"word" help:"The topic."`
+	Address listenAddress `arg:"" predictor:"word" help:"HOST:PORT to listen on; port 0 takes a free one."`
 	gatewayFlags
 	Peer peerPattern `placeholder:"ID" help:"The peer to use: its id, or how it begins. Without it, one that takes streams."`
 }
@@ -37,7 +37,11 @@ type listenCmd struct {
 // Help is printed below the options.
 func (listenCmd) Help() string {
 	return "Each connection to the address becomes a stream to a peer that runs swarm forward (or swarm peer --forward) on the " +
-		"topic. All go to the same peer as long as it takes them, then to another one."
+		"topic. All go to the same peer as long as it takes them, then to another one." +
+		examples(
+			"swarm listen wowcool 127.0.0.1:2222",
+			"swarm listen swarmgate://gateway.example:4433/#wowcool 127.0.0.1:0 --peer 12D3KooWQTFKYi",
+		)
 }
 
 // listenAddress is an address to listen on.

@@ -17,23 +17,35 @@ import (
 
 // peerCmd is swarm peer.
 type peerCmd struct {
-	Topic topicArg `arg:"" help:"The topic."`
+	Topic topicArg `arg:"" predictor:"word" help:"The topic."`
 
 	Echo    bool     `xor:"does" help:"Send back what peers send."`
 	Forward hostPort `xor:"does" placeholder:"HOST:PORT" help:"Connect each stream of a peer with this TCP service. Without this and --echo, standard input and output are connected with all peers, one stream of each."`
 
 	Once bool `help:"End with the first peer, with status 0 if it has ended regularly."`
 
-	DHT          dhtMode        `name:"dht" default:"public" placeholder:"public" help:"Which DHT to use: public (the one of IPFS), private (of swarmgate hosts, entered by --dht-seed) or off."`
+	DHT          dhtMode        `name:"dht" predictor:"dht" default:"public" placeholder:"public" help:"Which DHT to use: public (the one of IPFS), private (of swarmgate hosts, entered by --dht-seed) or off."`
 	DHTSeed      []string       `name:"dht-seed" placeholder:"MULTIADDR" help:"A host by which to enter the DHT."`
-	DHTServe     dhtServe       `name:"dht-serve" default:"auto" placeholder:"auto" help:"Whether to be a server of the private DHT, which others ask: auto (once somebody could connect to this host from where its seeds are), always or never."`
+	DHTServe     dhtServe       `name:"dht-serve" predictor:"dht-serve" default:"auto" placeholder:"auto" help:"Whether to be a server of the private DHT, which others ask: auto (once somebody could connect to this host from where its seeds are), always or never."`
 	P2PListen    []string       `name:"p2p-listen" placeholder:"MULTIADDR" help:"Where to listen for other hosts. Without it, on a free TCP port of all addresses."`
 	P2PAnnounce  []string       `name:"p2p-announce" placeholder:"MULTIADDR" help:"An address by which other hosts reach this one, if it is not one of its own: behind a router that forwards a port, or in a container."`
 	LAN          bool           `name:"lan" negatable:"" help:"Look for peers on the LAN, and be found there."`
-	LANInterface []string       `name:"lan-interface" placeholder:"NAME" help:"The network interface of the LAN. Without it, all that are neither loopback nor point-to-point."`
+	LANInterface []string       `name:"lan-interface" predictor:"interface" placeholder:"NAME" help:"The network interface of the LAN. Without it, all that are neither loopback nor point-to-point."`
 	DialAllow    []netip.Prefix `placeholder:"CIDR" help:"Also dial peers at these addresses. Without it only public ones are dialed, and on the LAN its own."`
 	AllowPrivate bool           `help:"Dial peers at all private and loopback addresses: for tests and development."`
 	StateDir     string         `placeholder:"DIR" help:"Keep the host's key here, so that it has the same id after a restart."`
+}
+
+// Help is printed below the options.
+func (peerCmd) Help() string {
+	return "With --forward it takes as many streams of a peer as that opens, with --echo too. It opens none itself but the first " +
+		"with each peer: nothing here asks for more. The opposite of --forward is swarm listen, through a gateway." +
+		examples(
+			"swarm peer wowcool --echo",
+			"swarm peer wowcool --forward 127.0.0.1:22 --state-dir state",
+			"swarm peer wowcool --dht off --lan",
+			"swarm peer wowcool --dht private --dht-seed /dns4/gateway.example/tcp/4434/p2p/12D3KooWDwTirQce1RRKnasT5fPVFgzXCy6SiRgSwrwPGLC7zE91",
+		)
 }
 
 // dhtMode is the DHT of a host.

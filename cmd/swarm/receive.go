@@ -24,16 +24,20 @@ const linger = 10 * time.Second
 
 // receiveCmd is swarm receive.
 type receiveCmd struct {
-	Topic codeOrTopic `arg:"" help:"The topic, or what swarm send has printed with --code or --new."`
+	Topic codeOrTopic `arg:"" predictor:"code" help:"The topic, or what swarm send has printed with --code or --new."`
 	gatewayFlags
-	Output string `short:"o" type:"path" default:"." placeholder:"DIR" help:"Where to put the files. What is there is never overwritten."`
+	Output string `short:"o" type:"path" predictor:"file" default:"." placeholder:"DIR" help:"Where to put the files. What is there is never overwritten."`
 }
 
 // Help is printed below the options.
 func (receiveCmd) Help() string {
 	return "Takes all files that somebody on the topic offers with swarm send or a gateway's console, and ends when the sender " +
 		"does. After a lost connection it goes on where it was; until a file is whole it is called NAME.part.\n\n" +
-		"With a code it takes files of one sender only."
+		"With a code it takes files of one sender only." +
+		examples(
+			"swarm receive 42-tulip-lantern-parade",
+			"swarm receive wowcool -o Downloads --gateway https://gateway.example:4433",
+		)
 }
 
 // Validate finds the gateway.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -30,6 +31,8 @@ type commands struct {
 	Token   tokenCmd   `cmd:"" help:"Make tokens that a gateway lets in, and look at them."`
 	Status  statusCmd  `cmd:"" help:"Print what a gateway says of itself and of a topic."`
 
+	Completion completionCmd `cmd:"" help:"Print how a shell completes the command lines of swarm with the Tab key."`
+
 	JSON    bool             `name:"json" help:"Print a line of JSON for each event on standard output."`
 	Verbose bool             `short:"v" help:"Log what the networks do."`
 	Version kong.VersionFlag `help:"Print the version."`
@@ -49,15 +52,12 @@ type program struct {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var cmds commands
 	var helped bool
-	k, err := kong.New(&cmds,
-		kong.Name("swarm"),
-		kong.Description("A client of swarmgate, and a native peer. TOPIC is a name, 64 hexadecimal digits, or a gateway URL such as swarmgate://gateway.example:4433/#wowcool."),
-		kong.Vars{"version": "swarm " + version()},
-		kong.Writers(stdout, stderr),
-		kong.Exit(func(int) { helped = true }),
-	)
+	k, err := newParser(&cmds, stdout, stderr, func(int) { helped = true })
 	if err != nil {
 		return complain(stderr, err, statusFailed)
+	}
+	if completeLine(k) {
+		return 0
 	}
 	parsed, err := k.Parse(args)
 	switch {
@@ -82,6 +82,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		p.events.people, p.events.stderr = newPeople(), stderr
 	}
 	err = parsed.Run(p)
+	if helped {
+		return 0
+	}
 	if life.Err() != nil && ctx.Err() == nil {
 		err = context.Cause(life)
 	}
@@ -90,6 +93,24 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return complain(stderr, err, statusFailed)
 	}
 	return 0
+}
+
+// newParser returns what reads command lines into cmds. exit is called instead of a command if there
+// is nothing more to do.
+func newParser(cmds *commands, stdout, stderr io.Writer, exit func(int)) (*kong.Kong, error) {
+	return kong.New(cmds,
+		kong.Name("swarm"),
+		kong.Description("A client of swarmgate, and a native peer. TOPIC is a name, 64 hexadecimal digits, or a gateway "+
+			"URL such as swarmgate://gateway.example:4433/#wowcool. swarm COMMAND --help has examples."),
+		kong.Vars{"version": "swarm " + version()},
+		kong.Writers(stdout, stderr),
+		kong.Exit(exit),
+	)
+}
+
+// examples are the end of a command's help. A test sees that each of them is a command line.
+func examples(lines ...string) string {
+	return "\n\nExamples:\n\n  " + strings.Join(lines, "\n  ")
 }
 
 // complain prints err in one line and returns status.

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -169,6 +171,11 @@ func TestWrongCommandLines(t *testing.T) {
 		want string
 	}{
 		{"", "expected one of"},
+		{"send --gateway https://g", "want FILE… TOPIC, --code FILE… or --new FILE…"},
+		{"send --code --gateway https://g", "want FILE… TOPIC, --code FILE… or --new FILE…"},
+		{"send a --code --new --gateway https://g", "can't be used together"},
+		{"send a --gateway https://g", "want FILE… TOPIC, --code FILE… or --new FILE…"},
+		{"receive 42-tulip-lantern-parad --gateway https://g", `"parad" is not a word of codes`},
 		{"fly", "unexpected argument fly"},
 		{"topic", "expected \"<name>\""},
 		{"join a", "want a gateway: --gateway URL, SWARMGATE_GATEWAY, or"},
@@ -195,12 +202,15 @@ func TestWrongCommandLines(t *testing.T) {
 	if status := p.wait(t); status != statusUsage {
 		t.Errorf("an empty topic: status %d, want %d", status, statusUsage)
 	}
-	for _, args := range [][]string{{"--help"}, {"--version"}, {"join", "--help"}} {
+	helped := func(args ...string) {
 		p := swarm(t, open(t), args...)
-		if status := p.wait(t); status != 0 || p.out.String() == "" {
-			t.Errorf("%q: status %d, %q", args, status, p.out.String())
+		if status := p.wait(t); status != 0 || p.out.String() == "" || p.errs.String() != "" {
+			t.Errorf("%q: status %d, %q, %q", args, status, p.out.String(), p.errs.String())
 		}
 	}
+	helped("--help")
+	helped("--version")
+	leaves(newTestParser(t).Model.Node, func(n *kong.Node) { helped(append(strings.Fields(n.Path())[1:], "--help")...) })
 }
 
 // Five seeds, or three gateways, that are wrong in the same way are one line, which says that way once.

@@ -24,7 +24,7 @@ const farewell = 3 * time.Second
 
 // sendCmd is swarm send.
 type sendCmd struct {
-	Args []string `arg:"" name:"file" help:"FILE… TOPIC: files and directories, and the topic, which is left out with --code and --new."`
+	Args []string `arg:"" name:"file" predictor:"file" help:"FILE… TOPIC: files and directories, and the topic, which is left out with --code and --new."`
 	Code bool     `xor:"topic" help:"Take a topic with a short code such as 42-tulip-lantern-parade, and print it. One receiver gets the files, then the code is worthless."`
 	New  bool     `xor:"topic" help:"Take a topic that nobody guesses, and print the string by which the other side finds it."`
 	gatewayFlags
@@ -39,12 +39,17 @@ func (sendCmd) Help() string {
 		"With --code the other side runs swarm receive CODE, with the same gateway or another one of its swarm. Only the first " +
 		"receiver who comes gets anything: if that is not the one whom you told the code, you see that yours gets nothing. " +
 		"To guess a code takes about 2^45 tries, each of them slow. A code does not hide the files from the gateways, which " +
-		"pass them on, nor from somebody who overhears it and is faster."
+		"pass them on, nor from somebody who overhears it and is faster." +
+		examples(
+			"swarm send photos/ --code",
+			"swarm send a.pdf b.pdf wowcool --gateway https://gateway.example:4433",
+		)
 }
 
 // Validate tells files and topic apart.
 func (c *sendCmd) Validate() error {
 	switch {
+	case len(c.Args) == 0: // kong comes here before it says that FILE is missing, or after the help
 	case c.New:
 		c.topic = newTopic()
 	case c.Code:

@@ -13,9 +13,15 @@ import (
 
 // statusCmd is swarm status.
 type statusCmd struct {
-	Topic *topicArg `arg:"" optional:"" help:"Also print what the gateway knows of this topic."`
+	Topic *topicArg `arg:"" optional:"" predictor:"word" help:"Also print what the gateway knows of this topic."`
 	gatewayFlags
 	For time.Duration `default:"3s" placeholder:"3s" help:"How long to look at the topic."`
+}
+
+// Help is printed below the options.
+func (statusCmd) Help() string {
+	return "It joins the topic for a moment to look, and takes no circuits." +
+		examples("swarm status --gateway http://127.0.0.1:8080", "swarm status wowcool --for 10s --gateway https://gateway.example:4433")
 }
 
 // Validate finds the gateway.

@@ -36,7 +36,7 @@ type grantFlags struct {
 	Topic          []string `placeholder:"TOPIC" help:"A topic that may be joined: a name, 64 hexadecimal digits, or fewer of them and * for all topics that begin so. Without it, all."`
 	Announce       bool     `negatable:"" default:"true" help:"Be found by others."`
 	LookUp         bool     `negatable:"" default:"true" help:"Find others."`
-	Network        []string `placeholder:"NAME" help:"A network on which peers may be found: dht, lan, static or client. Without it, all."`
+	Network        []string `predictor:"network" placeholder:"NAME" help:"A network on which peers may be found: dht, lan, static or client. Without it, all."`
 	Expires        expiry   `placeholder:"WHEN" help:"When the token ends: a duration such as 720h, or a time such as 2030-01-31T00:00:00Z."`
 	MaxSessions    int      `placeholder:"N" help:"Sessions of the name at once. Negative for no limit, here and below; without it, the gateway's."`
 	MaxTopics      int      `placeholder:"N" help:"Topics of its sessions at once."`
@@ -90,8 +90,16 @@ func (f *grantFlags) grant() (auth.Grant, error) {
 
 type newTokenCmd struct {
 	grantFlags
-	File  string `required:"" type:"path" placeholder:"FILE" help:"The file. It is made if there is none."`
+	File  string `required:"" type:"path" predictor:"file" placeholder:"FILE" help:"The file. It is made if there is none."`
 	Force bool   `help:"Also if the file has a token of this name already; both are good then."`
+}
+
+// Help is printed below the options.
+func (newTokenCmd) Help() string {
+	return examples(
+		"swarm token new --name alice --topic wowcool --max-sessions 4 --file tokens",
+		"swarm token new --name bob --expires 720h --no-announce --file tokens",
+	)
 }
 
 // Run makes a token.
@@ -149,6 +157,11 @@ func addToken(path, name, line string, force bool) error {
 
 type hashTokenCmd struct{}
 
+// Help is printed below the options.
+func (hashTokenCmd) Help() string {
+	return examples("swarm token hash < token")
+}
+
 // Run prints the hash that a token file has for a token.
 func (hashTokenCmd) Run(p *program) error {
 	token, err := p.readToken()
@@ -173,9 +186,14 @@ func (p *program) readToken() ([]byte, error) {
 
 type signTokenCmd struct {
 	grantFlags
-	Key      string `required:"" type:"path" placeholder:"FILE" help:"Private key of Ed25519 or P-256, in PEM."`
+	Key      string `required:"" type:"path" predictor:"file" placeholder:"FILE" help:"Private key of Ed25519 or P-256, in PEM."`
 	KeyID    string `placeholder:"ID" help:"Id of the key, for a gateway with several."`
 	Audience string `placeholder:"NAME" help:"What the gateway has as --jwt-audience."`
+}
+
+// Help is printed below the options.
+func (signTokenCmd) Help() string {
+	return examples("swarm token sign --key private.pem --audience gate --name alice --topic wowcool --expires 1h")
 }
 
 // Run prints a token.
@@ -203,9 +221,17 @@ func (c *signTokenCmd) Run(p *program) error {
 }
 
 type checkTokenCmd struct {
-	File     string `xor:"by" required:"" type:"path" placeholder:"FILE" help:"The gateway's --token-file."`
-	JWTKey   string `name:"jwt-key" xor:"by" required:"" type:"path" placeholder:"FILE" help:"The gateway's --jwt-key."`
+	File     string `xor:"by" required:"" type:"path" predictor:"file" placeholder:"FILE" help:"The gateway's --token-file."`
+	JWTKey   string `name:"jwt-key" xor:"by" required:"" type:"path" predictor:"file" placeholder:"FILE" help:"The gateway's --jwt-key."`
 	Audience string `placeholder:"NAME" help:"The gateway's --jwt-audience."`
+}
+
+// Help is printed below the options.
+func (checkTokenCmd) Help() string {
+	return examples(
+		"swarm token check --file tokens < token",
+		"swarm token check --jwt-key public.pem --audience gate < token",
+	)
 }
 
 // Run prints the grant of a token, or fails with the code and the words that a client would be told.

@@ -14,7 +14,13 @@ import (
 
 // topicCmd is swarm topic.
 type topicCmd struct {
-	Name topicArg `arg:"" help:"The name of the topic."`
+	Name topicArg `arg:"" predictor:"word" help:"The name of the topic."`
+}
+
+// Help is printed below the options.
+func (topicCmd) Help() string {
+	return "The key is what gateways, networks and services on the LAN know a topic by." +
+		examples("swarm topic wowcool", "avahi-publish -s my-service _swarmgate._tcp 7000 topic=$(swarm topic wowcool)")
 }
 
 // Run prints the key.
