@@ -37,7 +37,7 @@ func TestHelpHasExamples(t *testing.T) {
 	leaves(newTestParser(t).Model.Node, func(n *kong.Node) {
 		_, text, _ := strings.Cut(n.Detail, "Examples:\n\n")
 		if text == "" {
-			t.Errorf("%s has no examples", n.Path())
+			t.Errorf("%s has no examples", n.FullPath())
 		}
 		for line := range strings.Lines(text) {
 			args := strings.Fields(line[strings.LastIndex(line, "swarm ")+len("swarm "):])
@@ -46,8 +46,8 @@ func TestHelpHasExamples(t *testing.T) {
 			}
 			args[len(args)-1] = strings.TrimSuffix(args[len(args)-1], ")")
 			parsed, err := newTestParser(t).Parse(args)
-			if err != nil || parsed.Selected().Path() != n.Path() {
-				t.Errorf("%s: %v: an example of %s", strings.TrimSpace(line), err, n.Path())
+			if err != nil || parsed.Selected().FullPath() != n.FullPath() {
+				t.Errorf("%s: %v: an example of %s", strings.TrimSpace(line), err, n.FullPath())
 			}
 		}
 	})

@@ -210,7 +210,7 @@ func TestWrongCommandLines(t *testing.T) {
 	}
 	helped("--help")
 	helped("--version")
-	leaves(newTestParser(t).Model.Node, func(n *kong.Node) { helped(append(strings.Fields(n.Path())[1:], "--help")...) })
+	leaves(newTestParser(t).Model.Node, func(n *kong.Node) { helped(append(strings.Fields(n.FullPath())[1:], "--help")...) })
 }
 
 // Five seeds, or three gateways, that are wrong in the same way are one line, which says that way once.
