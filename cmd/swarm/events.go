@@ -21,8 +21,7 @@ type events struct {
 	log  *slog.Logger
 	fail func(error) // is told when standard output fails
 
-	people *people   // nil unless people read stderr
-	stderr io.Writer // theirs
+	people *people // nil unless people read standard error
 
 	mu  sync.Mutex
 	out io.Writer // guarded by mu
@@ -133,9 +132,7 @@ func (e *events) tell(v event, words string, args ...any) {
 	case e.json:
 		_ = e.line(v) // an error ends the program
 	case e.people != nil:
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		_, _ = io.WriteString(e.stderr, e.people.line(v))
+		e.people.tell(v)
 	default:
 		e.log.Info(words, args...)
 	}
@@ -165,7 +162,7 @@ func (e *events) file(what, name string, size int64, sum [32]byte) error {
 
 // warn tells of something that should be thought over.
 func (e *events) warn(words string) {
-	if e.people != nil && !e.json {
+	if e.people != nil {
 		e.tell(event{Event: "warning", Message: words}, words)
 		return
 	}
@@ -217,6 +214,18 @@ func (e *events) left(t wtproto.Topic, err error) {
 // listening tells where local connections are accepted.
 func (e *events) listening(address string) {
 	e.tell(event{Event: "listening", Address: address}, "listening", "address", address)
+}
+
+// present tells people who is on a topic. Others have the events of circuits.
+func (e *events) present(all []client.Peer) {
+	if e.people == nil {
+		return
+	}
+	names := make([]string, len(all))
+	for i, p := range all {
+		names[i] = newPeer(p.ID, p.Network, p.Address, p.Initiator, p.Client).short()
+	}
+	e.people.here(names)
 }
 
 // found tells of a peer that streams may be opened with.

@@ -43,7 +43,9 @@ func (g *gatewayFlags) attend(
 			c.Close() // and all circuits
 		}
 	})
-	watchers.Go(func() { watch(ctx, t, func(s client.Status) { p.events.status(topic.Topic, s) }) })
+	watchers.Go(func() {
+		watch(ctx, t, func(s client.Status) { p.events.status(topic.Topic, s) }, func() { p.events.present(t.Peers()) })
+	})
 	watchers.Go(func() { follow(ctx, c, p.events) })
 	end(serve(ctx, end, t))
 	watchers.Wait()
@@ -127,11 +129,13 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// watch tells of each STATUS of t until ctx ends.
-func watch(ctx context.Context, t *client.Topic, tell func(client.Status)) {
+// watch tells of each STATUS of t, and of each change of its peers, until ctx ends.
+func watch(ctx context.Context, t *client.Topic, tell func(client.Status), changed func()) {
 	for e := range t.Events(ctx) {
 		if s, ok := e.(client.Status); ok {
 			tell(s)
+		} else {
+			changed()
 		}
 	}
 }

@@ -211,7 +211,7 @@ func TestPeerListensSomewhereByDefault(t *testing.T) {
 
 func TestPeerSaysWhyItCannotStart(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
-		{"peer a --dht private --dht-seed nowhere", "failed to parse multiaddr"},
+		{"peer a --dht private --dht-seed nowhere", "nowhere: must begin with"},
 		{"peer a --dht off --p2p-listen /ip4/127.0.0.1/udp/1", "want /ip4/ADDRESS/tcp/PORT"},
 		{"peer a --dht off --state-dir /dev/null/x", "state directory"},
 	} {

@@ -2,37 +2,142 @@ package main
 
 import (
 	"encoding/hex"
+	"io"
 	"os"
+	"slices"
 	"strings"
+	"sync"
+	"time"
 	"unicode"
 )
 
-// people says events in a line for people, who read a terminal. The zero value has no colors.
+// people tells events in lines for people, who read a terminal. Any number of goroutines may use it.
 type people struct {
+	out    io.Writer
 	colors bool
+
+	mu       sync.Mutex
+	presence presence    // guarded by mu
+	timer    *time.Timer // guarded by mu; for the next line of presence
+	closed   bool        // guarded by mu
+	circuits []circuitOf // guarded by mu; those of a native peer
+	native   bool        // guarded by mu; events of circuits say who is there, not here
 }
 
-// newPeople obeys NO_COLOR (https://no-color.org).
-func newPeople() *people { return &people{colors: os.Getenv("NO_COLOR") == ""} }
+// circuitOf is a circuit with a peer.
+type circuitOf struct {
+	n    int
+	peer string
+}
+
+// newPeople obeys NO_COLOR (https://no-color.org). The caller closes it.
+func newPeople(out io.Writer) *people {
+	return &people{out: out, colors: os.Getenv("NO_COLOR") == ""}
+}
+
+// tell prints the line for an event, at once or when more is known.
+func (p *people) tell(v event) {
+	now := time.Now()
+	switch v.Event {
+	case "joined":
+		p.change(func(s *presence) { s.joined(v.Name, now) })
+	case "disconnected":
+		p.change(func(s *presence) { s.disconnected(v.Message, now) })
+	case "connected":
+		p.change(func(s *presence) { s.connected(now) })
+	case "ready":
+		p.change(func(s *presence) { p.native, s.entered = true, true })
+	case "peer":
+		p.change(func(s *presence) {
+			p.circuits = append(p.circuits, circuitOf{v.Circuit, v.Peer.short()})
+			p.circuitsChangedLocked(now)
+		})
+	case "end":
+		p.change(func(s *presence) {
+			p.circuits = slices.DeleteFunc(p.circuits, func(c circuitOf) bool { return c.n == v.Circuit })
+			p.circuitsChangedLocked(now)
+		})
+	}
+	if line := p.line(v); line != "" {
+		_, _ = io.WriteString(p.out, line)
+	}
+}
+
+// circuitsChangedLocked notes who is there, if the circuits say that.
+func (p *people) circuitsChangedLocked(now time.Time) {
+	if !p.native {
+		return
+	}
+	var peers []string
+	for _, c := range p.circuits {
+		if !slices.Contains(peers, c.peer) {
+			peers = append(peers, c.peer)
+		}
+	}
+	p.presence.here(peers, now)
+}
+
+// here notes who is on the topic.
+func (p *people) here(peers []string) {
+	p.change(func(s *presence) { s.here(peers, time.Now()) })
+}
+
+// change changes what is known, and sees that a line tells it in time.
+func (p *people) change(f func(*presence)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f(&p.presence)
+	p.setTimerLocked()
+}
+
+// setTimerLocked sees that tellPresence runs when a line is due.
+func (p *people) setTimerLocked() {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	if !p.closed && !p.presence.due.IsZero() {
+		p.timer = time.AfterFunc(time.Until(p.presence.due), p.tellPresence)
+	}
+}
+
+// tellPresence prints a line that is due.
+func (p *people) tellPresence() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed && !p.presence.due.IsZero() && !time.Now().Before(p.presence.due) {
+		p.printLocked()
+		p.setTimerLocked()
+	}
+}
+
+func (p *people) printLocked() {
+	if words, good := p.presence.line(); words != "" {
+		_, _ = io.WriteString(p.out, p.marked(words, good))
+	}
+}
+
+// close prints that the topic was joined, if nobody had the time to read it, and nothing after that.
+func (p *people) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	if !p.closed && !p.presence.entered && !p.presence.due.IsZero() && p.presence.lost.IsZero() {
+		p.printLocked()
+	}
+	p.closed = true
+}
 
 // line returns the line for an event, or an empty text if people need not know of it.
-func (p people) line(v event) string {
+func (p *people) line(v event) string {
 	good := true
 	var words string
 	switch v.Event {
-	case "joined":
-		words = "joined " + v.Name
 	case "listening":
 		words = "listening on " + v.Address
 	case "ready":
 		words = "peer " + shortID(v.Peer.name()) + " on " + v.Name
-	case "peer":
-		if v.Peer.Further {
-			return ""
-		}
-		words = "peer " + v.Peer.short()
-	case "found":
-		words = "peer " + v.Peer.short()
 	case "refused":
 		good, words = false, "no stream for "+v.Address+": "+v.Message
 	case "end":
@@ -42,13 +147,14 @@ func (p people) line(v event) string {
 		good, words = false, "a peer was cut off: "+v.Message
 	case "warning":
 		good, words = false, v.Message
-	case "disconnected":
-		good, words = false, "connection lost: "+v.Message
-	case "connected":
-		words = "connected again"
 	default:
 		return ""
 	}
+	return p.marked(words, good)
+}
+
+// marked returns a line.
+func (p *people) marked(words string, good bool) string {
 	mark, color := "✓ ", "\x1b[32m"
 	if !good {
 		mark, color = "✗ ", "\x1b[31m"

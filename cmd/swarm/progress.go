@@ -10,11 +10,13 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// progress shows how far files have come, on a terminal only. Any number of goroutines may use it.
+// progress is standard error: on a terminal it shows how far files have come, in a bar below all
+// lines that are written. Any number of goroutines may use it.
 type progress struct {
-	out io.Writer // nil if it is not a terminal
+	terminal bool
 
 	mu   sync.Mutex
+	out  io.Writer                // guarded by mu
 	bar  *progressbar.ProgressBar // guarded by mu; nil until there is something to show
 	size int64                    // guarded by mu; of all files, in bytes
 	at   int64                    // guarded by mu
@@ -27,17 +29,29 @@ func isTerminal(w io.Writer) bool {
 }
 
 func newProgress(stderr io.Writer) *progress {
-	if !isTerminal(stderr) {
-		stderr = nil
+	return &progress{terminal: isTerminal(stderr), out: stderr}
+}
+
+// Write writes whole lines, above the bar if there is one.
+func (p *progress) Write(lines []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar == nil {
+		return p.out.Write(lines)
 	}
-	return &progress{out: stderr}
+	if _, err := io.WriteString(p.out, "\r\x1b[2K"); err != nil {
+		return 0, err
+	}
+	n, err := p.out.Write(lines)
+	_, _ = io.WriteString(p.out, p.bar.String()) // it comes again with the next bytes
+	return n, err
 }
 
 // grow says that there are n bytes more to come, of a file with a name.
 func (p *progress) grow(name string, n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.size += n; p.out == nil || p.size == 0 {
+	if p.size += n; !p.terminal || p.size == 0 {
 		return
 	}
 	if p.bar == nil {

@@ -45,7 +45,7 @@ func (c *receiveCmd) Validate() error { return c.need(c.Topic.topicArg) }
 
 // Run receives files.
 func (c *receiveCmd) Run(p *program) error {
-	r := &receiver{events: p.events, progress: newProgress(p.stderr), one: c.Topic.code != "", dir: c.Output}
+	r := &receiver{events: p.events, progress: p.progress, one: c.Topic.code != "", dir: c.Output}
 	defer r.close()
 	err := c.attend(p, c.Topic.topicArg, client.JoinOptions{}, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
 		defer r.progress.end()

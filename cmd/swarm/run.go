@@ -40,12 +40,12 @@ type commands struct {
 
 // program is what the commands work with.
 type program struct {
-	ctx    context.Context // ends with the program
-	fail   func(error)     // ends it
-	stdin  io.Reader
-	stderr io.Writer
-	events *events
-	log    *slog.Logger
+	ctx      context.Context // ends with the program
+	fail     func(error)     // ends it
+	stdin    io.Reader
+	progress *progress // and all that is written to standard error
+	events   *events
+	log      *slog.Logger
 }
 
 // run is the program: it returns its exit status.
@@ -74,12 +74,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if forPeople {
 		level = slog.LevelWarn
 	}
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	lines := newProgress(stderr)
+	log := slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: level}))
 	life, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	p := &program{ctx: life, fail: fail, stdin: stdin, stderr: stderr, events: newEvents(stdout, cmds.JSON, log, fail), log: log}
-	if forPeople {
-		p.events.people, p.events.stderr = newPeople(), stderr
+	p := &program{ctx: life, fail: fail, stdin: stdin, progress: lines, events: newEvents(stdout, cmds.JSON, log, fail), log: log}
+	if forPeople && !cmds.JSON {
+		p.events.people = newPeople(lines)
+		defer p.events.people.close()
 	}
 	err = parsed.Run(p)
 	if helped {

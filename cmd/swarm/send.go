@@ -72,7 +72,7 @@ func (c *sendCmd) Validate() error {
 
 // Run sends the files.
 func (c *sendCmd) Run(p *program) error {
-	s := &sender{events: p.events, progress: newProgress(p.stderr), one: c.Code, offers: make(map[wtproto.EndpointID]*offers)}
+	s := &sender{events: p.events, progress: p.progress, one: c.Code, offers: make(map[wtproto.EndpointID]*offers)}
 	for _, path := range c.Args {
 		if err := s.add(path); err != nil {
 			return err

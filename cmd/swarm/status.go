@@ -56,7 +56,7 @@ func (c *statusCmd) Run(p *program) error {
 			err = failed
 			cancel()
 		}
-	})
+	}, func() {})
 	return err
 }
 
