@@ -38,14 +38,11 @@ func (t *topic) found(p target) {
 		return
 	}
 	t.learnLocked(r, p)
-	if !r.met() {
+	if !r.meeting {
 		t.pumpLocked()
 		return
 	}
-	if !r.found {
-		r.found = true
-		t.sightLocked(r, t.h.Hold)
-	}
+	t.applyLocked(r, r.found(t.h.Hold))
 	t.noticeLocked(r)
 }
 
@@ -123,7 +120,7 @@ func (t *topic) take(turn *turn) {
 		return
 	}
 	if a := t.meetings.next(time.Now()); a != nil {
-		t.askLocked(t.hosts[a.id], turn)
+		t.askLocked(t.hosts[a.id], false, turn)
 	} else {
 		turn.done()
 	}
@@ -144,30 +141,25 @@ func (t *topic) relieve() {
 	t.letGoLocked(t.meetings.relieve(time.Now(), t.h.ties.rooms.alone))
 }
 
-// askLocked asks r to meet, unless the topic has ended. Then answered or failed is called. It ends
-// turn, which is nil for a host with which there is a link.
-func (t *topic) askLocked(r *remote, turn *turn) {
+// askLocked asks r to meet, to answer its GUESS or because we found it, unless the topic has ended.
+// Then answered or failed is called. It ends turn, which is nil for a host with which there is a
+// link.
+func (t *topic) askLocked(r *remote, answersGuess bool, turn *turn) {
 	if t.ctx.Err() != nil {
 		turn.done()
 		return
 	}
-	r.asking = true
-	var flags wtproto.MeetFlags
-	if r.answers {
-		flags = wtproto.MeetGuessed
-	}
-	code := t.h.links.ask(r, target{id: r.id, addrs: r.addrs, named: r.acquaintance.named}, flags, turn)
+	where := target{id: r.id, addrs: r.addrs, named: r.acquaintance.named}
+	code := t.h.links.ask(r, where, r.asked(answersGuess), turn)
 	if code != wtproto.CodeNone {
 		t.failedLocked(r, wtproto.Errorf(code, "the two meet on too many topics"))
-		r.answers = false
 	}
 }
 
 // noticeLocked has r, which is met, told that we found it, unless it knows. That takes one frame.
 func (t *topic) noticeLocked(r *remote) {
-	if !r.noticed && !r.asking && r.found && time.Since(r.noticedAt) >= settled {
-		r.noticedAt = time.Now()
-		t.askLocked(r, nil)
+	if r.inform(time.Now()) {
+		t.askLocked(r, false, nil)
 	}
 }
 

@@ -138,7 +138,7 @@ func meetingsOf(topics []*topic) map[[2]peer.ID]bool {
 	for _, tp := range topics {
 		tp.mu.Lock()
 		for id, r := range tp.hosts {
-			if r.met() {
+			if r.meeting {
 				all[[2]peer.ID{tp.h.id, id}] = true
 			}
 		}

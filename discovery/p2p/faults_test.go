@@ -213,7 +213,7 @@ func TestBadFrames(t *testing.T) {
 	read(t, good, wtproto.TypeMet)
 	write(t, good, wtproto.Endpoints{Digest: digest}.Append(nil))
 	eventually(t, "the last frame has arrived", func() bool {
-		return look(h, s.ID(), func(r *remote) bool { return r.met() && len(r.endpoints) == 0 })
+		return look(h, s.ID(), func(r *remote) bool { return r.meeting && len(r.endpoints) == 0 })
 	})
 }
 

@@ -216,7 +216,7 @@ func TestFurtherInVainIsNoLie(t *testing.T) {
 	if err := n.links.shunned(g.id); err != nil {
 		t.Errorf("the host is shunned: %v", err)
 	}
-	if !look(n, g.id, (*remote).met) {
+	if !look(n, g.id, func(r *remote) bool { return r.meeting }) {
 		t.Error("the meeting is over")
 	}
 }
@@ -285,7 +285,7 @@ func TestFurtherLimit(t *testing.T) {
 		}
 		return err == nil
 	})
-	if !look(g, n.id, (*remote).met) {
+	if !look(g, n.id, func(r *remote) bool { return r.meeting }) {
 		t.Error("the hosts meet no more")
 	}
 }

@@ -83,7 +83,7 @@ func (t *topic) tell() {
 		before = state
 		t.mu.Lock()
 		for _, r := range t.hosts {
-			if r.met() {
+			if r.meeting {
 				t.h.links.tell(r)
 			}
 		}
@@ -109,7 +109,7 @@ func (t *topic) repeat() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, r := range t.hosts {
-		if r.met() {
+		if r.meeting {
 			t.sightLocked(r, t.h.Hold)
 		}
 	}
@@ -122,13 +122,10 @@ func (t *topic) welcome(l *link, m wtproto.Meet) wtproto.Code {
 	r, code := t.admitLocked(l)
 	answer := word{typ: wtproto.TypeMet, digest: m.Digest, code: code}
 	if code == wtproto.CodeNone {
-		t.renewLocked(l, r)
-		if state, _ := t.presence.State(); m.Flags&wtproto.MeetGuessed != 0 && state.LookUp {
-			r.found, r.noticed = true, true
-		} else {
-			r.foundUs = true
-		}
-		t.metLocked(l, r, wtproto.Endpoints{State: m.State, Endpoints: m.Endpoints})
+		t.attachLocked(l, r)
+		state, _ := t.presence.State()
+		weFound := m.Flags&wtproto.MeetGuessed != 0 && state.LookUp
+		t.applyLocked(r, r.welcomed(weFound, wtproto.Endpoints{State: m.State, Endpoints: m.Endpoints}, t.h.Hold))
 		answer.r = r
 	}
 	t.h.links.say(l, answer)
@@ -186,16 +183,12 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 		}
 		return nil
 	}
-	r.asking = false
 	t.meetings.know(r.id, l.isGateway())
-	defer func() {
-		r.answers = false
-		t.pumpLocked()
-	}()
+	defer t.pumpLocked()
 	code := m.Code
 	if code == wtproto.CodeNone && proven {
 		code = t.h.links.meet(l, r)
-		if code == wtproto.CodeNone && !t.metNowLocked(r, !r.answers) {
+		if code == wtproto.CodeNone && !t.metNowLocked(r, !r.guessed) {
 			code = wtproto.CodeBusy
 		}
 	}
@@ -210,13 +203,8 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 		t.failedLocked(r, wtproto.Errorf(code, "there is no room for one more meeting"))
 		t.h.links.part(r, code)
 	default:
-		t.renewLocked(l, r)
-		if r.answers {
-			r.foundUs = true
-		} else {
-			r.found, r.noticed = true, true
-		}
-		t.metLocked(l, r, wtproto.Endpoints{State: m.State, Endpoints: m.Endpoints})
+		t.attachLocked(l, r)
+		t.applyLocked(r, r.accepted(wtproto.Endpoints{State: m.State, Endpoints: m.Endpoints}, t.h.Hold))
 	}
 	return nil
 }
@@ -235,10 +223,10 @@ func (t *topic) guessed(id peer.ID) {
 		return
 	}
 	r := t.remoteLocked(id)
-	if r == nil || r.foundUs && r.met() || r.asking {
+	if r == nil || !r.answersGuess() {
 		return
 	}
-	if !r.met() {
+	if !r.meeting {
 		code, out := t.meetings.welcome(id, time.Now())
 		if code != wtproto.CodeNone {
 			return
@@ -249,8 +237,7 @@ func (t *topic) guessed(id peer.ID) {
 		}
 		_, r.acquaintance.near = t.h.lan.target(id)
 	}
-	r.answers = true
-	t.askLocked(r, nil)
+	t.askLocked(r, true, nil)
 }
 
 // failed says that r could not be asked, or did not answer.
@@ -265,7 +252,6 @@ func (t *topic) failed(r *remote, err error) {
 		return
 	}
 	t.failedLocked(r, err)
-	r.answers = false
 	t.pumpLocked()
 }
 
@@ -284,13 +270,7 @@ func (t *topic) told(l *link, e wtproto.Endpoints) error {
 	if !r.tells.Allow() {
 		return wtproto.Errorf(wtproto.CodeRateLimited, "ENDPOINTS come too fast")
 	}
-	before, state := r.endpoints, r.state
-	t.updateLocked(r, e)
-	for id := range r.endpoints {
-		if !before[id] || r.state != state {
-			t.sightEndpointLocked(r, id, t.h.Hold)
-		}
-	}
+	t.applyLocked(r, r.updated(e, t.h.Hold))
 	return nil
 }
 
@@ -332,10 +312,7 @@ func (t *topic) reborn(r *remote) {
 	defer t.gate.leave()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !r.met() {
-		t.updateLocked(r, wtproto.Endpoints{})
-		r.found, r.foundUs = false, false
-	}
+	t.applyLocked(r, r.reborn())
 }
 
 // part tells all hosts that we leave the topic. Nothing else of the topic runs any more.

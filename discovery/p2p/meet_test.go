@@ -200,7 +200,7 @@ func TestBothFind(t *testing.T) {
 	if a.id > b.id {
 		a, b = b, a
 	}
-	met := func(r *remote) bool { return r.met() && r.noticed }
+	met := func(r *remote) bool { return r.meeting && r.informed }
 	eventually(t, "they have met on one link", func() bool {
 		l, m := linkOf(a, b.id), linkOf(b, a.id)
 		return look(a, b.id, met) && look(b, a.id, met) && l != nil && m != nil && l.ours != m.ours

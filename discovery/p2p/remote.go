@@ -15,37 +15,22 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// remote is another host on a topic. Everything in it that is not constant is guarded by topic.mu.
+// remote is another host on a topic: what is known of it, and what is between the two. Everything in
+// it that is not constant is guarded by topic.mu.
 type remote struct {
 	t  *topic  // constant
 	id peer.ID // constant
+	contact
 
 	acquaintance *acquaintance  // what meetings knows of it
 	network      string         // how it was found
 	addrs        []ma.Multiaddr // where
-	found        bool           // we found it
-	foundUs      bool           // it found us
+	link         *link          // of the meeting, nil without one
+	address      string
 
-	asking    bool      // it was asked to meet
-	answers   bool      // because it had guessed that we are on the topic
-	noticed   bool      // it knows that we found it
-	noticedAt time.Time // when it was told so last
-	left      bool      // it was there, and has left
-	failed    error     // why it could not be met
-	failedAt  time.Time
-	full      bool // it had no room, which is no failure
-	opened    bool // there were circuits with it
-
-	link      *link // over which it is met, nil if it is not
-	metAt     time.Time
-	run       wtproto.Run // of its program; what follows is of that run
-	gateway   bool
-	address   string
-	endpoints map[wtproto.EndpointID]bool // as far as is known, met or not
-	state     wtproto.EndpointsState      // what it says of them; not for long if it is not met
-	asks      *rate.Limiter               // of its MEETs
-	tells     *rate.Limiter               // of its ENDPOINTS
-	lies      *rate.Limiter               // of endpoints that it told, and does not have
+	asks  *rate.Limiter // of its MEETs
+	tells *rate.Limiter // of its ENDPOINTS
+	lies  *rate.Limiter // of endpoints that it told, and does not have
 
 	told      []wtproto.EndpointID // of ours
 	toldState wtproto.EndpointsState
@@ -63,7 +48,7 @@ func (t *topic) newRemote(a *acquaintance) *remote {
 // learnLocked notes how r was found.
 func (t *topic) learnLocked(r *remote, p target) {
 	a := r.acquaintance
-	if p.named || !a.named && !r.found {
+	if p.named || !a.named && !r.weFound {
 		r.network = p.network
 	}
 	if p.named || len(p.addrs) > 0 && !a.named {
@@ -77,82 +62,37 @@ func (t *topic) learnLocked(r *remote, p target) {
 	}
 }
 
-// met reports whether there is a meeting with r.
-func (r *remote) met() bool { return r.link != nil }
-
-// needs reports whether some of its clients need a circuit.
-func (r *remote) needs() bool { return r.met() && r.state&wtproto.EndpointsNeed != 0 }
-
 // failedLocked notes that r could not be met.
 func (t *topic) failedLocked(r *remote, err error) {
-	r.asking = false
-	code := codeOf(err)
-	tell := t.meetings.failed(r.id, code, time.Now())
-	switch {
-	case r.met(): // it was only told that we found it
-		return
-	case code == wtproto.CodeLeft, code == wtproto.CodeShutdown:
-		r.left = true
-	case r.left, r.answers: // as was to be expected
-	case !tell:
-		r.failed, r.failedAt, r.full = err, time.Now(), true
+	code, now := codeOf(err), time.Now()
+	quiet := !t.meetings.failed(r.id, code, now)
+	switch r.failed(err, code, quiet, now) {
+	case failureIgnored:
+	case failureFull:
 		t.reportLocked()
-	default:
-		if text(err) != text(r.failed) {
-			level := slog.LevelDebug
-			if now := time.Now(); now.Sub(t.complained) >= complainEvery {
-				level, t.complained = slog.LevelInfo, now
-			}
-			t.log.Log(t.ctx, level, "host could not be met", "peer", r.id.String(), "network", r.network, "error", err)
+		fallthrough
+	case failureExpected:
+		t.log.Debug("host was not met", "peer", r.id.String(), "error", err)
+	case failureNew:
+		level := slog.LevelDebug
+		if now.Sub(t.complained) >= complainEvery {
+			level, t.complained = slog.LevelInfo, now
 		}
-		r.failed, r.failedAt, r.full = err, time.Now(), false
+		t.log.Log(t.ctx, level, "host could not be met", "peer", r.id.String(), "network", r.network, "error", err)
+		fallthrough
+	case failureRepeated:
 		t.reportLocked()
-		return
 	}
-	t.log.Debug("host was not met", "peer", r.id.String(), "error", err)
 }
 
-// renewLocked forgets what was known of r if its program has been started anew.
-func (t *topic) renewLocked(l *link, r *remote) {
-	if r.run == l.host.Run {
-		return
-	}
-	t.updateLocked(r, wtproto.Endpoints{})
-	r.run, r.found, r.foundUs = l.host.Run, false, false
-}
-
-// metLocked says that the two have met on l, and what r said of itself.
-func (t *topic) metLocked(l *link, r *remote, e wtproto.Endpoints) {
-	if r.link != l {
-		r.link, r.metAt = l, time.Now()
-	}
+// attachLocked notes that the meeting with r, which is about to begin or goes on, is over l.
+func (t *topic) attachLocked(l *link, r *remote) {
+	t.applyLocked(r, r.renewed(l.host.Run, l.isGateway()))
+	r.link = l
 	if r.network == "" {
 		r.network = t.h.networkOf(t.key, r.id)
 	}
-	r.failed, r.left = nil, false
-	r.gateway = l.isGateway()
 	r.address = l.s.Conn().RemoteMultiaddr().String()
-	t.updateLocked(r, e)
-	t.sightLocked(r, t.h.Hold)
-	t.reportLocked()
-}
-
-// updateLocked replaces r's endpoints. Those that are missing have left, unless r has more than
-// it tells of.
-func (t *topic) updateLocked(r *remote, e wtproto.Endpoints) {
-	before := r.endpoints
-	r.state = e.State
-	r.endpoints = make(map[wtproto.EndpointID]bool, len(e.Endpoints))
-	for _, id := range e.Endpoints {
-		if native := id == (wtproto.EndpointID{}); native != r.gateway {
-			r.endpoints[id] = true
-		}
-	}
-	for id := range before {
-		if !r.endpoints[id] && e.State&wtproto.EndpointsMore == 0 {
-			t.news.push(item{sighting: discovery.Sighting{Peer: t.peer(r.id, id, r), Gone: true}})
-		}
-	}
 }
 
 // endedLocked says that the meeting with r is over, and why, which code says.
@@ -164,36 +104,37 @@ func (t *topic) endedLocked(r *remote, code wtproto.Code) {
 	t.pumpLocked()
 }
 
-// apartLocked says that r is met no more. Its endpoints are gone only if it has left the topic.
-// If one of us let the other go and there were circuits, the endpoints are remembered for longer:
-// else these would be opened anew when r is met again.
+// apartLocked says that r is met no more.
 func (t *topic) apartLocked(r *remote, code wtproto.Code) {
-	r.link, r.failed, r.noticed, r.asking = nil, nil, false, false
-	if code == wtproto.CodeLeft {
-		t.updateLocked(r, wtproto.Endpoints{})
-		r.found, r.foundUs, r.left, r.opened = false, false, true, false
+	r.link = nil
+	t.applyLocked(r, r.parted(code, t.h.Hold))
+}
+
+// applyLocked does what an event of r leads to.
+func (t *topic) applyLocked(r *remote, do effects) {
+	for _, id := range do.gone {
+		t.news.push(item{sighting: discovery.Sighting{Peer: t.peer(r.id, id, r), Gone: true}})
 	}
-	holds := min(lostKept, t.h.Hold)
-	if r.opened && code != wtproto.CodePeerGone {
-		holds = partedFor
+	for _, id := range do.seen {
+		t.sightEndpointLocked(r, id, do.holds)
 	}
-	t.sightLocked(r, holds)
-	t.reportLocked()
+	if do.report {
+		t.reportLocked()
+	}
 }
 
 // sightLocked yields all that is known of r's endpoints.
 func (t *topic) sightLocked(r *remote, holds time.Duration) {
-	for id := range r.endpoints {
-		t.sightEndpointLocked(r, id, holds)
-	}
+	t.applyLocked(r, effects{seen: r.all(), holds: holds})
 }
 
+// sightEndpointLocked yields what is known of an endpoint of r.
 func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time.Duration) {
 	s := discovery.Sighting{
 		Peer: t.peer(r.id, id, r), Holds: holds, More: r.state&wtproto.EndpointsMore != 0, Need: r.needs(),
 		Further: t.further(r, r.id, id),
 	}
-	if host := r.id; r.met() && opens(t.h.Gateway, t.h.id, r.gateway, host) {
+	if host := r.id; r.meeting && opens(t.h.Gateway, t.h.id, r.gateway, host) {
 		s.Dial = func(ctx context.Context, from wtproto.EndpointID) (discovery.Stream, error) {
 			t.openedTo(r)
 			c, err := t.h.open(ctx, t.key, host, wtproto.Open{From: from, To: id})
@@ -203,7 +144,7 @@ func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time
 			return c, err
 		}
 	}
-	if r.found {
+	if r.weFound {
 		t.news.push(item{sighting: s})
 	}
 	if r.foundUs {
@@ -228,7 +169,7 @@ func (t *topic) further(r *remote, host peer.ID, to wtproto.EndpointID) func(con
 func (t *topic) openedTo(r *remote) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r.opened = true
+	r.circuitOpened()
 }
 
 // lied says that r does not have an endpoint. If r says that it has, the endpoint may just have
@@ -248,7 +189,7 @@ func (t *topic) opened(in *inbound) {
 	defer t.mu.Unlock()
 	r := t.hosts[in.pair.host]
 	if r != nil {
-		r.opened = true
+		r.circuitOpened()
 	}
 	p := t.peer(in.pair.host, in.pair.from, r)
 	if p.Address == "" {

@@ -107,7 +107,7 @@ func TestTopicsAboveTheLimitAreNotAskedFor(t *testing.T) {
 	h.links.mu.Unlock()
 	tp.found(target{id: s.ID(), network: networkDHT})
 	eventually(t, "it was not asked", func() bool {
-		return look(h, s.ID(), func(r *remote) bool { return codeOf(r.failed) == wtproto.CodeTopicLimit && !r.asking })
+		return look(h, s.ID(), func(r *remote) bool { return codeOf(r.failure) == wtproto.CodeTopicLimit && !r.asking })
 	})
 	h.links.mu.Lock()
 	if len(n.asked)+len(n.wants) != 0 {

@@ -77,7 +77,7 @@ func (t *topic) satisfied(want int) bool {
 	defer t.mu.Unlock()
 	n := 0
 	for _, r := range t.hosts {
-		if r.met() {
+		if r.meeting {
 			n += len(r.endpoints)
 		}
 	}

@@ -154,15 +154,15 @@ func (t *topic) troubleLocked() error {
 	}
 	var last *remote
 	for _, r := range t.hosts {
-		if r.met() {
+		if r.meeting {
 			return nil
 		}
-		if r.failed != nil && !(r.full && t.meetings.asking > 0) && (last == nil || r.failedAt.After(last.failedAt)) {
+		if r.failure != nil && !(r.full && t.meetings.asking > 0) && (last == nil || r.failedAt.After(last.failedAt)) {
 			last = r
 		}
 	}
 	if err := t.h.copies.trouble(); err != nil || last == nil {
 		return err
 	}
-	return fmt.Errorf("p2p: no host of those that were found could be met, %s: %w", last.id, last.failed)
+	return fmt.Errorf("p2p: no host of those that were found could be met, %s: %w", last.id, last.failure)
 }
