@@ -30,13 +30,14 @@ var rooms = map[string][]string{
 	"servertest":       {"server", "discovery", "wtproto"},
 	"client":           {"wtproto"},
 	"cmd/server":       {"server", "server/", "client", "discovery", "discovery/", "certs", "web", "wtproto"},
-	"cmd/swarm":        {"client", "server/auth", "discovery", "discovery/", "certs", "wtproto"},
+	"client/messages":  {},
+	"cmd/swarm":        {"client", "client/", "server/auth", "discovery", "discovery/", "certs", "wtproto"},
 	"web":              {},
 	"deploy/":          {},
 	"internal/":        {},
 	"bench":            {"test/", "server", "server/", "servertest", "client", "discovery", "discovery/", "certs", "wtproto"},
-	"test/":            {"server", "server/", "servertest", "client", "discovery", "discovery/", "certs", "wtproto", "test/"},
-	"test":             {"test/", "server", "server/", "servertest", "client", "discovery", "discovery/", "certs", "wtproto"},
+	"test/":            {"server", "server/", "servertest", "client", "client/", "discovery", "discovery/", "certs", "wtproto", "test/"},
+	"test":             {"test/", "server", "server/", "servertest", "client", "client/", "discovery", "discovery/", "certs", "wtproto"},
 }
 
 // libraries says which rooms may import a library whose path begins so.

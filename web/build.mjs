@@ -24,10 +24,11 @@ if (process.argv[2] === 'test') {
 } else {
   await rm('dist/types', { recursive: true, force: true })
   execFileSync('node_modules/.bin/tsc', ['-p', 'tsconfig.types.json'], { stdio: 'inherit' })
-  await prune('dist/types', ['index', 'url', 'react'])
+  await prune('dist/types', ['index', 'url', 'react', 'messages'])
   const publics = await publicNames()
   await bundle('src/index.ts', 'dist/swarmgate.js', publics)
   await bundle('src/url.ts', 'dist/url.js', publics)
+  await bundle('src/messages.ts', 'dist/messages.js', publics)
   await bundle('src/react.ts', 'dist/react.js', publics.add('useCallback').add('useSyncExternalStore'))
 }
 

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/swarmgate/swarmgate/client"
-	"github.com/swarmgate/swarmgate/internal/framing"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/gateway"
 )
@@ -100,16 +99,16 @@ func TestACodeIsForOneReceiver(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := gateway.Accept(t, gateway.Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{MaxPeers: 1}))
-	console, err := framing.Meet(first, first.Peer().Initiator)
+	console, err := meetConsole(first, first.Peer().Initiator)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m, err := console.Read(); err != nil || m.Text != "a.bin" {
+	if m, err := console.receive(); err != nil || m.Text != "a.bin" {
 		t.Fatalf("the first receiver reads %+v, %v; want the offer of a.bin", m, err)
 	}
 	second := gateway.Accept(t, gateway.Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{MaxPeers: 1}))
-	if late, err := framing.Meet(second, second.Peer().Initiator); err == nil {
-		if m, err := late.Read(); err == nil {
+	if late, err := meetConsole(second, second.Peer().Initiator); err == nil {
+		if m, err := late.receive(); err == nil {
 			t.Errorf("the second receiver reads %+v, want an error", m)
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"unicode"
 
 	"github.com/swarmgate/swarmgate/client"
-	"github.com/swarmgate/swarmgate/internal/framing"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -49,7 +48,7 @@ func (c *receiveCmd) Run(p *program) error {
 	defer r.close()
 	err := c.attend(p, c.Topic.topicArg, client.JoinOptions{}, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
 		defer r.progress.end()
-		return serveConsoles(ctx, t, func(conn *client.Conn, console *framing.Conn) error {
+		return serveConsoles(ctx, t, func(conn *client.Conn, console *consoleConn) error {
 			err := r.serve(conn, console)
 			r.settle(ctx, end, endpointOf(conn.Peer()), err)
 			return err
@@ -67,7 +66,7 @@ func (c *receiveCmd) Run(p *program) error {
 type incoming struct {
 	from        wtproto.EndpointID
 	id          uint32
-	ask, answer framing.Half
+	ask, answer half
 	name        string // where it is to be, below the receiver's directory
 	size        int64
 	file        *os.File // nil once it is over
@@ -95,15 +94,15 @@ type receiver struct {
 }
 
 // serve takes the files that a console offers, until its circuit ends.
-func (r *receiver) serve(conn *client.Conn, console *framing.Conn) error {
+func (r *receiver) serve(conn *client.Conn, console *consoleConn) error {
 	from := endpointOf(conn.Peer())
 	for {
-		m, err := console.Read()
+		m, err := console.receive()
 		if err != nil {
 			return err
 		}
 		for _, answer := range r.hear(from, m) {
-			if err := console.Write(answer); err != nil {
+			if err := console.send(answer); err != nil {
 				return err
 			}
 		}
@@ -111,18 +110,18 @@ func (r *receiver) serve(conn *client.Conn, console *framing.Conn) error {
 }
 
 // hear acts on a message, and returns what to say to it.
-func (r *receiver) hear(from wtproto.EndpointID, m framing.Message) []framing.Message {
+func (r *receiver) hear(from wtproto.EndpointID, m consoleMessage) []consoleMessage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	refuse := func(reason string) []framing.Message {
-		return []framing.Message{{Type: framing.Refuse, ID: m.ID, Text: reason}}
+	refuse := func(reason string) []consoleMessage {
+		return []consoleMessage{{Kind: refuseKind, ID: m.ID, Text: reason}}
 	}
-	if m.Type == framing.File {
+	if m.Kind == fileKind {
 		if r.one && len(r.files) > 0 && r.files[0].from != from {
 			return refuse("files of one sender only are taken")
 		}
 		f := &incoming{from: from, id: m.ID, ask: m.Ask, answer: m.Answer, size: m.Number, hash: sha256.New()}
-		if n := r.unfinished(from); n >= framing.MaxFiles {
+		if n := r.unfinished(from); n >= maxFiles {
 			return refuse("too many files at once")
 		}
 		if err := r.begin(f, m.Text); err != nil {
@@ -135,25 +134,25 @@ func (r *receiver) hear(from wtproto.EndpointID, m framing.Message) []framing.Me
 	}
 	f := r.find(from, m)
 	if f == nil {
-		if m.Type == framing.Again {
+		if m.Kind == againKind {
 			return refuse("unknown")
 		}
 		return nil
 	}
-	switch m.Type {
-	case framing.Again:
-		all := []framing.Message{{Type: framing.From, ID: f.id, Number: f.got, Answer: f.answer}}
+	switch m.Kind {
+	case againKind:
+		all := []consoleMessage{{Kind: fromKind, ID: f.id, Number: f.got, Answer: f.answer}}
 		switch {
 		case f.refused != "":
 			return append(all, refuse(f.refused)...)
 		case f.file == nil:
-			return append(all, framing.Message{Type: framing.Saved, ID: f.id})
+			return append(all, consoleMessage{Kind: savedKind, ID: f.id})
 		}
 		f.granted = 0
 		return append(all, r.advance(f)...)
-	case framing.Cancel:
+	case cancelKind:
 		r.drop(f, "the sender has ended it: "+m.Text)
-	case framing.Data:
+	case dataKind:
 		if f.file == nil {
 			return nil // it was on its way
 		}
@@ -185,9 +184,9 @@ func (r *receiver) unfinished(from wtproto.EndpointID) (n int) {
 }
 
 // find returns the file that m is about.
-func (r *receiver) find(from wtproto.EndpointID, m framing.Message) *incoming {
+func (r *receiver) find(from wtproto.EndpointID, m consoleMessage) *incoming {
 	for i := len(r.files) - 1; i >= 0; i-- {
-		if f := r.files[i]; f.from == from && f.id == m.ID && (m.Type != framing.Again || f.ask == m.Ask) {
+		if f := r.files[i]; f.from == from && f.id == m.ID && (m.Kind != againKind || f.ask == m.Ask) {
 			return f
 		}
 	}
@@ -243,28 +242,28 @@ func createNew(path, suffix string) (*os.File, error) {
 }
 
 // advance grants more of f, or ends it if all has come.
-func (r *receiver) advance(f *incoming) []framing.Message {
+func (r *receiver) advance(f *incoming) []consoleMessage {
 	if f.got == f.size {
 		if err := r.finish(f); err != nil {
 			r.events.log.Warn("a file cannot be written", "name", f.name, "error", err)
 			r.drop(f, "the file could not be written")
-			return []framing.Message{{Type: framing.Refuse, ID: f.id, Text: f.refused}}
+			return []consoleMessage{{Kind: refuseKind, ID: f.id, Text: f.refused}}
 		}
-		all := []framing.Message{{Type: framing.Saved, ID: f.id}}
+		all := []consoleMessage{{Kind: savedKind, ID: f.id}}
 		if f.size == 0 { // it is accepted first
-			all = append([]framing.Message{{Type: framing.Grant, ID: f.id}}, all...)
+			all = append([]consoleMessage{{Kind: grantKind, ID: f.id}}, all...)
 		}
 		return all
 	}
-	if f.granted > 0 && f.granted-f.got > framing.Window*3/4 {
+	if f.granted > 0 && f.granted-f.got > fileWindow*3/4 {
 		return nil
 	}
-	granted := min(f.size, f.got+framing.Window)
+	granted := min(f.size, f.got+fileWindow)
 	if granted == f.granted {
 		return nil
 	}
 	f.granted = granted
-	return []framing.Message{{Type: framing.Grant, ID: f.id, Number: granted}}
+	return []consoleMessage{{Kind: grantKind, ID: f.id, Number: granted}}
 }
 
 // finish gives a whole file its name, and tells of it.

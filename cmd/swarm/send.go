@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/swarmgate/swarmgate/client"
-	"github.com/swarmgate/swarmgate/internal/framing"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -81,7 +80,7 @@ func (c *sendCmd) Run(p *program) error {
 	err := c.attend(p, c.topic, client.JoinOptions{}, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
 		s.end = end
 		defer s.progress.end()
-		return serveConsoles(ctx, t, func(conn *client.Conn, console *framing.Conn) error { return s.serve(ctx, conn, console) })
+		return serveConsoles(ctx, t, func(conn *client.Conn, console *consoleConn) error { return s.serve(ctx, conn, console) })
 	})
 	if err != nil || p.ctx.Err() != nil {
 		return err
@@ -132,8 +131,8 @@ func (s *sender) add(path string) error {
 			return errors.Join(err, fmt.Errorf("%s is not a regular file", path))
 		}
 		name = filepath.ToSlash(name)
-		if len(name) > framing.MaxName {
-			return fmt.Errorf("%s: a name of more than %d bytes", path, framing.MaxName)
+		if len(name) > maxName {
+			return fmt.Errorf("%s: a name of more than %d bytes", path, maxName)
 		}
 		s.files = append(s.files, outgoing{path, name, info.Size()})
 		return nil
@@ -144,13 +143,13 @@ func (s *sender) add(path string) error {
 type offers struct {
 	mu      sync.Mutex
 	changed *sync.Cond // with mu
-	conn    *framing.Conn
+	conn    *consoleConn
 	all     []*offer // guarded by mu, as is what they point to
 }
 
 // offer is a file offered. Its id is its number, from 0.
 type offer struct {
-	ask, answer framing.Half
+	ask, answer half
 	shown       bool // in the progress; owned by feed
 	begun       bool // FILE was sent
 	waits       bool // AGAIN was sent, and FROM has not come
@@ -186,7 +185,7 @@ func (s *sender) to(id wtproto.EndpointID) *offers {
 var errCodeUsed = errors.New("the receiver has left before it had all files, and the code is worthless now")
 
 // serve offers the files to a console, and sends those that it takes.
-func (s *sender) serve(ctx context.Context, conn *client.Conn, console *framing.Conn) (err error) {
+func (s *sender) serve(ctx context.Context, conn *client.Conn, console *consoleConn) (err error) {
 	o := s.to(endpointOf(conn.Peer()))
 	if o == nil {
 		conn.Reset(errOne.Code)
@@ -201,7 +200,7 @@ func (s *sender) serve(ctx context.Context, conn *client.Conn, console *framing.
 		if f.begun && !f.over {
 			f.waits = true
 			o.mu.Unlock()
-			if err := console.Write(framing.Message{Type: framing.Again, ID: uint32(i), Ask: f.ask}); err != nil {
+			if err := console.send(consoleMessage{Kind: againKind, ID: uint32(i), Ask: f.ask}); err != nil {
 				return err
 			}
 			o.mu.Lock()
@@ -236,12 +235,12 @@ func (s *sender) serve(ctx context.Context, conn *client.Conn, console *framing.
 			s.end(err)
 		case over: // the other side ends its direction once it has read this
 			all.Store(true)
-			_ = conn.CloseWrite() // Read says why
+			_ = conn.CloseWrite() // receive says why
 			_ = conn.SetReadDeadline(time.Now().Add(farewell))
 		}
 	})
 	for {
-		m, err := console.Read()
+		m, err := console.receive()
 		if err != nil {
 			return err
 		}
@@ -250,7 +249,7 @@ func (s *sender) serve(ctx context.Context, conn *client.Conn, console *framing.
 }
 
 // hear notes what the console says of an offer. Files that it offers itself are not wanted.
-func (s *sender) hear(o *offers, m framing.Message) {
+func (s *sender) hear(o *offers, m consoleMessage) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if int64(m.ID) >= int64(len(o.all)) {
@@ -260,19 +259,19 @@ func (s *sender) hear(o *offers, m framing.Message) {
 	switch {
 	case f.over || !f.begun:
 		return
-	case m.Type == framing.From && m.Answer == f.answer && f.waits:
+	case m.Kind == fromKind && m.Answer == f.answer && f.waits:
 		s.progress.move(m.Number - f.sent)
 		f.waits, f.sent, f.granted = false, m.Number, m.Number
-	case f.waits && m.Type == framing.Refuse && !f.accepted: // the offer itself was lost
+	case f.waits && m.Kind == refuseKind && !f.accepted: // the offer itself was lost
 		f.waits, f.begun = false, false
-	case f.waits && m.Type != framing.Refuse:
+	case f.waits && m.Kind != refuseKind:
 		return
-	case m.Type == framing.Grant:
+	case m.Kind == grantKind:
 		f.accepted = true
 		f.granted = max(f.granted, m.Number)
-	case m.Type == framing.Saved:
+	case m.Kind == savedKind:
 		f.over = true
-	case m.Type == framing.Refuse:
+	case m.Kind == refuseKind:
 		f.over, f.reason = true, "refused: "+m.Text
 	}
 	o.changed.Broadcast()
@@ -280,7 +279,7 @@ func (s *sender) hear(o *offers, m framing.Message) {
 
 // feed sends what may be sent on a circuit until all files are over, which it reports, or the circuit
 // is. An error is that of a file.
-func (s *sender) feed(o *offers, console *framing.Conn) (over bool, err error) {
+func (s *sender) feed(o *offers, console *consoleConn) (over bool, err error) {
 	var open *os.File
 	var which int
 	defer func() {
@@ -288,7 +287,7 @@ func (s *sender) feed(o *offers, console *framing.Conn) (over bool, err error) {
 			open.Close()
 		}
 	}()
-	buf := make([]byte, framing.MaxChunk)
+	buf := make([]byte, maxChunk)
 	for {
 		i, n, at, ok := o.next(console, s.files)
 		if !ok || i < 0 {
@@ -300,9 +299,9 @@ func (s *sender) feed(o *offers, console *framing.Conn) (over bool, err error) {
 				o.all[i].shown = true
 				s.progress.grow(file.name, file.size)
 			}
-			m := framing.Message{Type: framing.File, ID: uint32(i), Number: file.size, Ask: o.all[i].ask, Answer: o.all[i].answer, Text: file.name}
-			if console.Write(m) != nil {
-				return false, nil // Read says why
+			m := consoleMessage{Kind: fileKind, ID: uint32(i), Number: file.size, Ask: o.all[i].ask, Answer: o.all[i].answer, Text: file.name}
+			if console.send(m) != nil {
+				return false, nil // receive says why
 			}
 			continue
 		}
@@ -318,7 +317,7 @@ func (s *sender) feed(o *offers, console *framing.Conn) (over bool, err error) {
 		if k, err := open.ReadAt(buf[:n], at); int64(k) < n {
 			return false, fmt.Errorf("%s has become shorter: %w", file.path, err)
 		}
-		if console.Write(framing.Message{Type: framing.Data, ID: uint32(i), Bytes: buf[:n]}) != nil {
+		if console.send(consoleMessage{Kind: dataKind, ID: uint32(i), Bytes: buf[:n]}) != nil {
 			return false, nil
 		}
 		s.progress.move(n)
@@ -327,7 +326,7 @@ func (s *sender) feed(o *offers, console *framing.Conn) (over bool, err error) {
 
 // next waits for something to do: a file to offer (n is negative), or n bytes of one from at on. i
 // is negative if all files are over; ok is false if console is not the circuit any more.
-func (o *offers) next(console *framing.Conn, files []outgoing) (i int, n, at int64, ok bool) {
+func (o *offers) next(console *consoleConn, files []outgoing) (i int, n, at int64, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for {
@@ -339,7 +338,7 @@ func (o *offers) next(console *framing.Conn, files []outgoing) (i int, n, at int
 			if f.over {
 				continue
 			}
-			if live++; live > framing.MaxFiles {
+			if live++; live > maxFiles {
 				break
 			}
 			if !f.begun {
@@ -347,7 +346,7 @@ func (o *offers) next(console *framing.Conn, files []outgoing) (i int, n, at int
 				return i, -1, 0, true
 			}
 			if n := min(f.granted, files[i].size) - f.sent; n > 0 && f.accepted && !f.waits {
-				n, at := min(n, framing.MaxChunk), f.sent
+				n, at := min(n, maxChunk), f.sent
 				f.sent += n
 				return i, n, at, true
 			}
@@ -377,7 +376,7 @@ func (o *offers) outcome(files []outgoing) error {
 
 // serveConsoles runs serve for each console that is met, until the topic ends, and waits for all.
 // The circuits of other programs are closed.
-func serveConsoles(ctx context.Context, t *client.Topic, serve func(*client.Conn, *framing.Conn) error) error {
+func serveConsoles(ctx context.Context, t *client.Topic, serve func(*client.Conn, *consoleConn) error) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for conn, err := range t.Conns(ctx) {
@@ -390,7 +389,7 @@ func serveConsoles(ctx context.Context, t *client.Topic, serve func(*client.Conn
 		}
 		wg.Go(func() {
 			defer conn.Close()
-			if console, err := framing.Meet(conn, conn.Peer().Initiator); err == nil {
+			if console, err := meetConsole(conn, conn.Peer().Initiator); err == nil {
 				_ = serve(conn, console) // another circuit may follow
 			}
 		})

@@ -1,4 +1,4 @@
-import type { Message } from './framing.js'
+import type { Message } from './messages.js'
 import { endpoint } from './id.js'
 import type { Link } from './link.js'
 import { Meter } from './meter.js'

@@ -1,14 +1,14 @@
 import type { Peer } from 'swarmgate'
-import { ANSWER, CALL, FramingError, HEAD, encode, parse, parseHead } from './framing.js'
-import type { Message } from './framing.js'
-import { Input } from './input.js'
+import { MessageDecoder, MessageError } from 'swarmgate/messages'
+import { ANSWER, CALL, MAX_PAYLOAD, concat, encode, parse } from './messages.js'
+import type { Message } from './messages.js'
 import { Meter } from './meter.js'
 
 const MAX_QUEUED = 1 << 20 // bytes of messages for a console that does not read
 
 /**
- * What is at the other end: `unknown` until it has said something, `console` after the lines of FRAMING.md, and anything else is
- * `raw`: its bytes are shown and it is sent what somebody types.
+ * What is at the other end: `unknown` until it has said something, `console` after it has called or answered (docs/MESSAGES.md), and anything
+ * else is `raw`: its bytes are shown and it is sent what somebody types.
  */
 export type Kind = 'unknown' | 'console' | 'raw'
 
@@ -37,7 +37,8 @@ export class Link {
   ended = false
   readonly #events: LinkEvents
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>
-  readonly #input: Input
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>
+  #rest: Uint8Array = new Uint8Array(0) // read, and not looked at
   #queued = 0 // bytes of messages that the circuit has not taken
 
   constructor (peer: Peer, events: LinkEvents) {
@@ -47,7 +48,7 @@ export class Link {
     this.sent = new Meter(performance.now())
     this.#writer = peer.writable.getWriter()
     this.#writer.closed.catch(() => {}) // peer.closed says why
-    this.#input = new Input(peer.readable, n => this.received.add(n))
+    this.#reader = peer.readable.getReader()
   }
 
   /** Lives as long as the circuit. `quiet` is for topics of other programs: nothing is sent unless somebody types it. */
@@ -78,14 +79,14 @@ export class Link {
     return taken
   }
 
-  /** Writes all parts, with nothing between them, and reports whether the circuit took them. It resolves when there is room for more. */
-  async write (...parts: Uint8Array[]): Promise<boolean> {
+  /** Writes bytes, and reports whether the circuit took them. It resolves when there is room for more. */
+  async write (b: Uint8Array): Promise<boolean> {
     try {
-      await Promise.all(parts.map(p => this.#writer.write(p)))
+      await this.#writer.write(b)
     } catch {
       return false // peer.closed says why
     }
-    for (const p of parts) this.sent.add(p.length)
+    this.sent.add(b.length)
     return true
   }
 
@@ -97,7 +98,7 @@ export class Link {
       if (!quiet && this.peer.client) await this.#meet()
       else this.#become('raw')
       if (this.kind === 'console') await this.#listen()
-      for (let b; (b = await this.#input.read());) {
+      for (let b; (b = await this.#next());) {
         this.#events.bytes(this, b)
       }
       if (!this.ended) this.#events.eof(this)
@@ -111,26 +112,53 @@ export class Link {
     const { initiator } = this.peer
     if (initiator) void this.write(CALL)
     const line = initiator ? ANSWER : CALL
-    if (!await this.#input.skip(line)) return this.#become('raw')
+    if (!await this.#skip(line)) return this.#become('raw')
     if (this.kind !== 'unknown') return this.#events.bytes(this, line) // it was sent what somebody typed
     if (!initiator) void this.write(ANSWER)
     this.#become('console')
   }
 
+  /** Takes `line` if it comes next, and reports whether it did. It decides with the first byte that is another one. */
+  async #skip (line: Uint8Array): Promise<boolean> {
+    let seen: Uint8Array = new Uint8Array(0)
+    let same = true
+    for (let b; same && seen.length < line.length && (b = await this.#next());) {
+      seen = concat(seen, b)
+      same = seen.subarray(0, line.length).every((x, i) => x === line[i])
+    }
+    const whole = same && seen.length >= line.length
+    this.#rest = whole ? seen.subarray(line.length) : seen
+    return whole
+  }
+
   /** Reads messages until the end, or until what comes is none. */
   async #listen (): Promise<void> {
+    const decoder = new MessageDecoder({ maxSize: MAX_PAYLOAD })
     try {
-      for (let head; (head = await this.#input.take(HEAD));) {
-        const { type, length } = parseHead(head)
-        const payload = await this.#input.take(length)
-        if (!payload) return
-        const m = parse(type, payload)
-        if (m) this.#events.message(this, m)
+      for (let b; (b = await this.#next());) {
+        decoder.push(b)
+        for (let m; (m = decoder.next());) {
+          const said = parse(m)
+          if (said) this.#events.message(this, said)
+        }
       }
     } catch (e) {
-      if (!(e instanceof FramingError)) throw e
+      if (!(e instanceof MessageError)) throw e
+      this.#rest = decoder.rest()
       this.#become('raw')
     }
+  }
+
+  /** Returns what comes next, or undefined at the end. */
+  async #next (): Promise<Uint8Array | undefined> {
+    if (this.#rest.length > 0) {
+      const rest = this.#rest
+      this.#rest = new Uint8Array(0)
+      return rest
+    }
+    const { value } = await this.#reader.read()
+    if (value) this.received.add(value.length)
+    return value
   }
 
   #become (kind: Kind): void {

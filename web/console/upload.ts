@@ -1,4 +1,4 @@
-import { MAX_CHUNK, dataHead, makeHalf } from './framing.js'
+import { MAX_CHUNK, encode, makeHalf } from './messages.js'
 import { endpoint } from './id.js'
 import type { Link } from './link.js'
 import { Meter } from './meter.js'
@@ -117,7 +117,7 @@ export class Upload {
       while (run === this.#run && this.#granted <= this.sent.total) await new Promise<void>(resolve => { this.#wake = resolve })
       if (run !== this.#run) return false
       const n = Math.min(part.length - at, MAX_CHUNK, this.#granted - this.sent.total)
-      if (!await this.link.write(dataHead(this.id, n), part.subarray(at, at + n)) || run !== this.#run) return false
+      if (!await this.link.write(encode({ type: 'data', id: this.id, bytes: part.subarray(at, at + n) })) || run !== this.#run) return false
       this.sent.add(n)
       at += n
     }

@@ -37,6 +37,18 @@ test('the entry for gateway URLs has 1,000 bytes at most, and reads what it writ
   assert.deepEqual(parseGatewayURL(formatGatewayURL(what)), what)
 })
 
+test('the entry for messages has 1,500 bytes at most, and imports nothing', async () => {
+  const text = readFileSync(new URL('messages.js', dist), 'utf8')
+  const size = gzipSync(text, { level: 9 }).length
+  assert.ok(size <= 1500, `${size} bytes`)
+  assert.doesNotMatch(text, /\bimport\b/)
+  const module = await import(new URL('messages.js', dist).href)
+  assert.deepEqual(Object.keys(module).sort(), ['FIRST_OWN', 'MessageDecoder', 'MessageError', 'Messages', 'encodeMessage'])
+  const decoder = new module.MessageDecoder()
+  decoder.push(module.encodeMessage(2, new TextEncoder().encode('{"to":"e4"}')))
+  assert.deepEqual(decoder.next(), { type: 'json', value: { to: 'e4' } })
+})
+
 test('the entry for React has 1,000 bytes at most, and imports nothing but React', () => {
   const react = readFileSync(new URL('react.js', dist), 'utf8')
   const size = gzipSync(react, { level: 9 }).length
@@ -47,5 +59,5 @@ test('the entry for React has 1,000 bytes at most, and imports nothing but React
 
 test('types tell nothing that is not public', () => {
   const files = readdirSync(new URL('types/', dist)).sort()
-  assert.deepEqual(files, ['api.d.ts', 'codes.d.ts', 'connect.d.ts', 'errors.d.ts', 'index.d.ts', 'key.d.ts', 'react.d.ts', 'shared.d.ts', 'url.d.ts'])
+  assert.deepEqual(files, ['api.d.ts', 'codes.d.ts', 'connect.d.ts', 'errors.d.ts', 'index.d.ts', 'key.d.ts', 'messages.d.ts', 'react.d.ts', 'shared.d.ts', 'url.d.ts'])
 })

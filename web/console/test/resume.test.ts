@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { Code } from 'swarmgate'
 import type { Room } from '../room.js'
-import { encode } from '../framing.js'
+import { ANSWER, encode } from '../messages.js'
 import { eventually, pipe } from './pipe.js'
 import type { End } from './pipe.js'
 import { keep, open } from './rooms.js'
@@ -153,7 +153,7 @@ test('somebody else is told nothing, and who shows no secret gets nothing', asyn
   b.room.add(x)
   const writer = y.writable.getWriter()
   void (async () => { for await (const _ of y); })()
-  await writer.write(new TextEncoder().encode('swarmgate-console/1 here\n'))
+  await writer.write(ANSWER)
   await writer.write(encode({ type: 'again', id: upload!.id, ask: '00'.repeat(16) }))
   await writer.write(encode({ type: 'data', id: upload!.id, bytes: new Uint8Array(9) }))
   await writer.write(encode({ type: 'text', text: 'read' }))

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Code } from 'swarmgate'
-import { ANSWER, CALL, utf8 } from '../framing.js'
+import { encodeMessage } from 'swarmgate/messages'
+import { ANSWER, CALL, utf8 } from '../messages.js'
 import { eventually, pipe } from './pipe.js'
 import { keep, open, text, two } from './rooms.js'
 
@@ -28,7 +29,7 @@ test('a native peer is sent nothing that nobody typed', async () => {
 })
 
 test('a client that says something else is raw, and is not answered', async () => {
-  for (const says of ['SSH-2.0-OpenSSH\r\n', 'swarmgate-console/2 hello\n', text(CALL)]) {
+  for (const says of ['SSH-2.0-OpenSSH\r\n', text(encodeMessage(0, utf8('swarmgate-console/2 hello\n'))), text(CALL)]) {
     const a = open('Ann')
     const [x, y] = pipe() // a is the initiator, and has asked
     a.room.add(x)
@@ -68,7 +69,7 @@ test('somebody who was typed to is raw for good', async () => {
   assert.equal(link!.kind, 'raw')
 })
 
-test('what is no frame makes a console raw, and loses its files', async () => {
+test('what is not a message makes a console raw, and loses its files', async () => {
   const a = open('Ann')
   const [x, y] = pipe()
   a.room.add(y)
@@ -76,11 +77,11 @@ test('what is no frame makes a console raw, and loses its files', async () => {
   void writer.write(CALL)
   await eventually('console', () => a.room.consoles.length === 1)
   const [upload] = a.room.share(new File(['x'], 'x'))
-  void writer.write(utf8('this is no frame'))
+  void writer.write(utf8('not a message'))
   await eventually('raw', () => [...a.room.links][0]!.kind === 'raw')
   assert.equal(upload!.state, 'failed')
   void writer.write(utf8(' and goes on'))
-  await eventually('the rest is shown', () => a.seen.bytes.endsWith(' and goes on'))
+  await eventually('all of it is shown', () => a.seen.bytes === 'not a message and goes on')
 })
 
 test('a quiet room asks nobody', async () => {

@@ -1,7 +1,7 @@
 import { Bucket } from '../bucket.js'
 import { EchoTest } from '../echo.js'
 import { size } from '../format.js'
-import { utf8 } from '../framing.js'
+import { utf8 } from '../messages.js'
 import type { Link } from '../link.js'
 import { h } from './dom.js'
 
