@@ -2,12 +2,12 @@
 //
 //   node peer.mjs --topic NAME|HEX --seed MULTIADDR [--listen MULTIADDR] [--mode announce|lookup]
 //
-// It announces the topic on the private DHT, or looks for hosts and sends them MEET; it echoes what circuits bring. Each event is a
-// line of JSON on stdout: ready, announced, met, refused, opened, ended, left, lost. Lines on its stdin are commands, and it ends
-// when that does:
+// It announces the topic on the private DHT, or looks for hosts and sends them MEET; it echoes what first circuits bring, and does
+// with further ones what their first byte says (test/streams_test.go). Each event is a line of JSON on stdout: ready, announced, met,
+// refused, opened, ended, unread, hundred, left, lost. Lines on its stdin are commands, and it ends when that does:
 //
-//   open N   opens N further circuits at once, with the endpoint whose circuit began last
-//   reset    resets all further circuits
+//   hundred N SIZE   opens N further circuits at once, with the endpoint whose circuit began last, and sends SIZE bytes on each
+//   unread           says what the circuit ended with that the other side did not read
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
@@ -33,6 +33,7 @@ const PROTOCOL = '/swarmgate/peer/1'
 const REFUSED = 0x11, MEET = 0x20, MET = 0x21, ENDPOINTS = 0x22, OPEN = 0x23, OPENED = 0x24, HOST = 0x25, PART = 0x26, GUESS = 0x27
 const NONE = 0x00, BAD = 0x02, FORBIDDEN = 0x06, PEER_UNREACHABLE = 0x0e, LEFT = 0x12 // BAD is PROTOCOL
 const FURTHER = 1 // of OPEN's flags
+const UNREAD = 16 << 20 // bytes on a circuit that nobody reads
 const PATIENCE = 10_000 // ms, for a first frame and for an answer
 const NOBODY = Buffer.alloc(16) // the endpoint of a native peer
 const ZEROS = Buffer.alloc(32)
@@ -222,7 +223,7 @@ async function heard (peer, link, bytes, gateway, { type, payload }) {
     link.met = true
     say('met', { peer: name, gateway, sent, endpoints: endpoints.list })
     if (gateway || smaller(peer, node.peerId)) return // the other one opens
-    for (const e of endpoints.list) sendOpen(peer, Buffer.from(e, 'hex')).catch(err => say('unopened', { peer: name, error: String(err) }))
+    for (const e of endpoints.list) sendOpen(peer, Buffer.from(e, 'hex')).then(c => c.echo()).catch(err => say('unopened', { peer: name, error: String(err) }))
   }
   if (type === MEET) {
     const d = f.fixed(32), p = f.fixed(32)
@@ -261,7 +262,7 @@ const smaller = (a, b) => Buffer.compare(binary(a), binary(b)) < 0
 // Circuits: one first circuit for each endpoint of another host, and any number of further ones.
 
 const circuits = new Map() // by peer id and endpoint, of the streams of first circuits
-const furthers = new Set() // of the streams of further ones
+const unread = Promise.withResolvers() // what the one ends with that the other side does not read
 let last // what the circuit that began last is with: { peer, endpoint }
 
 async function openServed (stream, bytes, peer, f) {
@@ -277,9 +278,12 @@ async function openServed (stream, bytes, peer, f) {
     return stream.close()
   }
   await bytes.write(frame(OPENED, varint(NONE), proof('opened', node.peerId, peer)))
-  await echo(bytes.unwrap(), peer, from, further)
+  last = { peer, endpoint: from }
+  const circuit = new Circuit(bytes.unwrap(), peer, from, further)
+  await (further ? circuit.serve() : circuit.echo())
 }
 
+// sendOpen returns a circuit with an endpoint.
 async function sendOpen (peer, to, further = false) {
   const signal = AbortSignal.timeout(PATIENCE)
   const connection = await node.dial(peer, { signal })
@@ -291,52 +295,157 @@ async function sendOpen (peer, to, further = false) {
     const code = f.varint()
     if (code !== NONE) throw new Error(`OPENED has code ${code}`)
     if (!timingSafeEqual(f.fixed(32), proof('opened', peer, node.peerId))) throw new Error('FORBIDDEN: wrong proof')
-    await echo(bytes.unwrap(), peer, to, further)
+    last = { peer, endpoint: to }
+    return new Circuit(bytes.unwrap(), peer, to, further)
   } catch (e) {
     stream.abort(e)
     throw e
   }
 }
 
-// echo sends back what comes, and its end after the other's.
-async function echo (stream, peer, endpoint, further) {
-  const name = peer.toString() + endpoint.toString('hex')
-  const circuit = { peer: peer.toString(), endpoint: endpoint.toString('hex'), further }
-  if (further) {
-    furthers.add(stream)
-  } else {
-    circuits.get(name)?.abort(new Error('replaced'))
-    circuits.set(name, stream)
-  }
-  last = { peer, endpoint }
-  say('opened', circuit)
-  let bytes = 0
-  const done = Promise.withResolvers()
-  stream.addEventListener('close', e => e.error ? done.reject(e.error) : done.resolve())
-  const end = () => stream.close().catch(done.reject)
-  stream.addEventListener('end', end)
-  // If all that the other side sends came together with its first frame, 'end' was told already, and
-  // is not told again once the rest is read, which is one message.
-  const ended = stream.readableEnded
-  if (ended && stream.readBufferLength === 0) end()
-  stream.addEventListener('message', ({ data }) => {
-    bytes += data.byteLength
-    if (ended) {
-      stream.send(data)
-      return end()
+// Circuit is a stream after its first frames.
+class Circuit {
+  #stream; #told; #name
+  #closed = Promise.withResolvers() // resolves after both ends, rejects after a reset
+  #waiting = [] // chunks that came and were not taken
+  #wake // of who waits for one
+  #ended = false // no more chunks come
+  #bytes = 0
+
+  constructor (stream, peer, endpoint, further) {
+    this.#stream = stream
+    this.#told = { peer: peer.toString(), endpoint: endpoint.toString('hex'), further }
+    this.#name = peer.toString() + endpoint.toString('hex')
+    if (!further) {
+      circuits.get(this.#name)?.abort(new Error('replaced'))
+      circuits.set(this.#name, stream)
     }
-    if (stream.send(data) || stream.readStatus !== 'readable') return
-    stream.pause() // so that the sender waits
-    stream.onDrain().then(() => { if (stream.readStatus === 'paused') stream.resume() }, () => {})
-  })
-  try {
-    await done.promise
-    say('ended', { ...circuit, bytes })
-  } catch (e) {
-    say('ended', { ...circuit, bytes, error: e.name })
+    say('opened', this.#told)
+    this.#closed.promise.then(() => this.#over(), e => this.#over(e))
+    stream.addEventListener('close', e => {
+      e.error ? this.#closed.reject(e.error) : this.#closed.resolve()
+      this.#wake?.()
+    })
+    // byteStream gives back what came behind the first frame, and that is told of by 'message' later. If
+    // all came with that frame, its end was told before, and is not told again.
+    const end = () => {
+      this.#ended = true
+      this.#wake?.()
+    }
+    const before = stream.readableEnded
+    if (!before) stream.addEventListener('end', end)
+    else if (stream.readBufferLength === 0) end()
+    stream.addEventListener('message', ({ data }) => {
+      this.#bytes += data.byteLength
+      this.#waiting.push(data)
+      if (stream.readStatus === 'readable') stream.pause() // so that the sender waits
+      this.#wake?.()
+      if (before) end()
+    })
   }
-  furthers.delete(stream)
-  if (circuits.get(name) === stream) circuits.delete(name)
+
+  #over (e) {
+    say('ended', { ...this.#told, bytes: this.#bytes, ...e && { error: e.name } })
+    if (circuits.get(this.#name) === this.#stream) circuits.delete(this.#name)
+  }
+
+  // read returns what comes next, or undefined after the end.
+  async read () {
+    for (;;) {
+      if (this.#waiting.length > 0) return Buffer.from(this.#waiting.shift().subarray())
+      if (this.#ended) return
+      if (this.#stream.readStatus === 'paused') {
+        this.#stream.resume()
+        if (this.#waiting.length > 0) continue
+      }
+      await Promise.race([this.#closed.promise, new Promise(resolve => { this.#wake = resolve })])
+      if (this.#stream.status === 'closed' && this.#waiting.length === 0) return
+    }
+  }
+
+  // all returns what comes until the end.
+  async all () {
+    const chunks = []
+    for (let b; (b = await this.read());) chunks.push(b)
+    return Buffer.concat(chunks)
+  }
+
+  // write waits while the other side does not read.
+  async write (b) {
+    if (this.#stream.send(b)) return
+    await Promise.race([this.#closed.promise, new Promise(resolve => this.#stream.addEventListener('drain', resolve, { once: true }))])
+  }
+
+  // end says that no more comes.
+  end () { return this.#stream.close() }
+
+  reset () { this.#stream.abort(new Error('reset')) }
+
+  // closed resolves after both ends, and rejects after a reset.
+  get closed () { return this.#closed.promise }
+
+  // echo sends back what comes, and its end after the other's. begun is what came before.
+  async echo (begun = Buffer.alloc(0)) {
+    try {
+      for (let b = begun; b; b = await this.read()) if (b.length > 0) await this.write(b)
+      await this.end()
+    } catch {} // 'ended' has said it
+  }
+
+  // serve does what the first byte says.
+  async serve () {
+    try {
+      const first = await this.read()
+      const rest = first.subarray(1)
+      switch (String.fromCharCode(first[0])) {
+        case 'e': return await this.echo(rest)
+        case 'h': {
+          const more = await this.all()
+          await this.write(Buffer.concat([rest, more]))
+          return await this.end()
+        }
+        case 'x': return this.reset()
+        case 'w':
+          this.write(Buffer.alloc(UNREAD)).catch(() => {})
+          unread.resolve(this.closed.then(() => {}, e => e.name))
+      }
+    } catch {}
+  }
+}
+
+// hundred opens n further circuits at once beside one that it does not read, and says what came of them.
+async function hundred (n, size) {
+  const { peer, endpoint } = last
+  const got = { echoed: 0, halves: 0, resets: 0, stalled: false, failed: [] }
+  const open = async purpose => {
+    const c = await sendOpen(peer, endpoint, true)
+    await c.write(Buffer.from(purpose))
+    return c
+  }
+  const sentBack = async (purpose, i) => {
+    const c = await open(purpose)
+    const out = randomBytes(size - i)
+    const writing = c.write(out).then(() => c.end())
+    const back = await c.all()
+    await writing
+    await c.closed
+    if (!back.equals(out)) throw new Error(`${back.length} bytes came back of ${out.length}, or others`)
+  }
+  const one = async i => {
+    if (i % 10 === 1) return sentBack('h', i).then(() => got.halves++)
+    if (i % 10 !== 2) return sentBack('e', i).then(() => got.echoed++)
+    const c = await open('x')
+    await c.closed.then(() => { throw new Error('a regular end instead of a reset') }, () => got.resets++)
+  }
+  try {
+    const stalled = await open('w')
+    await Promise.all(Array.from({ length: n }, (_, i) => one(i).catch(e => got.failed.push(`${i}: ${e}`))))
+    got.stalled = (await stalled.read()).length > 0
+    stalled.reset()
+  } catch (e) {
+    got.failed.push(String(e))
+  }
+  say('hundred', { ...got, failed: got.failed.slice(0, 3) })
 }
 
 // The host.
@@ -362,14 +471,9 @@ await node.handle(PROTOCOL, (stream, connection) => {
 }, { maxInboundStreams: 2064, maxOutboundStreams: 2064 })
 const commands = createInterface({ input: process.stdin })
 commands.on('line', line => {
-  const [command, count] = line.split(' ')
-  if (command === 'reset') for (const s of furthers) s.abort(new Error('reset'))
-  if (command === 'open') {
-    const { peer, endpoint } = last
-    for (let n = Number(count); n > 0; n--) {
-      sendOpen(peer, endpoint, true).catch(e => say('unopened', { peer: peer.toString(), error: String(e) }))
-    }
-  }
+  const [command, n, size] = line.split(' ')
+  if (command === 'hundred') hundred(Number(n), Number(size))
+  if (command === 'unread') unread.promise.then(error => say('unread', { error }))
 })
 commands.on('close', async () => {
   await Promise.allSettled([...links.values()].map(l => l.part()))
