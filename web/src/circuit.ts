@@ -185,7 +185,7 @@ export class Circuit extends EventTarget implements Peer {
   }
 
   /** Tells the page how it ended; undefined is a regular end. */
-  #settle (error: SwarmError | undefined): void {
+  #settle (error?: SwarmError): void {
     if (this.#settled) return
     this.#settled = true
     this.#cancelTimer()
@@ -204,7 +204,7 @@ export class Circuit extends EventTarget implements Peer {
   #half (): void {
     if (!this.#eof || !this.#fin || this.#settled) return
     if (this.#closing) this.#sink.error(closedHere())
-    this.#settle(undefined)
+    this.#settle()
     this.#release()
   }
 
@@ -277,13 +277,7 @@ export class Circuit extends EventTarget implements Peer {
     // A stream that is given something else fails, and leaves the other end in the dark.
     if (!ArrayBuffer.isView(chunk) && !(chunk instanceof ArrayBuffer)) this.end(new SwarmError(Code.INTERNAL, 'no bytes'))
     if (this.#finishing) throw closedHere()
-    try {
-      await this.#writer!.write(chunk)
-    } catch (e) {
-      this.#failed(e)
-      await this.closed // an error that says why
-      throw this.error
-    }
+    await this.#sent(this.#writer!.write(chunk))
     this.#unwritten--
     this.#finishWriting()
   }
@@ -298,15 +292,21 @@ export class Circuit extends EventTarget implements Peer {
   async #finish (): Promise<void> {
     if (this.#finishing) return
     this.#finishing = true
-    try {
-      await this.#writer!.close()
-    } catch (e) {
-      this.#failed(e)
-      await this.closed
-      throw this.error
-    }
+    await this.#sent(this.#writer!.close())
     this.#fin = true
     this.#half()
+  }
+
+  /**
+   * Waits for a write, or for the end of the circuit: what Firefox writes to a stream that the other side has reset may neither
+   * succeed nor fail.
+   */
+  async #sent (written: Promise<void>): Promise<void> {
+    await Promise.race([written, this.closed]).catch(e => {
+      this.#failed(e)
+      return this.closed // an error that says why
+    })
+    if (this.error) throw this.error
   }
 }
 
