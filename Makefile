@@ -13,7 +13,7 @@ N        ?= 3
 # The rooms whose tests run under the race detector; test/ holds real browsers, real peers and the soak.
 ROOMS = $(shell $(GO) list ./... | grep -v '/swarmgate/test$$')
 
-.PHONY: help test deps web web-check unit fuzz real soak meet lint bench bench-web attack demo fleet fleet-sim
+.PHONY: help test deps web web-check unit fuzz real soak meet lint bench bench-web attack demo fleet fleet-sim send
 
 help:
 	@echo 'make test       install what is missing, then run every test'
@@ -23,6 +23,7 @@ help:
 	@echo 'make real       real peers, real browsers, and 100 sessions for a minute'
 	@echo 'make soak       what moves bytes, for longer: 100 sessions, and short circuits on each network, $(SOAKTIME) each'
 	@echo 'make meet       $(HOSTS) hosts that meet on one topic in a simulation, and $(REAL) real ones'
+	@echo 'make send       swarm send of 1 GiB through a gateway that is killed in the middle'
 	@echo 'make lint       gofumpt, go vet, staticcheck, go mod tidy, govulncheck'
 	@echo 'make bench      latencies of joining and of further streams, and throughput'
 	@echo 'make bench-web  the web client in Chromium and Firefox'
@@ -67,6 +68,9 @@ real:
 
 soak:
 	$(GO) test -count=1 -timeout 0 -v -run '^(TestSoak|TestShortCircuits)$$' -soak $(SOAKTIME) -short-circuits $(SOAKTIME) ./test
+
+send:
+	$(GO) test -count=1 -v -timeout 30m -run '^TestSendOutlivesAKilledGateway$$' ./test -send-size 1073741824
 
 meet:
 	$(GO) test -count=1 -v -timeout 60m -run '^(TestMeetingsSimulation|TestCrowd)$$' ./discovery/p2p -hosts $(HOSTS) -real-hosts $(REAL)
