@@ -79,8 +79,12 @@ type Conn struct {
 	reading sync.Mutex // held by Read, and by whoever reads off what is left after Close
 	writing sync.Mutex // held by Write and CloseWrite
 
+	taken bool // guarded by client.mu; it is the program's: accepted, or asked for
+	over  bool // guarded by client.mu; it was reset, and holds what was sent before
+
 	mu     sync.Mutex
 	closed bool  // guarded by mu; by Close or Reset
+	first  bool  // guarded by mu; that was before the peer had ended its direction or reset
 	busy   bool  // guarded by mu; Write writes
 	eof    bool  // guarded by mu; all was read
 	fin    bool  // guarded by mu; all was written
@@ -178,22 +182,25 @@ func (c *Conn) Close() error {
 		c.mu.Unlock()
 		return nil
 	}
-	c.closed = true
 	busy := c.busy
 	eof := c.eof || c.err != nil
+	c.closed, c.first = true, !eof
 	c.stream.SetDeadline(time.Unix(1, 0)) // wakes Read and Write
 	c.mu.Unlock()
 	if busy {
 		c.Reset(wtproto.CodeNone)
 		return nil
 	}
-	c.writing.Lock()                      // of CloseWrite, or of a Write that is too late
-	reset := c.stream.CloseWrite() != nil // by the peer
+	c.writing.Lock() // of CloseWrite, or of a Write that is too late
+	err := c.stream.CloseWrite()
 	c.writing.Unlock()
+	reset, byPeer := errors.AsType[*resetError](err)
 	switch {
 	case eof:
 		c.session.remove(c)
-	case reset:
+	case byPeer:
+		c.end(reset.circuit(), wtproto.CodeNone)
+	case err != nil:
 		c.Reset(wtproto.CodeNone)
 	default:
 		c.session.spawn(c.readOff)
@@ -210,6 +217,9 @@ func (c *Conn) readOff() {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.stream.stop(wtproto.CodeNone)
 	}
+	if e, ok := errors.AsType[*resetError](err); ok {
+		c.note(e.circuit())
+	}
 	c.session.remove(c)
 }
 
@@ -218,7 +228,9 @@ func (c *Conn) readOff() {
 // lost. It may be called after Close, and more than once; the first code counts.
 func (c *Conn) Reset(code wtproto.Code) {
 	c.mu.Lock()
-	c.closed = true
+	if !c.closed {
+		c.closed, c.first = true, !c.eof && c.err == nil
+	}
 	c.mu.Unlock()
 	c.stream.reset(code)
 	c.session.remove(c)
@@ -275,13 +287,47 @@ func (c *Conn) finish(side *bool) {
 
 // end ends the circuit with err, and resets the stream with code.
 func (c *Conn) end(err error, code wtproto.Code) {
+	c.note(err)
+	c.stream.reset(code)
+	c.session.remove(c)
+}
+
+// note notes why the circuit ends. The first reason counts.
+func (c *Conn) note(err error) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.err == nil {
 		c.err = err
 	}
-	c.mu.Unlock()
-	c.stream.reset(code)
-	c.session.remove(c)
+}
+
+// ending returns what the end of the circuit says of its peer.
+func (c *Conn) ending() ending {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	how := endedThere
+	if e, ok := errors.AsType[*wtproto.Error](c.err); ok {
+		how = endingOf(e.Code)
+	}
+	if c.first && how != endedLost {
+		return endedHere
+	}
+	return how
+}
+
+// wasReset takes a reset by the peer that nobody may be about to read.
+func (c *Conn) wasReset(code wtproto.Code) {
+	if c.topic.wasReset(c, code) {
+		return // it is the program's to end
+	}
+	c.session.spawn(func() {
+		switch c.topic.keep(c, c.stream.holds()) {
+		case resetWaits:
+			c.session.remove(c)
+		case resetUnread:
+			c.end((&resetError{code}).circuit(), code)
+		}
+	})
 }
 
 // readError returns what Read says for an error of the stream. A reset is the end of both

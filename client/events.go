@@ -114,10 +114,12 @@ func (c *Client) Events(ctx context.Context) iter.Seq[Event] {
 // [Status].
 type TopicEvent interface{ topicEvent() }
 
-// PeerJoined says that there is an open circuit with a peer that was not here before.
+// PeerJoined says that there is an open circuit with a peer that was not here before ([Topic.Peers]).
 type PeerJoined struct{ Peer Peer }
 
-// PeerLeft says that the last circuit with a peer has ended.
+// PeerLeft says that a peer has gone, as far as the client knows ([Topic.Peers]): it has ended the
+// last circuit with it or was lost, or [Topic.Open] does not reach it. If this end has closed all
+// circuits with a peer, nobody tells when that leaves.
 type PeerLeft struct{ Peer Peer }
 
 func (PeerJoined) topicEvent() {}

@@ -142,6 +142,7 @@ func ExampleTopic_Events() {
 			if err != nil {
 				log.Fatal(err)
 			}
+			io.Copy(io.Discard, conn) // until the peer's end
 			conn.Close()
 		case client.PeerLeft:
 			fmt.Println("left:", e.Peer.Network, len(topic.Peers()))

@@ -2,9 +2,9 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"fmt"
 	"io"
 	"sync"
 	"testing"
@@ -371,17 +371,14 @@ func TestChurn(t *testing.T) {
 	topic := r.join(c, topicA, JoinOptions{})
 	f := r.faithful()
 	const n = 400
-	var wg sync.WaitGroup
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for range n {
-			conn, err := topic.Accept(deadline(t))
+	var wg, accepted sync.WaitGroup
+	ctx, cancel := context.WithCancel(deadline(t))
+	accepted.Go(func() {
+		for conn, err := range topic.Conns(ctx) { // but those that are reset before
 			if err != nil {
-				t.Error(err)
 				return
 			}
-			wg.Go(func() {
+			accepted.Go(func() {
 				defer conn.Close()
 				switch conn.Peer().ID[1] % 4 {
 				case 0:
@@ -395,7 +392,7 @@ func TestChurn(t *testing.T) {
 				}
 			})
 		}
-	}()
+	})
 	slots := make(chan struct{}, 50)
 	for id := wtproto.CircuitID(1); id <= n; id++ {
 		slots <- struct{}{}
@@ -421,9 +418,10 @@ func TestChurn(t *testing.T) {
 			inner.Wait()
 		})
 	}
-	wait(t, fmt.Sprintf("the accept of %d circuits", n), done)
 	wg.Wait()
 	waitPlaces(t, c, 0)
+	cancel()
+	accepted.Wait()
 	live(c).mu.Lock()
 	defer live(c).mu.Unlock()
 	if want := newBudget(64 * mib); live(c).budget != want {

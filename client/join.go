@@ -77,6 +77,10 @@ func (c *Client) startJoin(ctx context.Context, topic wtproto.Topic, opts JoinOp
 // startJoinLocked has started nothing if the topic has ended and its LEFT is awaited.
 func (c *Client) startJoinLocked(topic wtproto.Topic, opts JoinOptions) (t *Topic, started bool, err error) {
 	t = c.topics[topic]
+	streams := opts.Streams
+	if t != nil {
+		opts.Streams = t.welcomesLocked(streams)
+	}
 	switch {
 	case c.err != nil:
 		return nil, false, c.err
@@ -88,7 +92,7 @@ func (c *Client) startJoinLocked(topic wtproto.Topic, opts JoinOptions) (t *Topi
 		t = newTopic(c, topic)
 		c.topics[topic] = t
 	}
-	t.opts = opts
+	t.opts, t.streams = opts, streams
 	t.opts.Networks = slices.Clone(opts.Networks)
 	t.joiners++
 	if c.session != nil {

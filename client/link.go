@@ -48,6 +48,12 @@ type stream interface {
 	reset(code wtproto.Code)
 	// stop ends the receiving direction with code.
 	stop(code wtproto.Code)
+	// onReset has f called, on a goroutine of its own, once the gateway has reset the sending
+	// direction while this side had not ended it. A gateway resets both directions.
+	onReset(f func(code wtproto.Code))
+	// holds waits until there is a byte to read, or none will come, and reports whether there is.
+	// A Read meanwhile waits for it.
+	holds() bool
 	SetDeadline(t time.Time) error
 	SetReadDeadline(t time.Time) error
 	SetWriteDeadline(t time.Time) error

@@ -3,51 +3,86 @@ package client
 import (
 	"context"
 	"net"
+	"slices"
+	"sync"
 
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // Listen returns a listener that accepts the circuits of the topic, those that peers open beside
-// the first one too: the topic is joined with [JoinOptions.Streams] from now on. A server such as
-// that of net/http takes it: http.Serve(topic.Listen(), handler).
+// the first one too: the topic is joined with [JoinOptions.Streams] as long as the listener is
+// open. A server such as that of net/http takes it: http.Serve(topic.Listen(), handler).
 //
 // The listener's Accept is [Topic.Accept] without a context, and shares the circuits with it. Its
-// Close ends Accept with [net.ErrClosed], and neither the topic nor any circuit.
+// Close ends Accept with [net.ErrClosed], and neither the topic nor any circuit that was accepted.
+// After the Close of the last listener peers that open streams are declined at once, also with
+// [JoinOptions.Streams], unless the program has called Topic.Accept or Topic.Conns itself.
+//
+// The end of the topic ends Accept too: with [net.ErrClosed] after [Topic.Leave], and with the
+// error of [Topic.Err] else. So whoever ends an [net/http.Server] calls Shutdown first, which
+// closes the listener, and leaves the topic after it; otherwise Serve returns the error of Accept,
+// as it does if any other listener is closed under it.
 //
 // The first circuit with a peer is among what Accept returns, whether or not the peer ever sends
 // on it. [net/http.Server.Shutdown] takes such a connection for one whose request is about to
 // come, and waits until it is 5 s old; Close of the http.Server does not wait.
 func (t *Topic) Listen() net.Listener {
-	t.welcomeStreams()
+	t.client.mu.Lock()
+	t.accepts, t.listened = true, true
+	t.listeners++
+	t.welcomeLocked()
+	t.client.mu.Unlock()
 	l := &listener{topic: t}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	return l
 }
 
-// welcomeStreams has peers open further circuits.
-func (t *Topic) welcomeStreams() {
+// welcomesLocked reports whether peers may open further circuits: a listener is open, or the
+// program has asked for streams and accepts them itself.
+func (t *Topic) welcomesLocked(streams bool) bool {
+	return t.listeners > 0 || streams && (t.direct || !t.listened)
+}
+
+// welcomeLocked tells the gateway whether peers may open further circuits, if that has changed.
+func (t *Topic) welcomeLocked() {
+	if welcome := t.welcomesLocked(t.streams); t.err == nil && welcome != t.opts.Streams {
+		t.opts.Streams = welcome
+		if t.client.session != nil && t.knownLocked() {
+			t.sendJoinLocked()
+		}
+	}
+}
+
+// unlisten notes the end of a listener.
+func (t *Topic) unlisten() {
 	t.client.mu.Lock()
-	defer t.client.mu.Unlock()
-	if t.err != nil || t.opts.Streams {
-		return
+	t.listeners--
+	t.welcomeLocked()
+	var refused []*Conn
+	if t.listeners == 0 && !t.direct {
+		t.queue = slices.DeleteFunc(t.queue, func(c *Conn) bool {
+			if c.peer.Further {
+				refused = append(refused, c)
+			}
+			return c.peer.Further
+		})
 	}
-	t.opts.Streams = true
-	if t.client.session != nil && t.knownLocked() {
-		t.sendJoinLocked()
-	}
+	t.client.mu.Unlock()
+	resetAll(refused, wtproto.CodeDeclined)
 }
 
 type listener struct {
 	topic  *Topic
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
+	once   sync.Once
 }
 
 func (l *listener) Accept() (net.Conn, error) {
 	if l.ctx.Err() != nil {
 		return nil, net.ErrClosed
 	}
-	c, err := l.topic.Accept(l.ctx)
+	c, err := l.topic.accept(l.ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +90,10 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 func (l *listener) Close() error {
-	l.cancel(net.ErrClosed)
+	l.once.Do(func() {
+		l.cancel(net.ErrClosed)
+		l.topic.unlisten()
+	})
 	return nil
 }
 

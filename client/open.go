@@ -30,14 +30,28 @@ import (
 // CodePeerGone, if the session was lost meanwhile. After the topic's end it is that of
 // [Topic.Err].
 func (t *Topic) Open(ctx context.Context, peer Peer) (*Conn, error) {
+	c, err := t.open(ctx, peer)
+	if err != nil {
+		return nil, fmt.Errorf("client: open: %w", err)
+	}
+	return c, nil
+}
+
+func (t *Topic) open(ctx context.Context, peer Peer) (*Conn, error) {
 	s, err := t.joinedSession(ctx)
-	if err == nil {
-		var c *Conn
-		if c, err = s.connect(ctx, t, peer); err == nil {
-			return c, nil
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.connect(ctx, t, peer)
+	if e, ok := errors.AsType[*wtproto.Error](err); ok && e.Remote {
+		switch e.Code {
+		case wtproto.CodePeerUnreachable, wtproto.CodePeerGone:
+			t.unreachable(peer)
+		case wtproto.CodeDeclined:
+			err = fmt.Errorf("%w (in Go with JoinOptions.Streams or Topic.Listen)", err)
 		}
 	}
-	return nil, fmt.Errorf("client: open: %w", err)
+	return c, err
 }
 
 // joinedSession waits until a session has the topic.
@@ -144,7 +158,8 @@ func (t *Topic) meet(c *Conn) error {
 		err = circuitError(context.Cause(c.session.ctx))
 	}
 	if err == nil {
-		t.meetLocked(c)
+		t.takeLocked(c)
+		c.stream.onReset(c.wasReset)
 	}
 	t.client.mu.Unlock()
 	if err != nil {

@@ -97,8 +97,8 @@ func TestOpen(t *testing.T) {
 		t.Errorf("Peers = %v, though a circuit is open", peers)
 	}
 	o.conn.Reset(wtproto.CodeApplication)
-	if peers := topic.Peers(); len(peers) != 0 {
-		t.Errorf("Peers = %v after the last circuit", peers)
+	if peers := topic.Peers(); len(peers) != 1 {
+		t.Errorf("Peers = %v, though it was this end that ended all circuits", peers)
 	}
 	whole(t, c, 0)
 }
@@ -424,27 +424,56 @@ func TestTopicEvents(t *testing.T) {
 	}
 }
 
-func TestRoster(t *testing.T) {
-	var r roster
-	conn := func(id byte) *Conn { return &Conn{peer: Peer{Network: "n", ID: []byte{id}}} }
-	a1, a2, b := conn(1), conn(1), conn(2)
-	is := func(c *Conn) func(*Conn) bool { return func(o *Conn) bool { return o == c } }
-	if !r.add(a1) || r.add(a2) || !r.add(b) {
-		t.Error("add does not tell newcomers from others")
+// What nobody accepts takes no place once its peer has reset it, and is not accepted later, unless
+// there is something to read. Once all of it stayed, and 256 peers that came and went left no place
+// for another one.
+func TestResetBeforeAccept(t *testing.T) {
+	c, r := newSessionPair(t, nil)
+	topic := r.join(c, topicA, JoinOptions{})
+	send := func(id wtproto.CircuitID, text string) *quic.Stream {
+		s := r.open(peer(id).Append(nil))
+		s.Write([]byte(text))
+		var last *Conn
+		poll(t, "the circuit in the queue", func() bool {
+			topic.client.mu.Lock()
+			defer topic.client.mu.Unlock()
+			n := len(topic.queue)
+			if n > 0 {
+				last = topic.queue[n-1]
+			}
+			return n > 0 && last.id == id
+		})
+		if text != "" && !last.stream.holds() {
+			t.Fatalf("circuit %d holds nothing", id)
+		}
+		return s
 	}
-	before := r.members()
-	if r.remove(is(a1)) || !r.remove(is(a2)) || r.remove(is(a2)) {
-		t.Error("remove does not tell the last circuit from others")
+	for id := wtproto.CircuitID(1); id <= maxCircuits+1; id++ {
+		reset(send(id, ""), wtproto.CodePeerGone)
+		whole(t, c, 0)
 	}
-	r.add(a1) // it comes again
-	left, joined := changes(before, r.members())
-	if len(left) != 1 || len(joined) != 1 || !left[0].same(a1.peer) || !joined[0].same(a1.peer) {
-		t.Errorf("changes = %v, %v, want that one has left and joined", left, joined)
+	s := send(1000, "farewell")
+	s.Close()
+	s.CancelRead(quic.StreamErrorCode(wtproto.CodePeerGone))
+	whole(t, c, 0)
+	if peers := topic.Peers(); len(peers) != 0 {
+		t.Errorf("Peers = %v, want nobody", peers)
 	}
-	if left, joined := changes(r.members(), r.members()); left != nil || joined != nil {
-		t.Errorf("changes of nothing = %v, %v", left, joined)
+	conn, err := topic.Accept(deadline(t))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if m := r.members(); len(m) != 2 || !m[0].peer.same(b.peer) {
-		t.Errorf("members = %v, want the older first", m)
+	defer conn.Close()
+	if b, err := io.ReadAll(conn); conn.id != 1000 || string(b) != "farewell" {
+		t.Errorf("circuit %d: read %q, %v", conn.id, b, err)
+	}
+	for id := wtproto.CircuitID(2000); id < 2000+2*maxOver; id++ { // which wait for ever
+		send(id, "farewell").CancelRead(quic.StreamErrorCode(wtproto.CodePeerGone))
+		whole(t, c, 0)
+	}
+	topic.client.mu.Lock()
+	defer topic.client.mu.Unlock()
+	if n := len(topic.queue); n != maxOver {
+		t.Errorf("%d circuits that were reset wait, want %d", n, maxOver)
 	}
 }

@@ -144,6 +144,19 @@ func (s quicStream) reset(code wtproto.Code) {
 
 func (s quicStream) stop(code wtproto.Code) { s.CancelRead(quic.StreamErrorCode(code)) }
 
+func (s quicStream) onReset(f func(wtproto.Code)) {
+	context.AfterFunc(s.Context(), func() {
+		if e, ok := errors.AsType[*resetError](streamError(context.Cause(s.Context()))); ok {
+			f(e.code)
+		}
+	})
+}
+
+func (s quicStream) holds() bool {
+	n, _ := s.Peek(make([]byte, 1))
+	return n > 0
+}
+
 // streamError returns err, of quic-go, as Read and Write of a [stream] say it.
 func streamError(err error) error {
 	if err == nil || err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {

@@ -2,20 +2,26 @@ package client
 
 import (
 	"slices"
+
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// roster is who is on a topic: the peers that there are open circuits with. It does no I/O and no
-// locking.
+// maxIdle is how many peers are taken for here though there is no open circuit with them.
+const maxIdle = 256
+
+// roster is who is on a topic, as far as the client knows. It does no I/O and no locking.
 type roster struct {
 	stays []*stay // in the order in which they began
 	last  uint64  // number of the newest stay
 }
 
-// stay is the time of a peer from its first open circuit to the end of its last.
+// stay is the time of a peer from its first open circuit until it is known to have gone.
 type stay struct {
 	n        uint64 // from 1, another one for each stay
 	peer     Peer   // as its first circuit told
 	circuits []*Conn
+	further  bool     // a further circuit was opened
+	session  *session // of the newest circuit
 }
 
 // member is a stay to those who watch.
@@ -24,28 +30,104 @@ type member struct {
 	peer Peer
 }
 
-// add notes that c is open, and reports whether its peer is new.
-func (r *roster) add(c *Conn) bool {
-	for _, s := range r.stays {
-		if s.peer.same(c.peer) {
-			s.circuits = append(s.circuits, c)
-			return false
-		}
+// ending is what the end of a circuit says of its peer.
+type ending int
+
+const (
+	endedHere  ending = iota // this end was the first to end it, which says nothing
+	endedThere               // the peer was
+	endedLost                // the peer is gone, or cannot be reached
+)
+
+// endingOf returns what a circuit says that the other side has reset with code.
+func endingOf(code wtproto.Code) ending {
+	switch code {
+	case wtproto.CodePeerGone, wtproto.CodePeerUnreachable, wtproto.CodeLeft, wtproto.CodeShutdown, wtproto.CodeReplaced:
+		return endedLost
 	}
-	r.last++
-	r.stays = append(r.stays, &stay{n: r.last, peer: c.peer, circuits: []*Conn{c}})
-	return true
+	return endedThere
 }
 
-// remove notes that the circuits of which ended reports true have ended, and reports whether a
-// peer went with the last one.
-func (r *roster) remove(ended func(*Conn) bool) bool {
-	before := len(r.stays)
-	r.stays = slices.DeleteFunc(r.stays, func(s *stay) bool {
-		s.circuits = slices.DeleteFunc(s.circuits, ended)
-		return len(s.circuits) == 0
+// add notes that c is open, and reports whether its peer is new. It may be called again.
+func (r *roster) add(c *Conn) bool {
+	s := r.find(c.peer)
+	isNew := s == nil
+	if isNew {
+		r.last++
+		s = &stay{n: r.last, peer: c.peer}
+		r.stays = append(r.stays, s)
+	}
+	if !slices.Contains(s.circuits, c) {
+		s.circuits = append(s.circuits, c)
+	}
+	s.further = s.further || c.peer.Further
+	s.session = c.session
+	return isNew
+}
+
+func (r *roster) find(p Peer) *stay {
+	for _, s := range r.stays {
+		if s.peer.same(p) {
+			return s
+		}
+	}
+	return nil
+}
+
+// end notes how c has ended, and returns who is taken for gone because of that. A peer that had
+// further circuits ends them as it likes, as a web server does with connections that are idle; one
+// that had only its first circuit goes with it.
+func (r *roster) end(c *Conn, how ending) []Peer {
+	s := r.find(c.peer)
+	if s == nil || !slices.Contains(s.circuits, c) {
+		return nil
+	}
+	s.circuits = slices.DeleteFunc(s.circuits, func(o *Conn) bool { return o == c })
+	if len(s.circuits) > 0 {
+		return nil
+	}
+	gone := how == endedLost || how == endedThere && !s.further
+	idle := 0
+	for _, o := range r.stays {
+		if len(o.circuits) == 0 {
+			idle++
+		}
+	}
+	return r.drop(func(o *stay) bool {
+		if len(o.circuits) == 0 && idle > maxIdle { // the oldest
+			idle--
+			return true
+		}
+		return o == s && gone
 	})
-	return len(r.stays) < before
+}
+
+// unreachable notes that the gateway does not reach p, and reports whether p was taken for here.
+// Circuits that the program has not taken prove nothing: nobody reads or writes them.
+func (r *roster) unreachable(p Peer) bool {
+	return len(r.drop(func(s *stay) bool {
+		return s.peer.same(p) && !slices.ContainsFunc(s.circuits, func(c *Conn) bool { return c.taken })
+	})) > 0
+}
+
+// lose notes that a session has ended, and returns who went with it.
+func (r *roster) lose(session *session) []Peer {
+	for _, s := range r.stays {
+		s.circuits = slices.DeleteFunc(s.circuits, func(c *Conn) bool { return c.session == session })
+	}
+	return r.drop(func(s *stay) bool { return len(s.circuits) == 0 && s.session == session })
+}
+
+// drop takes out the stays that are over, and returns their peers.
+func (r *roster) drop(over func(*stay) bool) (gone []Peer) {
+	r.stays = slices.DeleteFunc(r.stays, func(s *stay) bool {
+		if !over(s) {
+			return false
+		}
+		gone = append(gone, s.peer)
+		return true
+	})
+	return gone
 }
 
 // members returns who is there now, in the order in which they came.

@@ -244,10 +244,9 @@ func (s *session) admit(m wtproto.Peer, st stream) wtproto.Code {
 			return wtproto.CodeBusy
 		}
 	}
-	if t.push(c) {
-		return wtproto.CodeNone
+	if code := t.push(c); code != wtproto.CodeNone {
+		c.Reset(code)
 	}
-	c.Reset(wtproto.CodeLeft)
 	return wtproto.CodeNone
 }
 
@@ -337,7 +336,7 @@ func (s *session) remove(c *Conn) {
 	}
 	s.mu.Unlock()
 	if placed {
-		c.topic.part(func(other *Conn) bool { return other == c })
+		c.topic.part(c, c.ending())
 	}
 }
 

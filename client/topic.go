@@ -25,14 +25,24 @@ type Topic struct {
 	leaving    bool // LEAVE was sent
 
 	// guarded by client.mu; what the caller knows
-	joiners int // calls of Join that wait for JOINED
-	opts    JoinOptions
-	queue   []*Conn // not yet accepted; each has a place in its session
-	err     error
-	roster  roster
-	status  Status
-	said    uint64        // how often status has changed
-	changed chan struct{} // closed when anything of this, or held, changes
+	joiners   int // calls of Join that wait for JOINED
+	opts      JoinOptions
+	streams   bool    // the program has asked for JoinOptions.Streams; opts says what the gateway is told
+	queue     []*Conn // not yet accepted; each has a place in its session
+	err       error
+	roster    roster
+	accepts   bool // somebody has asked for circuits: with Accept, or with Listen
+	direct    bool // with Accept
+	listened  bool // with Listen
+	listeners int  // that are open
+	status    Status
+	said      uint64        // how often status has changed
+	changed   chan struct{} // closed when anything of this, or held, changes
+
+	// guarded by client.mu; of DialContext
+	discards   bool // it was called
+	candidates candidates
+	met        chan struct{} // closed when there is another candidate
 }
 
 func newTopic(c *Client, key wtproto.Topic) *Topic {
@@ -43,6 +53,7 @@ func newTopic(c *Client, key wtproto.Topic) *Topic {
 		joined:  make(chan struct{}),
 		ready:   make(chan struct{}, 1),
 		changed: make(chan struct{}),
+		met:     make(chan struct{}),
 	}
 }
 
@@ -54,11 +65,23 @@ func (t *Topic) Key() wtproto.Topic { return t.key }
 // Accept: it goes on with the circuits of the next one. The error is ctx's cause, or, once there
 // are no more circuits, that of [Topic.Err].
 func (t *Topic) Accept(ctx context.Context) (*Conn, error) {
+	t.client.mu.Lock()
+	if !t.direct {
+		t.accepts, t.direct = true, true
+		t.welcomeLocked()
+	}
+	t.client.mu.Unlock()
+	return t.accept(ctx)
+}
+
+// accept is Accept, of listeners too.
+func (t *Topic) accept(ctx context.Context) (*Conn, error) {
 	for {
 		t.client.mu.Lock()
 		if len(t.queue) > 0 {
 			c := t.queue[0]
 			t.queue = slices.Delete(t.queue, 0, 1)
+			t.takeLocked(c)
 			t.signalLocked()
 			t.client.mu.Unlock()
 			return c, nil
@@ -101,8 +124,16 @@ func (t *Topic) Conns(ctx context.Context) iter.Seq2[*Conn, error] {
 	}
 }
 
-// Peers returns who is here: the peers that the client has open circuits with on the topic,
-// accepted or not, in the order in which they came. It is empty once the topic has ended.
+// Peers returns who is here, in the order in which they came: first of all the peers that the
+// client has open circuits with on the topic, accepted or not. A peer is on the list until
+//   - it has ended the last circuit with it, or the connection with it was lost,
+//   - [Topic.Open] was told that it cannot be reached, or
+//   - the session or the topic has ended.
+//
+// A circuit that this end closes does not take its peer from the list, and gateways do not tell
+// when a peer leaves that there is no circuit with: whoever needs to know keeps the first circuit
+// open, or leaves it to the topic and does not accept it. Peers come after [Client.Join] has
+// returned: at once, or in a while; [Topic.Events] waits for them.
 func (t *Topic) Peers() []Peer {
 	t.client.mu.Lock()
 	defer t.client.mu.Unlock()
@@ -207,41 +238,126 @@ func (t *Topic) sendJoinLocked() {
 func (t *Topic) endLocked(err error) {
 	if t.err == nil {
 		t.err = err
-		t.roster.remove(func(*Conn) bool { return true })
+		t.roster.drop(func(*stay) bool { return true })
 		close(t.done)
 		t.changedLocked()
 	}
 }
 
-// push queues c. It reports false when the topic has ended.
-func (t *Topic) push(c *Conn) bool {
+// push queues c, or throws away what comes on it if only [Topic.DialContext] is interested in who
+// is there. A code other than CodeNone says why it did neither.
+func (t *Topic) push(c *Conn) wtproto.Code {
 	t.client.mu.Lock()
 	defer t.client.mu.Unlock()
-	if t.err != nil {
-		return false
+	switch {
+	case t.err != nil:
+		return wtproto.CodeLeft
+	case c.peer.Further && !t.welcomesLocked(t.streams):
+		return wtproto.CodeDeclined // it was on its way when the last listener was closed
 	}
-	t.queue = append(t.queue, c)
-	t.signalLocked()
+	if t.discards && !t.accepts && !c.peer.Further {
+		c.session.spawn(c.discard)
+	} else {
+		t.queue = append(t.queue, c)
+		t.signalLocked()
+	}
 	t.meetLocked(c)
-	return true
+	c.stream.onReset(c.wasReset)
+	return wtproto.CodeNone
+}
+
+// takeLocked makes c, which has left the queue, the program's.
+func (t *Topic) takeLocked(c *Conn) {
+	c.taken = true
+	t.meetLocked(c)
 }
 
 // meetLocked notes that c is open, unless it has ended already.
 func (t *Topic) meetLocked(c *Conn) {
 	if c.session.placed(c) && t.roster.add(c) {
+		t.candidates.add(c.peer)
+		close(t.met)
+		t.met = make(chan struct{})
 		t.changedLocked()
 	}
 }
 
-// part notes that circuits have ended: those of which ended reports true.
-func (t *Topic) part(ended func(*Conn) bool) {
+// part notes how c has ended.
+func (t *Topic) part(c *Conn, how ending) {
 	t.client.mu.Lock()
 	defer t.client.mu.Unlock()
-	t.partLocked(ended)
+	t.goneLocked(t.roster.end(c, how))
 }
 
-func (t *Topic) partLocked(ended func(*Conn) bool) {
-	if t.roster.remove(ended) {
+// maxOver is how many circuits that were reset wait to be accepted, for what they hold.
+const maxOver = 64
+
+// resetOf says what is to be done about a circuit that the peer has reset.
+type resetOf int
+
+const (
+	resetTaken  resetOf = iota // nothing: it is the program's
+	resetWaits                 // it holds bytes and waits to be accepted, without its place
+	resetUnread                // nobody will read it
+)
+
+// wasReset notes that the peer has reset c, and reports whether that is the program's.
+func (t *Topic) wasReset(c *Conn, code wtproto.Code) bool {
+	t.client.mu.Lock()
+	defer t.client.mu.Unlock()
+	t.goneLocked(t.roster.end(c, endingOf(code)))
+	return c.taken
+}
+
+// keep decides about c, which was reset: it stays in the queue if it holds bytes.
+func (t *Topic) keep(c *Conn, holds bool) resetOf {
+	t.client.mu.Lock()
+	defer t.client.mu.Unlock()
+	i := slices.Index(t.queue, c)
+	switch {
+	case c.taken:
+		return resetTaken
+	case i >= 0 && holds:
+		c.over = true
+		t.trimLocked()
+		return resetWaits
+	case i >= 0:
+		t.queue = slices.Delete(t.queue, i, i+1)
+	}
+	return resetUnread
+}
+
+// trimLocked drops the oldest of the circuits that were reset, if there are too many.
+func (t *Topic) trimLocked() {
+	oldest, n := -1, 0
+	for i, q := range t.queue {
+		if q.over {
+			if n++; oldest < 0 {
+				oldest = i
+			}
+		}
+	}
+	if n > maxOver {
+		t.queue[oldest].stream.reset(wtproto.CodeNone)
+		t.queue = slices.Delete(t.queue, oldest, oldest+1)
+	}
+}
+
+// unreachable notes that the gateway does not reach p.
+func (t *Topic) unreachable(p Peer) {
+	t.client.mu.Lock()
+	defer t.client.mu.Unlock()
+	if t.roster.unreachable(p) {
+		t.goneLocked([]Peer{p})
+	}
+}
+
+// goneLocked notes that peers were taken off the roster.
+func (t *Topic) goneLocked(peers []Peer) {
+	for _, p := range peers {
+		t.candidates.fail(p)
+	}
+	if len(peers) > 0 {
 		t.changedLocked()
 	}
 }
@@ -255,9 +371,8 @@ func (t *Topic) drop(c *Conn) {
 
 // dropLocked takes the circuits of s, which has ended, out of the queue and the roster.
 func (t *Topic) dropLocked(s *session) {
-	ended := func(q *Conn) bool { return q.session == s }
-	t.queue = slices.DeleteFunc(t.queue, ended)
-	t.partLocked(ended)
+	t.queue = slices.DeleteFunc(t.queue, func(q *Conn) bool { return q.session == s })
+	t.goneLocked(t.roster.lose(s))
 }
 
 // statusLocked takes another status.

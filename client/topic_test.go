@@ -422,7 +422,7 @@ func TestAcceptWakesAll(t *testing.T) {
 		synctest.Wait()
 		c.mu.Lock()
 		for range 2 {
-			topic.queue = append(topic.queue, new(Conn))
+			topic.queue = append(topic.queue, &Conn{session: new(session)})
 			topic.signalLocked()
 		}
 		c.mu.Unlock()

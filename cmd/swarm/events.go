@@ -33,7 +33,7 @@ func newEvents(out io.Writer, asJSON bool, log *slog.Logger, fail func(error)) *
 
 // event is a line of --json. Which members there are depends on Event.
 type event struct {
-	Event    string         `json:"event"` // gateway, joined, share, listening, found, refused, peer, data, end, sent, received, status, disconnected, reconnecting, connected, left, error
+	Event    string         `json:"event"` // gateway, joined, share, listening, found, gone, waiting, refused, peer, data, end, sent, received, status, disconnected, reconnecting, connected, left, error
 	Topic    string         `json:"topic,omitempty"`
 	URL      string         `json:"url,omitempty"`     // what to tell others, so that they find the topic
 	Address  string         `json:"address,omitempty"` // of the TCP listener, or of who connected to it
@@ -232,6 +232,14 @@ func (e *events) present(all []client.Peer) {
 func (e *events) found(p peer) {
 	e.tell(event{Event: "found", Peer: &p}, "found a peer", "network", p.Network, "id", p.name())
 }
+
+// gone tells that such a peer has left.
+func (e *events) gone(p peer) {
+	e.tell(event{Event: "gone", Peer: &p}, "a peer has left", "network", p.Network, "id", p.name())
+}
+
+// waiting tells that a connection has come, and there is no peer for it yet.
+func (e *events) waiting() { e.tell(event{Event: "waiting"}, "waiting for a peer") }
 
 // refused tells that a local connection got no stream.
 func (e *events) refused(from string, err error) {

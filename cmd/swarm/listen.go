@@ -12,7 +12,6 @@ import (
 
 	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/discovery"
-	"github.com/swarmgate/swarmgate/internal/backoff"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -22,8 +21,6 @@ const (
 	// maxLocal is how many local connections are served at once. Others wait to be accepted. A
 	// gateway has 224 streams of two peers and 256 of a session by default.
 	maxLocal = 224
-	// maxUnused is how much of a circuit that the gateway made is read and thrown away.
-	maxUnused = 64 << 10
 )
 
 // listenCmd is swarm listen.
@@ -94,7 +91,7 @@ func (c *listenCmd) Run(p *program) error {
 		p.events.listening(local.Addr().String())
 		l := &listener{
 			events: p.events, topic: t, crowd: &crowd{events: p.events},
-			places: make(chan struct{}, maxLocal), met: make(chan struct{}),
+			places: make(chan struct{}, maxLocal),
 		}
 		return l.run(ctx, local.(*net.TCPListener))
 	})
@@ -108,16 +105,17 @@ type listener struct {
 	places chan struct{}  // holds one for each local connection
 	wg     sync.WaitGroup // of circuits and local connections
 
-	mu    sync.Mutex
-	peers candidates    // guarded by mu
-	met   chan struct{} // guarded by mu; closed when a peer is met, and replaced
+	alone sync.Once // it was told that there is no peer yet
 }
 
 // run accepts local connections until ctx or the topic ends, and closes local.
 func (l *listener) run(ctx context.Context, local *net.TCPListener) error {
 	defer l.wg.Wait()
 	ctx, cancel := context.WithCancelCause(ctx)
-	l.wg.Go(func() { cancel(l.meet(ctx)) })
+	l.wg.Go(func() {
+		l.watch(ctx)
+		cancel(l.topic.Err())
+	})
 	defer context.AfterFunc(ctx, func() { local.Close() })()
 	for {
 		select {
@@ -140,33 +138,16 @@ func (l *listener) run(ctx context.Context, local *net.TCPListener) error {
 	}
 }
 
-// meet takes the circuits that the gateway makes. They tell who is there and are not used: somebody
-// at the other end may have been waiting on one for so long that it ends with the first byte.
-func (l *listener) meet(ctx context.Context) error {
-	for conn, err := range l.topic.Conns(ctx) {
-		if err != nil {
-			return err
+// watch tells who comes and leaves, until ctx or the topic ends.
+func (l *listener) watch(ctx context.Context) {
+	for e := range l.topic.Events(ctx) {
+		switch e := e.(type) {
+		case client.PeerJoined:
+			l.events.found(describe(e.Peer))
+		case client.PeerLeft:
+			l.events.gone(describe(e.Peer))
 		}
-		l.mu.Lock()
-		l.peers.add(conn.Peer())
-		close(l.met)
-		l.met = make(chan struct{})
-		l.mu.Unlock()
-		l.events.found(peerOf(conn))
-		l.wg.Go(func() {
-			defer conn.Close()
-			defer context.AfterFunc(ctx, func() { conn.Close() })()
-			buf := make([]byte, 512)
-			for n := 0; n < maxUnused; {
-				k, err := conn.Read(buf)
-				if n += k; err != nil {
-					return
-				}
-			}
-			<-ctx.Done()
-		})
 	}
-	return l.topic.Err()
 }
 
 // serve connects a local connection with a peer.
@@ -176,6 +157,9 @@ func (l *listener) serve(ctx context.Context, conn *net.TCPConn) {
 	if err != nil {
 		l.events.refused(from, err)
 		return
+	}
+	if len(l.topic.Peers()) == 0 {
+		l.alone.Do(l.events.waiting)
 	}
 	c, err := l.open(ctx)
 	if err != nil {
@@ -195,65 +179,12 @@ var errNobody = errors.New("no peer is on the topic: is swarm forward running th
 func (l *listener) open(ctx context.Context) (*client.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, streamPatience)
 	defer cancel()
-	retry := backoff.New(50*time.Millisecond, 2*time.Second)
-	failed := errNobody
-	for {
-		l.mu.Lock()
-		peers, met := l.peers.order(), l.met
-		l.mu.Unlock()
-		final := len(peers) > 0
-		for _, p := range peers {
-			c, err := l.topic.Open(ctx, p)
-			if err == nil {
-				l.note(p, true)
-				return c, nil
-			}
-			if ctx.Err() != nil {
-				break
-			}
-			failed = err
-			var isPeers, isFinal bool
-			if isPeers, isFinal = verdict(codeOf(err)); isPeers {
-				l.note(p, false)
-			}
-			final = final && isFinal
-		}
-		if final {
-			return nil, failed
-		}
-		var again <-chan time.Time
-		if len(peers) > 0 {
-			again = time.After(retry.Next())
-		}
-		select {
-		case <-met:
-		case <-again:
-		case <-ctx.Done():
-			return nil, failed
-		}
+	c, err := l.topic.DialContext(ctx, "", "")
+	switch {
+	case err == nil:
+		return c.(*client.Conn), nil
+	case codeOf(err) == wtproto.CodePeerUnreachable && len(l.topic.Peers()) == 0:
+		return nil, errNobody
 	}
-}
-
-// verdict says of the code with which a stream was refused whether it is the peer's, so that
-// another one may do better, and whether it is final, so that asking again is in vain.
-func verdict(code wtproto.Code) (isPeers, isFinal bool) {
-	switch code {
-	case wtproto.CodeDeclined, wtproto.CodeForbidden:
-		return true, true
-	case wtproto.CodeCircuitLimit, wtproto.CodeRateLimited, wtproto.CodeBusy, wtproto.CodeShutdown:
-		return false, false
-	default:
-		return true, false
-	}
-}
-
-// note notes whether p gave a stream.
-func (l *listener) note(p client.Peer, gave bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if gave {
-		l.peers.succeed(p)
-	} else {
-		l.peers.fail(p)
-	}
+	return nil, err
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -159,15 +160,21 @@ func TestListenSaysWhyThereIsNoStream(t *testing.T) {
 // Who connects before anybody is on the topic waits for a peer.
 func TestListenWaitsForAPeer(t *testing.T) {
 	g := gateway.Start(t, server.Config{})
-	_, address := listen(t, g)
+	p, address := listen(t, g)
+	told := func(what string) func() bool {
+		return func() bool { return slices.ContainsFunc(p.events(t), func(e event) bool { return e.Event == what }) }
+	}
 	c := dial(t, address)
 	io.WriteString(c, "hello")
 	c.CloseWrite()
+	gateway.Eventually(t, "a line for who waits", told("waiting"))
 	service := gateway.Listen(t, gateway.Echo)
-	swarm(t, open(t), through(g, "forward", "there", service.Addr().String())...)
+	f := swarm(t, open(t), through(g, "forward", "there", service.Addr().String())...)
 	if got, err := io.ReadAll(c); err != nil || string(got) != "hello" {
 		t.Errorf("%q, %v", got, err)
 	}
+	f.stop()
+	gateway.Eventually(t, "a line when the peer has left", told("gone"))
 }
 
 // The peer that is used may go: another one takes its place. With --peer it is that one or nobody.

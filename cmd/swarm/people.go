@@ -138,6 +138,8 @@ func (p *people) line(v event) string {
 		words = "listening on " + v.Address
 	case "ready":
 		words = "peer " + shortID(v.Peer.name()) + " on " + v.Name
+	case "waiting":
+		good, words = false, "waiting for a peer"
 	case "refused":
 		good, words = false, "no stream for "+v.Address+": "+v.Message
 	case "end":

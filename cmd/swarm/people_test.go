@@ -16,6 +16,8 @@ func TestPeopleRead(t *testing.T) {
 		event event
 		want  string
 	}{
+		{event{Event: "gone", Peer: &peer{ID: "00"}}, ""}, // the line of who is here says so
+		{event{Event: "waiting"}, "✗ waiting for a peer\n"},
 		{event{Event: "listening", Address: "127.0.0.1:2222"}, "✓ listening on 127.0.0.1:2222\n"},
 		{event{Event: "refused", Address: "127.0.0.1:5", Message: "DECLINED"}, "✗ no stream for 127.0.0.1:5: DECLINED\n"},
 		{event{Event: "end"}, ""},

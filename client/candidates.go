@@ -1,10 +1,6 @@
-package main
+package client
 
-import (
-	"slices"
-
-	"github.com/swarmgate/swarmgate/client"
-)
+import "slices"
 
 // maxCandidates is how many peers are remembered to open streams with.
 const maxCandidates = 256
@@ -13,11 +9,11 @@ const maxCandidates = 256
 // one that gave the last one, then those that did not fail, the oldest first, then those that did.
 // The zero value has none. It does no I/O and no locking.
 type candidates struct {
-	good, failed []client.Peer
+	good, failed []Peer
 }
 
 // add puts in a peer that was met.
-func (c *candidates) add(p client.Peer) {
+func (c *candidates) add(p Peer) {
 	c.remove(p)
 	c.good = append(c.good, p)
 	c.forget()
@@ -36,26 +32,26 @@ func (c *candidates) forget() {
 }
 
 // succeed notes that p gave a stream.
-func (c *candidates) succeed(p client.Peer) {
-	if len(c.good) > 0 && c.good[0].String() == p.String() {
+func (c *candidates) succeed(p Peer) {
+	if len(c.good) > 0 && c.good[0].same(p) {
 		return
 	}
 	c.remove(p)
 	c.good = slices.Insert(c.good, 0, p)
 }
 
-// fail notes that p gave none.
-func (c *candidates) fail(p client.Peer) {
+// fail notes that p gave none, or has left.
+func (c *candidates) fail(p Peer) {
 	c.remove(p)
 	c.failed = append(c.failed, p)
 	c.forget()
 }
 
 // order returns the peers to ask, one after the other.
-func (c *candidates) order() []client.Peer { return slices.Concat(c.good, c.failed) }
+func (c *candidates) order() []Peer { return slices.Concat(c.good, c.failed) }
 
-func (c *candidates) remove(p client.Peer) {
-	same := func(o client.Peer) bool { return o.String() == p.String() }
+func (c *candidates) remove(p Peer) {
+	same := func(o Peer) bool { return o.same(p) }
 	c.good = slices.DeleteFunc(c.good, same)
 	c.failed = slices.DeleteFunc(c.failed, same)
 }

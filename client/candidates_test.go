@@ -1,11 +1,9 @@
-package main
+package client
 
 import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/swarmgate/swarmgate/client"
 )
 
 func TestCandidates(t *testing.T) {
@@ -22,7 +20,7 @@ func TestCandidates(t *testing.T) {
 	} {
 		var all candidates
 		for word := range strings.FieldsSeq(c.do) {
-			p := client.Peer{Network: "n", ID: []byte(word[1:])}
+			p := Peer{Network: "n", ID: []byte(word[1:])}
 			switch word[0] {
 			case '+':
 				all.add(p)
@@ -45,16 +43,16 @@ func TestCandidates(t *testing.T) {
 func TestCandidatesAreBounded(t *testing.T) {
 	var all candidates
 	for i := range 2 * maxCandidates {
-		all.add(client.Peer{ID: fmt.Append(nil, i)})
+		all.add(Peer{ID: fmt.Append(nil, i)})
 		if i == 0 {
-			all.succeed(client.Peer{ID: []byte("0")})
+			all.succeed(Peer{ID: []byte("0")})
 		}
 	}
 	if got := all.order(); len(got) != maxCandidates || string(got[0].ID) != "0" {
 		t.Errorf("%d peers, the first is %s; want %d, and the one in use", len(got), got[0].ID, maxCandidates)
 	}
 	for i := range 2 * maxCandidates {
-		all.fail(client.Peer{ID: fmt.Append(nil, "f", i)})
+		all.fail(Peer{ID: fmt.Append(nil, "f", i)})
 	}
 	if got := len(all.order()); got != maxCandidates {
 		t.Errorf("%d peers, want %d", got, maxCandidates)
