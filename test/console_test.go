@@ -40,3 +40,24 @@ func TestConsoleToken(t *testing.T) {
 		})
 	}
 }
+
+// A console and the shell give each other files: swarm send to a page, and a page to swarm receive.
+func TestConsoleAndShellSendFiles(t *testing.T) {
+	swarm, err := buildSwarm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startServer(t, "--listen", "127.0.0.1:0", "--dev-http", "127.0.0.1:0", "--dht", "off", "--no-lan")
+	args := []string{strings.TrimSuffix(p.Info, wtproto.InfoPath), swarm, "--gateway", "https://" + p.QUIC}
+	for _, h := range p.Certificate.Hashes {
+		args = append(args, "--cert-hash", h)
+	}
+	for _, browser := range []string{"chromium", "firefox"} {
+		t.Run(browser, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), "node", append([]string{"browser/files.mjs", browser}, args...)...)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}

@@ -31,9 +31,10 @@ var pages = []struct {
 	{path: "/console.js", file: "console.js", contentType: typeScript},
 	{path: "/console.css", file: "console.css", contentType: typeCSS},
 	{path: "/client.js", file: "swarmgate.js", contentType: typeScript, everywhere: true},
+	{path: "/messages.js", file: "messages.js", contentType: typeScript, everywhere: true},
 }
 
-// addPages adds the console and the client module to mux.
+// addPages adds the console and the modules for pages to mux.
 func addPages(mux *http.ServeMux) {
 	for _, p := range pages {
 		content, err := web.Dist.ReadFile("dist/" + p.file)

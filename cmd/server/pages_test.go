@@ -19,6 +19,7 @@ func TestPagesAreServed(t *testing.T) {
 		{"/console.js", "text/javascript; charset=utf-8", `from"/client.js"`, ""},
 		{"/console.css", "text/css; charset=utf-8", "prefers-reduced-motion", ""},
 		{"/client.js", "text/javascript; charset=utf-8", "export{", "*"},
+		{"/messages.js", "text/javascript; charset=utf-8", "as Messages", "*"},
 	} {
 		r := ask(mux, "GET", c.path)
 		if r.StatusCode != 200 || r.Header.Get("Content-Type") != c.contentType {
@@ -55,7 +56,7 @@ func TestPagesAreAskedForAgainAndSentOnce(t *testing.T) {
 	mux := http.NewServeMux()
 	addPages(mux)
 	tags := make(map[string]string)
-	for _, path := range []string{"/", "/console.js", "/console.css", "/client.js"} {
+	for _, path := range []string{"/", "/console.js", "/console.css", "/client.js", "/messages.js"} {
 		first := ask(mux, "GET", path)
 		tag := first.Header.Get("ETag")
 		if other, taken := tags[tag]; taken || tag == "" || first.Header.Get("Cache-Control") != "no-cache" {
