@@ -90,6 +90,8 @@ func (p *presence) line() (words string, good bool) {
 	}
 	defer func() { p.told, p.came, p.back, p.entered = slices.Clone(p.now), nil, "", true }()
 	switch {
+	case p.back != "" && len(p.now) == 0:
+		return p.back, true
 	case p.back != "":
 		return p.back + " · " + peers(p.now, p.now), true
 	case !p.entered && len(p.now) == 0 && len(p.came) > 0:

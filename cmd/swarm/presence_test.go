@@ -30,6 +30,10 @@ func TestPresence(t *testing.T) {
 			"lost for long", "0 joined; 10 here a; 5000 lost; 5000 here; 19000 connected; 19100 here a",
 			"1000 ✓ joined wowcool · 1 peer (a)\n7000 ✗ connection lost: SHUTDOWN\n20000 ✓ connected again after 14s · 1 peer (a)",
 		},
+		{
+			"back without peers", "0 joined; 10 here a; 5000 lost; 5000 here; 5900 connected; 8000 here a",
+			"1000 ✓ joined wowcool · 1 peer (a)\n6900 ✓ connection lost and back after 0.9s\n9000 ✓ 1 peer (a)",
+		},
 		{"moved", "0 joined; 5000 connected", "1000 ✓ joined wowcool · no peers"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

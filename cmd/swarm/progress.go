@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -15,11 +16,13 @@ import (
 type progress struct {
 	terminal bool
 
-	mu   sync.Mutex
-	out  io.Writer                // guarded by mu
-	bar  *progressbar.ProgressBar // guarded by mu; nil until there is something to show
-	size int64                    // guarded by mu; of all files, in bytes
-	at   int64                    // guarded by mu
+	mu    sync.Mutex
+	out   io.Writer                // guarded by mu
+	bar   *progressbar.ProgressBar // guarded by mu; nil until there is something to show
+	files int                      // guarded by mu; how many there are
+	size  int64                    // guarded by mu; of all files, in bytes
+	at    int64                    // guarded by mu
+	tick  *time.Timer              // guarded by mu; draws the bar while nothing moves
 }
 
 // isTerminal reports whether people read what is written to w.
@@ -51,6 +54,7 @@ func (p *progress) Write(lines []byte) (int, error) {
 func (p *progress) grow(name string, n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.files++
 	if p.size += n; !p.terminal || p.size == 0 {
 		return
 	}
@@ -61,7 +65,34 @@ func (p *progress) grow(name string, n int64) {
 			progressbar.OptionThrottle(100*time.Millisecond))
 	}
 	p.bar.ChangeMax64(p.size)
-	p.bar.Describe(name)
+	p.bar.Describe(caption(p.files, name))
+	if p.tick == nil {
+		p.tick = time.AfterFunc(time.Second, p.draw)
+	}
+}
+
+// maxCaption is how many characters of a name stand before a bar, so that 80 columns are enough.
+const maxCaption = 24
+
+// caption says what a bar is about: a file, or how many.
+func caption(files int, name string) string {
+	if files > 1 {
+		return fmt.Sprint(files, " files")
+	}
+	if c := []rune(name); len(c) > maxCaption {
+		return string(c[:maxCaption-1]) + "…"
+	}
+	return name
+}
+
+// draw shows how rate and time left change while nothing moves, every second.
+func (p *progress) draw() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar != nil {
+		_ = p.bar.Set64(p.at)
+		p.tick.Reset(time.Second)
+	}
 }
 
 // move says that n bytes have passed; after a loss n may be negative.
@@ -79,6 +110,7 @@ func (p *progress) end() {
 	defer p.mu.Unlock()
 	if p.bar != nil {
 		defer func() { p.bar = nil }()
+		p.tick.Stop()
 		_ = p.bar.Exit()
 		_, _ = io.WriteString(p.out, "\n")
 	}
