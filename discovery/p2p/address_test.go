@@ -258,7 +258,7 @@ func TestHostSeen(t *testing.T) {
 	off := func(c *Config) { c.Mode = Off }
 	for _, lateJoin := range []bool{true, false} {
 		g, n := listen(t, all(gateway, off)), listen(t, all(native, off))
-		nm := join(t, n, presence(true, false, nobody), echo)
+		nm := join(t, n, presence(true, false, nativeEndpoint), echo)
 		var gm *member
 		if !lateJoin {
 			gm = join(t, g, presence(true, true, endpoint(1)), nil)
@@ -269,7 +269,7 @@ func TestHostSeen(t *testing.T) {
 		if lateJoin {
 			gm = join(t, g, presence(true, true, endpoint(1)), nil)
 		}
-		i := gm.await("the native peer", isPeer(n, nobody))
+		i := gm.await("the native peer", isPeer(n, nativeEndpoint))
 		if i.sighting.Peer.Network != "lan" || i.sighting.FoundUs {
 			t.Errorf("%s", describe(i))
 		}
@@ -293,12 +293,12 @@ func TestHostSeenElsewhere(t *testing.T) {
 	gm := join(t, g, presence(true, true, endpoint(1)), nil)
 	g.HostSeen(n.ID(), []netip.AddrPort{netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", n.Port()))})
 	eventually(t, "it was asked", func() bool { return heard(n, g.id) })
-	join(t, n, presence(true, false, nobody), nil)
+	join(t, n, presence(true, false, nativeEndpoint), nil)
 	gm.await("the native peer", func(i item) bool {
 		if i.err != nil {
 			t.Errorf("%s", describe(i))
 		}
-		return isPeer(n, nobody)(i)
+		return isPeer(n, nativeEndpoint)(i)
 	})
 }
 
@@ -316,8 +316,8 @@ func TestStatic(t *testing.T) {
 	}))
 	gm := join(t, g, presence(true, true, endpoint(1)), nil)
 	gm.await("that it is not on the topic", isError(wtproto.CodeForbidden))
-	join(t, n, presence(false, false, nobody), echo)
-	i := gm.await("the native peer", isPeer(n, nobody))
+	join(t, n, presence(false, false, nativeEndpoint), echo)
+	i := gm.await("the native peer", isPeer(n, nativeEndpoint))
 	if i.sighting.Peer.Network != "static" || i.sighting.FoundUs {
 		t.Errorf("%s", describe(i))
 	}
@@ -333,7 +333,7 @@ func TestForbidden(t *testing.T) {
 	// The seed may be dialed. The gateway does not listen, since the other host would dial it, and
 	// they would meet.
 	hosts := swarmOf(t, native, native, all(gateway, func(c *Config) { c.Policy, c.Listen = strict, nil }))
-	join(t, hosts[1], presence(true, false, nobody), nil)
+	join(t, hosts[1], presence(true, false, nativeEndpoint), nil)
 	gm := join(t, hosts[2], presence(true, true, endpoint(1)), nil)
 	i := gm.await("the reason", isError(wtproto.CodeForbidden))
 	if !strings.Contains(i.err.Error(), hosts[1].ID()) || !strings.Contains(i.err.Error(), "127.0.0.0/8") {

@@ -201,7 +201,7 @@ func TestCloseSendsAll(t *testing.T) {
 		accepted := make(chan discovery.Stream, 1)
 		gm := join(t, g, presence(true, true, endpoint(1)), nil)
 		join(t, n, discovery.Native(), func(s discovery.Stream) { accepted <- s })
-		c := dial(t, gm.await("the native peer", isPeer(n, nobody)), endpoint(1))
+		c := dial(t, gm.await("the native peer", isPeer(n, nativeEndpoint)), endpoint(1))
 		if err := c.CloseWrite(); err != nil {
 			t.Fatal(err)
 		}

@@ -148,7 +148,7 @@ func TestDialOnly(t *testing.T) {
 	n := listen(t, all(seeds(g), func(c *Config) { c.Listen = nil }))
 	gm := join(t, g, presence(true, true, endpoint(1)), nil)
 	join(t, n, discovery.Native(), echo)
-	testEcho(t, dial(t, gm.await("the native peer", isPeer(n, nobody)), endpoint(1)), 1000)
+	testEcho(t, dial(t, gm.await("the native peer", isPeer(n, nativeEndpoint)), endpoint(1)), 1000)
 }
 
 func TestClosed(t *testing.T) {

@@ -56,7 +56,7 @@ func TestCrowd(t *testing.T) {
 	for i, h := range hosts {
 		state := discovery.State{Announce: true, LookUp: true, Endpoints: endpoints(1), Want: 1}
 		if !h.Gateway {
-			state.Endpoints = []wtproto.EndpointID{nobody}
+			state.Endpoints = []wtproto.EndpointID{nativeEndpoint}
 		}
 		tp, err := h.enter(t.Context(), testTopic, discovery.NewPresence(state))
 		if err != nil {

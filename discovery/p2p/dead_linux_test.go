@@ -31,13 +31,13 @@ func TestDeadMachine(t *testing.T) {
 		c.Static = map[wtproto.Topic][]string{testTopic: n.Addrs()}
 	}))
 	theirs := make(chan discovery.Stream, 3)
-	join(t, n, presence(true, false, nobody), func(s discovery.Stream) { theirs <- s })
+	join(t, n, presence(true, false, nativeEndpoint), func(s discovery.Stream) { theirs <- s })
 	const circuits = 3
 	var clients []wtproto.EndpointID
 	for i := range circuits {
 		clients = append(clients, endpoint(i+1))
 	}
-	peer := join(t, g, presence(false, true, clients...), nil).await("the native peer", isPeer(n, nobody))
+	peer := join(t, g, presence(false, true, clients...), nil).await("the native peer", isPeer(n, nativeEndpoint))
 	var ours [circuits]discovery.Stream
 	for i := range ours {
 		ours[i] = dial(t, peer, clients[i])

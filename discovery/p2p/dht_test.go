@@ -29,8 +29,8 @@ func TestRecordKey(t *testing.T) {
 func TestFoundThroughOthers(t *testing.T) {
 	hosts := swarmOf(t, native, native, native, gateway, native)
 	gm := join(t, hosts[3], presence(false, true, endpoint(1)), nil)
-	join(t, hosts[4], presence(true, false, nobody), echo)
-	testEcho(t, dial(t, gm.await("the native peer", isPeer(hosts[4], nobody)), endpoint(1)), 1000)
+	join(t, hosts[4], presence(true, false, nativeEndpoint), echo)
+	testEcho(t, dial(t, gm.await("the native peer", isPeer(hosts[4], nativeEndpoint)), endpoint(1)), 1000)
 }
 
 // One that has announced before is found by the first look-up; one that announces later finds who announced.
@@ -49,7 +49,7 @@ func TestFirstLookUp(t *testing.T) {
 		return false
 	})
 	nm := join(t, n, discovery.Native(), echo)
-	if s := gm.await("the newcomer", isPeer(n, nobody)).sighting; !s.FoundUs {
+	if s := gm.await("the newcomer", isPeer(n, nativeEndpoint)).sighting; !s.FoundUs {
 		t.Error("the gateway found the newcomer, for which it does not look")
 	}
 	nm.await("the gateway's client", isPeer(g, endpoint(1)))
@@ -64,7 +64,7 @@ func TestFirstLookUp(t *testing.T) {
 		return false
 	})
 	gm = join(t, g, presence(false, true, endpoint(1)), nil)
-	testEcho(t, dial(t, gm.await("the native peer", isPeer(n, nobody)), endpoint(1)), 1000)
+	testEcho(t, dial(t, gm.await("the native peer", isPeer(n, nativeEndpoint)), endpoint(1)), 1000)
 }
 
 // A seed that does not answer is news, and so is that it does again.
@@ -106,7 +106,7 @@ func TestSeedComesUp(t *testing.T) {
 	up = listen(t, all(key(seedKey), func(c *Config) { c.Listen = []string{seed} }))
 	m.await("that it answers once more", isRecovery)
 	other := listen(t, seeds(up))
-	om := join(t, other, presence(false, true, nobody), nil)
+	om := join(t, other, presence(false, true, nativeEndpoint), nil)
 	om.await("the gateway's client", isPeer(h, endpoint(1)))
 }
 
@@ -223,7 +223,7 @@ func TestObserver(t *testing.T) {
 	hosts := swarmOf(t, native, all(gateway, watched), native)
 	g := join(t, hosts[1], presence(true, true, endpoint(1)), nil)
 	join(t, hosts[2], discovery.Native(), echo)
-	g.await("the native peer", isPeer(hosts[2], nobody))
+	g.await("the native peer", isPeer(hosts[2], nativeEndpoint))
 	eventually(t, "look-ups and announcements are told", func() bool {
 		return lookUps.Load() > 0 && found.Load() > 0 && announcements.Load() > 0
 	})

@@ -41,20 +41,20 @@ const oldTurn = 4
 // Pure accounting. Make it with newFairQueue.
 type fairQueue[T any] struct {
 	root   *turns[T]
-	nobody ranked[T]
+	unpaid ranked[T] // work for no payer
 	n      int
 }
 
 // entry is work in a fairQueue, or work that was taken out of it and runs.
 type entry[T any] struct {
 	what   T
-	places []spot[T] // in the queues of payers, or one among the work for nobody
+	places []spot[T] // in the queues of payers, or one in unpaid
 	taken  *turns[T] // the widest part of the payer whose turn it was, while the work runs
 }
 
 // spot is where an entry waits.
 type spot[T any] struct {
-	of   *turns[T] // nil for nobody
+	of   *turns[T] // nil in unpaid
 	in   *list.List
 	here *list.Element
 }
@@ -113,7 +113,7 @@ func (q *fairQueue[T]) push(what T, r rank, payers []discovery.Payer) *entry[T] 
 		}
 	}
 	if len(e.places) == 0 {
-		l := &q.nobody[r]
+		l := &q.unpaid[r]
 		e.places = append(e.places, spot[T]{nil, l, l.PushBack(e)})
 	}
 	return e
@@ -160,7 +160,7 @@ func (q *fairQueue[T]) pop(kept bool) *entry[T] {
 			return e
 		}
 	}
-	if _, el := q.nobody.first(); el != nil && !kept && q.root.n == 0 {
+	if _, el := q.unpaid.first(); el != nil && !kept && q.root.n == 0 {
 		e := el.Value.(*entry[T])
 		q.drop(e)
 		return e

@@ -26,7 +26,7 @@ func TestLiars(t *testing.T) {
 	}))
 	join(t, n, discovery.Native(), echo)
 	m := join(t, h, presence(true, true, endpoint(1)), nil)
-	honest := dial(t, m.await("the honest peer", isPeer(n, nobody)), endpoint(1))
+	honest := dial(t, m.await("the honest peer", isPeer(n, nativeEndpoint)), endpoint(1))
 	ping := func(t *testing.T) {
 		t.Helper()
 		got := make([]byte, 4)
@@ -61,7 +61,7 @@ func TestLiars(t *testing.T) {
 			_, _ = link.Write(bytes.Repeat(wtproto.Part{Digest: digest}.Append(nil), frameBurst+1))
 		}},
 		{"MET without MEET", wtproto.CodeProtocol, func(t *testing.T, s stranger, link network.Stream) {
-			write(t, link, s.met(h, nobody).Append(nil))
+			write(t, link, s.met(h, nativeEndpoint).Append(nil))
 		}},
 		{"HOST twice", wtproto.CodeProtocol, func(t *testing.T, s stranger, link network.Stream) {
 			write(t, link, wtproto.Host{}.Append(nil))
@@ -161,7 +161,7 @@ func TestBadFrames(t *testing.T) {
 	s := newStranger(t, small)
 	digest := testTopic.Digest()
 	host, meet := wtproto.Host{}.Append(nil), s.meet(h).Append(nil)
-	flood := slices.Repeat(wtproto.Endpoints{Digest: digest, Endpoints: []wtproto.EndpointID{nobody}}.Append(nil), 1000)
+	flood := slices.Repeat(wtproto.Endpoints{Digest: digest, Endpoints: []wtproto.EndpointID{nativeEndpoint}}.Append(nil), 1000)
 	for _, tc := range []struct {
 		name string
 		send []byte

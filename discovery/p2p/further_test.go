@@ -44,8 +44,8 @@ func TestFurtherCircuits(t *testing.T) {
 		from   wtproto.EndpointID // of the one who opens first circuits
 		to     wtproto.EndpointID
 	}{
-		{"gateway and native peer", gateway, native, endpoint(1), nobody},
-		{"native peers", key(small), key(large), nobody, nobody},
+		{"gateway and native peer", gateway, native, endpoint(1), nativeEndpoint},
+		{"native peers", key(small), key(large), nativeEndpoint, nativeEndpoint},
 		{"gateways", all(gateway, key(small)), all(gateway, key(large)), endpoint(1), endpoint(2)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestFurtherRefused(t *testing.T) {
 	nm := join(t, n, discovery.Native(), nil)
 	toClient := nm.await("the client", isPeer(g, endpoint(1)))
 	opened := make(chan discovery.Stream, 1)
-	go func() { opened <- dial(t, gm.await("the native peer", isPeer(n, nobody)), endpoint(1)) }()
+	go func() { opened <- dial(t, gm.await("the native peer", isPeer(n, nativeEndpoint)), endpoint(1)) }()
 	end, err := nm.await("the first circuit", isInbound).sighting.Inbound.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func TestFurtherRefused(t *testing.T) {
 	for _, code := range []wtproto.Code{wtproto.CodeDeclined, wtproto.CodeBusy, wtproto.CodeCircuitLimit} {
 		result := make(chan error, 1)
 		go func() {
-			_, err := toClient.sighting.Further(t.Context(), nobody)
+			_, err := toClient.sighting.Further(t.Context(), nativeEndpoint)
 			result <- err
 		}()
 		gm.await("the further circuit", isInbound).sighting.Inbound.Refuse(code)
@@ -188,7 +188,7 @@ func TestFurtherWithoutMeeting(t *testing.T) {
 		t.Errorf("OPENED = %+v, %v", got, err)
 	}
 	back := further(t, in, endpoint(9))
-	if o := <-asked; o.From != endpoint(9) || o.To != nobody || o.Flags != wtproto.OpenFurther ||
+	if o := <-asked; o.From != endpoint(9) || o.To != nativeEndpoint || o.Flags != wtproto.OpenFurther ||
 		!testTopic.VerifyProof(o.Proof, wtproto.ProofOpen, []byte(h.id), []byte(s.ID())) {
 		t.Errorf("OPEN = %+v", o)
 	}
@@ -210,7 +210,7 @@ func TestFurtherInVainIsNoLie(t *testing.T) {
 	})
 	gone := nm.await("the one that left", isPeer(g, endpoint(2)))
 	for range 3 * lieBurst {
-		_, err := gone.sighting.Further(t.Context(), nobody)
+		_, err := gone.sighting.Further(t.Context(), nativeEndpoint)
 		wantCode(t, "Further", err, wtproto.CodePeerUnreachable, true)
 	}
 	if err := n.links.shunned(g.id); err != nil {
@@ -228,7 +228,7 @@ func TestFurtherAfterTheMeeting(t *testing.T) {
 	g, n := hosts[0], hosts[1]
 	gm := join(t, g, presence(true, true, endpoint(1)), echo)
 	nm := join(t, n, discovery.Native(), echo)
-	toNative, toClient := gm.await("the native peer", isPeer(n, nobody)), nm.await("the client", isPeer(g, endpoint(1)))
+	toNative, toClient := gm.await("the native peer", isPeer(n, nativeEndpoint)), nm.await("the client", isPeer(g, endpoint(1)))
 	first := dial(t, toNative, endpoint(1))
 	for range 2 { // more than hosts can have met again
 		look(g, n.id, func(r *remote) bool {
@@ -239,11 +239,11 @@ func TestFurtherAfterTheMeeting(t *testing.T) {
 	}
 	apart := func(i item) bool { return isPeer(g, endpoint(1))(i) && i.sighting.Holds == partedFor }
 	last := nm.await("the client of a host that is met no more", apart)
-	testEcho(t, further(t, last, nobody), 1000)
-	testEcho(t, further(t, toClient, nobody), 1000)
+	testEcho(t, further(t, last, nativeEndpoint), 1000)
+	testEcho(t, further(t, toClient, nativeEndpoint), 1000)
 	testEcho(t, first, 1000)
 	g.Close()
-	_, err := last.sighting.Further(t.Context(), nobody)
+	_, err := last.sighting.Further(t.Context(), nativeEndpoint)
 	if e, ok := errors.AsType[*wtproto.Error](err); !ok || e.Code == wtproto.CodeNone {
 		t.Errorf("Further = %v after the host has ended", err)
 	}
@@ -259,8 +259,8 @@ func TestFurtherLimit(t *testing.T) {
 		peer item
 		from wtproto.EndpointID
 	}{
-		{gm.await("the native peer", isPeer(n, nobody)), endpoint(1)},
-		{nm.await("the client", isPeer(g, endpoint(1))), nobody},
+		{gm.await("the native peer", isPeer(n, nativeEndpoint)), endpoint(1)},
+		{nm.await("the client", isPeer(g, endpoint(1))), nativeEndpoint},
 	}
 	open := make([]discovery.Stream, MaxCircuits)
 	for i := range open {
@@ -278,7 +278,7 @@ func TestFurtherLimit(t *testing.T) {
 	}
 	open[0].Close()
 	eventually(t, "there is room again", func() bool {
-		s, err := ways[1].peer.sighting.Further(t.Context(), nobody)
+		s, err := ways[1].peer.sighting.Further(t.Context(), nativeEndpoint)
 		if err == nil {
 			open = slices.Insert(open, 0, s)
 			t.Cleanup(func() { s.Close() })

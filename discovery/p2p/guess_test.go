@@ -138,7 +138,7 @@ func TestGuessManyTopics(t *testing.T) {
 func TestGuessLimits(t *testing.T) {
 	small, large := keys(t)
 	h := listen(t, all(off, key(large)))
-	join(t, h, presence(true, false, nobody), nil)
+	join(t, h, presence(true, false, nativeEndpoint), nil)
 	s := newStranger(t, small)
 	st := s.link(h, 0)
 	tag := testTopic.Guess([]byte(s.ID()), []byte(h.id), h.run)
@@ -168,7 +168,7 @@ func TestGuessLimits(t *testing.T) {
 func TestGuessOfStrangersHasARate(t *testing.T) {
 	small, large := keys(t)
 	h := listen(t, all(off, key(large)))
-	join(t, h, presence(true, false, nobody), nil)
+	join(t, h, presence(true, false, nativeEndpoint), nil)
 	h.links.strangers.SetLimit(0)
 	h.links.strangers.AllowN(time.Now(), strangerBurst-1) // all but one
 	s := newStranger(t, small)

@@ -26,8 +26,8 @@ import (
 const patience = 60 * time.Second
 
 var (
-	testTopic = wtproto.TopicFromName("p2p test")
-	nobody    wtproto.EndpointID // the endpoint of a native peer
+	testTopic      = wtproto.TopicFromName("p2p test")
+	nativeEndpoint wtproto.EndpointID // the endpoint of a native peer
 )
 
 // private returns a policy that allows loopback.
@@ -237,7 +237,7 @@ func isError(c wtproto.Code) func(item) bool {
 func isRecovery(i item) bool { return i.err == nil && i.sighting.Peer.ID == "" }
 
 func peerID(h *Host, e wtproto.EndpointID) string {
-	if e == nobody {
+	if e == nativeEndpoint {
 		return string(h.id)
 	}
 	return string(h.id) + string(e[:])
@@ -403,7 +403,7 @@ func (s stranger) greet(st network.Stream, flags wtproto.HostFlags) bool {
 // meet returns a good MEET for h, with the endpoint of a native peer if there are none.
 func (s stranger) meet(h *Host, e ...wtproto.EndpointID) wtproto.Meet {
 	if len(e) == 0 {
-		e = []wtproto.EndpointID{nobody}
+		e = []wtproto.EndpointID{nativeEndpoint}
 	}
 	return wtproto.Meet{Digest: testTopic.Digest(), Proof: s.prove(wtproto.ProofMeet, h.id), Endpoints: e}
 }

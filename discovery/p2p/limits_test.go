@@ -34,7 +34,7 @@ func TestStalledCircuits(t *testing.T) {
 	clients := endpoints(stalled + 1)
 	gm := join(t, g, presence(true, true, clients...), nil)
 	nm := join(t, n, discovery.Native(), nil)
-	peer := gm.await("the native peer", isPeer(n, nobody))
+	peer := gm.await("the native peer", isPeer(n, nativeEndpoint))
 	var writers sync.WaitGroup
 	open := func(i int) (opener, acceptor discovery.Stream) {
 		opened := make(chan discovery.Stream, 1)
@@ -94,7 +94,7 @@ func TestManyTopicsAndCircuits(t *testing.T) {
 		}
 	}
 	gm := join(t, g, presence(true, true, clients...), nil)
-	peer := gm.await("the native peer", isPeer(n, nobody))
+	peer := gm.await("the native peer", isPeer(n, nativeEndpoint))
 	for _, pair := range [][2]*Host{{g, n}, {n, g}} {
 		eventually(t, "all topics are met", func() bool { return metWith(pair[0], pair[1].id) == topics })
 	}

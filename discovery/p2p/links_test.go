@@ -22,7 +22,7 @@ func TestUnusedLinkEnds(t *testing.T) {
 	}))
 	nm := join(t, n, discovery.Native(), nil)
 	gm := join(t, g, presence(true, true, endpoint(1)), nil)
-	gm.await("the native peer", isPeer(n, nobody))
+	gm.await("the native peer", isPeer(n, nativeEndpoint))
 	l := linkOf(g, n.id)
 	g.links.rest(l)
 	if linkOf(g, n.id) != l {
@@ -39,7 +39,7 @@ func TestUnusedLinkEnds(t *testing.T) {
 		t.Error("one of the two is blamed for it")
 	}
 	join(t, n, discovery.Native(), nil)
-	join(t, g, presence(true, true, endpoint(1)), nil).await("the native peer", isPeer(n, nobody))
+	join(t, g, presence(true, true, endpoint(1)), nil).await("the native peer", isPeer(n, nativeEndpoint))
 }
 
 // What a host does not read takes so much room and no more: its link ends.
@@ -183,7 +183,7 @@ func TestTwoLinks(t *testing.T) {
 				read(t, ours, wtproto.TypeHost)
 			}
 			read(t, ours, wtproto.TypeMeet)
-			write(t, ours, s.meet(h).Append(s.met(h, nobody).Append(nil)))
+			write(t, ours, s.meet(h).Append(s.met(h, nativeEndpoint).Append(nil)))
 			if met, err := wtproto.ParseMet(read(t, ours, wtproto.TypeMet)); err != nil || met.Code != wtproto.CodeNone {
 				t.Errorf("MET = %+v, %v", met, err)
 			}

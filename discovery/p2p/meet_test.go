@@ -116,10 +116,10 @@ func TestDeparture(t *testing.T) {
 			hosts := swarmOf(t, gateway, native)
 			gm := join(t, hosts[0], presence(true, true, endpoint(1)), nil)
 			nm := join(t, hosts[1], discovery.Native(), echo)
-			peer := gm.await("the native peer", isPeer(hosts[1], nobody))
+			peer := gm.await("the native peer", isPeer(hosts[1], nativeEndpoint))
 			c := dial(t, peer, endpoint(1))
 			tc.end(hosts[1], nm)
-			gm.await("its departure", isGone(hosts[1], nobody))
+			gm.await("its departure", isGone(hosts[1], nativeEndpoint))
 			if tc.name == "leave" { // circuits live on
 				testEcho(t, c, 1000)
 			} else {
@@ -137,7 +137,7 @@ func TestDeparture(t *testing.T) {
 				if i.err != nil {
 					t.Errorf("%s", describe(i))
 				}
-				return isPeer(hosts[1], nobody)(i)
+				return isPeer(hosts[1], nativeEndpoint)(i)
 			})
 		})
 	}
@@ -156,7 +156,7 @@ func TestLostLinkIsNoDeparture(t *testing.T) {
 	}))
 	nm := join(t, n, discovery.Native(), echo)
 	gm := join(t, g, presence(true, true, endpoint(1)), nil)
-	gm.await("the native peer", isPeer(n, nobody))
+	gm.await("the native peer", isPeer(n, nativeEndpoint))
 	next := func(what string, wanted func(discovery.Sighting) bool) {
 		t.Helper()
 		gm.await(what, func(i item) bool {
@@ -239,7 +239,7 @@ func TestMeetRefused(t *testing.T) {
 	}
 	write(t, st, s.meet(h).Append(nil))
 	met, err := wtproto.ParseMet(read(t, st, wtproto.TypeMet))
-	if err != nil || met.Code != wtproto.CodeNone || !slices.Equal(met.Endpoints, []wtproto.EndpointID{nobody}) ||
+	if err != nil || met.Code != wtproto.CodeNone || !slices.Equal(met.Endpoints, []wtproto.EndpointID{nativeEndpoint}) ||
 		!testTopic.VerifyProof(met.Proof, wtproto.ProofMet, []byte(h.id), []byte(s.ID())) {
 		t.Errorf("MET = %+v, %v, want a good proof and one endpoint", met, err)
 	}
@@ -255,10 +255,10 @@ func TestForeignEndpoints(t *testing.T) {
 	m := join(t, h, presence(true, true), nil)
 	s := newStranger(t, small)
 	st := s.link(h, wtproto.HostGateway)
-	meet := s.meet(h, endpoint(1), nobody, endpoint(1))
+	meet := s.meet(h, endpoint(1), nativeEndpoint, endpoint(1))
 	write(t, st, meet.Append(nil))
 	read(t, st, wtproto.TypeMet)
-	write(t, st, wtproto.Endpoints{Digest: testTopic.Digest(), Endpoints: []wtproto.EndpointID{nobody, endpoint(2)}}.Append(nil))
+	write(t, st, wtproto.Endpoints{Digest: testTopic.Digest(), Endpoints: []wtproto.EndpointID{nativeEndpoint, endpoint(2)}}.Append(nil))
 	var got []string
 	second := endpoint(2)
 	m.await("the second client", func(i item) bool {
@@ -313,7 +313,7 @@ func TestMeetAnswers(t *testing.T) {
 		answers <- tc.answer
 		m.await(tc.name, isError(tc.want))
 	}
-	answers <- send(s.met(h, nobody).Append(nil))
+	answers <- send(s.met(h, nativeEndpoint).Append(nil))
 	m.await("the stranger", func(i item) bool { return i.sighting.Peer.ID == string(s.ID()) })
 	m.await("that all is well", isRecovery)
 }

@@ -28,9 +28,9 @@ func TestGatewayOpensToNative(t *testing.T) {
 			g, n := hosts[1], hosts[2]
 			client := endpoint(1)
 			gm := join(t, g, presence(tc.gateway[0], tc.gateway[1], client), nil)
-			nm := join(t, n, presence(tc.native[0], tc.native[1], nobody), nil)
+			nm := join(t, n, presence(tc.native[0], tc.native[1], nativeEndpoint), nil)
 
-			peer := gm.await("the native peer", isPeer(n, nobody))
+			peer := gm.await("the native peer", isPeer(n, nativeEndpoint))
 			if s := peer.sighting; s.FoundUs != tc.usOnly || s.Peer.Client || s.Peer.Network != "dht" || s.Peer.Address == "" || s.Holds != 10*time.Minute {
 				t.Errorf("sighting of the native peer: %+v", s)
 			}
@@ -40,7 +40,7 @@ func TestGatewayOpensToNative(t *testing.T) {
 			opened := make(chan discovery.Stream)
 			go func() { opened <- dial(t, peer, client) }()
 			in := nm.await("the circuit", isInbound).sighting
-			if in.Peer.ID != peerID(g, client) || in.Inbound.To() != nobody || in.Holds != 0 {
+			if in.Peer.ID != peerID(g, client) || in.Inbound.To() != nativeEndpoint || in.Holds != 0 {
 				t.Errorf("inbound: %+v to %v", in, in.Inbound.To())
 			}
 			st, err := in.Inbound.Accept()
@@ -124,7 +124,7 @@ func circuitPair(t testing.TB) (opener, acceptor discovery.Stream) {
 	accepted := make(chan discovery.Stream, 1)
 	gm := join(t, g, presence(true, true, endpoint(1)), nil)
 	join(t, n, discovery.Native(), func(s discovery.Stream) { accepted <- s })
-	opener = dial(t, gm.await("the native peer", isPeer(n, nobody)), endpoint(1))
+	opener = dial(t, gm.await("the native peer", isPeer(n, nativeEndpoint)), endpoint(1))
 	acceptor = <-accepted
 	t.Cleanup(func() { acceptor.Close() })
 	return opener, acceptor
@@ -136,12 +136,12 @@ func TestSmallerIDOpens(t *testing.T) {
 		small, large := keys(t)
 		hosts := swarmOf(t, native, key(small), key(large))
 		a, b := hosts[1], hosts[2]
-		am := join(t, a, presence(!smallerFinds, smallerFinds, nobody), nil)
-		bm := join(t, b, presence(smallerFinds, !smallerFinds, nobody), echo)
-		if s := bm.await("the smaller", isPeer(a, nobody)).sighting; s.Dial != nil {
+		am := join(t, a, presence(!smallerFinds, smallerFinds, nativeEndpoint), nil)
+		bm := join(t, b, presence(smallerFinds, !smallerFinds, nativeEndpoint), echo)
+		if s := bm.await("the smaller", isPeer(a, nativeEndpoint)).sighting; s.Dial != nil {
 			t.Error("the larger id may dial")
 		}
-		testEcho(t, dial(t, am.await("the larger", isPeer(b, nobody)), nobody), 1000)
+		testEcho(t, dial(t, am.await("the larger", isPeer(b, nativeEndpoint)), nativeEndpoint), 1000)
 	}
 }
 
@@ -181,7 +181,7 @@ func TestReplaced(t *testing.T) {
 	accepted := make(chan discovery.Stream, 3)
 	gm := join(t, g, presence(true, true, endpoint(1), endpoint(2)), nil)
 	join(t, n, discovery.Native(), func(s discovery.Stream) { accepted <- s })
-	peer := gm.await("the native peer", isPeer(n, nobody))
+	peer := gm.await("the native peer", isPeer(n, nativeEndpoint))
 	older, other := dial(t, peer, endpoint(1)), dial(t, peer, endpoint(2))
 	newer := dial(t, peer, endpoint(1))
 
@@ -205,7 +205,7 @@ func TestInboundAnswers(t *testing.T) {
 	g, n := hosts[0], hosts[1]
 	gm := join(t, g, presence(true, true, endpoint(1)), nil)
 	nm := join(t, n, discovery.Native(), nil)
-	peer := gm.await("the native peer", isPeer(n, nobody))
+	peer := gm.await("the native peer", isPeer(n, nativeEndpoint))
 	for _, tc := range []struct {
 		name   string
 		answer func(discovery.Inbound)
@@ -253,7 +253,7 @@ func TestDialCancelled(t *testing.T) {
 	g, n := hosts[0], hosts[1]
 	gm := join(t, g, presence(true, true, endpoint(1)), nil)
 	nm := join(t, n, discovery.Native(), nil)
-	peer := gm.await("the native peer", isPeer(n, nobody))
+	peer := gm.await("the native peer", isPeer(n, nativeEndpoint))
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)
 	go func() {
@@ -318,7 +318,9 @@ func TestOpenRefused(t *testing.T) {
 		g := listen(t, gateway)
 		join(t, g, presence(true, true, endpoint(9)), nil)
 		st := s.open(g)
-		o := with(func(o *wtproto.Open) { o.From, o.To, o.Proof = nobody, endpoint(9), s.prove(wtproto.ProofOpen, g.id) })
+		o := with(func(o *wtproto.Open) {
+			o.From, o.To, o.Proof = nativeEndpoint, endpoint(9), s.prove(wtproto.ProofOpen, g.id)
+		})
 		write(t, st, o.Append(nil))
 		if got, err := wtproto.ParseOpened(read(t, st, wtproto.TypeOpened)); err != nil || got.Code != wtproto.CodeProtocol {
 			t.Errorf("OPENED = %+v, %v, want %v", got, err, wtproto.CodeProtocol)
@@ -358,7 +360,7 @@ func TestDialAnswers(t *testing.T) {
 			_, _ = st.Write(wtproto.Host{Run: s.run()}.Append(nil))
 			for err == nil {
 				if typ, _, err = r.Next(); typ == wtproto.TypeMeet {
-					_, _ = st.Write(s.met(h, nobody).Append(nil))
+					_, _ = st.Write(s.met(h, nativeEndpoint).Append(nil))
 				}
 			}
 			return

@@ -191,7 +191,7 @@ func TestProtocolOpenedCodes(t *testing.T) {
 			g := listen(t, gateway)
 			join(t, g, presence(true, true, endpoint(9)), nil)
 			return ask(t, g, func(o *wtproto.Open) {
-				o.From, o.To, o.Proof = nobody, endpoint(9), s.prove(wtproto.ProofOpen, g.id)
+				o.From, o.To, o.Proof = nativeEndpoint, endpoint(9), s.prove(wtproto.ProofOpen, g.id)
 			}, nil)
 		},
 		wtproto.CodePeerUnreachable: func(t *testing.T) wtproto.Code {

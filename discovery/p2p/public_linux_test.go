@@ -49,7 +49,7 @@ func TestPublicDHT(t *testing.T) {
 	if b.id < a.id {
 		opener, mm, e, other, f = b, bm, endpoint(2), a, endpoint(1)
 	}
-	missing := map[string]bool{peerID(other, f): true, peerID(n, nobody): true} // in whatever order they come
+	missing := map[string]bool{peerID(other, f): true, peerID(n, nativeEndpoint): true} // in whatever order they come
 	for len(missing) > 0 {
 		i := mm.awaitFor(publicPatience, "the other gateway's client and the native peer", func(i item) bool {
 			return i.sighting.Dial != nil && missing[i.sighting.Peer.ID]

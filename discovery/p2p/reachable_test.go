@@ -182,7 +182,7 @@ func TestServesClientsOnly(t *testing.T) {
 	m := join(t, h, presence(true, true, endpoint(1)), nil)
 	c := listen(t, all(seeds(h), func(c *Config) { c.Serve = ServeNever }))
 	m.await("that somebody is there", isRecovery)
-	cm := join(t, c, presence(true, true, nobody), nil)
+	cm := join(t, c, presence(true, true, nativeEndpoint), nil)
 	cm.await("the gateway's client", isPeer(h, endpoint(1)))
 	if h.Known() != 0 {
 		t.Errorf("a client is known as a server")
