@@ -70,10 +70,10 @@ func (t *topic) remoteLocked(id peer.ID) *remote {
 
 // pump asks those whose turn it is.
 func (t *topic) pump() {
-	if !t.gate.enter() {
+	if !t.tasks.begin() {
 		return
 	}
-	defer t.gate.leave()
+	defer t.tasks.end()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.pumpLocked()
@@ -92,7 +92,7 @@ func (t *topic) pumpLocked() {
 	now := time.Now()
 	if t.turn == nil && t.meetings.asks(now) {
 		t.turn = t.h.dials.want(rankOf(t.turns), payersOf(state, t.h.Gateway), func(turn *turn) bool {
-			return t.gate.start(func() { t.take(turn) })
+			return t.tasks.start(func() { t.take(turn) })
 		})
 	}
 	wait := t.meetings.wake(now).Sub(now)
@@ -101,7 +101,7 @@ func (t *topic) pumpLocked() {
 		if now.Sub(t.relieved) >= relieveEvery {
 			t.relieved = now
 			if rich := t.h.ties.rooms.richest(t); rich != nil {
-				rich.gate.start(rich.relieve)
+				rich.tasks.start(rich.relieve)
 			}
 		}
 	}

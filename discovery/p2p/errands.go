@@ -49,7 +49,7 @@ type errands struct {
 	digest [32]byte
 	key    kb.ID           // where the record of the topic is
 	ctx    context.Context // ends the work
-	gate   *gate           // of the goroutines that look up
+	tasks  *taskGroup      // of the goroutines that look up
 
 	// guarded by planner.mu
 	state  discovery.State
@@ -78,8 +78,8 @@ type job struct {
 	pace    backoff.Backoff // between two look-ups, or after an announcement that failed
 }
 
-func newErrands(ctx context.Context, c client, digest [32]byte, g *gate) *errands {
-	e := &errands{client: c, digest: digest, key: kb.ConvertKey(string(recordKey(digest).Hash())), ctx: ctx, gate: g}
+func newErrands(ctx context.Context, c client, digest [32]byte, g *taskGroup) *errands {
+	e := &errands{client: c, digest: digest, key: kb.ConvertKey(string(recordKey(digest).Hash())), ctx: ctx, tasks: g}
 	for c := range e.jobs {
 		e.jobs[c].of, e.jobs[c].chore = e, chore(c)
 	}

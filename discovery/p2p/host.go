@@ -51,7 +51,7 @@ type Host struct {
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup // of table.run, callBack, lookForCopies, planner.run and watch
-	serves   gate           // of streams that others open, and of links
+	serves   taskGroup      // of streams that others open, and of links
 	closed   func() error   // Close, once
 
 	mu       sync.Mutex
@@ -254,7 +254,7 @@ func (h *Host) close() error {
 		t.part()
 	}
 	h.wg.Wait()
-	h.serves.shut()
+	h.serves.stop()
 	h.parting()
 	var err error
 	if h.table != nil {

@@ -186,9 +186,9 @@ func (l *link) hearMeet(m wtproto.Meet) error {
 	}
 	t := l.links.h.proven(m.Digest, wtproto.ProofMeet, m.Proof, l.id())
 	code := wtproto.CodeForbidden
-	if t != nil && t.gate.enter() {
+	if t != nil && t.tasks.begin() {
 		code = t.welcome(l, m)
-		t.gate.leave()
+		t.tasks.end()
 	} else {
 		l.links.say(l, word{typ: wtproto.TypeMet, digest: m.Digest, code: code})
 	}

@@ -170,10 +170,10 @@ func (t *topic) metNowLocked(r *remote, ours bool) bool {
 
 // answered takes the answer of r to MEET. An error ends the link.
 func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
-	if !t.gate.enter() {
+	if !t.tasks.begin() {
 		return nil
 	}
-	defer t.gate.leave()
+	defer t.tasks.end()
 	proven := m.Code != wtproto.CodeNone || t.key.VerifyProof(m.Proof, wtproto.ProofMet, []byte(r.id), []byte(t.h.id))
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -212,10 +212,10 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 // guessed says that the host called id has guessed that we are on the topic. It is told so, if it
 // may find us.
 func (t *topic) guessed(id peer.ID) {
-	if !t.gate.enter() {
+	if !t.tasks.begin() {
 		return
 	}
-	defer t.gate.leave()
+	defer t.tasks.end()
 	state, _ := t.presence.State()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -242,10 +242,10 @@ func (t *topic) guessed(id peer.ID) {
 
 // failed says that r could not be asked, or did not answer.
 func (t *topic) failed(r *remote, err error) {
-	if !t.gate.enter() {
+	if !t.tasks.begin() {
 		return
 	}
-	defer t.gate.leave()
+	defer t.tasks.end()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.hosts[r.id] != r { // it was forgotten meanwhile
@@ -257,10 +257,10 @@ func (t *topic) failed(r *remote, err error) {
 
 // told takes what endpoints the host of l has now. An error ends the link.
 func (t *topic) told(l *link, e wtproto.Endpoints) error {
-	if !t.gate.enter() {
+	if !t.tasks.begin() {
 		return nil
 	}
-	defer t.gate.leave()
+	defer t.tasks.end()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.hosts[l.id()]
@@ -276,10 +276,10 @@ func (t *topic) told(l *link, e wtproto.Endpoints) error {
 
 // parted says that the host of l has ended the meeting.
 func (t *topic) parted(l *link, code wtproto.Code) {
-	if !t.gate.enter() {
+	if !t.tasks.begin() {
 		return
 	}
-	defer t.gate.leave()
+	defer t.tasks.end()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.hosts[l.id()]
@@ -292,10 +292,10 @@ func (t *topic) parted(l *link, code wtproto.Code) {
 
 // lost says that the link with r has ended. Nobody knows whether r has left.
 func (t *topic) lost(l *link, r *remote) {
-	if !t.gate.enter() {
+	if !t.tasks.begin() {
 		return
 	}
-	defer t.gate.leave()
+	defer t.tasks.end()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r.link == l {
@@ -306,10 +306,10 @@ func (t *topic) lost(l *link, r *remote) {
 // reborn says that the program of r's host has been started anew: all that was known of it is
 // gone.
 func (t *topic) reborn(r *remote) {
-	if !t.gate.enter() {
+	if !t.tasks.begin() {
 		return
 	}
-	defer t.gate.leave()
+	defer t.tasks.end()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.applyLocked(r, r.reborn())

@@ -94,11 +94,11 @@ func (h *Host) askOpen(s stream, key wtproto.Topic, id peer.ID, ask wtproto.Open
 func (h *Host) serveOpen(s stream, o wtproto.Open) {
 	id := s.Conn().RemotePeer()
 	t := h.proven(o.Digest, wtproto.ProofOpen, o.Proof, id)
-	if t == nil || !t.gate.enter() {
+	if t == nil || !t.tasks.begin() {
 		h.refuseOpen(s, wtproto.CodeForbidden)
 		return
 	}
-	defer t.gate.leave()
+	defer t.tasks.end()
 	state, _ := t.presence.State()
 	further := o.Flags&wtproto.OpenFurther != 0
 	switch gateway := o.From != (wtproto.EndpointID{}); {

@@ -41,7 +41,7 @@ type planner struct {
 	log      *slog.Logger
 	observer *discovery.Observer
 	settings *settings
-	walks    gate // of the goroutines that announce
+	walks    taskGroup // of the goroutines that announce
 	wake     chan struct{}
 
 	mu      sync.Mutex
@@ -381,7 +381,7 @@ func (p *planner) walkLocked(ctx context.Context, e *entry[*job], now time.Time)
 	p.running[j.chore]++
 	ok := false
 	if j.chore == chLookUp {
-		ok = j.of.gate.start(func() {
+		ok = j.of.tasks.start(func() {
 			for t := range p.walker.find(j.of.ctx, j.of.digest) {
 				j.of.client.found(t)
 			}

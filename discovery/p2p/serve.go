@@ -115,11 +115,11 @@ func codeOf(err error) wtproto.Code {
 
 // serve handles a stream that another host opened, until it has become a circuit or has ended.
 func (h *Host) serve(s network.Stream) {
-	if !h.serves.enter() {
+	if !h.serves.begin() {
 		reset(s, wtproto.CodeShutdown)
 		return
 	}
-	defer h.serves.leave()
+	defer h.serves.end()
 	place := h.ties.addPending(s)
 	known := func() { h.ties.pending.Leave(place) }
 	serve, err := h.first(stream{s, s}, known)

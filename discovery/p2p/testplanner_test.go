@@ -15,7 +15,7 @@ import (
 // fakeTopic is a client of a planner.
 type fakeTopic struct {
 	*errands
-	gate   gate
+	tasks  taskGroup
 	cancel context.CancelFunc
 	state  discovery.State
 
@@ -95,7 +95,7 @@ func (p *testPlanner) enterTopic(t *testing.T, f *fakeTopic) {
 	p.n++
 	var ctx context.Context
 	ctx, f.cancel = context.WithCancel(context.Background())
-	f.errands = newErrands(ctx, f, wtproto.TopicFromName(fmt.Sprint("planner test ", p.n)).Digest(), &f.gate)
+	f.errands = newErrands(ctx, f, wtproto.TopicFromName(fmt.Sprint("planner test ", p.n)).Digest(), &f.tasks)
 	p.enter(f.errands, f.state)
 	t.Cleanup(func() { p.end(f) })
 }
@@ -104,7 +104,7 @@ func (p *testPlanner) enterTopic(t *testing.T, f *fakeTopic) {
 func (p *testPlanner) end(f *fakeTopic) {
 	f.cancel()
 	p.leave(f.errands)
-	f.gate.close()
+	f.tasks.close()
 }
 
 // change gives a topic another state.

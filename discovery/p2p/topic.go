@@ -30,7 +30,7 @@ type topic struct {
 	log      *slog.Logger
 	ctx      context.Context // ends the topic
 	cancel   context.CancelFunc
-	gate     gate          // of everything that the topic does
+	tasks    taskGroup     // of everything that the topic does
 	gone     chan struct{} // closed when the topic has ended
 	news     *news
 	errands  *errands
@@ -95,7 +95,7 @@ func (h *Host) enter(ctx context.Context, key wtproto.Topic, presence *discovery
 		hosts: make(map[peer.ID]*remote),
 	}
 	t.ctx, t.cancel = context.WithCancel(ctx)
-	t.errands = newErrands(t.ctx, t, digest, &t.gate)
+	t.errands = newErrands(t.ctx, t, digest, &t.tasks)
 	t.meetings = t.newMeetings()
 	t.timer = time.AfterFunc(time.Hour, t.pump)
 	t.timer.Stop()
@@ -116,7 +116,7 @@ func (h *Host) leave(t *topic) {
 // end ends all that t does and waits for it. It may be called more than once.
 func (t *topic) end() {
 	t.cancel()
-	t.gate.close()
+	t.tasks.close()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.timer.Stop()
