@@ -62,8 +62,8 @@ type entry struct {
 	heard, expires time.Time
 	asked          int       // how often it was asked for again since it was heard
 	jitter         float64   // part of the TTL by which these questions are late, from 0 to 0.02
-	doubts         int       // of SRV: the questions that are left before it is over
-	doubtAt        time.Time // of the next one
+	rechecks       int       // of a suspect SRV: questions left before it is over
+	recheckAt      time.Time // when to ask the next one
 	of             *neighbour
 	at             *list.Element // in of.order
 }
@@ -148,7 +148,7 @@ func (c *cache) add(from origin, a answer, now time.Time) {
 func (e *entry) hear(a answer, now time.Time) {
 	a.ttl = min(a.ttl, maxTTL)
 	e.answer, e.heard, e.expires = a, now, now.Add(a.ttl)
-	e.asked, e.jitter, e.doubts = 0, rand.Float64()*0.02, 0
+	e.asked, e.jitter, e.rechecks = 0, rand.Float64()*0.02, 0
 }
 
 // endBy has e end at t if it would live longer.

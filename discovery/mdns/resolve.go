@@ -143,7 +143,7 @@ func (r *resolver) take(from origin, answers []answer, now time.Time) bool {
 		instance, others := r.contested(from, a)
 		r.cache.add(from, a, now)
 		if instance != "" {
-			r.doubt(from, instance, others, now)
+			r.suspect(from, instance, others, now)
 		}
 	}
 	return of > 0
