@@ -14,7 +14,7 @@ import (
 // A goodbye by the other family, or from another address after the machine's had changed, left the
 // old address until its records were over. It has the old source asked, which is gone if it does not
 // answer. One who takes back what others say causes these questions, and no more.
-func TestDoubt(t *testing.T) {
+func TestSuspect(t *testing.T) {
 	const web = "web._swarmgate._tcp.local."
 	const ptr = "_swarmgate._tcp.local. %d IN PTR " + web
 	const srv = web + " %d IN SRV 0 0 80 host.local."
@@ -74,7 +74,7 @@ func TestDoubt(t *testing.T) {
 
 // Who takes back what others say, thousands of times, has as many questions asked as one who tells
 // of things, and nobody is gone who answers or is not asked.
-func TestDoubtsOfOneMachineAreFew(t *testing.T) {
+func TestRechecksForOneMachineAreFew(t *testing.T) {
 	l := newLab(false)
 	l.known = make(map[string]bool)
 	var said, back []string
