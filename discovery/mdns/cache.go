@@ -59,13 +59,13 @@ type answer struct {
 // entry is a record in the cache.
 type entry struct {
 	answer
-	heard, expires time.Time
-	asked          int       // how often it was asked for again since it was heard
-	jitter         float64   // part of the TTL by which these questions are late, from 0 to 0.02
-	rechecks       int       // of a suspect SRV: questions left before it is over
-	recheckAt      time.Time // when to ask the next one
-	of             *neighbour
-	at             *list.Element // in of.order
+	lastSeen, expires time.Time
+	asked             int       // how often it was asked for again since it was heard
+	jitter            float64   // part of the TTL by which these questions are late, from 0 to 0.02
+	rechecks          int       // of a suspect SRV: questions left before it is over
+	recheckAt         time.Time // when to ask the next one
+	of                *neighbour
+	at                *list.Element // in of.order
 }
 
 // neighbour is what is known from one origin.
@@ -117,7 +117,7 @@ func (c *cache) add(from origin, a answer, now time.Time) {
 		switch {
 		case e.data == a.data:
 			same = e
-		case a.flush && now.Sub(e.heard) > goodbyeAfter:
+		case a.flush && now.Sub(e.lastSeen) > goodbyeAfter:
 			e.endBy(now.Add(goodbyeAfter))
 		}
 	}
@@ -126,7 +126,7 @@ func (c *cache) add(from origin, a answer, now time.Time) {
 		same.endBy(now.Add(goodbyeAfter))
 	case a.ttl == 0:
 	case same != nil:
-		same.hear(a, now)
+		same.refresh(a, now)
 		n.order.MoveToBack(same.at)
 	default:
 		if n.order.Len() >= c.maxOwn {
@@ -135,7 +135,7 @@ func (c *cache) add(from origin, a answer, now time.Time) {
 			c.evict(c.payer())
 		}
 		e := &entry{of: n}
-		e.hear(a, now)
+		e.refresh(a, now)
 		e.at = n.order.PushBack(e)
 		n.sets[a.set] = append(n.sets[a.set], e)
 		c.all[from] = n
@@ -144,10 +144,10 @@ func (c *cache) add(from origin, a answer, now time.Time) {
 	}
 }
 
-// hear notes that e was said again, as a.
-func (e *entry) hear(a answer, now time.Time) {
+// refresh notes that e was said again, as a.
+func (e *entry) refresh(a answer, now time.Time) {
 	a.ttl = min(a.ttl, maxTTL)
-	e.answer, e.heard, e.expires = a, now, now.Add(a.ttl)
+	e.answer, e.lastSeen, e.expires = a, now, now.Add(a.ttl)
 	e.asked, e.jitter, e.rechecks = 0, rand.Float64()*0.02, 0
 }
 
@@ -159,7 +159,7 @@ func (e *entry) endBy(t time.Time) {
 }
 
 // ends reports whether e was taken back, and only lives on for a while.
-func (e *entry) ends() bool { return e.expires.Before(e.heard.Add(e.ttl)) }
+func (e *entry) ends() bool { return e.expires.Before(e.lastSeen.Add(e.ttl)) }
 
 // refreshAt returns when e is to be asked for again: at 80, 85, 90 and 95 % of its time and a bit (RFC 6762, 5.2). It
 // reports false if that was done, or if e was taken back.
@@ -168,14 +168,14 @@ func (e *entry) refreshAt() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	part := 0.8 + 0.05*float64(e.asked) + e.jitter
-	return e.heard.Add(time.Duration(part * float64(e.ttl))), true
+	return e.lastSeen.Add(time.Duration(part * float64(e.ttl))), true
 }
 
 // newest returns the record of name and kind that n said last, or nil.
 func (n *neighbour) newest(name string, kind uint16) *entry {
 	var best *entry
 	for _, e := range n.sets[set{name, kind}] {
-		if best == nil || !e.heard.Before(best.heard) {
+		if best == nil || !e.lastSeen.Before(best.lastSeen) {
 			best = e
 		}
 	}

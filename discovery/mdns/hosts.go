@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// tellEvery is how often a [Hosts] is told of a host that is still there.
-const tellEvery = 25 * time.Second
+// notifyEvery is how often a [Hosts] is told of a host that is still there.
+const notifyEvery = 25 * time.Second
 
 // hosts are the libp2p hosts of the LAN. It does no I/O.
 type hosts struct {
@@ -19,8 +19,8 @@ type hosts struct {
 
 // host is one host, on whatever interfaces it is.
 type host struct {
-	addrs []netip.AddrPort // best first
-	told  time.Time        // zero if it has to be told now
+	addrs    []netip.AddrPort // best first
+	notified time.Time        // zero if it has to be told now
 }
 
 func newHosts() hosts { return hosts{all: make(map[string]*host)} }
@@ -55,17 +55,17 @@ func (h *hosts) replace(list map[key]*instance) {
 	}
 }
 
-// tell tells to of what is new, and of what was not told for a while.
-func (h *hosts) tell(to Hosts, now time.Time) {
+// notify tells to of what is new, and of what was not told for a while.
+func (h *hosts) notify(to Hosts, now time.Time) {
 	for _, id := range h.gone {
 		to.HostGone(id)
 	}
 	h.gone, h.next = nil, time.Time{}
 	for id, x := range h.all {
-		if now.Sub(x.told) >= tellEvery {
-			x.told = now
+		if now.Sub(x.notified) >= notifyEvery {
+			x.notified = now
 			to.HostSeen(id, x.addrs)
 		}
-		h.next = earlier(h.next, x.told.Add(tellEvery))
+		h.next = earlier(h.next, x.notified.Add(notifyEvery))
 	}
 }

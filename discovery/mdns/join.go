@@ -17,12 +17,12 @@ type join struct {
 	value string        // topic in text form
 	wake  chan struct{} // holds 1: something changed
 
-	told   map[key]told // owned by the caller of Join
-	health int          // the changes told of; owned by the caller of Join
+	reported map[key]reportedPeer // owned by the caller of Join
+	health   int                  // the changes told of; owned by the caller of Join
 }
 
-// told is what the caller knows of an instance.
-type told struct {
+// reportedPeer is what the caller knows of an instance.
+type reportedPeer struct {
 	peer    discovery.Peer
 	version uint64 // of the instance
 }
@@ -44,7 +44,7 @@ func (j *join) wakeUp() {
 // are gone. It needs [Network.Run], and ends with it.
 func (n *Network) Join(ctx context.Context, topic wtproto.Topic, _ *discovery.Presence) iter.Seq2[discovery.Sighting, error] {
 	return func(yield func(discovery.Sighting, error) bool) {
-		j := &join{topic: topic, value: topic.String(), wake: make(chan struct{}, 1), told: make(map[key]told)}
+		j := &join{topic: topic, value: topic.String(), wake: make(chan struct{}, 1), reported: make(map[key]reportedPeer)}
 		n.mu.Lock()
 		n.joins[j.value] = append(n.joins[j.value], j)
 		n.mu.Unlock()
@@ -93,22 +93,22 @@ func (n *Network) newsFor(j *join, now time.Time) (list []news) {
 		list = append(list, news{err: n.health.err}) // without an error: it works
 	}
 	there := n.peers.all[j.value]
-	for k, known := range j.told {
+	for k, known := range j.reported {
 		if there[k] == nil {
-			delete(j.told, k)
+			delete(j.reported, k)
 			list = append(list, news{sighting: discovery.Sighting{Peer: known.peer, Gone: true}})
 		}
 	}
 	var fresh []*instance
 	for k, i := range there {
-		if i.version != j.told[k].version {
+		if i.version != j.reported[k].version {
 			fresh = append(fresh, i)
 		}
 	}
 	slices.SortFunc(fresh, func(a, b *instance) int { return a.since.Compare(b.since) }) // who was there first is told of first
 	for _, i := range fresh {
 		s := n.sighting(j.topic, i, now)
-		j.told[i.key] = told{peer: s.Peer, version: i.version}
+		j.reported[i.key] = reportedPeer{peer: s.Peer, version: i.version}
 		list = append(list, news{sighting: s})
 	}
 	return list

@@ -55,7 +55,7 @@ func (r *rounds) run(ctx context.Context, c conn) error {
 		if heard || !r.next.IsZero() && !r.next.After(now) {
 			r.settle(c)
 		}
-		r.tell(time.Now())
+		r.notify(time.Now())
 	}
 	return context.Cause(ctx)
 }
@@ -143,10 +143,10 @@ func (r *rounds) settle(c conn) {
 	}
 }
 
-// tell tells of hosts, and of answers that came.
-func (r *rounds) tell(now time.Time) {
+// notify tells of hosts, and of answers that came.
+func (r *rounds) notify(now time.Time) {
 	if r.n.cfg.Hosts != nil {
-		r.hosts.tell(r.n.cfg.Hosts, now)
+		r.hosts.notify(r.n.cfg.Hosts, now)
 	}
 	if !r.asked.IsZero() && now.Sub(r.asked) >= countAfter {
 		r.n.mu.Lock()

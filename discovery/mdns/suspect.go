@@ -41,7 +41,7 @@ func (r *resolver) contested(from origin, a answer) (instance string, eitherFami
 func (r *resolver) suspect(from origin, instance string, eitherFamily bool, now time.Time) {
 	for _, e := range r.cache.services[hostname{from.index, instance}] {
 		o := e.of.origin
-		if o == from || e.rechecks > 0 || e.ends() || !eitherFamily && o.link() != from.link() || now.Sub(e.heard) <= goodbyeAfter {
+		if o == from || e.rechecks > 0 || e.ends() || !eitherFamily && o.link() != from.link() || now.Sub(e.lastSeen) <= goodbyeAfter {
 			continue
 		}
 		if !r.quota.take(from, maxRechecks, r.knows(from, now), now) {

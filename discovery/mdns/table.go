@@ -38,13 +38,13 @@ func instances(s *service, claims []claim, lan map[int]discovery.Interface, chec
 		return cmp.Or(a.since.Compare(b.since), a.addr.Compare(b.addr), a.index-b.index, cmp.Compare(a.instance, b.instance))
 	})
 	out := make(map[key]*instance)
-	told := make(map[origin]int)
+	perOrigin := make(map[origin]int)
 	for _, c := range claims {
 		iface, on := lan[c.index]
 		if c.of != s || !on {
 			continue
 		}
-		if told[c.origin]++; s.most > 0 && told[c.origin] > s.most {
+		if perOrigin[c.origin]++; s.most > 0 && perOrigin[c.origin] > s.most {
 			continue
 		}
 		k := key{iface.Name, c.instance, c.value}
@@ -135,7 +135,7 @@ func (t *table) replace(list map[key]*instance, now time.Time) (news map[string]
 			t.all[k.value] = make(map[key]*instance)
 		}
 		before := t.all[k.value][k]
-		if before != nil && before.tells(i, now) {
+		if before != nil && before.matches(i, now) {
 			continue
 		}
 		t.version++
@@ -146,8 +146,8 @@ func (t *table) replace(list map[key]*instance, now time.Time) (news map[string]
 	return news
 }
 
-// tells reports whether what is known of i is as good as that it is as after.
-func (i *instance) tells(after *instance, now time.Time) bool {
+// matches reports whether what is known of i is as good as that it is as after.
+func (i *instance) matches(after *instance, now time.Time) bool {
 	same := slices.Equal(i.addrs, after.addrs) && (i.refused == nil) == (after.refused == nil)
 	return same && i.expires.Sub(now) >= after.expires.Sub(now)/2
 }
