@@ -21,14 +21,14 @@ import (
 // one may draw a conclusion: what Read returns at the end is what the kernel said, and is guessed
 // from nothing.
 type tcpStream struct {
-	conn   *net.TCPConn
-	remote netip.AddrPort
-	calls  calls
-	watch  watch       // copied by OnLost
-	ended  func()      // called once conn is closed
-	useful func()      // called when the peer has sent something; may be called again
-	heard  atomic.Bool // it was
-	end    sync.Once   // of conn
+	conn     *net.TCPConn
+	remote   netip.AddrPort
+	calls    calls
+	watch    watch       // copied by OnLost
+	ended    func()      // called once conn is closed
+	useful   func()      // called when the peer has sent something; may be called again
+	received atomic.Bool // it was
+	end      sync.Once   // of conn
 
 	sawEOF  atomic.Bool // Read has returned io.EOF
 	sentEOF atomic.Bool // CloseWrite was called
@@ -55,7 +55,7 @@ func (s *tcpStream) Read(b []byte) (int, error) {
 		return 0, nil
 	}
 	n, err := s.calls.read(b)
-	if n > 0 && !s.heard.Load() && !s.heard.Swap(true) {
+	if n > 0 && !s.received.Load() && !s.received.Swap(true) {
 		s.useful()
 	}
 	switch {
@@ -66,7 +66,7 @@ func (s *tcpStream) Read(b []byte) (int, error) {
 	case s.sawEOF.Load():
 		return n, err
 	}
-	if fault := s.calls.told(); fault != nil {
+	if fault := s.calls.kernelError(); fault != nil {
 		return n, tcpError(fault)
 	}
 	s.sawEOF.Store(true)
@@ -134,9 +134,9 @@ func (f *faults) note(err error) {
 	}
 }
 
-// told returns the error by which the kernel ended the connection, nil if it has not or nobody was
+// kernelError returns the error by which the kernel ended the connection, nil if it has not or nobody was
 // told yet.
-func (f *faults) told() error {
+func (f *faults) kernelError() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.first.Load(); err != nil {
@@ -149,7 +149,7 @@ func (f *faults) told() error {
 func (c *calls) cause(err error) error {
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ENOTCONN) {
 		c.ask()
-		if fault := c.told(); fault != nil {
+		if fault := c.kernelError(); fault != nil {
 			return fault
 		}
 	}
