@@ -155,7 +155,7 @@ func (l *link) hear(typ wtproto.Type, payload []byte) error {
 			return err
 		}
 		if t := h.topicOf(e.Digest); t != nil {
-			return t.told(l, e)
+			return t.handleEndpoints(l, e)
 		}
 	case wtproto.TypePart:
 		p, err := wtproto.ParsePart(payload)
@@ -264,18 +264,18 @@ func (l *link) compose(b []byte, w word) []byte {
 	h, id := l.links.h, l.id()
 	switch w.typ {
 	case wtproto.TypeMeet:
-		e, state, _ := w.r.t.tellOf(w.r)
+		e, state, _ := w.r.t.advertisement(w.r)
 		proof := h.prove(w.r.t.key, wtproto.ProofMeet, id)
 		return wtproto.Meet{Digest: w.digest, Proof: proof, Flags: w.flags, State: state, Endpoints: e}.Append(b)
 	case wtproto.TypeMet:
 		m := wtproto.Met{Digest: w.digest, Code: w.code}
 		if w.r != nil {
-			m.Endpoints, m.State, _ = w.r.t.tellOf(w.r)
+			m.Endpoints, m.State, _ = w.r.t.advertisement(w.r)
 			m.Proof = h.prove(w.r.t.key, wtproto.ProofMet, id)
 		}
 		return m.Append(b)
 	case wtproto.TypeEndpoints:
-		if e, state, changed := w.r.t.tellOf(w.r); changed {
+		if e, state, changed := w.r.t.advertisement(w.r); changed {
 			return wtproto.Endpoints{Digest: w.digest, State: state, Endpoints: e}.Append(b)
 		}
 	case wtproto.TypePart:

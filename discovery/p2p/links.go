@@ -163,7 +163,7 @@ func (ls *links) take(l *link) (words []word, end bool, err error) {
 		case wtproto.TypeMet:
 			delete(l.owed, w.digest)
 		case wtproto.TypeEndpoints:
-			w.r.telling = false
+			w.r.advertising = false
 		}
 	}
 	return words, l.closing && len(l.queue) == 0, nil
@@ -284,15 +284,15 @@ func (ls *links) part(r *remote, code wtproto.Code) {
 	ls.forgetLocked(n)
 }
 
-// tell has the host of r told of our endpoints, if they are not what it was told.
-func (ls *links) tell(r *remote) {
+// advertise has the host of r told of our endpoints, if they are not what it was told.
+func (ls *links) advertise(r *remote) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	n := ls.hosts[r.id]
-	if n == nil || n.link == nil || n.met[r.t.digest] != r || r.telling {
+	if n == nil || n.link == nil || n.met[r.t.digest] != r || r.advertising {
 		return
 	}
-	r.telling = true
+	r.advertising = true
 	ls.sayLocked(n.link, word{typ: wtproto.TypeEndpoints, digest: r.t.digest, r: r})
 }
 
@@ -361,7 +361,7 @@ func (ls *links) establish(l *link) bool {
 
 	if older != nil {
 		reset(older.s, wtproto.CodeReplaced)
-		over.tell(older, wtproto.Errorf(wtproto.CodeReplaced, "there is a newer link"))
+		over.notify(older, wtproto.Errorf(wtproto.CodeReplaced, "there is a newer link"))
 	}
 	for _, r := range reborn {
 		r.t.reborn(r)
@@ -372,8 +372,8 @@ func (ls *links) establish(l *link) bool {
 // ended is what a link that has ended was needed for.
 type ended struct{ asked, met []*remote }
 
-// tell tells topics that l has ended.
-func (e ended) tell(l *link, err error) {
+// notify tells topics that l has ended.
+func (e ended) notify(l *link, err error) {
 	for _, r := range e.asked {
 		r.t.failed(r, answerError("MEET", err))
 	}
@@ -405,7 +405,7 @@ func (ls *links) detachLocked(l *link) (e ended) {
 	clear(n.met)
 	for _, w := range l.queue {
 		if w.typ == wtproto.TypeEndpoints {
-			w.r.telling = false
+			w.r.advertising = false
 		}
 	}
 	l.queue = nil
@@ -436,7 +436,7 @@ func (ls *links) end(l *link, err error) {
 	ls.forgetLocked(n)
 	ls.mu.Unlock()
 	ls.h.log.Debug("link ended", "peer", n.id.String(), "error", err)
-	e.tell(l, err)
+	e.notify(l, err)
 }
 
 // forgetLost drops on what topics n was met, if there is no newer link.

@@ -14,8 +14,8 @@ import (
 
 const (
 	// A host tells of its endpoints at this rate, and may tell twice as fast.
-	tellEvery = 500 * time.Millisecond
-	tellBurst = 8
+	advertiseEvery = 500 * time.Millisecond
+	advertiseBurst = 8
 	// So often a host may have told of an endpoint that is not there any more when a circuit is
 	// opened.
 	lieEvery = 10 * time.Second
@@ -24,7 +24,7 @@ const (
 
 // choose returns at most n of all, and whether that leaves some out: those of told that are still
 // there, and then any.
-func choose(told, all []wtproto.EndpointID, n int) (chosen []wtproto.EndpointID, more bool) {
+func choose(before, all []wtproto.EndpointID, n int) (chosen []wtproto.EndpointID, more bool) {
 	if len(all) <= n {
 		return slices.Clone(all), false
 	}
@@ -32,7 +32,7 @@ func choose(told, all []wtproto.EndpointID, n int) (chosen []wtproto.EndpointID,
 	for _, e := range all {
 		there[e] = true
 	}
-	for _, e := range told {
+	for _, e := range before {
 		if there[e] && len(chosen) < n {
 			chosen = append(chosen, e)
 			delete(there, e)
@@ -50,28 +50,28 @@ func choose(told, all []wtproto.EndpointID, n int) (chosen []wtproto.EndpointID,
 	return chosen, true
 }
 
-// tellOf returns which of our endpoints r is told of now, what else is said of them, and whether
+// advertisement returns which of our endpoints r is told of now, what else is said of them, and whether
 // that is news to it.
-func (t *topic) tellOf(r *remote) (e []wtproto.EndpointID, s wtproto.EndpointsState, changed bool) {
+func (t *topic) advertisement(r *remote) (e []wtproto.EndpointID, s wtproto.EndpointsState, changed bool) {
 	state, _ := t.presence.State()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e, more := choose(r.told, state.Endpoints, wtproto.MaxEndpoints)
+	e, more := choose(r.advertised, state.Endpoints, wtproto.MaxEndpoints)
 	if more {
 		s |= wtproto.EndpointsMore
 	}
 	if state.Need {
 		s |= wtproto.EndpointsNeed
 	}
-	changed = s != r.toldState || !slices.Equal(e, r.told)
-	r.told, r.toldState = e, s
+	changed = s != r.advertisedState || !slices.Equal(e, r.advertised)
+	r.advertised, r.advertisedState = e, s
 	return e, s, changed
 }
 
-// tell tells the hosts that are met of our endpoints when these change, and repeats sightings
+// advertise tells the hosts that are met of our endpoints when these change, and repeats sightings
 // while they hold.
-func (t *topic) tell() {
-	limit := rate.NewLimiter(rate.Every(tellEvery), tellBurst)
+func (t *topic) advertise() {
+	limit := rate.NewLimiter(rate.Every(advertiseEvery), advertiseBurst)
 	again := time.NewTicker(t.h.Hold / 2)
 	defer again.Stop()
 	var before discovery.State
@@ -84,7 +84,7 @@ func (t *topic) tell() {
 		t.mu.Lock()
 		for _, r := range t.hosts {
 			if r.meeting {
-				t.h.links.tell(r)
+				t.h.links.advertise(r)
 			}
 		}
 		t.mu.Unlock()
@@ -141,7 +141,7 @@ func (t *topic) admitLocked(l *link) (*remote, wtproto.Code) {
 	if r == nil {
 		return nil, wtproto.CodeBusy
 	}
-	if !r.asks.Allow() {
+	if !r.meetLimit.Allow() {
 		return r, wtproto.CodeRateLimited
 	}
 	t.meetings.know(r.id, l.isGateway())
@@ -255,8 +255,8 @@ func (t *topic) failed(r *remote, err error) {
 	t.pumpLocked()
 }
 
-// told takes what endpoints the host of l has now. An error ends the link.
-func (t *topic) told(l *link, e wtproto.Endpoints) error {
+// handleEndpoints takes what endpoints the host of l has now. An error ends the link.
+func (t *topic) handleEndpoints(l *link, e wtproto.Endpoints) error {
 	if !t.tasks.begin() {
 		return nil
 	}
@@ -267,7 +267,7 @@ func (t *topic) told(l *link, e wtproto.Endpoints) error {
 	if r == nil || r.link != l { // it has not seen our PART yet
 		return nil
 	}
-	if !r.tells.Allow() {
+	if !r.endpointsLimit.Allow() {
 		return wtproto.Errorf(wtproto.CodeRateLimited, "ENDPOINTS come too fast")
 	}
 	t.applyLocked(r, r.updated(e, t.h.Hold))

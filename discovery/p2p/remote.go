@@ -28,20 +28,20 @@ type remote struct {
 	link         *link          // of the meeting, nil without one
 	address      string
 
-	asks  *rate.Limiter // of its MEETs
-	tells *rate.Limiter // of its ENDPOINTS
-	lies  *rate.Limiter // of endpoints that it told, and does not have
+	meetLimit      *rate.Limiter // of its MEETs
+	endpointsLimit *rate.Limiter // of its ENDPOINTS
+	lieLimit       *rate.Limiter // of endpoints that it told, and does not have
 
-	told      []wtproto.EndpointID // of ours
-	toldState wtproto.EndpointsState
-	telling   bool // guarded by links.mu; ENDPOINTS waits to be written
+	advertised      []wtproto.EndpointID // of ours
+	advertisedState wtproto.EndpointsState
+	advertising     bool // guarded by links.mu; ENDPOINTS waits to be written
 }
 
 func (t *topic) newRemote(a *acquaintance) *remote {
 	return &remote{
 		t: t, id: a.id, acquaintance: a,
-		asks: rate.NewLimiter(1, 8), tells: rate.NewLimiter(rate.Every(tellEvery/2), 4*tellBurst),
-		lies: rate.NewLimiter(rate.Every(lieEvery), lieBurst),
+		meetLimit: rate.NewLimiter(1, 8), endpointsLimit: rate.NewLimiter(rate.Every(advertiseEvery/2), 4*advertiseBurst),
+		lieLimit: rate.NewLimiter(rate.Every(lieEvery), lieBurst),
 	}
 }
 
@@ -178,7 +178,7 @@ func (t *topic) lied(r *remote, id wtproto.EndpointID) {
 	t.mu.Lock()
 	claimed := r.endpoints[id]
 	t.mu.Unlock()
-	if claimed && !r.lies.Allow() {
+	if claimed && !r.lieLimit.Allow() {
 		t.h.links.blame(r.id, wtproto.Errorf(wtproto.CodeForbidden, "the endpoints that it tells of are not there"))
 	}
 }

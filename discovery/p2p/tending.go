@@ -12,7 +12,7 @@ var _ client = (*topic)(nil)
 
 // run has the topic looked for and announced as its presence says, and yields its news, until it ends or the caller breaks.
 func (t *topic) run(yield func(discovery.Sighting, error) bool) {
-	t.tasks.start(t.tell)
+	t.tasks.start(t.advertise)
 	state, changed := t.presence.State()
 	t.h.planner.enter(t.errands, state)
 	defer t.h.planner.leave(t.errands)
