@@ -152,7 +152,7 @@ func (h *Host) noteForCallback(c *callbacks, e any) {
 		from, ok := plainTCP(e.Conn.RemoteMultiaddr())
 		if seen, told := plainTCP(e.ObservedAddr); ok && told && e.Conn.Stat().Direction == network.DirOutbound {
 			if h.gater.around.distance(seen.Addr()) == fromWorld {
-				h.observed.told(e.Peer, from.Addr(), seen.Addr())
+				h.observed.noteView(e.Peer, from.Addr(), seen.Addr())
 			}
 		}
 		if ok && e.Conn.Stat().Direction == network.DirInbound && slices.Contains(e.Protocols, wtproto.HostProtocol) && !servesDHT(e.Protocols) {

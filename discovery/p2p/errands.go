@@ -52,12 +52,12 @@ type errands struct {
 	tasks  *taskGroup      // of the goroutines that look up
 
 	// guarded by planner.mu
-	state  discovery.State
-	jobs   [numChores]job
-	firsts int  // jobs whose first time waits for its turn
-	told   bool // the client was told that it waits
-	dirty  bool // it may have to be told something
-	gone   bool
+	state           discovery.State
+	jobs            [numChores]job
+	firsts          int  // jobs whose first time waits for its turn
+	reportedWaiting bool // the client was told that it waits
+	dirty           bool // it may have to be told something
+	gone            bool
 }
 
 // job is one kind of work for one topic. Everything in it is guarded by planner.mu.

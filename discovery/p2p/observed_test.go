@@ -16,13 +16,13 @@ func TestObserved(t *testing.T) {
 			t.Errorf("%s: %s, want %v", what, got, want)
 		}
 	}
-	o.told("stranger", at, us)
+	o.noteView("stranger", at, us)
 	o.reached("stranger", at, 4434)
 	check("a stranger says so")
 	if o.reached("seed", at, 4434) {
 		t.Error("a seed that has said nothing shows an address")
 	}
-	o.told("seed", at, us)
+	o.noteView("seed", at, us)
 	check("a seed says so")
 	o.reached("seed", us, 4434)
 	check("the seed came from elsewhere")
@@ -30,6 +30,6 @@ func TestObserved(t *testing.T) {
 		t.Error("that the seed reaches us is not news once")
 	}
 	check("the seed has reached us", "45.83.2.2:4434")
-	o.told("seed", us, us)
+	o.noteView("seed", us, us)
 	check("the seed is elsewhere")
 }

@@ -264,10 +264,10 @@ func (p *planner) step(ctx context.Context) time.Time {
 	if at := p.agenda.next(); next.IsZero() || !at.IsZero() && at.Before(next) {
 		next = at
 	}
-	told := p.tellLocked()
+	changed := p.newlyWaitingLocked()
 	p.mu.Unlock()
-	for _, e := range told {
-		e.client.waits(e.told) // which only step changes
+	for _, e := range changed {
+		e.client.waits(e.reportedWaiting) // which only step changes
 	}
 	return next
 }
@@ -326,17 +326,17 @@ func (p *planner) firstsLocked(e *errands, n int) {
 	}
 }
 
-// tellLocked returns those whose clients are to be told whether they wait.
-func (p *planner) tellLocked() (told []*errands) {
+// newlyWaitingLocked returns those whose clients are to be told whether they wait.
+func (p *planner) newlyWaitingLocked() (changed []*errands) {
 	for _, e := range p.dirty {
-		if e.dirty = false; !e.gone && e.told != (e.firsts > 0) {
-			e.told = e.firsts > 0
-			told = append(told, e)
+		if e.dirty = false; !e.gone && e.reportedWaiting != (e.firsts > 0) {
+			e.reportedWaiting = e.firsts > 0
+			changed = append(changed, e)
 		}
 	}
 	clear(p.dirty)
 	p.dirty = p.dirty[:0]
-	return told
+	return changed
 }
 
 // payers returns for whom e is.

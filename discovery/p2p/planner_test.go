@@ -267,8 +267,8 @@ func TestWaitingIsTold(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if len(first.told) != 0 || !slices.Equal(second.told, []bool{true, false}) {
-			t.Errorf("told %v and %v, want nothing, and that it waits and then does not", first.told, second.told)
+		if len(first.waited) != 0 || !slices.Equal(second.waited, []bool{true, false}) {
+			t.Errorf("told %v and %v, want nothing, and that it waits and then does not", first.waited, second.waited)
 		}
 		if n := p.waiting(); n["lookup"] != 0 || n["announcement"] != 0 {
 			t.Errorf("%v wait at rest", n)

@@ -23,7 +23,7 @@ type fakeTopic struct {
 	seen   int // hosts found
 	met    int
 	tended []time.Time
-	told   []bool
+	waited []bool
 }
 
 func (f *fakeTopic) found(target) {
@@ -47,7 +47,7 @@ func (f *fakeTopic) satisfied(want int) bool {
 func (f *fakeTopic) waits(yes bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.told = append(f.told, yes)
+	f.waited = append(f.waited, yes)
 }
 
 // testPlanner is a planner that runs in a bubble.

@@ -35,18 +35,18 @@ type topic struct {
 	news     *news
 	errands  *errands
 
-	mu         sync.Mutex
-	meetings   *meetings           // guarded by mu; who is met
-	hosts      map[peer.ID]*remote // guarded by mu; those that meetings knows
-	timer      *time.Timer         // guarded by mu; asks others when it is time
-	turn       *turn               // guarded by mu; to ask a host, while the topic waits for it
-	turns      int                 // guarded by mu; that it had
-	relieved   time.Time           // guarded by mu; when another topic was asked for a place last
-	reported   bool                // guarded by mu; Join has yielded whether all is well
-	trouble    error               // guarded by mu; what it yielded last, nil when all was well
-	queued     bool                // guarded by mu; the first look-up or announcement waits for its turn
-	toldQueued bool                // guarded by mu; Join has yielded that it waits
-	note       error               // guarded by mu; what keeps others from us, as Join has yielded it
+	mu             sync.Mutex
+	meetings       *meetings           // guarded by mu; who is met
+	hosts          map[peer.ID]*remote // guarded by mu; those that meetings knows
+	timer          *time.Timer         // guarded by mu; asks others when it is time
+	turn           *turn               // guarded by mu; to ask a host, while the topic waits for it
+	turns          int                 // guarded by mu; that it had
+	relieved       time.Time           // guarded by mu; when another topic was asked for a place last
+	reported       bool                // guarded by mu; Join has yielded whether all is well
+	trouble        error               // guarded by mu; what it yielded last, nil when all was well
+	queued         bool                // guarded by mu; the first look-up or announcement waits for its turn
+	reportedQueued bool                // guarded by mu; Join has yielded that it waits
+	note           error               // guarded by mu; what keeps others from us, as Join has yielded it
 
 	complained time.Time // guarded by mu; when a host that could not be met was logged last
 }
@@ -132,7 +132,7 @@ func (t *topic) reportLocked() {
 	if t.h.table != nil && err == nil {
 		note = t.h.table.caveat()
 	}
-	if t.reported && text(err) == text(t.trouble) && queued == t.toldQueued && text(note) == text(t.note) {
+	if t.reported && text(err) == text(t.trouble) && queued == t.reportedQueued && text(note) == text(t.note) {
 		return
 	}
 	if err == nil && t.h.table != nil {
@@ -140,7 +140,7 @@ func (t *topic) reportLocked() {
 			return
 		}
 	}
-	t.reported, t.trouble, t.toldQueued, t.note = true, err, queued, note
+	t.reported, t.trouble, t.reportedQueued, t.note = true, err, queued, note
 	t.news.push(item{sighting: discovery.Sighting{Queued: queued, Note: note}, err: err})
 }
 
