@@ -17,7 +17,7 @@ const (
 	guessEvery = 500 * time.Millisecond // between two batches on a link
 	// So many GUESS another host may say on a link a second, and at once.
 	guessRate, guessBurst = 16, 64
-	maxHeard              = 2 * maxLinkTopics // tags of one host that are remembered
+	maxTags               = 2 * maxLinkTopics // tags of one host that are remembered
 	maxStale              = 256               // tags of topics that have ended, before they are forgotten
 	// So many tags are computed a second, and at once, because strangers ask. Each new link takes one for each of our topics, and
 	// links cost a stranger little.
@@ -26,27 +26,27 @@ const (
 
 // guesses is what is asked and answered by tags on one link. links.mu guards it, except mine.
 type guesses struct {
-	kin    kinship
-	since  time.Time // it is that kin; zero before the first
-	all    bool      // all topics that look up are to be asked about
-	ask    []*topic  // or these
-	askAt  time.Time // not before
-	timer  *time.Timer
-	heard  map[wtproto.Tag]bool // what the other host asked about lately
-	before map[wtproto.Tag]bool // and before that
-	fresh  []wtproto.Tag        // of these, what was not compared with our topics yet
-	joined []*topic             // of ours, what was not compared with those yet
+	kin       kinship
+	since     time.Time // it is that kin; zero before the first
+	all       bool      // all topics that look up are to be asked about
+	ask       []*topic  // or these
+	askAt     time.Time // not before
+	timer     *time.Timer
+	tags      map[wtproto.Tag]bool // what the other host asked about lately
+	olderTags map[wtproto.Tag]bool // and before that
+	fresh     []wtproto.Tag        // of these, what was not compared with our topics yet
+	joined    []*topic             // of ours, what was not compared with those yet
 
 	mine map[wtproto.Tag]*topic // owned by write; our topics, once the other host has asked about any
 	rate *rate.Limiter          // owned by run; of GUESS
 }
 
 func newGuesses() guesses {
-	return guesses{heard: make(map[wtproto.Tag]bool), rate: rate.NewLimiter(guessRate, guessBurst)}
+	return guesses{tags: make(map[wtproto.Tag]bool), rate: rate.NewLimiter(guessRate, guessBurst)}
 }
 
-// hearGuess takes tags. An error ends the link.
-func (l *link) hearGuess(m wtproto.Guess) error {
+// handleGuess takes tags. An error ends the link.
+func (l *link) handleGuess(m wtproto.Guess) error {
 	g := &l.guesses
 	if !g.rate.Allow() {
 		return wtproto.Errorf(wtproto.CodeRateLimited, "GUESS comes too fast")
@@ -55,15 +55,15 @@ func (l *link) hearGuess(m wtproto.Guess) error {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for _, tag := range m.Tags {
-		if len(g.heard) >= maxHeard/2 {
-			g.heard, g.before = make(map[wtproto.Tag]bool), g.heard
+		if len(g.tags) >= maxTags/2 {
+			g.tags, g.olderTags = make(map[wtproto.Tag]bool), g.tags
 		}
-		g.heard[tag] = true
+		g.tags[tag] = true
 	}
 	switch {
 	case g.kin == kinNone:
 		ls.kinLocked(l, kinStranger)
-	case len(g.fresh) < maxHeard:
+	case len(g.fresh) < maxTags:
 		g.fresh = append(g.fresh, m.Tags...)
 		wake(l.more)
 	}
@@ -171,7 +171,7 @@ func (l *link) guess() error {
 	for _, t := range w.joined {
 		tag := tagOf(t)
 		g.mine[tag] = t
-		if l.links.wasHeard(l, tag) {
+		if l.links.askedAbout(l, tag) {
 			t.guessed(id)
 		}
 	}
@@ -185,11 +185,11 @@ func (l *link) guess() error {
 	return nil
 }
 
-// wasHeard reports whether the other host has asked about tag.
-func (ls *links) wasHeard(l *link, tag wtproto.Tag) bool {
+// askedAbout reports whether the other host has asked about tag.
+func (ls *links) askedAbout(l *link, tag wtproto.Tag) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	return l.guesses.heard[tag] || l.guesses.before[tag]
+	return l.guesses.tags[tag] || l.guesses.olderTags[tag]
 }
 
 // topicsThat returns the topics for which f is true.

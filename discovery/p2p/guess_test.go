@@ -16,7 +16,7 @@ import (
 // heard reports whether another host has asked h about the test topic by its tag.
 func heard(h *Host, id peer.ID) bool {
 	l := linkOf(h, id)
-	return l != nil && h.links.wasHeard(l, testTopic.Guess([]byte(id), []byte(h.id), h.run))
+	return l != nil && h.links.askedAbout(l, testTopic.Guess([]byte(id), []byte(h.id), h.run))
 }
 
 // seenAt is where a host is, as the LAN tells it.
@@ -158,7 +158,7 @@ func TestGuessLimits(t *testing.T) {
 		}
 	}
 	wantReset(t, "the link", st, wtproto.CodeRateLimited)
-	if n := len(l.guesses.heard) + len(l.guesses.before); n > maxHeard { // the link has ended
+	if n := len(l.guesses.tags) + len(l.guesses.olderTags); n > maxTags { // the link has ended
 		t.Errorf("%d tags are remembered", n)
 	}
 }

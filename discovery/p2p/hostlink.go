@@ -127,14 +127,14 @@ func (l *link) read() error {
 		if !l.frames.Allow() {
 			return wtproto.Errorf(wtproto.CodeRateLimited, "frames come too fast")
 		}
-		if err := l.hear(typ, payload); err != nil {
+		if err := l.handle(typ, payload); err != nil {
 			return err
 		}
 	}
 }
 
-// hear acts on one frame. An error ends the link.
-func (l *link) hear(typ wtproto.Type, payload []byte) error {
+// handle acts on one frame. An error ends the link.
+func (l *link) handle(typ wtproto.Type, payload []byte) error {
 	h := l.links.h
 	switch typ {
 	case wtproto.TypeMeet:
@@ -142,13 +142,13 @@ func (l *link) hear(typ wtproto.Type, payload []byte) error {
 		if err != nil {
 			return err
 		}
-		return l.hearMeet(m)
+		return l.handleMeet(m)
 	case wtproto.TypeMet:
 		m, err := wtproto.ParseMet(payload)
 		if err != nil {
 			return err
 		}
-		return l.hearMet(m)
+		return l.handleMet(m)
 	case wtproto.TypeEndpoints:
 		e, err := wtproto.ParseEndpoints(payload)
 		if err != nil {
@@ -170,7 +170,7 @@ func (l *link) hear(typ wtproto.Type, payload []byte) error {
 		if err != nil {
 			return err
 		}
-		return l.hearGuess(m)
+		return l.handleGuess(m)
 	default:
 		if typ.Known() {
 			return wtproto.Errorf(wtproto.CodeProtocol, "%v on a control stream", typ)
@@ -179,8 +179,8 @@ func (l *link) hear(typ wtproto.Type, payload []byte) error {
 	return nil
 }
 
-// hearMeet answers MEET.
-func (l *link) hearMeet(m wtproto.Meet) error {
+// handleMeet answers MEET.
+func (l *link) handleMeet(m wtproto.Meet) error {
 	if err := l.links.owe(l, m.Digest); err != nil {
 		return err
 	}
@@ -198,8 +198,8 @@ func (l *link) hearMeet(m wtproto.Meet) error {
 	return nil
 }
 
-// hearMet takes the answer to MEET.
-func (l *link) hearMet(m wtproto.Met) error {
+// handleMet takes the answer to MEET.
+func (l *link) handleMet(m wtproto.Met) error {
 	r, due := l.links.answered(l, m.Digest)
 	switch {
 	case !due:

@@ -30,10 +30,10 @@ func (ls *links) kinLocked(l *link, kin kinship) {
 	ls.kin[g.kin]--
 	ls.kin[kin]++
 	if g.kin == kinNone { // it may have asked before there was a place
-		for tag := range g.heard {
+		for tag := range g.tags {
 			g.fresh = append(g.fresh, tag)
 		}
-		for tag := range g.before {
+		for tag := range g.olderTags {
 			g.fresh = append(g.fresh, tag)
 		}
 	}
