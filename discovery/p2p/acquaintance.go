@@ -70,8 +70,8 @@ func (a *acquaintance) evictable() int {
 	return evictNever
 }
 
-// found notes that id is said to be on the topic. It returns nil if there is no room.
-func (m *meetings) found(id peer.ID, now time.Time) *acquaintance {
+// learn notes that id is said to be on the topic. It returns nil if there is no room.
+func (m *meetings) learn(id peer.ID, now time.Time) *acquaintance {
 	a := m.known[id]
 	if a == nil {
 		if len(m.known) >= maxKnown && !m.evict() {
@@ -102,7 +102,7 @@ func (m *meetings) evict() bool {
 
 // name notes that the operator says that id is on the topic. It returns nil if there is no room.
 func (m *meetings) name(id peer.ID, now time.Time) *acquaintance {
-	a := m.found(id, now)
+	a := m.learn(id, now)
 	if a != nil && !a.named {
 		a.named = true
 		m.operators++

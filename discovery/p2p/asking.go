@@ -26,8 +26,8 @@ func (t *topic) newMeetings() *meetings {
 	return m
 }
 
-// found takes note of a host that is, or may be, on the topic.
-func (t *topic) found(p target) {
+// addTarget takes note of a host that is, or may be, on the topic.
+func (t *topic) addTarget(p target) {
 	if p.id == t.h.id {
 		return
 	}
@@ -56,7 +56,7 @@ func (t *topic) retry() {
 
 // remoteLocked returns what is known of a host, or nil if it is new and there is no room.
 func (t *topic) remoteLocked(id peer.ID) *remote {
-	a := t.meetings.found(id, time.Now())
+	a := t.meetings.learn(id, time.Now())
 	if a == nil {
 		return nil
 	}

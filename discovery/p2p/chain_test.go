@@ -25,7 +25,7 @@ func chained(t *testing.T, known string, now time.Time) *meetings {
 	m.own = ownMeetings
 	for _, word := range strings.Fields(known) {
 		id, how, _ := strings.Cut(word, ":")
-		a := m.found(peer.ID(id), now)
+		a := m.learn(peer.ID(id), now)
 		for _, how := range strings.Split(how, ",") {
 			switch how {
 			case "met":
@@ -93,15 +93,15 @@ func TestMadeUpGreaterIDs(t *testing.T) {
 	m := chained(t, "", epoch)
 	const fakes = 200
 	for i := range fakes {
-		m.found(hostID("made up", i), epoch)
+		m.learn(hostID("made up", i), epoch)
 	}
 	for _, a := range slices.Clone(m.all) {
 		if strings.HasPrefix(string(a.id), "made up") {
 			m.drop(a)
-			m.found("n"+a.id, epoch)
+			m.learn("n"+a.id, epoch)
 		}
 	}
-	m.found("real", epoch)
+	m.learn("real", epoch)
 	asked, now := 0, epoch
 	var metAt time.Time
 	for now.Before(epoch.Add(time.Hour)) {
@@ -147,7 +147,7 @@ func TestChainStays(t *testing.T) {
 	if gone["l"] || gone["p"] || !gone["a"] || !gone["z"] || m.met != 2 {
 		t.Errorf("%d are left, gone are %v", m.met, gone)
 	}
-	m.found("o", now)
+	m.learn("o", now)
 	if a := m.next(now); a == nil || a.id != "o" {
 		t.Fatalf("%v is asked", a)
 	}
@@ -176,7 +176,7 @@ func TestChainLetsIn(t *testing.T) {
 		{"la", true, wtproto.CodeNone},
 		{"o", true, wtproto.CodeNone},
 	} {
-		m.found(tc.id, epoch)
+		m.learn(tc.id, epoch)
 		m.know(tc.id, tc.gateway)
 		code, out := m.welcome(tc.id, epoch)
 		if code != tc.want || out != "" {
@@ -192,7 +192,7 @@ func TestChainLetsIn(t *testing.T) {
 	let := 0
 	for i := range 2 * chainBurst {
 		id := "m" + peer.ID(rune('z'-i)) // each is nearer than the one before
-		m.found(id, now)
+		m.learn(id, now)
 		m.know(id, true)
 		code, _ := m.welcome(id, now)
 		if code == wtproto.CodeNone {

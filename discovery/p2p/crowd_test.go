@@ -70,7 +70,7 @@ func TestCrowd(t *testing.T) {
 	for i, tp := range topics {
 		for _, k := range rand.Perm(n)[:min(n, maxProviders)] {
 			if k != i {
-				tp.found(targets[k])
+				tp.addTarget(targets[k])
 			}
 		}
 		eventually(t, "it has met somebody", func() bool { // else all handshakes are made at once

@@ -90,7 +90,7 @@ func TestDeadRecordsHoldUpTheirOwn(t *testing.T) {
 	for i := range 64 {
 		tp := enterFor(t, h, fmt.Sprint("full of dead records ", i), of("hammer/session"))
 		for _, p := range dead.hosts(t, i, 2*maxAsking) {
-			tp.found(p)
+			tp.addTarget(p)
 		}
 	}
 	eventually(t, "many are dialed", func() bool { return dead.accepted() >= maxDials/2 })
@@ -99,7 +99,7 @@ func TestDeadRecordsHoldUpTheirOwn(t *testing.T) {
 		name := fmt.Sprint("honest ", i)
 		enterFor(t, honest, name)
 		tp := enterFor(t, h, name, of(fmt.Sprint("newcomer/", i)))
-		tp.found(target{id: honest.id, addrs: honest.libp2p.Addrs(), network: networkDHT})
+		tp.addTarget(target{id: honest.id, addrs: honest.libp2p.Addrs(), network: networkDHT})
 		eventually(t, "the newcomer has met its host", func() bool {
 			tp.mu.Lock()
 			defer tp.mu.Unlock()

@@ -32,8 +32,8 @@ func (c chore) String() string {
 // client is for whom a planner does errands: a topic. The planner calls it without a lock, and not after leave has returned,
 // except while a call runs.
 type client interface {
-	// found takes a host that was found in the DHT.
-	found(target)
+	// addTarget takes a host that was found in the DHT.
+	addTarget(target)
 	// tend tries the hosts that are known otherwise.
 	tend()
 	// satisfied reports whether so many peers are met, or more.

@@ -249,7 +249,7 @@ func TestMaxKnown(t *testing.T) {
 	}
 	defer h.leave(tp)
 	for i := range 2 * maxKnown {
-		tp.found(target{id: hostID("host", i), network: networkDHT})
+		tp.addTarget(target{id: hostID("host", i), network: networkDHT})
 	}
 	tp.mu.Lock()
 	defer tp.mu.Unlock()

@@ -167,7 +167,7 @@ func (m *meetings) next(now time.Time) *acquaintance {
 // answer notes that id, which may be met, is asked because it wants to be. It reports whether it
 // can be.
 func (m *meetings) answer(id peer.ID, now time.Time) bool {
-	a := m.found(id, now)
+	a := m.learn(id, now)
 	if a == nil || a.stand != standApart || m.room != nil && !m.room.take(id) {
 		return false
 	}
@@ -301,7 +301,7 @@ func (m *meetings) leave(a *acquaintance) {
 // welcome decides about a host that asks. With NONE it may be met; then the meeting with out,
 // unless that is empty, is over, and out is to be told.
 func (m *meetings) welcome(id peer.ID, now time.Time) (code wtproto.Code, out peer.ID) {
-	a := m.found(id, now)
+	a := m.learn(id, now)
 	if a == nil {
 		return wtproto.CodeBusy, ""
 	}
@@ -344,7 +344,7 @@ func (m *meetings) part(a *acquaintance, now time.Time) {
 // meet notes that id is met, because we asked, or because it did. The meeting with out, unless
 // that is empty, is over, and out is to be told: it can be id itself.
 func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
-	a := m.found(id, now)
+	a := m.learn(id, now)
 	if a == nil {
 		return id
 	}

@@ -139,7 +139,7 @@ func (tp *modelTopic) lookUp(again time.Duration) {
 		o := w.hosts[i]
 		// The dead are found for a while too.
 		if o != tp.h && o.topics[tp.number] != nil && (o.alive || w.rand.IntN(4) == 0) {
-			tp.m.found(o.id, w.now)
+			tp.m.learn(o.id, w.now)
 			if found++; found == 256 {
 				break
 			}
@@ -209,7 +209,7 @@ func (tp *modelTopic) ask(o *modelHost) {
 			w.after(w.delay(), func() { tp.refused(o, wtproto.CodePeerUnreachable) })
 			return
 		}
-		other.m.found(tp.h.id, w.now)
+		other.m.learn(tp.h.id, w.now)
 		other.m.know(tp.h.id, true)
 		code, out := other.m.welcome(tp.h.id, w.now)
 		other.letGo(out)

@@ -59,7 +59,7 @@ func TestMeetingsEvictMadeUpHosts(t *testing.T) {
 	now := epoch
 	meetAll(t, m, 10, now)
 	m.name(hostID("operator", 0), now)
-	m.found(hostID("lan", 0), now).near = true
+	m.learn(hostID("lan", 0), now).near = true
 	for i := range 20 { // were met once
 		id := hostID("real", i)
 		m.welcome(id, now)
@@ -68,7 +68,7 @@ func TestMeetingsEvictMadeUpHosts(t *testing.T) {
 	}
 	for i := range 10 * maxKnown {
 		id := hostID("made up", i)
-		if m.found(id, now) == nil {
+		if m.learn(id, now) == nil {
 			t.Fatal("no room")
 		}
 		if i%3 > 0 {
@@ -85,11 +85,11 @@ func TestMeetingsEvictMadeUpHosts(t *testing.T) {
 		}
 	}
 	for i := range maxKnown { // somebody on the LAN has many ids, which once filled all places
-		if a := m.found(hostID("lan", 1+i), now); a != nil {
+		if a := m.learn(hostID("lan", 1+i), now); a != nil {
 			a.near = true
 		}
 	}
-	if m.found(hostID("another", 0), now) == nil || m.known[hostID("operator", 0)] == nil {
+	if m.learn(hostID("another", 0), now) == nil || m.known[hostID("operator", 0)] == nil {
 		t.Error("hosts of the LAN leave no room")
 	}
 	if len(m.known) != maxKnown || len(m.all) != maxKnown {
@@ -108,10 +108,10 @@ func TestMeetingsFindTheRealOne(t *testing.T) {
 	const silent = 5 * time.Second // an attempt
 	m := testMeetings(0)
 	for i := range maxKnown - 1 {
-		m.found(hostID("made up", i), epoch)
+		m.learn(hostID("made up", i), epoch)
 	}
 	real := hostID("real", 0)
-	m.found(real, epoch)
+	m.learn(real, epoch)
 	asked := make(map[peer.ID]time.Time)
 	for now := epoch; ; now = now.Add(100 * time.Millisecond) {
 		for id, at := range asked {
@@ -140,8 +140,8 @@ func TestMeetingsOrder(t *testing.T) {
 	m := testMeetings(1)
 	const n = 400
 	for i := range n {
-		m.found(hostID("fresh", i), epoch)
-		a := m.found(hostID("failed", i), epoch)
+		m.learn(hostID("fresh", i), epoch)
+		a := m.learn(hostID("failed", i), epoch)
 		a.failures = 1
 	}
 	failed := 0
@@ -213,7 +213,7 @@ func TestMeetingsOwnChoice(t *testing.T) {
 	m := testMeetings(1)
 	meetAll(t, m, m.wanted, epoch)
 	for i := range 50 {
-		m.found(hostID("far", i), epoch)
+		m.learn(hostID("far", i), epoch)
 	}
 	n := 0
 	for a := m.next(epoch); a != nil; a = m.next(epoch) {
@@ -231,7 +231,7 @@ func TestMeetingsRotation(t *testing.T) {
 	m := testMeetings(1)
 	now := epoch
 	for i := range 100 {
-		m.found(hostID("host", i), now)
+		m.learn(hostID("host", i), now)
 	}
 	var kept peer.ID // has circuits
 	for a := m.next(now); a != nil; a = m.next(now) {
@@ -336,7 +336,7 @@ func TestMeetingsAfterwards(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m := testMeetings(1)
-			m.found(id, epoch)
+			m.learn(id, epoch)
 			if got := tc.do(m, epoch); got != tc.want {
 				t.Errorf("it is %v, want %v", got, tc.want)
 			}
@@ -350,7 +350,7 @@ func TestMeetingsAfterwards(t *testing.T) {
 		})
 	}
 	m := testMeetings(1)
-	m.found(id, epoch)
+	m.learn(id, epoch)
 	var last time.Duration
 	for range 20 { // the delay grows
 		now := m.known[id].next
@@ -386,7 +386,7 @@ func TestMeetingsLate(t *testing.T) {
 	m := testMeetings(1)
 	now := epoch
 	for i := range 100 {
-		m.found(hostID("host", i), now)
+		m.learn(hostID("host", i), now)
 	}
 	var asked []peer.ID
 	for range 10 {

@@ -102,7 +102,7 @@ func TestMeetingsStarve(t *testing.T) {
 	if !other.take("x") {
 		t.Fatal("no place")
 	}
-	m.found("y", epoch)
+	m.learn("y", epoch)
 	if m.next(epoch) != nil || !m.starves(epoch) {
 		t.Error("it does not starve")
 	}

@@ -383,7 +383,7 @@ func (p *planner) walkLocked(ctx context.Context, e *entry[*job], now time.Time)
 	if j.chore == chLookUp {
 		ok = j.of.tasks.start(func() {
 			for t := range p.walker.find(j.of.ctx, j.of.digest) {
-				j.of.client.found(t)
+				j.of.client.addTarget(t)
 			}
 			p.done([]*job{j}, []error{nil}, false)
 		})

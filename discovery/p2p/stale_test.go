@@ -25,7 +25,7 @@ func TestForgottenHostAnswers(t *testing.T) {
 	write(t, link, s.meet(h, endpoint(7)).Append(nil))
 	read(t, link, wtproto.TypeMet)
 	tp := h.topicOf(testTopic.Digest())
-	tp.found(target{id: s.ID(), network: networkDHT})
+	tp.addTarget(target{id: s.ID(), network: networkDHT})
 	read(t, link, wtproto.TypeMeet)
 	write(t, link, wtproto.Part{Digest: tp.digest}.Append(nil))
 	eventually(t, "it is met no more, and forgotten", func() bool {
@@ -105,7 +105,7 @@ func TestTopicsAboveTheLimitAreNotAskedFor(t *testing.T) {
 		n.met[[32]byte{byte(i >> 8), byte(i)}] = &remote{t: tp}
 	}
 	h.links.mu.Unlock()
-	tp.found(target{id: s.ID(), network: networkDHT})
+	tp.addTarget(target{id: s.ID(), network: networkDHT})
 	eventually(t, "it was not asked", func() bool {
 		return look(h, s.ID(), func(r *remote) bool { return codeOf(r.failure) == wtproto.CodeTopicLimit && !r.asking })
 	})

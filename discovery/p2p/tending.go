@@ -66,7 +66,7 @@ func (h *Host) watch() {
 // tend tries all hosts that are known without the DHT.
 func (t *topic) tend() {
 	for _, s := range t.h.static[t.key] {
-		t.found(s)
+		t.addTarget(s)
 	}
 	t.retry()
 }

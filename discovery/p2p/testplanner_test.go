@@ -26,7 +26,7 @@ type fakeTopic struct {
 	waited []bool
 }
 
-func (f *fakeTopic) found(target) {
+func (f *fakeTopic) addTarget(target) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.seen++
