@@ -12,9 +12,9 @@ import (
 type stand byte
 
 const (
-	standApart stand = iota // nothing is going on
-	standAsked              // we ask it
-	standMet                // there is a meeting
+	standApart   stand = iota // nothing is going on
+	standAsked                // we ask it
+	standMeeting              // there is a meeting
 )
 
 // acquaintance is a host that is on the topic, or is said to be.
@@ -106,7 +106,7 @@ func (m *meetings) name(id peer.ID, now time.Time) *acquaintance {
 	if a != nil && !a.named {
 		a.named = true
 		m.operators++
-		if a.stand == standMet {
+		if a.stand == standMeeting {
 			m.named++
 			if a.ours {
 				m.own--

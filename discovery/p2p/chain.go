@@ -105,7 +105,7 @@ func (m *meetings) neighbors() (below, above *acquaintance) {
 	}
 	for _, a := range m.all {
 		switch {
-		case a.stand != standMet || !a.gateway:
+		case a.stand != standMeeting || !a.gateway:
 		case a.id > m.chain.self && (above == nil || a.id < above.id):
 			above = a
 		case a.id < m.chain.self && (below == nil || a.id > below.id):
@@ -130,7 +130,7 @@ func (m *meetings) isNext(a *acquaintance) bool {
 // welcomeNext decides about a, which asks, is next to us, and for which there is no room among all
 // others. It is for [meetings.welcome].
 func (m *meetings) welcomeNext(a *acquaintance, now time.Time) (code wtproto.Code, out peer.ID) {
-	if m.met < m.most()+chainRoom { // those who are asked do not get these places
+	if m.active < m.most()+chainRoom { // those who are asked do not get these places
 		return wtproto.CodeNone, ""
 	}
 	if m.chain.swaps.TokensAt(now) >= 1 {
@@ -146,7 +146,7 @@ func (m *meetings) welcomeNext(a *acquaintance, now time.Time) (code wtproto.Cod
 // forNext returns who is to go because a is met, which is next to us: nobody as long as there is
 // room, unless there are enough, and a itself if nobody else can.
 func (m *meetings) forNext(a *acquaintance, enough bool, now time.Time) *acquaintance {
-	full := m.met > m.most()+chainRoom
+	full := m.active > m.most()+chainRoom
 	if !full && !enough {
 		return nil
 	}

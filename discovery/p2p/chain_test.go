@@ -144,8 +144,8 @@ func TestChainStays(t *testing.T) {
 		}
 		gone[out] = true
 	}
-	if gone["l"] || gone["p"] || !gone["a"] || !gone["z"] || m.met != 2 {
-		t.Errorf("%d are left, gone are %v", m.met, gone)
+	if gone["l"] || gone["p"] || !gone["a"] || !gone["z"] || m.active != 2 {
+		t.Errorf("%d are left, gone are %v", m.active, gone)
 	}
 	m.learn("o", now)
 	if a := m.next(now); a == nil || a.id != "o" {
@@ -162,7 +162,7 @@ func TestChainStays(t *testing.T) {
 // not any number of those that say so.
 func TestChainLetsIn(t *testing.T) {
 	m := chained(t, "l:met p:met", epoch)
-	for i := 0; m.met < m.most(); i++ {
+	for i := 0; m.active < m.most(); i++ {
 		m.meet(hostID("further guest", i), false, epoch)
 	}
 	for _, tc := range []struct {
@@ -201,8 +201,8 @@ func TestChainLetsIn(t *testing.T) {
 				t.Errorf("%q let go for %q", out, id)
 			}
 		}
-		if m.met > m.most()+chainRoom {
-			t.Fatalf("%d are met, want %d at most", m.met, m.most()+chainRoom)
+		if m.active > m.most()+chainRoom {
+			t.Fatalf("%d are met, want %d at most", m.active, m.most()+chainRoom)
 		}
 	}
 	if let < 1 || let > chainBurst {

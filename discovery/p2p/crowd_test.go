@@ -76,7 +76,7 @@ func TestCrowd(t *testing.T) {
 		eventually(t, "it has met somebody", func() bool { // else all handshakes are made at once
 			tp.mu.Lock()
 			defer tp.mu.Unlock()
-			return tp.meetings.met > 0
+			return tp.meetings.active > 0
 		})
 	}
 	seldom(t, "all hosts are one piece and have enough meetings", func() bool {

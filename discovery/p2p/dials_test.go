@@ -103,7 +103,7 @@ func TestDeadRecordsHoldUpTheirOwn(t *testing.T) {
 		eventually(t, "the newcomer has met its host", func() bool {
 			tp.mu.Lock()
 			defer tp.mu.Unlock()
-			return tp.meetings.met == 1
+			return tp.meetings.active == 1
 		})
 	}
 	if n := dead.accepted(); n > maxDials {

@@ -104,7 +104,7 @@ func (ls *links) guessWork(l *link) (w guessWork) {
 		return w
 	}
 	for _, t := range append(looking, g.ask...) {
-		if l.n.met[t.digest] == nil && len(w.ask) < maxLinkTopics {
+		if l.n.meetings[t.digest] == nil && len(w.ask) < maxLinkTopics {
 			w.ask = append(w.ask, t)
 		}
 	}
@@ -227,7 +227,7 @@ func (ls *links) guess(t *topic, lookUp, announce bool) {
 			continue
 		}
 		g := &n.link.guesses
-		if lookUp && g.kin >= kinMet && !g.all {
+		if lookUp && g.kin >= kinMeeting && !g.all {
 			g.ask = append(g.ask, t)
 			if len(g.ask) > maxLinkTopics {
 				g.all, g.ask = true, nil

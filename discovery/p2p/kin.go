@@ -12,11 +12,11 @@ type kinship int
 const (
 	kinNone     kinship = iota
 	kinStranger         // it asks us
-	kinMet              // it is met on a topic
+	kinMeeting          // it is met on a topic
 	kinNear             // it is on the LAN
 )
 
-var maxKin = [...]int{kinStranger: 16, kinMet: 64, kinNear: maxLAN}
+var maxKin = [...]int{kinStranger: 16, kinMeeting: 64, kinNear: maxLAN}
 
 // kinLocked gives l a place among those that are asked by tags, or answered, if it may have one.
 func (ls *links) kinLocked(l *link, kin kinship) {
@@ -24,7 +24,7 @@ func (ls *links) kinLocked(l *link, kin kinship) {
 	if l.ended || kin <= g.kin {
 		return
 	}
-	if room := ls.kin[kin] < maxKin[kin]; !room && (kin != kinMet || !ls.makeRoomLocked(time.Now())) {
+	if room := ls.kin[kin] < maxKin[kin]; !room && (kin != kinMeeting || !ls.makeRoomLocked(time.Now())) {
 		return
 	}
 	ls.kin[g.kin]--
@@ -37,7 +37,7 @@ func (ls *links) kinLocked(l *link, kin kinship) {
 			g.fresh = append(g.fresh, tag)
 		}
 	}
-	g.all = g.all || g.kin < kinMet && kin >= kinMet
+	g.all = g.all || g.kin < kinMeeting && kin >= kinMeeting
 	g.kin, g.since = kin, time.Now()
 	wake(l.more)
 }
@@ -48,13 +48,13 @@ func (ls *links) makeRoomLocked(now time.Time) bool {
 	if now.Before(ls.kinFull) {
 		return false
 	}
-	l := ls.longestLocked(func(l *link) bool { return l.guesses.kin == kinMet })
+	l := ls.longestLocked(func(l *link) bool { return l.guesses.kin == kinMeeting })
 	g := &l.guesses
 	if until := g.since.Add(kinHold); until.After(now) {
 		ls.kinFull = until
 		return false
 	}
-	ls.kin[kinMet]--
+	ls.kin[kinMeeting]--
 	g.kin, g.since, g.all, g.ask = kinNone, now, false, nil
 	if ls.kin[kinStranger] < maxKin[kinStranger] {
 		g.kin = kinStranger // it is answered still
@@ -76,12 +76,12 @@ func (ls *links) longestLocked(suits func(*link) bool) (longest *link) {
 // rotateKinLocked gives places to hosts that are met and not asked by tags, as far as there are any,
 // and as others had theirs for long enough.
 func (ls *links) rotateKinLocked() {
-	for ls.kin[kinMet] < maxKin[kinMet] || !time.Now().Before(ls.kinFull) {
-		l := ls.longestLocked(func(l *link) bool { return l.guesses.kin < kinMet && len(l.n.met) > 0 })
+	for ls.kin[kinMeeting] < maxKin[kinMeeting] || !time.Now().Before(ls.kinFull) {
+		l := ls.longestLocked(func(l *link) bool { return l.guesses.kin < kinMeeting && len(l.n.meetings) > 0 })
 		if l == nil {
 			return
 		}
-		if ls.kinLocked(l, kinMet); l.guesses.kin < kinMet {
+		if ls.kinLocked(l, kinMeeting); l.guesses.kin < kinMeeting {
 			return
 		}
 	}
@@ -90,7 +90,7 @@ func (ls *links) rotateKinLocked() {
 // kinEndLocked gives the place back.
 func (ls *links) kinEndLocked(l *link) {
 	g := &l.guesses
-	full := g.kin == kinMet && ls.kin[kinMet] >= maxKin[kinMet]
+	full := g.kin == kinMeeting && ls.kin[kinMeeting] >= maxKin[kinMeeting]
 	ls.kin[g.kin]--
 	ls.kin[kinNone]++
 	g.kin = kinNone

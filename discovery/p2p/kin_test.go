@@ -15,8 +15,8 @@ func metLink(ls *links, i int) *link {
 	defer ls.mu.Unlock()
 	n := ls.neighborLocked(peer.ID(fmt.Sprint("host ", i)))
 	l := &link{links: ls, n: n, more: make(chan struct{}, 1), guesses: newGuesses()}
-	n.link, n.met[[32]byte{1}] = l, &remote{}
-	ls.kinLocked(l, kinMet)
+	n.link, n.meetings[[32]byte{1}] = l, &remote{}
+	ls.kinLocked(l, kinMeeting)
 	return l
 }
 
@@ -25,7 +25,7 @@ func asks(ls *links, all []*link) (n int) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for _, l := range all {
-		if l.guesses.kin == kinMet {
+		if l.guesses.kin == kinMeeting {
 			n++
 		}
 	}
@@ -55,34 +55,34 @@ func wantCounted(t *testing.T, ls *links) {
 func TestNewKinAreAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ls := newLinks(&Host{lan: newLAN(time.Hour)})
-		most := maxKin[kinMet]
+		most := maxKin[kinMeeting]
 		var all []*link
 		for i := range most {
 			all = append(all, metLink(ls, i))
 		}
 		late := metLink(ls, most)
-		if n := asks(ls, all); n != most || late.guesses.kin == kinMet {
+		if n := asks(ls, all); n != most || late.guesses.kin == kinMeeting {
 			t.Fatalf("%d of %d have places, the next one has %v", n, most, late.guesses.kin)
 		}
 		time.Sleep(time.Minute)
 		newer := metLink(ls, most+1)
-		if n := asks(ls, all); n != most-1 || newer.guesses.kin != kinMet || !newer.guesses.all {
+		if n := asks(ls, all); n != most-1 || newer.guesses.kin != kinMeeting || !newer.guesses.all {
 			t.Errorf("%d of the old ones are left, the newer one has %v", n, newer.guesses.kin)
 		}
 		tp := &topic{digest: [32]byte{2}, presence: presence(true, true)}
 		ls.guess(tp, true, false) // a new topic, of which all are asked that have a place
-		if late.guesses.kin != kinMet || !late.guesses.all {
+		if late.guesses.kin != kinMeeting || !late.guesses.all {
 			t.Errorf("the late one has %v", late.guesses.kin)
 		}
-		if n := asks(ls, append(all, late, newer)); n != most || ls.kin[kinMet] != most {
-			t.Errorf("%d have places, %d are counted, want %d", n, ls.kin[kinMet], most)
+		if n := asks(ls, append(all, late, newer)); n != most || ls.kin[kinMeeting] != most {
+			t.Errorf("%d have places, %d are counted, want %d", n, ls.kin[kinMeeting], most)
 		}
 		ls.mu.Lock()
 		late.n.link, late.ended = nil, true
 		ls.kinEndLocked(late)
 		ls.mu.Unlock()
-		if n := asks(ls, append(all, newer)); n != most || ls.kin[kinMet] != most {
-			t.Errorf("%d have places after one has ended, %d are counted, want %d", n, ls.kin[kinMet], most)
+		if n := asks(ls, append(all, newer)); n != most || ls.kin[kinMeeting] != most {
+			t.Errorf("%d have places after one has ended, %d are counted, want %d", n, ls.kin[kinMeeting], most)
 		}
 		wantCounted(t, ls)
 		// In the end everybody had a place.
@@ -96,7 +96,7 @@ func TestNewKinAreAsked(t *testing.T) {
 			ls.guess(tp, true, false)
 			wantCounted(t, ls)
 			for _, l := range all {
-				had[l] = had[l] || l.guesses.kin == kinMet
+				had[l] = had[l] || l.guesses.kin == kinMeeting
 			}
 		}
 		for i, l := range all {

@@ -149,7 +149,7 @@ func metWith(h *Host, id peer.ID) int {
 	h.links.mu.Lock()
 	defer h.links.mu.Unlock()
 	if n := h.links.hosts[id]; n != nil {
-		return len(n.met)
+		return len(n.meetings)
 	}
 	return 0
 }
@@ -305,7 +305,7 @@ func TestTies(t *testing.T) {
 	if !h.ties.addCircuit(hostID("host", 0)) {
 		t.Error("no second circuit with a host")
 	}
-	if most := maxMetHosts + maxCircuitHosts; most+othersKept > maxConnsAll {
+	if most := maxMeetingHosts + maxCircuitHosts; most+othersKept > maxConnsAll {
 		t.Errorf("%d connections may not be cut, of %d", most, maxConnsAll)
 	}
 }
@@ -320,7 +320,7 @@ func TestMetHostsAreNotCut(t *testing.T) {
 	defer m.Close()
 	ties := newTies(m)
 	cut := make(map[string]int)
-	kinds := map[string]int{"met": maxMetHosts, "circuit": 200, "other": 2 * othersKept}
+	kinds := map[string]int{"met": maxMeetingHosts, "circuit": 200, "other": 2 * othersKept}
 	for kind, n := range kinds {
 		for i := range n {
 			id := hostID(kind, i)

@@ -41,11 +41,11 @@ type neighbor struct {
 	sought  bool          // for the sake of GUESS
 	arrived chan struct{} // closed by the next link
 
-	wants map[[32]byte]want    // topics on which MEET is to be sent
-	asked map[[32]byte]*remote // topics whose MEET is under way; nil if the topic was left meanwhile
-	met   map[[32]byte]*remote // topics on which the two have met
-	lost  map[[32]byte]*remote // topics on which they had, on the link before
-	run   wtproto.Run          // of the last link
+	wants    map[[32]byte]want    // topics on which MEET is to be sent
+	asked    map[[32]byte]*remote // topics whose MEET is under way; nil if the topic was left meanwhile
+	meetings map[[32]byte]*remote // topics on which the two have met
+	lost     map[[32]byte]*remote // topics on which they had, on the link before
+	run      wtproto.Run          // of the last link
 }
 
 // want is a host that a topic wants to meet.
@@ -67,7 +67,7 @@ func (ls *links) neighborLocked(id peer.ID) *neighbor {
 	if n == nil {
 		n = &neighbor{
 			id: id, arrived: make(chan struct{}), wants: make(map[[32]byte]want),
-			asked: make(map[[32]byte]*remote), met: make(map[[32]byte]*remote), lost: make(map[[32]byte]*remote),
+			asked: make(map[[32]byte]*remote), meetings: make(map[[32]byte]*remote), lost: make(map[[32]byte]*remote),
 		}
 		ls.hosts[id] = n
 	}
@@ -82,7 +82,7 @@ func (ls *links) forgetLocked(n *neighbor) {
 }
 
 // usedLocked returns on how many topics n is needed.
-func (n *neighbor) usedLocked() int { return len(n.wants) + len(n.asked) + len(n.met) }
+func (n *neighbor) usedLocked() int { return len(n.wants) + len(n.asked) + len(n.meetings) }
 
 // ask has MEET sent to r, over a link that is made if there is none. What comes of it is told to
 // r's topic: answered or failed is called once, unless part is called before. With a code other
@@ -95,7 +95,7 @@ func (ls *links) ask(r *remote, where target, flags wtproto.MeetFlags, turn *tur
 		return wtproto.CodeShutdown
 	}
 	n := ls.neighborLocked(r.id)
-	if n.met[r.t.digest] == nil && n.usedLocked() >= maxLinkTopics {
+	if n.meetings[r.t.digest] == nil && n.usedLocked() >= maxLinkTopics {
 		turn.done()
 		return wtproto.CodeTopicLimit
 	}
@@ -217,43 +217,43 @@ func (ls *links) answered(l *link, digest [32]byte) (r *remote, due bool) {
 	return r, due
 }
 
-// meet notes that r is met over l, or returns why it cannot be.
-func (ls *links) meet(l *link, r *remote) wtproto.Code {
+// addMeeting notes that r is met over l, or returns why it cannot be.
+func (ls *links) addMeeting(l *link, r *remote) wtproto.Code {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	n := l.n
 	switch {
 	case n.link != l:
 		return wtproto.CodeBusy // the link has ended
-	case n.met[r.t.digest] == nil && len(n.met) >= maxLinkTopics:
+	case n.meetings[r.t.digest] == nil && len(n.meetings) >= maxLinkTopics:
 		return wtproto.CodeTopicLimit
 	}
-	if len(n.met) == 0 {
+	if len(n.meetings) == 0 {
 		ls.h.ties.addMeeting(n.id)
 	}
-	n.met[r.t.digest] = r
+	n.meetings[r.t.digest] = r
 	delete(n.lost, r.t.digest)
-	ls.kinLocked(l, kinMet)
+	ls.kinLocked(l, kinMeeting)
 	return wtproto.CodeNone
 }
 
-// unmeetLocked notes that r is met no more, and reports whether it was.
-func (ls *links) unmeetLocked(n *neighbor, r *remote) bool {
-	if n.met[r.t.digest] != r {
+// dropMeetingLocked notes that r is met no more, and reports whether it was.
+func (ls *links) dropMeetingLocked(n *neighbor, r *remote) bool {
+	if n.meetings[r.t.digest] != r {
 		return false
 	}
-	delete(n.met, r.t.digest)
-	if len(n.met) == 0 {
+	delete(n.meetings, r.t.digest)
+	if len(n.meetings) == 0 {
 		ls.h.ties.dropMeeting(n.id)
 	}
 	return true
 }
 
-// unmeet notes that the other host has ended the meeting with r.
-func (ls *links) unmeet(l *link, r *remote) {
+// dropMeeting notes that the other host has ended the meeting with r.
+func (ls *links) dropMeeting(l *link, r *remote) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.unmeetLocked(l.n, r)
+	ls.dropMeetingLocked(l.n, r)
 	ls.restLocked(l)
 }
 
@@ -272,7 +272,7 @@ func (ls *links) part(r *remote, code wtproto.Code) {
 	if n.lost[digest] == r {
 		delete(n.lost, digest)
 	}
-	known := ls.unmeetLocked(n, r)
+	known := ls.dropMeetingLocked(n, r)
 	if n.asked[digest] == r {
 		n.asked[digest] = nil
 		known = true // it will be, when MEET arrives
@@ -289,7 +289,7 @@ func (ls *links) advertise(r *remote) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	n := ls.hosts[r.id]
-	if n == nil || n.link == nil || n.met[r.t.digest] != r || r.advertising {
+	if n == nil || n.link == nil || n.meetings[r.t.digest] != r || r.advertising {
 		return
 	}
 	r.advertising = true
@@ -370,14 +370,14 @@ func (ls *links) establish(l *link) bool {
 }
 
 // ended is what a link that has ended was needed for.
-type ended struct{ asked, met []*remote }
+type ended struct{ asked, meetings []*remote }
 
 // notify tells topics that l has ended.
 func (e ended) notify(l *link, err error) {
 	for _, r := range e.asked {
 		r.t.failed(r, answerError("MEET", err))
 	}
-	for _, r := range e.met {
+	for _, r := range e.meetings {
 		r.t.lost(l, r)
 	}
 }
@@ -395,14 +395,14 @@ func (ls *links) detachLocked(l *link) (e ended) {
 		}
 	}
 	clear(n.asked)
-	for digest, r := range n.met {
-		e.met = append(e.met, r)
+	for digest, r := range n.meetings {
+		e.meetings = append(e.meetings, r)
 		n.lost[digest] = r
 	}
-	if len(n.met) > 0 {
+	if len(n.meetings) > 0 {
 		ls.h.ties.dropMeeting(n.id)
 	}
-	clear(n.met)
+	clear(n.meetings)
 	for _, w := range l.queue {
 		if w.typ == wtproto.TypeEndpoints {
 			w.r.advertising = false

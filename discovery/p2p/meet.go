@@ -147,19 +147,19 @@ func (t *topic) admitLocked(l *link) (*remote, wtproto.Code) {
 	t.meetings.know(r.id, l.isGateway())
 	code, out := t.meetings.welcome(r.id, time.Now())
 	if code == wtproto.CodeNone {
-		code = t.h.links.meet(l, r)
+		code = t.h.links.addMeeting(l, r)
 	}
-	if code == wtproto.CodeNone && !t.metNowLocked(r, false) {
-		t.h.links.unmeet(l, r)
+	if code == wtproto.CodeNone && !t.addMeetingLocked(r, false) {
+		t.h.links.dropMeeting(l, r)
 		code = wtproto.CodeBusy
 	}
 	t.letGoLocked(out)
 	return r, code
 }
 
-// metNowLocked has r among those that are met, unless there is no room. Somebody else may have to
+// addMeetingLocked has r among those that are met, unless there is no room. Somebody else may have to
 // go.
-func (t *topic) metNowLocked(r *remote, ours bool) bool {
+func (t *topic) addMeetingLocked(r *remote, ours bool) bool {
 	out := t.meetings.meet(r.id, ours, time.Now())
 	if out == r.id {
 		return false
@@ -187,8 +187,8 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 	defer t.pumpLocked()
 	code := m.Code
 	if code == wtproto.CodeNone && proven {
-		code = t.h.links.meet(l, r)
-		if code == wtproto.CodeNone && !t.metNowLocked(r, !r.guessed) {
+		code = t.h.links.addMeeting(l, r)
+		if code == wtproto.CodeNone && !t.addMeetingLocked(r, !r.guessed) {
 			code = wtproto.CodeBusy
 		}
 	}
@@ -286,7 +286,7 @@ func (t *topic) parted(l *link, code wtproto.Code) {
 	if r == nil || r.link != l {
 		return
 	}
-	t.h.links.unmeet(l, r)
+	t.h.links.dropMeeting(l, r)
 	t.endedLocked(r, code)
 }
 

@@ -75,7 +75,7 @@ type meetings struct {
 	all       []*acquaintance           // the same, in an order that chance alone decides
 	wanted    int                       // meetings that the topic wants
 	operators int                       // of the known, what the operator wrote
-	met       int                       // all of them
+	active    int                       // all of them
 	named     int                       // of these, what the operator wrote
 	own       int                       // of the met that are not named, those that we chose
 	asking    int                       // slow ones not included
@@ -111,8 +111,8 @@ func (m *meetings) most() int { return m.wanted + max(m.wanted/2, moreMeetings) 
 
 // lacks returns how many hosts should be asked now, if those that are being asked say yes.
 func (m *meetings) lacks() int {
-	chosen := max(m.wanted-(m.met-m.named), ownMeetings-m.own)
-	return min(chosen, m.most()-m.met) - m.asking
+	chosen := max(m.wanted-(m.active-m.named), ownMeetings-m.own)
+	return min(chosen, m.most()-m.active) - m.asking
 }
 
 // asks reports whether next may return somebody.
@@ -280,8 +280,8 @@ func (m *meetings) leave(a *acquaintance) {
 	switch {
 	case a.stand == standApart:
 		return
-	case a.stand == standMet:
-		m.met--
+	case a.stand == standMeeting:
+		m.active--
 		if a.named {
 			m.named--
 		} else if a.ours {
@@ -309,7 +309,7 @@ func (m *meetings) welcome(id peer.ID, now time.Time) (code wtproto.Code, out pe
 	if a.stand == standApart && m.room != nil && !m.room.may(id) {
 		return wtproto.CodeBusy, ""
 	}
-	if a.stand != standApart || a.named || m.met+m.asking < m.most() {
+	if a.stand != standApart || a.named || m.active+m.asking < m.most() {
 		return wtproto.CodeNone, ""
 	}
 	if m.isNext(a) {
@@ -330,7 +330,7 @@ func (m *meetings) welcome(id peer.ID, now time.Time) (code wtproto.Code, out pe
 func (m *meetings) spare(now time.Time, suits func(*acquaintance) bool) *acquaintance {
 	below, above := m.neighbors()
 	return m.choose(func(a *acquaintance) bool {
-		return a.stand == standMet && a != below && a != above && !a.named && now.Sub(a.since) >= settled && suits(a) && (m.busy == nil || !m.busy(a.id))
+		return a.stand == standMeeting && a != below && a != above && !a.named && now.Sub(a.since) >= settled && suits(a) && (m.busy == nil || !m.busy(a.id))
 	})
 }
 
@@ -349,7 +349,7 @@ func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
 		return id
 	}
 	a.real, a.failures = true, 0
-	if a.stand == standMet {
+	if a.stand == standMeeting {
 		return ""
 	}
 	spare, climb := a.spare, a.climb
@@ -361,8 +361,8 @@ func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
 	if m.room != nil && !m.room.take(id) {
 		return id
 	}
-	a.stand, a.since, a.ours = standMet, now, ours
-	m.met++
+	a.stand, a.since, a.ours = standMeeting, now, ours
+	m.active++
 	switch {
 	case a.named:
 		m.named++
@@ -371,10 +371,10 @@ func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
 		m.own++
 	}
 	var o *acquaintance
-	switch enough := m.met-m.named > m.wanted; {
+	switch enough := m.active-m.named > m.wanted; {
 	case m.isNext(a):
 		o = m.forNext(a, (climb || spare) && enough, now)
-	case m.met > m.most(), ours && !spare && enough && m.own > ownMeetings:
+	case m.active > m.most(), ours && !spare && enough && m.own > ownMeetings:
 		o = a // others have answered meanwhile, who were asked because it took long
 	case spare && enough:
 		o = m.spare(now, func(o *acquaintance) bool { return now.Sub(o.since) >= rotateEvery/2 })
@@ -390,7 +390,7 @@ func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
 // should hear of.
 func (m *meetings) failed(id peer.ID, code wtproto.Code, now time.Time) bool {
 	a := m.known[id]
-	if a == nil || a.stand == standMet {
+	if a == nil || a.stand == standMeeting {
 		return false
 	}
 	if a.spare {
@@ -405,7 +405,7 @@ func (m *meetings) failed(id peer.ID, code wtproto.Code, now time.Time) bool {
 	switch code {
 	case wtproto.CodeBusy, wtproto.CodeTopicLimit, wtproto.CodeRateLimited:
 		a.real = true
-		if m.met >= m.wanted/2 && !climb {
+		if m.active >= m.wanted/2 && !climb {
 			a.next = latest(a.next, now.Add(busyWait+time.Duration(m.random(int(busyWait)))))
 		}
 		return false
@@ -420,7 +420,7 @@ func (m *meetings) failed(id peer.ID, code wtproto.Code, now time.Time) bool {
 // others are to be looked for.
 func (m *meetings) ended(id peer.ID, code wtproto.Code, now time.Time) bool {
 	a := m.known[id]
-	if a == nil || a.stand != standMet {
+	if a == nil || a.stand != standMeeting {
 		return false
 	}
 	lasted := now.Sub(a.since) >= settled

@@ -215,7 +215,7 @@ func (tp *modelTopic) ask(o *modelHost) {
 		other.letGo(out)
 		if code == wtproto.CodeNone && tp.h.alive {
 			other.letGo(other.m.meet(tp.h.id, false, w.now))
-			if other.m.known[tp.h.id].stand == standMet {
+			if other.m.known[tp.h.id].stand == standMeeting {
 				other.met[tp.h.id] = tp.h
 			}
 		}
@@ -292,7 +292,7 @@ func (w *model) check(tp *modelTopic) {
 	met, own, asking, slow := 0, 0, 0, 0
 	for _, a := range tp.m.all {
 		switch {
-		case a.stand == standMet:
+		case a.stand == standMeeting:
 			met++
 			if a.ours {
 				own++
@@ -307,7 +307,7 @@ func (w *model) check(tp *modelTopic) {
 	if n := tp.h.places.topics[tp.number]; n != met+asking+slow {
 		w.t.Fatalf("%d places, %d met, %d asked, %d slow", n, met, asking, slow)
 	}
-	if met != m.met || own != m.own || asking != m.asking || slow != m.slow || len(m.all) != len(m.known) {
+	if met != m.active || own != m.own || asking != m.asking || slow != m.slow || len(m.all) != len(m.known) {
 		w.t.Fatalf("counted %d met, %d own, %d asked, %d slow; have %+v", met, own, asking, slow, m)
 	}
 	if met > m.most()+chainRoom || asking > maxAsking || slow > maxSlow || len(m.all) > maxKnown {
@@ -415,7 +415,7 @@ type simulation struct {
 
 func (s simulation) run(t *testing.T, seed uint64) {
 	w := newModel(t, seed)
-	w.most = cmp.Or(s.most, maxMetHosts)
+	w.most = cmp.Or(s.most, maxMeetingHosts)
 	start := func() {
 		h := w.host()
 		for number := range s.topics {
@@ -467,7 +467,7 @@ func (w *model) whole(when string, d time.Duration, topics int) {
 			_, least, most := w.count()
 			w.t.Fatalf("%s: topic %d has %d pieces, hosts have %d to %d meetings", when, number, n, least, most)
 		}
-		if n := w.unchained(number); n > 0 && w.most == maxMetHosts {
+		if n := w.unchained(number); n > 0 && w.most == maxMeetingHosts {
 			w.t.Errorf("%s: topic %d has %d hosts that have not met the next greater one of those that they have found", when, number, n)
 		}
 	}

@@ -187,8 +187,8 @@ func TestMeetingsWelcome(t *testing.T) {
 		}
 		last = out
 		m.meet(id, false, now)
-		if m.met != m.most() {
-			t.Errorf("%d meetings", m.met)
+		if m.active != m.most() {
+			t.Errorf("%d meetings", m.active)
 		}
 	}
 	now = now.Add(time.Minute)
@@ -263,8 +263,8 @@ func TestMeetingsRotation(t *testing.T) {
 		made++
 		met[a.id]++
 		out := m.meet(a.id, true, now)
-		if out == "" || out == kept || out == a.id || m.met != m.wanted {
-			t.Fatalf("%q let go for %q, and there are %d", out, a.id, m.met)
+		if out == "" || out == kept || out == a.id || m.active != m.wanted {
+			t.Fatalf("%q let go for %q, and there are %d", out, a.id, m.active)
 		}
 		if again := m.next(now); again != nil {
 			t.Fatalf("%q is asked too", again.id)
@@ -273,7 +273,7 @@ func TestMeetingsRotation(t *testing.T) {
 	if want := hours * 6; len(met) < 40 || made < want*3/4 || made > want*3/2 {
 		t.Errorf("%d rotations in %d hours, %d hosts", made, hours, len(met))
 	}
-	if m.known[kept].stand != standMet {
+	if m.known[kept].stand != standMeeting {
 		t.Error("the host with circuits was let go")
 	}
 }
@@ -374,8 +374,8 @@ func TestMeetingsRelieve(t *testing.T) {
 	if out := m.relieve(epoch, only); out != "" {
 		t.Errorf("%q was met just now, and is let go", out)
 	}
-	if out := m.relieve(epoch.Add(settled), only); out != hostID("guest", 1) || m.met != 2 {
-		t.Errorf("%q is let go, %d are left", out, m.met)
+	if out := m.relieve(epoch.Add(settled), only); out != hostID("guest", 1) || m.active != 2 {
+		t.Errorf("%q is let go, %d are left", out, m.active)
 	}
 }
 
@@ -404,7 +404,7 @@ func TestMeetingsLate(t *testing.T) {
 			let++
 		}
 	}
-	if let != leastSlow || m.met != m.wanted {
-		t.Errorf("%d met, %d let go at once", m.met, let)
+	if let != leastSlow || m.active != m.wanted {
+		t.Errorf("%d met, %d let go at once", m.active, let)
 	}
 }

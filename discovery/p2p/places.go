@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// maxMetHosts is how many hosts one host meets, or asks, on all topics together.
-	maxMetHosts = 1024
+	// maxMeetingHosts is how many hosts one host meets, or asks, on all topics together.
+	maxMeetingHosts = 1024
 	// leastPlaces is how many of these a topic gets first. The last maxMetHosts/keptPlaces are for
 	// topics that have fewer.
 	leastPlaces, keptPlaces = 4, 16

@@ -205,7 +205,7 @@ func TestLookUpPace(t *testing.T) {
 		// It has what it wants, so even a lost host is none.
 		p.change(f, func(s *discovery.State) { s.Want = 4 })
 		f.mu.Lock()
-		f.met = 4
+		f.meetings = 4
 		f.mu.Unlock()
 		lost := func() { p.soon(f.errands) }
 		if at := next(14*time.Minute, lost); len(at) != 0 {
@@ -213,7 +213,7 @@ func TestLookUpPace(t *testing.T) {
 		}
 		time.Sleep(20 * time.Minute)
 		f.mu.Lock()
-		f.met = 3
+		f.meetings = 3
 		f.mu.Unlock()
 		if at := next(time.Minute, lost); len(at) < 4 {
 			t.Errorf("one is missing: looked up %v, want often", seconds(at))

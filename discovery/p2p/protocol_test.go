@@ -120,12 +120,12 @@ func TestProtocolMetCodes(t *testing.T) {
 			h.links.mu.Lock()
 			n := h.links.hosts[s.ID()]
 			for i := range maxLinkTopics { // as if the two had met on so many others
-				n.met[[32]byte{byte(i >> 8), byte(i)}] = nil
+				n.meetings[[32]byte{byte(i >> 8), byte(i)}] = nil
 			}
 			h.links.mu.Unlock()
 			defer func() {
 				h.links.mu.Lock()
-				clear(n.met)
+				clear(n.meetings)
 				h.links.mu.Unlock()
 			}()
 			write(t, st, s.meet(h).Append(nil))

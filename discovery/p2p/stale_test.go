@@ -102,7 +102,7 @@ func TestTopicsAboveTheLimitAreNotAskedFor(t *testing.T) {
 	h.links.mu.Lock()
 	n := h.links.hosts[s.ID()]
 	for i := range maxLinkTopics {
-		n.met[[32]byte{byte(i >> 8), byte(i)}] = &remote{t: tp}
+		n.meetings[[32]byte{byte(i >> 8), byte(i)}] = &remote{t: tp}
 	}
 	h.links.mu.Unlock()
 	tp.addTarget(target{id: s.ID(), network: networkDHT})
@@ -113,7 +113,7 @@ func TestTopicsAboveTheLimitAreNotAskedFor(t *testing.T) {
 	if len(n.asked)+len(n.wants) != 0 {
 		t.Errorf("%d are asked, %d are to be", len(n.asked), len(n.wants))
 	}
-	clear(n.met)
+	clear(n.meetings)
 	h.links.mu.Unlock()
 }
 

@@ -19,11 +19,11 @@ type fakeTopic struct {
 	cancel context.CancelFunc
 	state  discovery.State
 
-	mu     sync.Mutex
-	seen   int // hosts found
-	met    int
-	tended []time.Time
-	waited []bool
+	mu       sync.Mutex
+	seen     int // hosts found
+	meetings int
+	tended   []time.Time
+	waited   []bool
 }
 
 func (f *fakeTopic) addTarget(target) {
@@ -41,7 +41,7 @@ func (f *fakeTopic) tend() {
 func (f *fakeTopic) satisfied(want int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.met >= want
+	return f.meetings >= want
 }
 
 func (f *fakeTopic) waits(yes bool) {

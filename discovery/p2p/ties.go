@@ -37,7 +37,7 @@ type ties struct {
 func newTies(c connmgr.ConnManager) *ties {
 	return &ties{
 		conns: c, pending: crowd.New[network.Stream](maxPendingAll, maxPending),
-		rooms:    &sharing{places: newPlaces[*topic](maxMetHosts)},
+		rooms:    &sharing{places: newPlaces[*topic](maxMeetingHosts)},
 		circuits: make(map[peer.ID]int), meetings: make(map[peer.ID]bool),
 	}
 }
