@@ -50,8 +50,9 @@ type holding struct {
 // the account that holds most the one that has waited longest, again and again. An account of more
 // addresses may hold more, as in the ledger. A circuit that is ended frees what it holds in both
 // directions, and is returned once. Nobody has to give for an account that holds more, but has
-// nothing left to end: what its ended circuits held will come back. And nobody has to who holds
-// less than least, or than as many times that as an account of more addresses may hold more.
+// nothing left to end: what its ended circuits held will come back. Nobody has to who holds less
+// than a sixteenth of what another one gives. And nobody has to who holds less than least, or than
+// as many times that as an account of more addresses may hold more.
 func relief(all []holding, want, least int64) []holding {
 	slices.SortStableFunc(all, func(a, b holding) int { return a.since.Compare(b.since) })
 	byAccount := make(map[account]*debtor)
@@ -83,9 +84,10 @@ func relief(all []holding, want, least int64) []holding {
 	}
 	heap.Init(&most)
 	var ended []holding
+	var gives int64 // by the account that gives most
 	for want > 0 && len(most) > 0 {
 		d := most[0]
-		if d.held/d.share < least {
+		if holds := d.held / d.share; holds < least || d.gives == 0 && holds < gives/crowd.Widen {
 			break
 		}
 		if len(d.holdings) == 0 {
@@ -108,6 +110,8 @@ func relief(all []holding, want, least int64) []holding {
 			for _, a := range h.who.accounts {
 				other := byAccount[a]
 				other.held -= h.held
+				other.gives += h.held
+				gives = max(gives, other.gives/other.share)
 				if other.place >= 0 {
 					heap.Fix(&most, other.place)
 				}
@@ -120,6 +124,7 @@ func relief(all []holding, want, least int64) []holding {
 // debtor is an account that holds something.
 type debtor struct {
 	held, share int64     // it holds as much as one that holds held/share
+	gives       int64     // what its circuits held that are to be ended
 	owes        bool      // some of it by circuits that were ended
 	holdings    []holding // that may not have been ended yet, longest first
 	place       int       // in debtors, or -1

@@ -66,6 +66,8 @@ func TestRelief(t *testing.T) {
 		{"for one who owes less", []held{{0, "a", 1, 40}, {1, "b", 9, 50}, {2, "b", 8, 50}, {3, "b", 7, 50}}, 200, 0, []int{1, 2, 3}},
 		{"as many as it takes", []held{{1, "a", 1, 10}, {2, "a", 3, 10}, {3, "a", 2, 10}}, 21, 0, []int{2, 3, 1}},
 		{"more is wanted than there is", []held{{1, "a", 1, 10}, {2, "b", 2, 20}}, 1000, 0, []int{2, 1}},
+		{"not one who holds little beside all that another one has", []held{{1, "victim", 3600, 2}, {2, "x", 2, 20}, {3, "x", 3, 20}}, 1000, 0, []int{3, 2}},
+		{"nor an address beside all that a /48 has", append(crowd[:20:20], held{100, "192.0.2.1", 9, 1}), 1000, 0, []int{20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1}},
 		{"not who has waited longest, but who holds most", []held{{1, "victim", 3600, 50}, {2, "x", 2, 30}, {3, "x", 3, 30}}, 10, 0, []int{3}},
 		{"in turn once they hold the same", []held{
 			{1, "victim", 3600, 30}, {2, "x", 2, 30}, {3, "x", 3, 30}, {4, "x", 4, 30}, {5, "victim", 1, 1},
