@@ -61,6 +61,7 @@ fuzz:
 	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzControlReader$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzFirstFrame$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzGatewayURL$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+	$(GO) test ./client/messages -run '^$$' -fuzz '^FuzzReceive$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 	$(GO) test ./internal/proxied -run '^$$' -fuzz '^FuzzReadHeader$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 
 real:

@@ -14,13 +14,13 @@ import (
 // step is how much memory a message gets before its bytes come, so that a length costs nothing.
 const step = 64 << 10
 
-// Conn sends and receives messages over a connection. Any number of goroutines may use it; messages
-// of several senders do not mix.
+// Conn sends and receives messages over a connection. Any number of goroutines may use it;
+// messages of several senders do not mix.
 //
-// The end of a context ends a call that waits if the connection has deadlines, as every [net.Conn] has:
-// it sets one, which the call clears before it returns. A connection without deadlines notices a
-// context only between messages; close it to end a call. After a deadline or the end of a context, the
-// next Receive goes on where the last one stopped.
+// The end of a context ends a call that waits if the connection has deadlines, as every
+// [net.Conn] has: it sets one, which the call clears before it returns. A connection without
+// deadlines notices a context only between messages; close it to end a call. After a deadline or
+// the end of a context, the next Receive goes on where the last one stopped.
 type Conn struct {
 	rw  io.ReadWriter
 	max int64
@@ -60,10 +60,10 @@ func (c *Conn) SendBytes(ctx context.Context, b []byte) error {
 	return c.Send(ctx, Message{Bytes, b})
 }
 
-// Send sends a message. It returns once the connection has taken all of it, and waits while the peer
-// does not read. A message that is too large is a [*SizeError], and one that is not what its kind says
-// an [ErrMalformed]; nothing was sent then, and others may be. If a part was sent, the error is a
-// [*PartError].
+// Send sends a message. It returns once the connection has taken all of it, and waits while the
+// peer does not read. A message that is too large is a [*SizeError], and one that is not what its
+// kind says an [ErrMalformed]; nothing was sent then, and others may be. If a part was sent, the
+// error is a [*PartError].
 func (c *Conn) Send(ctx context.Context, m Message) error {
 	if size := int64(len(m.Data)); size > c.max {
 		return &SizeError{size, c.max}
@@ -99,11 +99,12 @@ func (c *Conn) Send(ctx context.Context, m Message) error {
 	return err
 }
 
-// Receive returns the next message: a text, a JSON value, bytes, or a message of the programs' own
-// kinds. It skips kinds that it does not know. Data belongs to the caller.
+// Receive returns the next message: a text, a JSON value, bytes, or a message of the programs'
+// own kinds. It skips kinds that it does not know. Data belongs to the caller.
 //
-// The error is io.EOF if the peer has ended its side after a message, io.ErrUnexpectedEOF within one,
-// a [*SizeError] or [ErrMalformed] if what comes is not a message, or that of the connection.
+// The error is io.EOF if the peer has ended its side after a message, io.ErrUnexpectedEOF within
+// one, a [*SizeError] or [ErrMalformed] if what comes is not a message, or that of the
+// connection.
 func (c *Conn) Receive(ctx context.Context) (Message, error) {
 	if err := enter(ctx, c.receiving); err != nil {
 		return Message{}, err
@@ -178,8 +179,8 @@ func (c *Conn) All(ctx context.Context) iter.Seq2[Message, error] {
 	}
 }
 
-// ReceiveJSON returns the next message as a T. If it is not JSON, or not that of a T, it is an error,
-// and the next message can be received.
+// ReceiveJSON returns the next message as a T. If it is not JSON, or not that of a T, it is an
+// error, and the next message can be received.
 func ReceiveJSON[T any](ctx context.Context, c *Conn) (T, error) {
 	var v T
 	m, err := c.Receive(ctx)

@@ -19,8 +19,8 @@ const (
 	Bytes Kind = 3 // any bytes
 )
 
-// FirstOwn is the first kind that programs may use as they like. Their peers get these messages as
-// they are.
+// FirstOwn is the first kind that programs may use as they like. Their peers get these messages
+// as they are.
 const FirstOwn Kind = 0x40
 
 // DefaultMaxSize is the size of the largest message unless [Config] says otherwise: 1 MiB.
@@ -45,8 +45,8 @@ func (m Message) Append(b []byte) []byte {
 // Text returns the data as text.
 func (m Message) Text() string { return string(m.Data) }
 
-// Decode stores the JSON value of m in v, as [json.Unmarshal] does. A message of another kind is an
-// error.
+// Decode stores the JSON value of m in v, as [json.Unmarshal] does. A message of another kind is
+// an error.
 func (m Message) Decode(v any) error {
 	if m.Kind != JSON {
 		return fmt.Errorf("messages: want JSON, got a message of kind %d", m.Kind)

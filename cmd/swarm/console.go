@@ -11,7 +11,8 @@ import (
 	"github.com/swarmgate/swarmgate/client/messages"
 )
 
-// A console speaks messages, with kinds of its own for names and files (docs/MESSAGES.md, Consoles).
+// A console speaks messages, with kinds of its own for names and files (docs/MESSAGES.md,
+// Consoles).
 const (
 	textKind   = messages.Text
 	nameKind   = messages.FirstOwn + iota - 1 // text
@@ -96,7 +97,8 @@ func cutText(s string, limit int) string {
 	return s[:limit]
 }
 
-// errNotConsoleMessage is the end of a conversation with somebody who does not speak as a console does.
+// errNotConsoleMessage is the end of a conversation with somebody who does not speak as a console
+// does.
 var errNotConsoleMessage = errors.New("what came is not what a console says")
 
 // decode reads what a console said. ok is false for a kind that consoles do not know.
@@ -145,15 +147,15 @@ func decode(from messages.Message) (m consoleMessage, ok bool, err error) {
 	return m, true, nil
 }
 
-// consoleConn is a circuit at whose other end a console is. Any number of goroutines may use it. The
-// circuit's end ends its calls.
+// consoleConn is a circuit at whose other end a console is. Any number of goroutines may use it.
+// The circuit's end ends its calls.
 type consoleConn struct{ conn *messages.Conn }
 
 // errNotConsole says that something else is at the other end.
 var errNotConsole = errors.New("the peer is not a console")
 
-// meetConsole finds out whether a console is at the other end of a circuit, of which this end is the
-// initiator or not. Until the peer has said something it waits; make rw fail to end that.
+// meetConsole finds out whether a console is at the other end of a circuit, of which this end is
+// the initiator or not. Until the peer has said something it waits; make rw fail to end that.
 func meetConsole(rw io.ReadWriter, initiator bool) (*consoleConn, error) {
 	hello := func(text string) string {
 		return string(messages.Message{Kind: messages.Hello, Data: []byte(text)}.Append(nil))

@@ -1,5 +1,6 @@
-// node files.mjs chromium|firefox URL SWARM FLAG…: opens the console at URL, a page for each direction, in a headless browser, and runs
-// the program SWARM with FLAG… on the same topic. It ends with status 0 if a file of each side arrives whole at the other one.
+// node files.mjs chromium|firefox URL SWARM FLAG…: opens the console at URL, a page for each
+// direction, in a headless browser, and runs the program SWARM with FLAG… on the same topic. It
+// ends with status 0 if a file of each side arrives whole at the other one.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'

@@ -7,8 +7,9 @@ import { Meter } from './meter.js'
 const MAX_QUEUED = 1 << 20 // bytes of messages for a console that does not read
 
 /**
- * What is at the other end: `unknown` until it has said something, `console` after it has called or answered (docs/MESSAGES.md), and anything
- * else is `raw`: its bytes are shown and it is sent what somebody types.
+ * What is at the other end: `unknown` until it has said something, `console` after it has called
+ * or answered (docs/MESSAGES.md), and anything else is `raw`: its bytes are shown and it is sent
+ * what somebody types.
  */
 export type Kind = 'unknown' | 'console' | 'raw'
 
@@ -26,7 +27,9 @@ export interface LinkEvents {
   ended: (link: Link) => void
 }
 
-/** One circuit: finds out what is at its other end, reads all that comes, and counts both ways. */
+/**
+ * One circuit: finds out what is at its other end, reads all that comes, and counts both ways.
+ */
 export class Link {
   readonly peer: Peer
   readonly received: Meter
@@ -51,7 +54,10 @@ export class Link {
     this.#reader = peer.readable.getReader()
   }
 
-  /** Lives as long as the circuit. `quiet` is for topics of other programs: nothing is sent unless somebody types it. */
+  /**
+   * Lives as long as the circuit. `quiet` is for topics of other programs: nothing is sent unless
+   * somebody types it.
+   */
   async run (quiet = false): Promise<void> {
     void this.#read(quiet)
     try {
@@ -63,13 +69,19 @@ export class Link {
     this.#events.ended(this)
   }
 
-  /** Sends bytes that somebody typed: the peer is raw from now on. It reports whether the circuit took them. */
+  /**
+   * Sends bytes that somebody typed: the peer is raw from now on. It reports whether the circuit
+   * took them.
+   */
   async type (b: Uint8Array): Promise<boolean> {
     if (this.kind === 'unknown') this.#become('raw')
     return await this.write(b)
   }
 
-  /** Sends a message to a console, unless too much waits for it already. It reports whether the circuit took it. */
+  /**
+   * Sends a message to a console, unless too much waits for it already. It reports whether the
+   * circuit took it.
+   */
   async say (m: Message): Promise<boolean> {
     if (this.#queued > MAX_QUEUED) return false
     const b = encode(m)
@@ -79,7 +91,10 @@ export class Link {
     return taken
   }
 
-  /** Writes bytes, and reports whether the circuit took them. It resolves when there is room for more. */
+  /**
+   * Writes bytes, and reports whether the circuit took them. It resolves when there is room for
+   * more.
+   */
   async write (b: Uint8Array): Promise<boolean> {
     try {
       await this.#writer.write(b)
@@ -118,7 +133,10 @@ export class Link {
     this.#become('console')
   }
 
-  /** Takes `line` if it comes next, and reports whether it did. It decides with the first byte that is another one. */
+  /**
+   * Takes `line` if it comes next, and reports whether it did. It decides with the first byte
+   * that is another one.
+   */
   async #skip (line: Uint8Array): Promise<boolean> {
     let seen: Uint8Array = new Uint8Array(0)
     let same = true
@@ -131,7 +149,7 @@ export class Link {
     return whole
   }
 
-  /** Reads messages until the end, or until what comes is none. */
+  /** Reads messages until the end, or until what comes is not a message. */
   async #listen (): Promise<void> {
     const decoder = new MessageDecoder({ maxSize: MAX_PAYLOAD })
     try {

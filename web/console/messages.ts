@@ -1,4 +1,7 @@
-/** What two consoles say to each other on a circuit: messages, with kinds of their own (docs/MESSAGES.md, Consoles). */
+/**
+ * What two consoles say to each other on a circuit: messages, with kinds of their own
+ * (docs/MESSAGES.md, Consoles).
+ */
 import { FIRST_OWN, MessageError, encodeMessage } from 'swarmgate/messages'
 import type { Message as Received } from 'swarmgate/messages'
 
@@ -26,7 +29,10 @@ export const MAX_NAME = 255
 /** Bytes of each half of an offer's secret. */
 export const HALF = 16
 
-/** What one console says to another. Ids of files are given by the side that has the file. The halves of a secret are hexadecimal digits. */
+/**
+ * What one console says to another. Ids of files are given by the side that has the file. The
+ * halves of a secret are hexadecimal digits.
+ */
 export type Message =
   | { type: 'text', text: string }
   | { type: 'name', name: string }
@@ -61,7 +67,9 @@ function fields (m: Exclude<Message, { type: 'text' }>): Uint8Array[] {
   }
 }
 
-/** Reads what came. It returns undefined for what consoles do not know, and throws a MessageError. */
+/**
+ * Reads what came. It returns undefined for what consoles do not know, and throws a MessageError.
+ */
 export function parse (m: Received): Message | undefined {
   if (m.type === 'text') return { type: m.type, text: checked(m.text) }
   if (m.type !== 'own') return undefined

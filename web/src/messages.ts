@@ -1,6 +1,7 @@
 /**
- * Texts, JSON values and bytes over a pair of streams, each with its length before it, so that every message arrives as it was sent.
- * Package `client/messages` is the same in Go; docs/MESSAGES.md has the bytes.
+ * Texts, JSON values and bytes over a pair of streams, each with its length before it, so that
+ * every message arrives as it was sent. Package `client/messages` is the same in Go;
+ * docs/MESSAGES.md has the bytes.
  *
  * @packageDocumentation
  */
@@ -21,11 +22,17 @@ export interface Duplex {
 
 /** Options of `Messages`. */
 export interface MessagesOptions {
-  /** Bytes of the largest message that is sent or received, without its head. 1 MiB by default; `Infinity` for no limit but that of 4 GiB. */
+  /**
+   * Bytes of the largest message that is sent or received, without its head. 1 MiB by default;
+   * `Infinity` for no limit but that of 4 GiB.
+   */
   maxSize?: number
 }
 
-/** What came is not a message, or one is too large. Nothing that follows on the stream can be read. */
+/**
+ * What came is not a message, or one is too large. Nothing that follows on the stream can be
+ * read.
+ */
 export class MessageError extends Error {
   override name = 'MessageError'
 }
@@ -70,7 +77,10 @@ export class MessageDecoder {
     this.#held += b.length
   }
 
-  /** Returns the next message if all of it has come. It skips kinds that it does not know, and throws a `MessageError`. */
+  /**
+   * Returns the next message if all of it has come. It skips kinds that it does not know, and
+   * throws a `MessageError`.
+   */
   next (): Message | undefined {
     while (this.#held >= HEAD) {
       const head = this.#peek(HEAD)
@@ -85,7 +95,9 @@ export class MessageDecoder {
     return
   }
 
-  /** Takes out what was not decoded. After a `MessageError` that is all from the message on that is none. */
+  /**
+   * Takes out what was not decoded. After a `MessageError` it begins with what was not a message.
+   */
   rest (): Uint8Array {
     const rest = this.#peek(this.#held)
     this.#drop(this.#held)
@@ -147,15 +159,19 @@ export class Messages {
   }
 
   /**
-   * Sends a text or bytes. It resolves when the stream has taken them, so whoever awaits it sends no faster than the peer reads. It rejects
-   * with a `MessageError` if they are too large, before anything is sent, and with the stream's error. Any number of messages may be sent at once.
+   * Sends a text or bytes. It resolves when the stream has taken them, so whoever awaits it sends
+   * no faster than the peer reads. It rejects with a `MessageError` if they are too large, before
+   * anything is sent, and with the stream's error. Any number of messages may be sent at once.
    */
   async send (message: string | Uint8Array): Promise<void> {
     if (typeof message === 'string') await this.sendOwn(TEXT, new TextEncoder().encode(message))
     else await this.sendOwn(BYTES, message)
   }
 
-  /** Sends a value as `JSON.stringify` writes it. One that is not JSON, such as `undefined`, is a TypeError. */
+  /**
+   * Sends a value as `JSON.stringify` writes it. One that is not JSON, such as `undefined`, is a
+   * TypeError.
+   */
   async sendJSON (value: unknown): Promise<void> {
     const text = JSON.stringify(value)
     if (text === undefined) throw new TypeError('not a JSON value')
@@ -169,8 +185,9 @@ export class Messages {
   }
 
   /**
-   * Resolves with the next message, or with undefined if the peer has ended its side. It rejects with a `MessageError` if what comes is not a
-   * message, or ends within one, and with the stream's error.
+   * Resolves with the next message, or with undefined if the peer has ended its side. It rejects
+   * with a `MessageError` if what comes is not a message, or ends within one, and with the
+   * stream's error.
    */
   receive (): Promise<Message | undefined> {
     const next = this.#last.then(() => this.#receive())
@@ -178,12 +195,18 @@ export class Messages {
     return next
   }
 
-  /** The messages until the peer ends its side. To break out of the loop ends nothing: another loop goes on with the next message. */
+  /**
+   * The messages until the peer ends its side. To break out of the loop ends nothing: another
+   * loop goes on with the next message.
+   */
   async * [Symbol.asyncIterator] (): AsyncGenerator<Message, void, undefined> {
     for (let m; (m = await this.receive());) yield m
   }
 
-  /** Ends this side: the peer gets what was sent, and then the end. What the peer sends can still be received. */
+  /**
+   * Ends this side: the peer gets what was sent, and then the end. What the peer sends can still
+   * be received.
+   */
   close (): Promise<void> { return this.#writer.close() }
 
   /** Ends both sides at once: what was not taken yet is lost. */
