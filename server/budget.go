@@ -51,7 +51,7 @@ type holding struct {
 // addresses may hold more, as in the ledger. A circuit that is ended frees what it holds in both
 // directions, and is returned once. Nobody has to give for an account that holds more, but has
 // nothing left to end: what its ended circuits held will come back. Nobody has to who holds less
-// than a sixteenth of what another one gives. And nobody has to who holds less than least, or than
+// than a quarter of what another one gives. And nobody has to who holds less than least, or than
 // as many times that as an account of more addresses may hold more.
 func relief(all []holding, want, least int64) []holding {
 	slices.SortStableFunc(all, func(a, b holding) int { return a.since.Compare(b.since) })
