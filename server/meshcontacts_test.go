@@ -7,7 +7,8 @@ import "slices"
 const (
 	modelSample  = 64  // clients that a gateway tells of
 	modelFound   = 256 // others that a look-up finds, some of them more than once
-	modelLookUps = 600 // seconds between two look-ups at most
+	modelLookUps = 600 // seconds between two look-ups at most, or twice as many
+	modelNeed    = 60  // and of a gateway in need
 )
 
 // meet has gateways meet until each knows enough others, the next greater one among them, and now
@@ -50,6 +51,9 @@ func (m *meshModel) meet() {
 
 // lookUp has g find some of the others now and then, of which it remembers the next greater one.
 func (m *meshModel) lookUp(g *modelGateway) {
+	if g.need {
+		g.look.again = min(g.look.again, m.now+modelNeed)
+	}
 	if m.now < g.look.again {
 		return
 	}

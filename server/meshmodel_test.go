@@ -32,6 +32,7 @@ type modelGateway struct {
 	reach    int  // clients known
 	lacking  int  // surveys in turn that found something lacking
 	need     bool // as others are told
+	retry    int  // when those that had no place are dialed again
 	help     int  // when somebody may help another gateway again
 	apart    int  // surveys in turn that found several parts
 	given    map[*modelGateway]modelTry
@@ -261,7 +262,10 @@ func (m *meshModel) survey(g *modelGateway) {
 	if !lacking {
 		g.lacking = 0
 	}
-	g.need = g.lacking > patientSurveys
+	if g.need = g.lacking > patientSurveys; g.need && m.now >= g.retry {
+		g.retry = m.now + min(1<<min(g.lacking-patientSurveys, 10), int(surveyMax.Seconds()))
+		m.retryNext(g)
+	}
 	i := slices.IndexFunc(g.contacts, func(c *modelGateway) bool { return c.need && c.id > g.id && !g.meets(c) })
 	if m.now >= g.help && i >= 0 {
 		g.help = m.now + int(helpEvery.Seconds())
@@ -272,6 +276,22 @@ func (m *meshModel) survey(g *modelGateway) {
 			if x.helps = true; x.maySwap() {
 				x.swaps = 1
 			}
+		}
+	}
+}
+
+// retryNext has clients dialed again that had no place: some of those of the gateways with the
+// next greater ids.
+func (m *meshModel) retryNext(g *modelGateway) {
+	busy := slices.Clone(g.dialable)
+	m.r.Shuffle(len(busy), func(i, j int) { busy[i], busy[j] = busy[j], busy[i] })
+	slices.SortStableFunc(busy, func(a, b *modelMember) int { return cmp.Compare(a.gateway.id, b.gateway.id) })
+	left, of := mendTries, make(map[*modelGateway]int)
+	for _, c := range busy {
+		if g.tries[c].again > m.now && left > 0 && of[c.gateway] < retriedOfOne {
+			g.tries[c] = modelTry{delay: g.tries[c].delay}
+			of[c.gateway]++
+			left--
 		}
 	}
 }

@@ -21,6 +21,7 @@ type simTopic struct {
 	news     []discovery.Sighting
 	over     bool
 	wants    int
+	need     bool
 	contacts map[*simHost]*simContact
 	order    []*simContact // the same
 	met      int
@@ -128,7 +129,7 @@ func (t *simTopic) lookUp() {
 	}
 	t.pump()
 	most := simLookUpIdle
-	if t.lacks() > 0 {
+	if t.lacks() > 0 || t.need {
 		most = simLookUpMax
 	}
 	t.pace = min(2*t.pace, most)
@@ -488,7 +489,11 @@ func (t *simTopic) changed(s discovery.State) {
 	n := t.h.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	t.wants = s.Want
+	if s.Need && !t.need {
+		t.pace = min(t.pace, simLookUpMax)
+		t.lookUpIn(t.pace)
+	}
+	t.wants, t.need = s.Want, s.Need
 	t.pump()
 	if t.telling {
 		return

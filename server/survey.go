@@ -1,6 +1,7 @@
 package server
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -31,6 +32,8 @@ const (
 	awaited = time.Minute
 	// mendTries is how many clients of a part are tried when it is to be connected with another one.
 	mendTries = 8
+	// retriedOfOne is how many clients of one other gateway are tried again at once in need.
+	retriedOfOne = 4
 	// mostReachable is as many as change anything.
 	mostReachable = 256
 )
@@ -129,6 +132,9 @@ func (t *topic) survey() {
 	lacking := false
 	for _, part := range parts {
 		lacking = t.seek(part, above, below) || lacking
+	}
+	if lacking && above && t.lacking > patientSurveys {
+		t.retryNext()
 	}
 	t.help(members)
 	before := t.lacking > patientSurveys
@@ -306,6 +312,26 @@ func (t *topic) seek(part []*subscription, above, below bool) (lacks bool) {
 		}
 	}
 	return lacks
+}
+
+// retryNext has clients dialed again at once that had no place for a need: some of those of the
+// gateways with the next greater ids. Nobody else is as sure to have a place by now, since
+// [surplus] prefers the greater ones of those in need; but each refusal put them off for longer.
+func (t *topic) retryNext() {
+	busy := make(map[string][]*peer)
+	for _, p := range t.peers {
+		if p.Client && p.dial != nil && p.refused && !p.unreachable() && p.dialing == 0 && t.now.Before(p.retryAt) {
+			busy[p.host()] = append(busy[p.host()], p)
+		}
+	}
+	left := mendTries
+	for _, host := range slices.Sorted(maps.Keys(busy)) {
+		for _, p := range busy[host][:min(len(busy[host]), retriedOfOne, left)] { // in no order
+			p.retryAt = t.now
+			t.classify(p)
+			left--
+		}
+	}
 }
 
 // help lets one of members give its last place to a gateway that needs a circuit and has none

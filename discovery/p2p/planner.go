@@ -114,8 +114,11 @@ func (p *planner) updateLocked(e *errands, s discovery.State) {
 			}
 		}
 	}
-	if gained(before, s) {
+	switch {
+	case gained(before, s):
 		p.hurryLocked(&e.jobs[chLookUp], now)
+	case s.Need && !before.Need:
+		p.needLocked(&e.jobs[chLookUp], now)
 	}
 	wake(p.wake)
 }
@@ -167,6 +170,14 @@ func (p *planner) hurryLocked(j *job, now time.Time) {
 	if j.due.After(at) {
 		p.agenda.set(j, at)
 		wake(p.wake)
+	}
+}
+
+// needLocked has a topic looked up that is in need, even if it is at rest: those that were found
+// may be the wrong ones.
+func (p *planner) needLocked(j *job, now time.Time) {
+	if at := now.Add(jitter(p.settings.LookUpEvery)); j.wanted && j.due.After(at) {
+		p.agenda.set(j, at)
 	}
 }
 
@@ -292,7 +303,7 @@ func (p *planner) answeredLocked(a asked, now time.Time) {
 	case !j.wanted, !j.due.IsZero(): // it ended, and may have begun anew
 	case j.chore == chTend:
 		p.ranLocked(j, now, nil, false)
-	case a.yes && !j.again:
+	case a.yes && !j.again && !j.of.state.Need:
 		p.agenda.set(j, now.Add(jitter(p.settings.LookUpRest/2)+p.settings.LookUpRest/2))
 	default:
 		j.again = false
@@ -432,7 +443,9 @@ func (p *planner) ranLocked(j *job, now time.Time, err error, empty bool) {
 			delay = p.settings.LookUpMin
 		}
 	case j.chore != chAnnounce || err != nil:
-		delay = j.pace.Next()
+		if delay = j.pace.Next(); j.chore == chLookUp && j.of.state.Need {
+			delay = min(delay, jitter(p.settings.LookUpEvery))
+		}
 	default:
 		j.pace.Reset()
 		delay = jitter(p.settings.AnnounceEvery)

@@ -326,3 +326,36 @@ func TestAloneInTheDHT(t *testing.T) {
 		}
 	})
 }
+
+// A gateway that lacked a circuit with another one knew as many clients of others as it wanted, so
+// it did not look its topic up any more. But these may be the wrong ones: of 300 gateways whose
+// clients have two places each, some did not find the next greater one for over half an hour.
+func TestNeedIsLookedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestPlanner(t, newFakeWalker(3*time.Second), Public, nil)
+		f := &fakeTopic{met: 8, state: discovery.State{LookUp: true, Want: 2, Endpoints: []wtproto.EndpointID{endpoint(1)}}}
+		p.enterTopic(t, f)
+		time.Sleep(time.Hour)
+		for _, need := range []bool{true, false, true} {
+			p.change(f, func(s *discovery.State) { s.Need = need })
+			since := time.Now()
+			for range 4 { // it may say so again and again
+				p.change(f, func(s *discovery.State) { s.Need = !need })
+				p.change(f, func(s *discovery.State) { s.Need = need })
+				time.Sleep(time.Second)
+			}
+			time.Sleep(time.Hour)
+			lookUps, _ := p.w.times(f.digest, since)
+			for len(lookUps) > 0 && lookUps[0] < 0 {
+				lookUps = lookUps[1:]
+			}
+			least, most := 50, 75
+			if !need { // it has what it wants
+				least, most = 0, 1
+			}
+			if n := len(lookUps); n < least || n > most || need && lookUps[0] > p.settings.LookUpEvery {
+				t.Errorf("need %v: looked up %d times in an hour, want %d to %d: %v", need, n, least, most, lookUps)
+			}
+		}
+	})
+}
