@@ -333,7 +333,7 @@ func TestAloneInTheDHT(t *testing.T) {
 func TestNeedIsLookedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestPlanner(t, newFakeWalker(3*time.Second), Public, nil)
-		f := &fakeTopic{met: 8, state: discovery.State{LookUp: true, Want: 2, Endpoints: []wtproto.EndpointID{endpoint(1)}}}
+		f := &fakeTopic{meetings: 8, state: discovery.State{LookUp: true, Want: 2, Endpoints: []wtproto.EndpointID{endpoint(1)}}}
 		p.enterTopic(t, f)
 		time.Sleep(time.Hour)
 		for _, need := range []bool{true, false, true} {
