@@ -56,6 +56,7 @@ type prospects struct {
 	barred                 int   // clients that do not want the network, or whose tokens forbid it
 	tried                  int   // of those that match, those with which it has had to do
 	ended                  int   // of these, those whose circuit has ended, or that wanted none
+	declined               int   // of these, those that it has declined itself, as a client does that only watches
 	itself                 int   // those that have its own endpoint id
 	full, resting, another bool  // no place for circuits is left; too many dials have failed; others have joined somewhere
 	nowhere                bool  // the gateway has no network
@@ -112,9 +113,9 @@ func (p *prospects) client() string {
 		return p.mismatch()
 	case n > p.tried:
 		return reasonOthersGo
-	case p.others.all() == p.others.announce:
+	case n > 1 && p.declined >= n && p.others.all() == p.others.announce:
 		return reasonOthersAnnounce
-	case p.others.all() == p.others.lookUp:
+	case n > 1 && p.declined >= n && p.others.all() == p.others.lookUp:
 		return reasonOthersLookUp
 	case p.ended > 0 && p.ended >= n:
 		return reasonMetAll
@@ -201,8 +202,12 @@ func (t *topic) prospects(s *subscription, v *networkView) (p prospects) {
 	for _, pr := range s.pairs {
 		if pr.peer != nil && pr.peer.network == v || pr.peer == nil && v == nil {
 			p.tried++
-			if pr.state == pairEnded && (pr.met || !s.offerOnly()) {
+			switch {
+			case pr.state != pairEnded:
+			case pr.met || !s.offerOnly():
 				p.ended++
+			default:
+				p.declined++
 			}
 		}
 	}

@@ -46,8 +46,12 @@ func TestProspects(t *testing.T) {
 		{"all have ended", with(others(both, roles{both: 2}), func(p *prospects) { p.tried, p.ended = 2, 2 }), reasonMetAll, reasonMetAll},
 		{"one of two has ended", with(others(both, roles{both: 2}), func(p *prospects) { p.tried, p.ended = 2, 1 }), "", ""},
 		{"its own id", with(others(both, roles{both: 1}), func(p *prospects) { p.itself = 1 }), reasonOthersGo, reasonSame},
-		{"others only announce", with(others(looksUp, roles{announce: 2}), func(p *prospects) { p.tried = 2 }), reasonOthersAnnounce, ""},
-		{"others only look up", with(others(announces, roles{lookUp: 2}), func(p *prospects) { p.tried = 2 }), reasonOthersLookUp, ""},
+		{"others only announce, to who watches", with(others(looksUp, roles{announce: 2}), func(p *prospects) { p.tried, p.declined = 2, 2 }), reasonOthersAnnounce, ""},
+		{"others only look up, to who watches", with(others(announces, roles{lookUp: 2}), func(p *prospects) { p.tried, p.declined = 2, 2 }), reasonOthersLookUp, ""},
+		{"one other, to who watches", with(others(looksUp, roles{announce: 1}), func(p *prospects) { p.tried, p.declined = 1, 1 }), "", ""},
+		{"a server is just being met", with(others(looksUp, roles{announce: 2}), func(p *prospects) { p.tried = 2 }), "", ""},
+		{"a server was met", with(others(looksUp, roles{announce: 2}), func(p *prospects) { p.tried, p.ended = 2, 2 }), reasonMetAll, reasonMetAll},
+		{"a client was met", with(others(announces, roles{lookUp: 1}), func(p *prospects) { p.tried, p.ended = 1, 1 }), reasonMetAll, reasonMetAll},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := tt.p.client(); got != tt.client || len(got) > wtproto.MaxNetworkReason {
