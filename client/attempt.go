@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"time"
 
@@ -44,6 +46,10 @@ func (c *Client) connect(a *attempt) (*session, error) {
 	}
 	l, err := dialLink(a.ctx, &c.cfg, to, tlsConfig(&c.cfg, g.host, c.trusted(g)))
 	if err != nil {
+		if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+			err = fmt.Errorf("%w; if the gateway made its own certificate, use its %shost:port/?h=… URL, "+
+				"Config.CertHashes or --cert-hash", err, wtproto.URLScheme)
+		}
 		return nil, err
 	}
 	s, err := newSession(c, a, l, token)

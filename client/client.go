@@ -47,10 +47,12 @@ var errEnded = errors.New("the client has no more need of it")
 //
 //	gateway.example:4433                        whose certificate an authority has signed,
 //	https://gateway.example:4433                the same,
-//	swarmgate://gateway.example:4433/?h=HASH    whose certificate has the hash (a topic is ignored).
+//	swarmgate://gateway.example:4433/?h=HASH    whose certificate has the hash (a topic is ignored),
+//	http://127.0.0.1:8080                       on this machine, whose info document is asked for once.
 //
-// Without a port it is 443. [Discover] finds the address of a gateway that is known by the URL of
-// its info document.
+// Without a port it is 443. A gateway that is started without a certificate makes its own, and
+// prints such a string with its hash; [Discover] finds it by the URL of an info document. With
+// [Config.CertHashes] the hashes of an http:// gateway's document do not count.
 //
 // Dial tries all IP addresses of the host, each 250 ms after the one before, and each of
 // [Config.Gateways] 500 ms after the one before, and returns after the first gateway's greeting.
@@ -60,12 +62,25 @@ var errEnded = errors.New("the client has no more need of it")
 // with a code such as CodeUnauthorized) or did not answer (CodePeerUnreachable), and the error of
 // package x509 where its certificate is not trusted. A refusal that will not change comes first.
 func Dial(ctx context.Context, gateway string, cfg Config) (*Client, error) {
-	c, err := newClient(gateway, cfg)
-	if err == nil {
-		err = c.start(ctx)
-	}
+	c, err := dial(ctx, gateway, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("client: dial: %w", err)
+	}
+	return c, nil
+}
+
+func dial(ctx context.Context, gateway string, cfg Config) (*Client, error) {
+	addresses, err := discoverAll(ctx, append([]string{gateway}, cfg.Gateways...), len(cfg.CertHashes) > 0)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Gateways = addresses[1:]
+	c, err := newClient(addresses[0], cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.start(ctx); err != nil {
+		return nil, err
 	}
 	return c, nil
 }

@@ -79,6 +79,32 @@ func discover(ctx context.Context, from string, roots *x509.CertPool) (u wtproto
 	return u, nil
 }
 
+// discoverAll returns addresses with the gateway URL in place of each http:// URL on this machine.
+// One that does not answer is left out, unless none is left. If pinned is set, the hashes are known.
+func discoverAll(ctx context.Context, addresses []string, pinned bool) (all []string, err error) {
+	var errs []error
+	for _, a := range addresses {
+		where, err := url.Parse(a)
+		if err != nil || where.Scheme != "http" || believable(where) != nil {
+			all = append(all, a) // which is an address of another form, or a mistake
+			continue
+		}
+		u, err := discover(ctx, a, nil)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if pinned {
+			u.Hashes = nil
+		}
+		all = append(all, u.String())
+	}
+	if len(all) == 0 {
+		return nil, errors.Join(errs...)
+	}
+	return all, nil
+}
+
 // believable reports why a document from u would not be believed, if so.
 func believable(u *url.URL) error {
 	switch {

@@ -62,7 +62,7 @@ func ExampleDiscover() {
 	defer info.Close()
 
 	ctx := context.Background()
-	u, err := client.Discover(ctx, info.URL) // http, which is believed on this machine only
+	u, err := client.Discover(ctx, info.URL) // http, which is believed on this machine only; so Dial takes it too
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func parseGateway(address string) (*gateway, error) {
 		}
 		if u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
 			u.Path != "" && u.Path != "/" && u.Path != wtproto.Path {
-			return nil, fmt.Errorf("%q: want https://host[:port] or %shost[:port]/", address, wtproto.URLScheme)
+			return nil, fmt.Errorf("%q: want https://host[:port], %shost[:port]/, or http:// on this machine", address, wtproto.URLScheme)
 		}
 		g.host, g.port = u.Hostname(), u.Port()
 	default:

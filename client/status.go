@@ -1,7 +1,9 @@
 package client
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -42,6 +44,24 @@ type NetworkStatus struct {
 	Refused    int                  // of them, those whose last dial failed
 	LastCode   wtproto.Code         // why the last attempt of the network, or the last dial of a peer of it, failed
 	Reason     string               // why nobody may be found, or find the client, and what can be done, for people
+}
+
+// String returns s in a line for people, such as "3 known, 1 connected; dht searching; lan failing:
+// no interface".
+func (s Status) String() string {
+	var b strings.Builder
+	more := ""
+	if s.More {
+		more = "at least "
+	}
+	fmt.Fprintf(&b, "%s%d known, %d connected", more, s.Known, s.Connected)
+	for _, n := range s.Networks {
+		fmt.Fprintf(&b, "; %s %v", n.Name, n.State)
+		if n.Reason != "" {
+			fmt.Fprintf(&b, ": %s", n.Reason)
+		}
+	}
+	return b.String()
 }
 
 func newStatus(m wtproto.Status) Status {
