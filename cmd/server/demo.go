@@ -41,11 +41,15 @@ func (g *gateway) demo(ctx context.Context, o *options, stdout io.Writer) error 
 	case err != nil:
 		return fmt.Errorf("demo: %w%s", err, g.excuse())
 	}
-	if _, err := io.WriteString(stdout, v.summary(g.console(), g.tryNext())); err != nil {
+	if _, err := io.WriteString(stdout, v.summary(g.console(), g.url().WithTopic(demoTopic).String())); err != nil {
 		return fmt.Errorf("stdout: %w", err)
 	}
-	if !o.DemoExit {
-		<-ctx.Done()
+	if o.DemoExit {
+		return nil
+	}
+	<-ctx.Done()
+	if g.server.Sessions() > 0 {
+		fmt.Fprintf(stdout, "Draining: clients have %v to finish. Ctrl-C again stops now.\n", time.Duration(o.Drain))
 	}
 	return nil
 }
@@ -70,7 +74,7 @@ func (g *gateway) visit(ctx context.Context, peer *demoPeer, traffic int64) (vis
 	case <-find.Done():
 		return v, fmt.Errorf("the peer is not on the DHT: %w", context.Cause(find))
 	}
-	c, err := client.Dial(find, g.url(), client.Config{CertHashes: g.source.Hashes(), Agent: "swarmgate demo", Logger: g.log})
+	c, err := client.Dial(find, g.url().String(), client.Config{Agent: "swarmgate demo", Logger: g.log})
 	if err != nil {
 		return v, err
 	}
@@ -169,7 +173,7 @@ func throughput(conn *client.Conn, size int64) (time.Duration, error) {
 }
 
 // summary is for somebody who sees a gateway for the first time.
-func (v visit) summary(console, tryNext string) string {
+func (v visit) summary(console, url string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nA gateway is up. A peer of its own, with libp2p, announced the topic %q on a private DHT and echoes.\n", demoTopic)
 	fmt.Fprintf(&b, "A client joined the topic through the gateway, over QUIC:\n\n")
@@ -178,7 +182,8 @@ func (v visit) summary(console, tryNext string) string {
 	fmt.Fprintf(&b, "  round trip  %.2f ms (median of %d, %d bytes each)\n", milliseconds(v.trip), demoPings, demoPing)
 	fmt.Fprintf(&b, "  throughput  %.1f MiB/s each way, both at once (%d MiB, SHA-256 verified)\n\n", float64(v.traffic)/(1<<20)/v.both.Seconds(), v.traffic>>20)
 	fmt.Fprintf(&b, "Now be the client. In a browser:\n\n  %s\n\n", console)
-	fmt.Fprintf(&b, "Or in another terminal, where what you type comes back and Ctrl-D ends it:\n\n  %s\n\n", tryNext)
+	fmt.Fprintf(&b, "Or in another terminal, where what you type comes back and Ctrl-D ends it:\n\n  go run ./cmd/swarm join '%s'\n\n", url)
+	fmt.Fprintf(&b, "From Go: client.Dial(ctx, %q, client.Config{})\n\n", url)
 	return b.String()
 }
 
@@ -189,17 +194,15 @@ func (g *gateway) console() string {
 
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
 
-// tryNext returns a command for another terminal.
-func (g *gateway) tryNext() string {
-	s := "go run ./cmd/swarm join " + demoTopic + " --gateway " + g.url()
+// url returns the gateway's URL for clients on this machine, with the hash that it has now.
+func (g *gateway) url() wtproto.GatewayURL {
+	at := reachable(g.sockets.quic.LocalAddr())
+	u := wtproto.GatewayURL{Host: at.Addr().String(), Port: at.Port()}
 	if hashes := g.source.Hashes(); len(hashes) > 0 {
-		s += fmt.Sprintf(" --cert-hash %x", hashes[0])
+		u.Hashes = hashes[:1]
 	}
-	return s
+	return u
 }
-
-// url returns the address of the gateway for clients on this machine.
-func (g *gateway) url() string { return "https://" + reachable(g.sockets.quic.LocalAddr()).String() }
 
 // excuse says how the networks are, for an error.
 func (g *gateway) excuse() string {

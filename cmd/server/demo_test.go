@@ -28,7 +28,8 @@ func TestDemoShowsAndExits(t *testing.T) {
 	}
 	for _, want := range []string{
 		`found +peer 12D3Koo\w+\n`, `on the network "dht", connected [0-9.]+ ms`, `round trip +[0-9.]+ ms`, `throughput +[0-9.]+ MiB/s each way`,
-		`64 MiB, SHA-256 verified`, `\n  http://127.0.0.1:[0-9]+/\?echo\n`, `go run ./cmd/swarm join demo --gateway https://127.0.0.1:[0-9]+ --cert-hash [0-9a-f]{64}\n`,
+		`64 MiB, SHA-256 verified`, `\n  http://127.0.0.1:[0-9]+/\?echo\n`, `go run ./cmd/swarm join 'swarmgate://127.0.0.1:[0-9]+/\?h=[0-9a-f]{64}#demo'\n`,
+		`From Go: client.Dial\(ctx, "swarmgate://127.0.0.1:[0-9]+/\?h=[0-9a-f]{64}#demo", client.Config{}\)\n`,
 	} {
 		if !regexp.MustCompile(want).MatchString(summary) {
 			t.Errorf("the summary has no %s:\n%s", want, summary)
@@ -56,15 +57,15 @@ func TestDemoStaysUntilItIsEnded(t *testing.T) {
 			t.Fatalf("%v; serve = %v", err, <-served)
 		}
 	}
-	c, err := client.Dial(gwtest.Context(t), g.url(), client.Config{CertHashes: g.source.Hashes()})
+	c, err := client.Dial(gwtest.Context(t), g.url().String(), client.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	echoes(t, gwtest.Accept(t, gwtest.Join(t, c, wtproto.TopicFromName(demoTopic), client.JoinOptions{})))
 	cancel()
-	if _, err := io.Copy(io.Discard, out); err != nil {
-		t.Error(err)
+	if rest, err := io.ReadAll(out); err != nil || !strings.Contains(string(rest), "Ctrl-C again stops now") {
+		t.Errorf("while a client is connected Ctrl-C says %q, %v", rest, err)
 	}
 	if err := <-served; err != nil {
 		t.Errorf("serve = %v, want nil after Ctrl-C", err)

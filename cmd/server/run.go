@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mattn/go-isatty"
 
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -137,8 +140,10 @@ func (g *gateway) attend(ctx context.Context, o *options, stdout io.Writer) erro
 	}
 	g.ready.Store(true)
 	defer g.ready.Store(false)
-	if err := g.announce(stdout); err != nil {
-		return err
+	if !o.Demo || !isTerminal(stdout) { // else people read what the demo has found out
+		if err := g.announce(stdout); err != nil {
+			return err
+		}
 	}
 	if o.Demo {
 		return g.demo(ctx, o, stdout)
@@ -160,6 +165,7 @@ func (g *gateway) drain(atMost time.Duration) {
 // readyLine is what the program prints once it takes sessions.
 type readyLine struct {
 	QUIC         string                  `json:"quic"`
+	URL          string                  `json:"url"` // for client.Dial and --gateway
 	WebTransport string                  `json:"webtransport"`
 	Info         string                  `json:"info"`
 	Admin        string                  `json:"admin,omitempty"`
@@ -173,6 +179,12 @@ type hostLine struct {
 	Addrs []string `json:"addrs"`
 }
 
+// isTerminal reports whether people read w.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}
+
 // announce prints the ready line.
 func (g *gateway) announce(w io.Writer) error {
 	info := g.server.Info(reachable(g.sockets.quic.LocalAddr()).Addr().String())
@@ -180,6 +192,12 @@ func (g *gateway) announce(w io.Writer) error {
 		QUIC: info.QUIC, WebTransport: info.WebTransport, Certificate: info.Certificate,
 		Info: "https://" + info.QUIC + wtproto.InfoPath,
 	}
+	u, err := wtproto.ParseGatewayURL(wtproto.URLScheme + info.QUIC)
+	if err != nil {
+		return err
+	}
+	u.Hashes = g.source.Hashes()
+	line.URL = u.String()
 	for _, s := range g.sites {
 		switch s.name {
 		case siteDev:

@@ -63,7 +63,7 @@ func start(t *testing.T, args ...string) *instance {
 // dial opens a session that ends with the test.
 func (i *instance) dial(t *testing.T) *client.Client {
 	t.Helper()
-	c, err := client.Dial(gwtest.Context(t), i.QUIC, client.Config{CertHashes: [][32]byte{i.hash(t)}, NoReconnect: true})
+	c, err := client.Dial(gwtest.Context(t), i.URL, client.Config{NoReconnect: true})
 	if err != nil {
 		t.Fatal(err)
 	}

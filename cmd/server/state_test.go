@@ -50,7 +50,7 @@ func TestRestartEndsOldSessions(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- g.serve(t.Context(), o, io.Discard) }()
 	<-g.server.Started()
-	c, err := client.Dial(gwtest.Context(t), g.url(), client.Config{CertHashes: g.source.Hashes(), NoReconnect: true})
+	c, err := client.Dial(gwtest.Context(t), g.url().String(), client.Config{NoReconnect: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func TestLogTellsNoTopic(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- errors.Join(g.serve(ctx, o, io.Discard), g.close()) }()
 	<-g.server.Started()
-	c, err := client.Dial(gwtest.Context(t), g.url(), client.Config{CertHashes: g.source.Hashes(), NoReconnect: true})
+	c, err := client.Dial(gwtest.Context(t), g.url().String(), client.Config{NoReconnect: true})
 	if err != nil {
 		t.Fatal(err)
 	}
