@@ -29,7 +29,9 @@ type Peer struct {
 	ID []byte
 	// Address is where it is. Empty unless the gateway shows addresses.
 	Address string
-	// Initiator says that this end is the initiator; the peer was told that it is not.
+	// Initiator says that this end is the initiator; the peer was told that it is not. A program
+	// that needs two roles uses it, for example to decide who speaks first, or who is the client of
+	// a TLS handshake.
 	Initiator bool
 	// Client says that the peer is a client of a gateway, ours ([wtproto.NetworkClient]) or
 	// another. Else it is a native peer or a TCP service.

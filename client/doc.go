@@ -4,7 +4,7 @@
 //	c, err := client.Dial(ctx, "swarmgate://gateway.example:4433/?h=HASH", client.Config{})
 //	topic, err := c.Join(ctx, wtproto.TopicFromName("wowcool"), client.JoinOptions{Streams: true})
 //	for conn, err := range topic.Conns(ctx) {
-//		go talk(conn) // exactly one of the two ends has conn.Peer().Initiator set
+//		go talk(conn)
 //	}
 //
 // # Peers and streams
@@ -18,7 +18,10 @@
 //     open. Those beside the first one have [Peer.Further] set, and come only with
 //     [JoinOptions.Streams].
 //   - [Topic.Listen] makes a [net.Listener] of that: http.Serve(topic.Listen(), handler).
-//   - [Topic.Peers] tells who is here now, and [Topic.Events] who joins and leaves.
+//   - [Topic.DialContext] is the other side of it, for [net/http.Transport.DialContext]: it waits for
+//     a peer that takes streams, and goes to the next one when that has gone.
+//   - [Topic.Peers] tells who is here now, and [Topic.Events] who joins and leaves. Peers come after
+//     [Client.Join] has returned.
 //   - [Topic.Close] leaves the topic. Streams that were accepted go on.
 //
 // The other end of a stream is a stream as well, or a TCP connection: nothing is multiplexed in
@@ -38,5 +41,9 @@
 //
 // The bytes of streams are not encrypted end to end: the gateway sees them.
 //
-// Package servertest runs a gateway in a test.
+// # Examples
+//
+// A web server and client are in example_http_test.go, a reverse tunnel in
+// example_tunnel_test.go, a chat in example_chat_test.go. Package servertest runs a gateway in a
+// test.
 package client

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"sync"
 
@@ -22,31 +21,27 @@ func Example_http() {
 	defer gateway.Close()
 	ctx := context.Background()
 
-	shop, leave := member(ctx, gateway.URL, "web shop")
+	// Servers only announce and clients only look up, so that neither meet their own kind.
+	shop, leave := member(ctx, gateway.URL, "web shop", client.JoinOptions{AnnounceOnly: true})
 	defer leave()
 	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, "hello", r.URL.Query().Get("name"))
 	})}
-	defer web.Close()
+	defer web.Close() // or Shutdown, and only then leave the topic
 	go web.Serve(shop.Listen())
 
-	customer, leave := member(ctx, gateway.URL, "web shop")
+	customer, leave := member(ctx, gateway.URL, "web shop", client.JoinOptions{LookUpOnly: true})
 	defer leave()
-	first, err := customer.Accept(ctx) // waits until there is somebody
-	if err != nil {
-		log.Fatal(err)
-	}
 	browser := &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return customer.Open(ctx, first.Peer())
-		},
+		DialContext:         customer.DialContext, // waits until there is a server
+		MaxIdleConnsPerHost: 50,                   // keeps as many as are used at once; by default 2
 	}}
 	defer browser.CloseIdleConnections()
 	var wg sync.WaitGroup
 	answers := make(chan string, 50)
 	for range cap(answers) { // at once
 		wg.Go(func() {
-			resp, err := browser.Get("http://shop/?name=Ada")
+			resp, err := browser.Get("http://shop/?name=Ada") // the host does not matter
 			if err != nil {
 				log.Fatal(err)
 			}
@@ -61,12 +56,12 @@ func Example_http() {
 }
 
 // member joins a topic as a client of its own, which leave ends.
-func member(ctx context.Context, gateway, name string) (topic *client.Topic, leave func() error) {
+func member(ctx context.Context, gateway, name string, opts client.JoinOptions) (topic *client.Topic, leave func() error) {
 	c, err := client.Dial(ctx, gateway, client.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	topic, err = c.Join(ctx, wtproto.TopicFromName(name), client.JoinOptions{})
+	topic, err = c.Join(ctx, wtproto.TopicFromName(name), opts)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -16,6 +16,9 @@ import (
 // the topic is left. While there is no session, or a gateway that is going away or busy refuses
 // the topic for now, Join waits; with [Config.NoReconnect] such a refusal is an error.
 //
+// Peers come later: [Topic.Peers] may be empty when Join returns. [Topic.Accept], [Topic.Events]
+// and [Topic.DialContext] wait for them.
+//
 // The chain of an error holds an [*wtproto.Error] with Remote and the gateway's code where it
 // refused (CodeForbidden, CodeTopicLimit), or the error of [Client.Err].
 func (c *Client) Join(ctx context.Context, topic wtproto.Topic, opts JoinOptions) (*Topic, error) {

@@ -12,9 +12,9 @@ import (
 
 // Open opens one more circuit with a peer, beside those that there are, and returns when the peer
 // has answered: a TCP service gets another connection, any other peer another stream. This end is
-// the initiator. Any number may be opened at once; the gateway and both ends have limits, of 256
-// circuits a session by default. If ctx ends first, the peer is not asked any more; it does not
-// matter after that.
+// the initiator. Any number may be opened at once; gateways have limits, by default of 224 with one
+// peer beside the first circuit, and of 256 in all for a session, here and at the other end. If ctx
+// ends first, the peer is not asked any more; it does not matter after that.
 //
 // peer is one that was met on the topic, as [Conn.Peer], [Topic.Peers] or a [PeerJoined] tell: a
 // circuit with it need not be open any more. While there is no session, Open waits.
