@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -268,6 +271,49 @@ func churn(ctx context.Context, t target) {
 		case <-ctx.Done():
 		}
 		return s.send(wtproto.Join{Topic: topic, Flags: both}.Append(wtproto.Leave{Topic: topic}.Append(nil)))
+	})
+}
+
+// connects asks for further circuits as fast as it can: with peers that nobody knows, with clients
+// that do not welcome them, and with one that does, and takes each of these back at once.
+func connects(ctx context.Context, t target) {
+	all := t.openAll(ctx, 64)
+	topic := randomTopic()
+	for i, s := range all {
+		go s.discard()
+		go s.circuits(ctx, func(str *quic.Stream) { io.Copy(io.Discard, str) })
+		flags := both
+		if i == 0 {
+			flags |= wtproto.JoinStreams
+		}
+		s.join(topic, flags, 0)
+	}
+	welcomes, declines := all[0].endpoint, all[1].endpoint
+	var turn atomic.Int64
+	each(ctx, slices.Repeat(all[2:], 8), func(s *session) error {
+		str, err := s.conn.OpenStreamSync(ctx)
+		if err != nil {
+			return err
+		}
+		var id wtproto.EndpointID
+		back := false // it is taken back
+		switch turn.Add(1) % 3 {
+		case 0:
+			rand.Read(id[:])
+		case 1:
+			id = declines
+		case 2:
+			id, back = welcomes, true
+		}
+		str.Write(wtproto.Connect{Topic: topic, Network: wtproto.NetworkClient, ID: id[:]}.Append(nil))
+		if back {
+			t.tally.count(nil)
+		} else if typ, _, err := wtproto.NewReader(str).Next(); err == nil && typ == wtproto.TypeRefused {
+			t.tally.count(errors.New("refused"))
+		}
+		str.CancelRead(0)
+		str.CancelWrite(0)
+		return nil
 	})
 }
 

@@ -68,6 +68,7 @@ var attacks = map[string]func(context.Context, target){
 	"upload":       upload,
 	"unread":       unread,
 	"churn":        churn,
+	"connects":     connects,
 	"session-gone": sessionGone,
 	"https-idle":   httpsIdle,
 	"p2p-silent":   p2pSilent,

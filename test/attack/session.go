@@ -55,9 +55,10 @@ func (d *dialer) connect(ctx context.Context, protocol string) (*quic.Conn, erro
 
 // session is a session as an attacker has it: only what is sent is decided here.
 type session struct {
-	conn    *quic.Conn
-	control *quic.Stream
-	write   sync.Mutex
+	conn     *quic.Conn
+	control  *quic.Stream
+	endpoint wtproto.EndpointID
+	write    sync.Mutex
 }
 
 // open opens a session and says HELLO.
@@ -70,9 +71,9 @@ func (d *dialer) open(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{conn: conn, control: control}
 	hello := wtproto.Hello{Version: wtproto.Version, Credit: 1 << 40, Agent: "attack"}
 	rand.Read(hello.Secret[:])
+	s := &session{conn: conn, control: control, endpoint: hello.Secret.Endpoint()}
 	if err := s.send(hello.Append(nil)); err != nil {
 		return nil, err
 	}
