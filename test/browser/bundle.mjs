@@ -1,4 +1,4 @@
-// Bundles what web/test says of vectors and of random input, for a browser: node's test runner and its assertions are replaced by
+// Bundles for browsers: React with what the package has for it, and what web/test says of vectors and of random input, where node's test runner and its assertions are replaced by
 // nodetest.js, and its files by an object.
 import { readFile, readdir } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
@@ -6,6 +6,21 @@ import { build } from '../../web/node_modules/esbuild/lib/main.js'
 
 const web = fileURLToPath(new URL('../../web/', import.meta.url))
 const vectors = new URL('../../wtproto/testdata/vectors/', import.meta.url)
+
+/** Returns the text of a module with the hook and the client of the package, and of React what react.html uses. */
+export async function react () {
+  const { outputFiles } = await build({
+    stdin: {
+      contents: `export { StrictMode, createElement } from 'react'
+        export { createRoot } from 'react-dom/client'
+        export { useTopic } from './dist/react.js'
+        export { connect } from './dist/swarmgate.js'`,
+      resolveDir: web
+    },
+    bundle: true, format: 'esm', target: 'es2022', charset: 'utf8', platform: 'browser', write: false, logLevel: 'warning', define: { 'process.env.NODE_ENV': '"development"' }
+  })
+  return outputFiles[0].text
+}
 
 /** Returns the text of a module that registers the tests and exports `run`. */
 export async function bundle () {
