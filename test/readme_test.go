@@ -39,6 +39,39 @@ func TestReadmePage(t *testing.T) {
 	if !strings.Contains(html, itsGateway) || !bytes.Contains(readme, []byte("--demo --allow-origin "+itsOrigin)) {
 		t.Errorf("the gateway is not at %s and for %s", itsGateway, itsOrigin)
 	}
+	if log := showsAsPage(t, html, itsGateway, itsOrigin, "dht: hello, peer"); log != "dht: hello, peer\n" {
+		t.Errorf("the page shows %q, want one line", log)
+	}
+}
+
+// The page's code of README.md does what is said there: it prints what the demo's peer sends back.
+func TestReadmeSnippet(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```js\n(import .*?)```").FindSubmatch(readme)
+	if block == nil {
+		t.Fatal("README.md has no code for a page")
+	}
+	const itsGateway, itsTopic = "https://gateway.example:4433", "'wowcool'"
+	code := string(block[1])
+	if strings.Count(code, itsGateway) != 2 || !strings.Contains(code, itsTopic) {
+		t.Errorf("the gateway of the page is not %s, or its topic not %s", itsGateway, itsTopic)
+	}
+	html := `<!doctype html><meta charset="utf-8"><pre id="log"></pre><script type="module">
+console.log = (...what) => { log.textContent += what.join(' ') + '\n' }
+` + strings.ReplaceAll(code, itsTopic, "'demo'") + "</script>"
+	log := showsAsPage(t, html, itsGateway, "http://nowhere.example", "hello")
+	if !regexp.MustCompile(`^[0-9a-f]+ hello\n$`).MatchString(log) {
+		t.Errorf("the page printed %q, want a peer's id and hello", log)
+	}
+}
+
+// showsAsPage opens html, as it is served by the site origin, in each browser, with a demo as its
+// gateway. It returns what its #log has once that has want, and fails if page or browser complain.
+func showsAsPage(t *testing.T, html, itsGateway, itsOrigin, want string) (log string) {
+	t.Helper()
 	var page string // the html, once its gateway is there
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/favicon.ico" {
@@ -55,16 +88,13 @@ func TestReadmePage(t *testing.T) {
 	page = strings.NewReplacer(itsGateway, onLocalhost(t, address), itsOrigin, origin).Replace(html)
 	withPage(t, "blank.html", func(t *testing.T, b *browser) {
 		b.call(t, "goto", map[string]any{"url": origin}, nil)
-		const want = "dht: hello, peer"
-		var log string
-		if b.call(t, "shows", map[string]any{"selector": "#log", "text": want}, &log); log != want+"\n" {
-			t.Errorf("the page shows %q, want %q and no more", log, want)
-		}
+		b.call(t, "shows", map[string]any{"selector": "#log", "text": want}, &log)
 		var complaints []string
 		if b.call(t, "complaints", nil, &complaints); len(complaints) > 0 {
 			t.Errorf("complaints: %q", complaints)
 		}
 	})
+	return log
 }
 
 // onLocalhost returns the origin of a site at an address on loopback, by the name localhost.
