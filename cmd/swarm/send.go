@@ -317,10 +317,10 @@ func (s *sender) feed(o *offers, console *consoleConn) (over bool, err error) {
 		if k, err := open.ReadAt(buf[:n], at); int64(k) < n {
 			return false, fmt.Errorf("%s has become shorter: %w", file.path, err)
 		}
+		s.progress.move(n) // next has counted it, whatever becomes of it
 		if console.send(consoleMessage{Kind: dataKind, ID: uint32(i), Bytes: buf[:n]}) != nil {
 			return false, nil
 		}
-		s.progress.move(n)
 	}
 }
 
