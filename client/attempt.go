@@ -133,7 +133,7 @@ func (s *session) goneAway(m wtproto.Goaway) {
 	s.log.Info("the gateway is going away", "code", m.Code, "reason", m.Reason, "retry", m.RetryAfter)
 	s.mu.Lock()
 	s.going = true
-	s.stirUp()
+	s.nudge()
 	s.mu.Unlock()
 	c := s.client
 	c.mu.Lock()

@@ -11,8 +11,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// A session that was lost is followed by another one: after a delay, with the same secret, with all topics and their options in one
-// flight, and whoever waits for circuits gets those of the new one.
+// A session that was lost is followed by another one: after a delay, with the same secret, with all
+// topics and their options in one flight, and whoever waits for circuits gets those of the new one.
 func TestReconnect(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		g := newGateway(t, n.gateway)

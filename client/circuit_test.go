@@ -110,7 +110,8 @@ func TestHalfClose(t *testing.T) {
 	})
 }
 
-// Close gives the peer all that was written, then the end, and takes what still comes off the connection.
+// Close gives the peer all that was written, then the end, and takes what still comes off the
+// connection.
 func TestClose(t *testing.T) {
 	c, r := newSessionPair(t, nil)
 	topic := r.join(c, topicA, JoinOptions{})
@@ -262,7 +263,8 @@ func TestResetByPeer(t *testing.T) {
 	}
 }
 
-// A peer sends its last words, ends, and takes nothing more: the words can still be read after Write has failed.
+// A peer sends its last words, ends, and takes nothing more: the words can still be read after
+// Write has failed.
 func TestLastWords(t *testing.T) {
 	c, r := newSessionPair(t, nil)
 	topic := r.join(c, topicA, JoinOptions{})

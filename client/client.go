@@ -48,7 +48,7 @@ var errEnded = errors.New("the client has no more need of it")
 //	gateway.example:4433                        whose certificate an authority has signed,
 //	https://gateway.example:4433                the same,
 //	swarmgate://gateway.example:4433/?h=HASH    whose certificate has the hash (a topic is ignored),
-//	http://127.0.0.1:8080                       on this machine, whose info document is asked for once.
+//	http://127.0.0.1:8080                       on this machine: its info document is read once.
 //
 // Without a port it is 443. A gateway that is started without a certificate makes its own, and
 // prints such a string with its hash; [Discover] finds it by the URL of an info document. With
@@ -253,7 +253,8 @@ func (c *Client) Err() error {
 	return c.err
 }
 
-// Session returns what the gateway said when the session began, or the one before while there is none.
+// Session returns what the gateway said when the session began, or the one before while there is
+// none.
 func (c *Client) Session() Session {
 	c.mu.Lock()
 	defer c.mu.Unlock()

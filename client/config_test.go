@@ -52,7 +52,8 @@ func TestConfigMistakes(t *testing.T) {
 	}
 }
 
-// A client closes the sockets that it has opened, also when Dial fails, and opens none for a bad configuration.
+// A client closes the sockets that it has opened, also when Dial fails, and opens none for a bad
+// configuration.
 func TestSocketsAreClosed(t *testing.T) {
 	for name, tt := range map[string]struct {
 		dial  func(edit func(*Config))
@@ -114,8 +115,8 @@ func TestParseGateways(t *testing.T) {
 	}
 }
 
-// The hashes of a gateway URL are good for that gateway, those of the configuration for all; a gateway without any is trusted
-// for its authority. No name of a gateway tells a topic.
+// The hashes of a gateway URL are good for that gateway, those of the configuration for all; a
+// gateway without any is trusted for its authority. No name of a gateway tells a topic.
 func TestGatewayURLs(t *testing.T) {
 	hash := func(n byte) [32]byte { return [32]byte{n} }
 	first := wtproto.GatewayURL{Host: "a.example", Hashes: [][32]byte{hash(1)}, Topic: "secret"}.String()

@@ -13,14 +13,16 @@ const (
 	minBudget   = 2 * maxCircuits * wtproto.MinCredit
 	maxBudget   = 1 << 40
 
-	// promptly is how fast a quarter of a window is read, on a path of any length, when the window is what holds the
-	// circuit up. On a longer path the round trip decides; on a shorter one so do the delays of a busy machine.
+	// promptly is how fast a quarter of a window is read, on a path of any length, when the window
+	// is what holds the circuit up. On a longer path the round trip decides; on a shorter one so do
+	// the delays of a busy machine.
 	promptly = 5 * time.Millisecond
 )
 
-// budget shares out what the gateway may have sent and nobody has read (docs/PROTOCOL.md, Credit). It keeps a reserve
-// for each of maxCircuits circuits, and the rest is a pool on which those grow that are read promptly. The sum over all
-// accounts of (granted - read) is never above the sum of their windows, and that is never above the budget.
+// budget shares out what the gateway may have sent and nobody has read (docs/PROTOCOL.md, Credit).
+// It keeps a reserve for each of maxCircuits circuits, and the rest is a pool on which those grow
+// that are read promptly. The sum over all accounts of (granted - read) is never above the sum of
+// their windows, and that is never above the budget.
 //
 // It is accounting without I/O, locks or a clock.
 type budget struct {
@@ -29,7 +31,8 @@ type budget struct {
 	circuits int   // open accounts
 }
 
-// account is the credit of one circuit. Offsets count from the gateway's first byte after PEER or ACCEPT.
+// account is the credit of one circuit. Offsets count from the gateway's first byte after PEER or
+// ACCEPT.
 type account struct {
 	open    bool
 	window  int64     // bytes that may be granted and unread; what is above the reserve is from the pool
@@ -44,7 +47,8 @@ func newBudget(total int64) budget {
 	return budget{reserve: reserve, free: total - maxCircuits*reserve}
 }
 
-// open returns the account of a new circuit, unless all places are taken. HELLO granted its reserve already.
+// open returns the account of a new circuit, unless all places are taken. HELLO granted its reserve
+// already.
 func (b *budget) open(now time.Time) (account, bool) {
 	if b.circuits == maxCircuits {
 		return account{}, false
@@ -74,9 +78,9 @@ func (a *account) due() bool {
 	return a.open && a.read+a.window-a.granted >= a.window/4
 }
 
-// grant raises a.granted if a grant is due and reports whether it did. A window that was read promptly doubles. It never has
-// more than half of what the pool would have without it, so that the next circuit finds something; what others have taken
-// meanwhile it gives back here.
+// grant raises a.granted if a grant is due and reports whether it did. A window that was read
+// promptly doubles. It never has more than half of what the pool would have without it, so that the
+// next circuit finds something; what others have taken meanwhile it gives back here.
 func (b *budget) grant(a *account, now time.Time, rtt time.Duration) bool {
 	if !a.due() {
 		return false

@@ -58,7 +58,8 @@ func TestBudgetPlaces(t *testing.T) {
 	}
 }
 
-// A step reads n bytes at a time after the last grant and expects the offset that is granted then, 0 for none.
+// A step reads n bytes at a time after the last grant and expects the offset that is granted then,
+// 0 for none.
 type step struct {
 	n    int
 	at   time.Duration // since the last grant
@@ -147,8 +148,8 @@ func TestCountBeyondCredit(t *testing.T) {
 	}
 }
 
-// A circuit that was alone has a large window. As others are read too, it gives back what is above its share; one that is
-// not read keeps what was granted.
+// A circuit that was alone has a large window. As others are read too, it gives back what is above
+// its share; one that is not read keeps what was granted.
 func TestWindowsMeet(t *testing.T) {
 	b := newBudget(16 * mib) // reserve 32 KiB, pool 8 MiB
 	accounts := make([]account, 7)
@@ -189,8 +190,8 @@ func TestWindowsMeet(t *testing.T) {
 	}
 }
 
-// Whatever is opened, read and closed in whatever order: what is granted and not read fits into the budget, offsets rise by
-// a quarter of a window at least, and closed circuits leave nothing behind.
+// Whatever is opened, read and closed in whatever order: what is granted and not read fits into the
+// budget, offsets rise by a quarter of a window at least, and closed circuits leave nothing behind.
 func TestBudgetInvariants(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 0))

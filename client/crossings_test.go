@@ -12,8 +12,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// One goroutine is done writing, another one with the circuit: the peer gets what was written and the end. Close took CloseWrite for a
-// Write in progress, which it resets.
+// One goroutine is done writing, another one with the circuit: the peer gets what was written and
+// the end. Close took CloseWrite for a Write in progress, which it resets.
 func TestCloseBesideCloseWrite(t *testing.T) {
 	c, r := newSessionPair(t, nil)
 	topic := r.join(c, topicA, JoinOptions{})
@@ -52,7 +52,8 @@ func TestLeaveOfTopicTakenAway(t *testing.T) {
 	}
 }
 
-// Silence is found by one goroutine and its end by another. Whoever tells the client last tells it how it is.
+// Silence is found by one goroutine and its end by another. Whoever tells the client last tells it
+// how it is.
 func TestSilenceToldLate(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		g, other := newGateway(t, n.gateway), newGateway(t, n.other)

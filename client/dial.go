@@ -12,7 +12,8 @@ import (
 // stagger is how long an address may take before the next one is tried beside it (RFC 8305).
 const stagger = 250 * time.Millisecond
 
-// resolve returns the addresses of a gateway in the order in which they are tried: the resolver's, with families in turn.
+// resolve returns the addresses of a gateway in the order in which they are tried: the resolver's,
+// with families in turn.
 func resolve(ctx context.Context, host, port string) ([]netip.AddrPort, error) {
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {

@@ -25,7 +25,7 @@ const (
 // wants a dialer, such as DialContext of [net/http.Transport]:
 //
 //	browser := &http.Client{Transport: &http.Transport{DialContext: topic.DialContext}}
-//	resp, err := browser.Get("http://shop/") // the host is not looked at: the topic says who is meant
+//	resp, err := browser.Get("http://shop/") // the host is ignored
 //
 // network and address are ignored. The result is a [*Conn]. The peer that gave the last stream is
 // asked first, so all go to one as long as that one takes them; after it come those that have not

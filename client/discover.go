@@ -80,7 +80,8 @@ func discover(ctx context.Context, from string, roots *x509.CertPool) (u wtproto
 }
 
 // discoverAll returns addresses with the gateway URL in place of each http:// URL on this machine.
-// One that does not answer is left out, unless none is left. If pinned is set, the hashes are known.
+// One that does not answer is left out, unless none is left. If pinned is set, the hashes are
+// known.
 func discoverAll(ctx context.Context, addresses []string, pinned bool) (all []string, err error) {
 	var errs []error
 	for _, a := range addresses {

@@ -82,7 +82,8 @@ func TestDiscoverBelieves(t *testing.T) {
 	}
 }
 
-// Over https an authority has to have signed the certificate, and a redirect is not followed: it may lead anywhere.
+// Over https an authority has to have signed the certificate, and a redirect is not followed: it
+// may lead anywhere.
 func TestDiscoverOverHTTPS(t *testing.T) {
 	redirects := false
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -18,10 +18,10 @@
 //     open. Those beside the first one have [Peer.Further] set, and come only with
 //     [JoinOptions.Streams].
 //   - [Topic.Listen] makes a [net.Listener] of that: http.Serve(topic.Listen(), handler).
-//   - [Topic.DialContext] is the other side of it, for [net/http.Transport.DialContext]: it waits for
-//     a peer that takes streams, and goes to the next one when that has gone.
-//   - [Topic.Peers] tells who is here now, and [Topic.Events] who joins and leaves. Peers come after
-//     [Client.Join] has returned.
+//   - [Topic.DialContext] is the other side of it, as [net/http.Transport.DialContext]: it waits
+//     for a peer that takes streams, and goes to the next one when that has gone.
+//   - [Topic.Peers] tells who is here now, and [Topic.Events] who joins and leaves. Peers come
+//     after [Client.Join] has returned.
 //   - [Topic.Close] leaves the topic. Streams that were accepted go on.
 //
 // The other end of a stream is a stream as well, or a TCP connection: nothing is multiplexed in

@@ -114,7 +114,8 @@ func (c *Client) Events(ctx context.Context) iter.Seq[Event] {
 // [Status].
 type TopicEvent interface{ topicEvent() }
 
-// PeerJoined says that there is an open circuit with a peer that was not here before ([Topic.Peers]).
+// PeerJoined says that there is an open circuit with a peer that was not here before
+// ([Topic.Peers]).
 type PeerJoined struct{ Peer Peer }
 
 // PeerLeft says that a peer has gone, as far as the client knows ([Topic.Peers]): it has ended the

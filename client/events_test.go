@@ -41,7 +41,8 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// Each call yields all events, whenever it comes, and ends with ctx, with the client, or when the caller has enough.
+// Each call yields all events, whenever it comes, and ends with ctx, with the client, or when the
+// caller has enough.
 func TestEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &Client{done: make(chan struct{}), history: history{more: make(chan struct{})}}

@@ -32,7 +32,8 @@ func (r *remote) credit(id wtproto.CircuitID, offset uint64) {
 	}
 }
 
-// The credit that a client gives, to the byte. What was read within a round trip doubles the window.
+// The credit that a client gives, to the byte. What was read within a round trip doubles the
+// window.
 func TestCreditOnTheWire(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		c, r := n.session(t, nil)
@@ -75,7 +76,8 @@ func TestCreditOnTheWire(t *testing.T) {
 	})
 }
 
-// The gateway can send all that it has credit for, on all circuits together: no window of QUIC is smaller.
+// The gateway can send all that it has credit for, on all circuits together: no window of QUIC is
+// smaller.
 func TestWindowsExceedCredit(t *testing.T) {
 	for _, tt := range []struct {
 		budget   int64
@@ -151,7 +153,8 @@ func TestCreditOverrun(t *testing.T) {
 	})
 }
 
-// Of a circuit's credit the newest offset is kept until it is written, and none once the circuit has ended.
+// Of a circuit's credit the newest offset is kept until it is written, and none once the circuit
+// has ended.
 func TestOutbox(t *testing.T) {
 	var o outbox
 	a := &Conn{id: 1, account: account{open: true, granted: 100}}
@@ -186,7 +189,8 @@ func TestOutbox(t *testing.T) {
 	}
 }
 
-// faithful is a gateway that writes no more on its circuits than it has credit for. It reads the control stream.
+// faithful is a gateway that writes no more on its circuits than it has credit for. It reads the
+// control stream.
 type faithful struct {
 	*remote
 	mu      sync.Mutex
@@ -285,7 +289,8 @@ func pattern(w io.Writer, seed byte, n int) ([32]byte, error) {
 	return [32]byte(h.Sum(nil)), nil
 }
 
-// 100 circuits that nobody reads hold what they were granted, and the 101st moves; then all are read, and nothing is lost.
+// 100 circuits that nobody reads hold what they were granted, and the 101st moves; then all are
+// read, and nothing is lost.
 func TestStalledCircuits(t *testing.T) {
 	c, r := newSessionPair(t, func(c *Config) { c.Budget = 32 * mib })
 	topic := r.join(c, topicA, JoinOptions{})

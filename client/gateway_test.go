@@ -411,7 +411,8 @@ func (r *remote) closed() *quic.ApplicationError {
 // reset ends both directions of a stream.
 func reset(s *quic.Stream, code wtproto.Code) { quicStream{s}.reset(code) }
 
-// streamEnd returns the code with which the client ended a direction of a stream, from the error of Read or Write.
+// streamEnd returns the code with which the client ended a direction of a stream, from the error of
+// Read or Write.
 func streamEnd(t testing.TB, err error) wtproto.Code {
 	t.Helper()
 	e, ok := err.(*quic.StreamError)

@@ -13,7 +13,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// GOAWAY leads to another gateway at once. The old session gets nothing new, and ends after its last circuit.
+// GOAWAY leads to another gateway at once. The old session gets nothing new, and ends after its
+// last circuit.
 func TestGoawayMoves(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		g, other := newGateway(t, n.gateway), newGateway(t, n.other)
@@ -124,7 +125,8 @@ func TestGoawayThenLost(t *testing.T) {
 	})
 }
 
-// A gateway that falls silent while there are circuits is left only if another one answers before it does.
+// A gateway that falls silent while there are circuits is left only if another one answers before
+// it does.
 func TestSilenceMoves(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		g, other := newGateway(t, n.gateway), newGateway(t, n.other)
@@ -185,7 +187,7 @@ func TestLateTimer(t *testing.T) {
 		session := live(c)
 		session.mu.Lock()
 		session.life.deadline = time.Now().Add(-lateness - 1)
-		session.stirUp()
+		session.nudge()
 		session.mu.Unlock()
 		start := time.Now()
 		if e := next.closed(); e.ErrorCode != 0 {
@@ -235,7 +237,8 @@ func TestSilenceAlone(t *testing.T) {
 	}
 }
 
-// The first gateway that answers is the one, wherever it stands in the list, and the others hear no more of the client.
+// The first gateway that answers is the one, wherever it stands in the list, and the others hear no
+// more of the client.
 func TestGatewaysAtDial(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		g, other := newGateway(t, n.gateway), newGateway(t, n.other)
@@ -329,7 +332,8 @@ func TestGatewayTwice(t *testing.T) {
 	})
 }
 
-// A pinned gateway that has another certificate after a while is trusted for what it told before, and only that one.
+// A pinned gateway that has another certificate after a while is trusted for what it told before,
+// and only that one.
 func TestNextCertificate(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		g, other := newGateway(t, n.gateway), newGateway(t, n.other)

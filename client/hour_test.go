@@ -24,8 +24,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// An HTTP client over a circuit once worked until the server's idle timeout closed the circuit, and then never again. Now an
-// ordinary server and client work for an hour of virtual time, with pauses that are longer than what either keeps a connection for.
+// An HTTP client over a circuit once worked until the server's idle timeout closed the circuit, and
+// then never again. Now an ordinary server and client work for an hour of virtual time, with pauses
+// that are longer than what either keeps a connection for.
 func TestHTTPForAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		router := new(simnet.PerfectRouter)

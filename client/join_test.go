@@ -105,7 +105,8 @@ func TestJoinWithoutSession(t *testing.T) {
 	})
 }
 
-// A topic that is refused for a while is asked for again, with growing delays; nobody hears of it but the log.
+// A topic that is refused for a while is asked for again, with growing delays; nobody hears of it
+// but the log.
 func TestRefusedForNow(t *testing.T) {
 	for _, code := range []wtproto.Code{wtproto.CodeShutdown, wtproto.CodeBusy, wtproto.CodeRateLimited} {
 		t.Run(code.String(), func(t *testing.T) {
@@ -133,7 +134,8 @@ func TestRefusedForNow(t *testing.T) {
 				r.send(wtproto.Joined{Topic: topicA})
 				conn, s := r.circuit(topic, 1)
 				echo(t, conn, s)
-				// Taken away for a while is no different, and delays begin anew after a while without trouble.
+				// Taken away for a while is no different, and delays begin anew after a while
+				// without trouble.
 				for range 4 {
 					<-time.After(proven / 4)
 					r.sync()
@@ -153,7 +155,8 @@ func TestRefusedForNow(t *testing.T) {
 	}
 }
 
-// A topic that waits to be asked for again is left without a word, for the gateway does not know it.
+// A topic that waits to be asked for again is left without a word, for the gateway does not know
+// it.
 func TestLeaveWhileRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		g := newGateway(t, n.gateway)

@@ -14,8 +14,8 @@ const (
 	lateness    = time.Second // with which a check proves nothing
 )
 
-// liveness tells when to ask the gateway for a sign of life, when to doubt that it comes, and when to give the gateway up. It holds
-// no clock and no timer.
+// liveness tells when to ask the gateway for a sign of life, when to doubt that it comes, and when
+// to give the gateway up. It holds no clock and no timer.
 type liveness struct {
 	silence time.Duration // constant; when to give up
 
@@ -43,8 +43,9 @@ const (
 	lost
 )
 
-// check says how it is with the gateway, and sets the deadline of the next check; one before it does no harm. A check that
-// comes late says that this program did not run, and nothing about the gateway: the wait begins anew.
+// check says how it is with the gateway, and sets the deadline of the next check; one before it
+// does no harm. A check that comes late says that this program did not run, and nothing about the
+// gateway: the wait begins anew.
 func (l *liveness) check(now time.Time, circuits bool) sign {
 	found := alive
 	if !l.deadline.IsZero() && now.Sub(l.deadline) > lateness && l.hear(now) {
@@ -77,8 +78,9 @@ func (l *liveness) check(now time.Time, circuits bool) sign {
 	return found
 }
 
-// question is a PING that is longer than it has to be: QUIC answers a packet of a connection that it does not know, as a
-// gateway does that was restarted, only where the packet is longer than that answer.
+// question is a PING that is longer than it has to be: QUIC answers a packet of a connection that
+// it does not know, as a gateway does that was restarted, only where the packet is longer than that
+// answer.
 type question struct{}
 
 const questionSize = 32

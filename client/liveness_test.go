@@ -9,7 +9,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// The timer is simulated: each check is at the deadline that the one before set, or at the end of the pause that it falls into.
+// The timer is simulated: each check is at the deadline that the one before set, or at the end of
+// the pause that it falls into.
 func TestLiveness(t *testing.T) {
 	const (
 		s       = time.Second

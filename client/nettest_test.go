@@ -12,8 +12,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// proxy copies one way between two circuits, as a gateway does: an end is passed on as an end, a reset as a reset both
-// ways.
+// proxy copies one way between two circuits, as a gateway does: an end is passed on as an end, a
+// reset as a reset both ways.
 func proxy(dst io.Writer, to, from *quic.Stream) {
 	if _, err := io.Copy(dst, from); err != nil {
 		code := quic.StreamErrorCode(wtproto.CodePeerGone)

@@ -65,7 +65,8 @@ func whole(t *testing.T, c *Client, circuits int) {
 	})
 }
 
-// A further circuit is one like the first, with the gateway's bytes right behind its answer, and its peer is no newcomer.
+// A further circuit is one like the first, with the gateway's bytes right behind its answer, and
+// its peer is no newcomer.
 func TestOpen(t *testing.T) {
 	c, r := newSessionPair(t, nil)
 	topic := r.join(c, topicA, JoinOptions{})
@@ -189,7 +190,8 @@ func TestOpenCanceled(t *testing.T) {
 	echo(t, first, fs)
 }
 
-// Circuits that were asked for take places from when they are asked for, and the last place is that of the budget.
+// Circuits that were asked for take places from when they are asked for, and the last place is that
+// of the budget.
 func TestOpenTakesPlaces(t *testing.T) {
 	c, r := newSessionPair(t, nil)
 	topic := r.join(c, topicA, JoinOptions{})
@@ -224,7 +226,8 @@ func TestOpenTakesPlaces(t *testing.T) {
 	echo(t, o.conn, s)
 }
 
-// A session that is lost takes the CONNECTs along. What is asked for without a session waits until the topic is joined.
+// A session that is lost takes the CONNECTs along. What is asked for without a session waits until
+// the topic is joined.
 func TestOpenAcrossSessions(t *testing.T) {
 	g := newGateway(t, nil)
 	c, r := g.session(func(c *Config) { c.NoReconnect = false })
@@ -260,7 +263,8 @@ func TestOpenAcrossSessions(t *testing.T) {
 	echo(t, o.conn, s)
 }
 
-// The end of the topic is that of Open: before it, while the answer is on its way, and without a session.
+// The end of the topic is that of Open: before it, while the answer is on its way, and without a
+// session.
 func TestOpenOfLeft(t *testing.T) {
 	c, r := newSessionPair(t, nil)
 	topic := r.join(c, topicA, JoinOptions{})
@@ -284,7 +288,8 @@ func TestOpenOfLeft(t *testing.T) {
 	whole(t, c, 1)
 }
 
-// A server of streams gets those that peers open, for which JOIN asks, and its end is not that of the topic.
+// A server of streams gets those that peers open, for which JOIN asks, and its end is not that of
+// the topic.
 func TestListen(t *testing.T) {
 	c, r := newSessionPair(t, nil)
 	topic := r.join(c, topicA, JoinOptions{LookUpOnly: true})
@@ -360,7 +365,8 @@ func TestConns(t *testing.T) {
 	}
 }
 
-// Who is on a topic: each peer joins once and leaves once, for whoever looks, and at the end of the topic all leave.
+// Who is on a topic: each peer joins once and leaves once, for whoever looks, and at the end of the
+// topic all leave.
 func TestTopicEvents(t *testing.T) {
 	c, r := newSessionPair(t, nil)
 	topic := r.join(c, topicA, JoinOptions{})

@@ -237,8 +237,8 @@ func TestReconnectDelays(t *testing.T) {
 	}
 }
 
-// Whatever happens, in any order: a machine tries somebody or waits unless it has a session or is over, never tries the gateway of
-// its session, and its events make sense.
+// Whatever happens, in any order: a machine tries somebody or waits unless it has a session or is
+// over, never tries the gateway of its session, and its events make sense.
 func TestMachineInvariants(t *testing.T) {
 	random := rand.New(rand.NewChaCha8([32]byte{1}))
 	codes := []wtproto.Code{wtproto.CodeNone, wtproto.CodeBusy, wtproto.CodeShutdown, wtproto.CodeIdle, wtproto.CodeReplaced, wtproto.CodeForbidden}

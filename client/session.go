@@ -28,7 +28,7 @@ type session struct {
 	ctx      context.Context         // ends with the session; its cause is net.ErrClosed, errEnded or an *wtproto.Error
 	cancel   context.CancelCauseFunc // the first cause counts
 	wake     chan struct{}           // takes one; the outbox has something
-	stir     chan struct{}           // takes one; it is time for another look
+	recheck  chan struct{}           // takes one; it is time for another look
 	welcomed chan struct{}           // closed by the control reader, once it is the client's session
 	wg       sync.WaitGroup          // of all goroutines but run
 
@@ -62,7 +62,7 @@ func newSession(c *Client, a *attempt, l link, token []byte) (*session, error) {
 	s := &session{
 		client: c, cfg: &c.cfg, attempt: a, link: l, log: c.cfg.Logger, control: control, ctx: ctx, cancel: cancel,
 		wake:     make(chan struct{}, 1),
-		stir:     make(chan struct{}, 1),
+		recheck:  make(chan struct{}, 1),
 		welcomed: make(chan struct{}),
 		circuits: make(map[wtproto.CircuitID]*Conn),
 		budget:   newBudget(c.cfg.Budget),
@@ -109,7 +109,7 @@ func (s *session) watch() error {
 	for {
 		select {
 		case <-timer.C:
-		case <-s.stir:
+		case <-s.recheck:
 		case <-s.ctx.Done():
 			return context.Cause(s.ctx)
 		}
@@ -162,13 +162,13 @@ func (s *session) retire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.retired = true
-	s.stirUp()
+	s.nudge()
 }
 
-// stirUp tells watch that circuits have come or gone.
-func (s *session) stirUp() {
+// nudge tells watch that circuits have come or gone.
+func (s *session) nudge() {
 	select {
-	case s.stir <- struct{}{}:
+	case s.recheck <- struct{}{}:
 	default:
 	}
 }
@@ -281,7 +281,7 @@ func (s *session) reserve(c *Conn) bool {
 	var ok bool
 	if c.account, ok = s.budget.open(time.Now()); ok {
 		if s.asked++; len(s.circuits) == 0 {
-			s.stirUp()
+			s.nudge()
 		}
 	}
 	return ok
@@ -302,7 +302,7 @@ func (s *session) placeLocked(c *Conn) wtproto.Code {
 	}
 	s.circuits[c.id] = c
 	if len(s.circuits) == 1 {
-		s.stirUp()
+		s.nudge()
 	}
 	return wtproto.CodeNone
 }
@@ -312,7 +312,7 @@ func (s *session) settled() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.asked--; s.asked == 0 && len(s.circuits) == 0 {
-		s.stirUp()
+		s.nudge()
 	}
 }
 
@@ -331,7 +331,7 @@ func (s *session) remove(c *Conn) {
 	if placed {
 		delete(s.circuits, c.id)
 		if len(s.circuits) == 0 && s.retired {
-			s.stirUp()
+			s.nudge()
 		}
 	}
 	s.mu.Unlock()

@@ -31,7 +31,8 @@ func TestCircuitBeforeJoined(t *testing.T) {
 	}
 }
 
-// What a stream may begin with, and what becomes of it. Nothing but malformed frames ends more than the stream.
+// What a stream may begin with, and what becomes of it. Nothing but malformed frames ends more than
+// the stream.
 func TestFirstFrames(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -160,7 +161,8 @@ func TestOffer(t *testing.T) {
 	wantError(t, "Read", err, wtproto.CodeWithdrawn, true)
 }
 
-// WITHDRAW ends an offer that was accepted meanwhile: one that waits is not handed out, one that was fails.
+// WITHDRAW ends an offer that was accepted meanwhile: one that waits is not handed out, one that
+// was fails.
 func TestWithdraw(t *testing.T) {
 	for name, handedOut := range map[string]bool{"waiting": false, "accepted": true} {
 		t.Run(name, func(t *testing.T) {

@@ -157,7 +157,8 @@ func TestSilenceIsConfigurable(t *testing.T) {
 	})
 }
 
-// A session without circuits lives for as long as the gateway answers, and is given up as fast as one with circuits.
+// A session without circuits lives for as long as the gateway answers, and is given up as fast as
+// one with circuits.
 func TestVanishedGateway(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		c, r := n.session(t, nil)
@@ -181,8 +182,8 @@ func TestVanishedGateway(t *testing.T) {
 	})
 }
 
-// A gateway that vanishes while a circuit has much to send and much to be read is given up as well: neither holds up the
-// watch over it.
+// A gateway that vanishes while a circuit has much to send and much to be read is given up as well:
+// neither holds up the watch over it.
 func TestVanishedGatewayWithTraffic(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		c, r := n.session(t, nil)
@@ -222,7 +223,8 @@ func TestShortCut(t *testing.T) {
 	})
 }
 
-// A gateway that was restarted and kept its key tells at the next question that the session is gone.
+// A gateway that was restarted and kept its key tells at the next question that the session is
+// gone.
 func TestStatelessReset(t *testing.T) {
 	for name, after := range map[string]time.Duration{"with a circuit": pingAfter, "without": 15 * time.Second} {
 		t.Run(name, func(t *testing.T) {
@@ -410,7 +412,8 @@ func TestCloseLingers(t *testing.T) {
 	})
 }
 
-// ACCEPT arrives though its circuit was reset at once, so that the gateway knows what became of its offer.
+// ACCEPT arrives though its circuit was reset at once, so that the gateway knows what became of its
+// offer.
 func TestAcceptSurvivesReset(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		c, r := n.session(t, nil)

@@ -106,7 +106,8 @@ func exchange(conn *client.Conn, seed int) error {
 	return nil
 }
 
-// 100 streams at once with a peer of each kind, beside one that nobody reads: bytes and ends are right, and nothing is left.
+// 100 streams at once with a peer of each kind, beside one that nobody reads: bytes and ends are
+// right, and nothing is left.
 func TestHundredStreams(t *testing.T) {
 	const streams = 100
 	for name, start := range map[string]func(t *testing.T, gw *servertest.Server){
@@ -246,8 +247,8 @@ func TestStreamsUnwelcome(t *testing.T) {
 	}
 }
 
-// The first circuit may be over for long: a stream with its peer is opened all the same, and a peer that closes the first one is
-// not connected again by itself.
+// The first circuit may be over for long: a stream with its peer is opened all the same, and a peer
+// that closes the first one is not connected again by itself.
 func TestOpenAfterFirst(t *testing.T) {
 	gw := startGateway(t, server.Config{})
 	echoes(t, gw.Listen(streamsTopic))
@@ -295,8 +296,8 @@ func TestGatewayEndsDuringOpen(t *testing.T) {
 	}
 }
 
-// An ordinary web server and an ordinary client with their default timeouts work over a topic: requests at once, connections that
-// are kept, bodies both ways.
+// An ordinary web server and an ordinary client with their default timeouts work over a topic:
+// requests at once, connections that are kept, bodies both ways.
 func TestHTTP(t *testing.T) {
 	gw := startGateway(t, server.Config{})
 	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -15,7 +15,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// maxPinnedValidity is how long a certificate may be valid that is trusted for its hash, in browsers and here.
+// maxPinnedValidity is how long a certificate may be valid that is trusted for its hash, in
+// browsers and here.
 const maxPinnedValidity = 14 * 24 * time.Hour
 
 // tlsConfig returns how a gateway at host is trusted: for one of hashes, if there are any.

@@ -301,8 +301,8 @@ func TestLeaveAgainstLeft(t *testing.T) {
 	r.join(c, topicA, JoinOptions{})
 }
 
-// New options and a LEFT that the gateway sent by itself meet on the way: the gateway takes the JOIN for a new one, which the
-// client then leaves, and only after that it joins again.
+// New options and a LEFT that the gateway sent by itself meet on the way: the gateway takes the
+// JOIN for a new one, which the client then leaves, and only after that it joins again.
 func TestOptionsAgainstLeft(t *testing.T) {
 	for name, refused := range map[string]bool{"JOINED": false, "refused": true} {
 		t.Run(name, func(t *testing.T) {
