@@ -10,7 +10,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Network is one way to find and reach peers. Its methods may be called by several goroutines at once.
+// Network is one way to find and reach peers. Its methods may be called by several goroutines at
+// once.
 type Network interface {
 	// Name is what clients and operators see: at most [wtproto.MaxNetwork] bytes, and the same for
 	// the life of the network.
@@ -55,7 +56,8 @@ type Peer struct {
 	// one. A network makes sure that no other network can speak for its ids. At most
 	// [wtproto.MaxPeerID] bytes.
 	ID string
-	// Address is where it was seen last, for logs, operators, and clients where addresses are shown.
+	// Address is where it was seen last, for logs, operators, and clients where addresses are
+	// shown.
 	Address string
 	// Client says that the peer is a client behind another gateway, not a native peer.
 	Client bool
@@ -99,21 +101,21 @@ type Sighting struct {
 	// [*wtproto.Error], within ctx. The stream is the caller's to end.
 	Dial func(ctx context.Context, from wtproto.EndpointID) (Stream, error)
 	// Further opens one more circuit beside others from the same endpoint, as Dial does otherwise.
-	// It is nil if the peer takes one circuit only, or cannot be reached just now. Further may be set
-	// although Dial is nil: further circuits may be opened by either side. With Inbound it leads to
-	// the peer that asks, also if there is no other sighting of it. Whoever has called it is the
-	// initiator.
+	// It is nil if the peer takes one circuit only, or cannot be reached just now. Further may be
+	// set although Dial is nil: further circuits may be opened by either side. With Inbound it
+	// leads to the peer that asks, also if there is no other sighting of it. Whoever has called it
+	// is the initiator.
 	Further func(ctx context.Context, from wtproto.EndpointID) (Stream, error)
-	// Queued says, in a Sighting without a peer, that the network works, but has so much to do that its
-	// first look-up or announcement of the topic waits for its turn. A zero Sighting says that it does not
-	// wait any more.
+	// Queued says, in a Sighting without a peer, that the network works, but has so much to do
+	// that its first look-up or announcement of the topic waits for its turn. A zero Sighting says
+	// that it does not wait any more.
 	Queued bool
-	// Note, in a Sighting without a peer, is what may keep others from finding us, or us from finding
-	// others, though the network works,
-	// an [*wtproto.Error] whose reason is for people. A Sighting without a peer and a Note takes it back.
+	// Note, in a Sighting without a peer, is what may keep others from finding us, or us from
+	// finding others, though the network works, an [*wtproto.Error] whose reason is for people. A
+	// Sighting without a peer and a Note takes it back.
 	Note error
-	// Inbound is set where the peer opened a circuit to us. The caller answers it once, or the network
-	// refuses it after 10 s.
+	// Inbound is set where the peer opened a circuit to us. The caller answers it once, or the
+	// network refuses it after 10 s.
 	Inbound Inbound
 }
 

@@ -14,8 +14,9 @@ var opaqueKey = func() (key [32]byte) {
 	return key
 }()
 
-// OpaqueID returns the [Peer.ID] for a peer that is known by name alone, such as its address: 16 bytes, the same as
-// long as the process lives, that tell nothing about name and differ from network to network and from topic to topic.
+// OpaqueID returns the [Peer.ID] for a peer that is known by name alone, such as its address: 16
+// bytes, the same as long as the process lives, that tell nothing about name and differ from
+// network to network and from topic to topic.
 func OpaqueID(network string, topic wtproto.Topic, name string) string {
 	mac := hmac.New(sha256.New, opaqueKey[:])
 	mac.Write([]byte(network))

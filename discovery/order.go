@@ -33,8 +33,8 @@ func ClassOf(ip netip.Addr, subnets []netip.Prefix) Class {
 }
 
 // Order returns addrs, each once, in the order in which they are tried: by their [Class], loopback
-// last, which a peer may have for itself. Of each class IPv4 and IPv6 take turns (RFC 8305, 4); else
-// the order stays. If the subnets cannot be read, none is near.
+// last, which a peer may have for itself. Of each class IPv4 and IPv6 take turns (RFC 8305, 4);
+// else the order stays. If the subnets cannot be read, none is near.
 func (p *Policy) Order(addrs []netip.AddrPort) []netip.AddrPort {
 	view, _ := p.lan.view()
 	return order(addrs, view.subnets)

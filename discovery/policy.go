@@ -223,8 +223,8 @@ func (p *Policy) isOwn(addr netip.AddrPort) (bool, error) {
 	return local, nil
 }
 
-// LAN returns the interfaces that are the LAN at this moment, for a network that looks for peers there.
-// They are shared with other callers and not to be changed.
+// LAN returns the interfaces that are the LAN at this moment, for a network that looks for peers
+// there. They are shared with other callers and not to be changed.
 func (p *Policy) LAN() ([]Interface, error) {
 	view, err := p.lan.view()
 	if err != nil {

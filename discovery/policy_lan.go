@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// interfacesAge is how old the list of interfaces may be that a check uses. Reading it costs a few system calls, and a
-// look-up on a DHT checks hundreds of addresses.
+// interfacesAge is how old the list of interfaces may be that a check uses. Reading it costs a few
+// system calls, and a look-up on a DHT checks hundreds of addresses.
 const interfacesAge = 2 * time.Second
 
 // Interface is a network interface with the subnets of its addresses.

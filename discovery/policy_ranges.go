@@ -2,8 +2,8 @@ package discovery
 
 import "net/netip"
 
-// special4 are the ranges of the IANA IPv4 Special-Purpose Address Registry, also those that are reachable from
-// everywhere (no peer lives on an anycast address of a protocol), and multicast.
+// special4 are the ranges of the IANA IPv4 Special-Purpose Address Registry, also those that are
+// reachable from everywhere (no peer lives on an anycast address of a protocol), and multicast.
 var special4 = prefixes(
 	"0.0.0.0/8",       // this network
 	"10.0.0.0/8",      // private use
@@ -25,8 +25,8 @@ var special4 = prefixes(
 	"240.0.0.0/4",     // reserved
 )
 
-// global6 is all of IPv6 that is global unicast today, and special6 are the ranges of the IANA IPv6 Special-Purpose
-// Address Registry within it.
+// global6 is all of IPv6 that is global unicast today, and special6 are the ranges of the IANA
+// IPv6 Special-Purpose Address Registry within it.
 var (
 	global6  = netip.MustParsePrefix("2000::/3")
 	special6 = prefixes(
@@ -41,7 +41,8 @@ var (
 // notGlobal6 stands for what [global6] leaves out.
 var notGlobal6 = netip.MustParsePrefix("::/0")
 
-// privateRanges are what PolicyConfig.Private allows. IPv6 link-local is not among them: it needs an interface.
+// privateRanges are what PolicyConfig.Private allows. IPv6 link-local is not among them: it needs
+// an interface.
 var privateRanges = prefixes(
 	"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", // private use
 	"100.64.0.0/10",          // shared address space
@@ -49,7 +50,8 @@ var privateRanges = prefixes(
 	"127.0.0.0/8", "::1/128", // loopback
 )
 
-// metadata are the addresses at which clouds hand out credentials and configuration to whoever asks from the machine.
+// metadata are the addresses at which clouds hand out credentials and configuration to whoever
+// asks from the machine.
 var metadata = addresses(
 	"169.254.169.254",    // most clouds
 	"169.254.170.2",      // AWS: containers
@@ -69,7 +71,8 @@ var metadata = addresses(
 	"fe80::a9fe:a9fe",    // OpenStack
 )
 
-// nat64 is the well-known prefix whose addresses end with the IPv4 address that a translator connects to.
+// nat64 is the well-known prefix whose addresses end with the IPv4 address that a translator
+// connects to.
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
 // specialRange returns the range that makes ip, which is unmapped, not public.
@@ -88,7 +91,8 @@ func specialRange(ip netip.Addr) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// isMetadata reports whether ip, unmapped and without zone, is a metadata service, directly or through NAT64.
+// isMetadata reports whether ip, unmapped and without zone, is a metadata service, directly or
+// through NAT64.
 func isMetadata(ip netip.Addr) bool {
 	if nat64.Contains(ip) {
 		b := ip.As16()
@@ -98,8 +102,8 @@ func isMetadata(ip netip.Addr) bool {
 	return ok
 }
 
-// notUnicast reports whether no single machine can have ip, which is unmapped. A connection to an unspecified address
-// reaches this machine.
+// notUnicast reports whether no single machine can have ip, which is unmapped. A connection to an
+// unspecified address reaches this machine.
 func notUnicast(ip netip.Addr) bool {
 	return ip.IsMulticast() || ip.IsUnspecified() || ip.Is4() && (ip.As4()[0] == 0 || ip == broadcast4)
 }

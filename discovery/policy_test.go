@@ -60,7 +60,8 @@ func isForbidden(t testing.TB, err error) bool {
 
 func at(addr string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(addr), 4001) }
 
-// registry is every entry of the two IANA special-purpose address registries, and what else is no unicast.
+// registry is every entry of the two IANA special-purpose address registries, and what else is no
+// unicast.
 var registry = []string{
 	"0.0.0.0/8", "0.0.0.0/32", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
 	"192.0.0.0/24", "192.0.0.0/29", "192.0.0.8/32", "192.0.0.9/32", "192.0.0.10/32", "192.0.0.170/32", "192.0.0.171/32",
@@ -83,8 +84,8 @@ func last(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// A stranger can name no address of a special range: neither end of any, nor in disguise as IPv6. The addresses right
-// outside are public unless another range has them.
+// A stranger can name no address of a special range: neither end of any, nor in disguise as IPv6.
+// The addresses right outside are public unless another range has them.
 func TestPolicyPublicRanges(t *testing.T) {
 	p := testPolicy(t, PolicyConfig{})
 	special := prefixes(registry...)

@@ -12,29 +12,32 @@ type State struct {
 	Announce  bool                 // be found by others
 	LookUp    bool                 // find others
 	Endpoints []wtproto.EndpointID // ours; a native peer has one, the zero value. Not to be changed by those who read it
-	// Want is how many peers of other hosts the endpoints have places for, those that they are connected with
-	// included. Zero means that nobody said.
+	// Want is how many peers of other hosts the endpoints have places for, those that they are
+	// connected with included. Zero means that nobody said.
 	Want int
-	// Need says that some of the endpoints, or all, lack a circuit with a client of another gateway without which the mesh of
-	// the topic may fall into parts. Who has a place left for that should give it.
+	// Need says that some of the endpoints, or all, lack a circuit with a client of another
+	// gateway without which the mesh of the topic may fall into parts. Who has a place left for
+	// that should give it.
 	Need bool
-	// Networks are those names of a [Compound] by which the endpoints want peers. Nil means all. Not
-	// to be changed by those who read it.
+	// Networks are those names of a [Compound] by which the endpoints want peers. Nil means all.
+	// Not to be changed by those who read it.
 	Networks []string
-	// For are some of those for whose sake we are on the topic, at most [MaxPayers]. They take turns where work for topics
-	// waits. A gateway without them is there for nobody's sake just now; a native peer counts as one. Not to be changed by
-	// those who read it.
+	// For are some of those for whose sake we are on the topic, at most [MaxPayers]. They take
+	// turns where work for topics waits. A gateway without them is there for nobody's sake just
+	// now; a native peer counts as one. Not to be changed by those who read it.
 	For []Payer
 }
 
 // Wants reports whether peers are wanted that count as those of the network called name.
 func (s State) Wants(name string) bool { return s.Networks == nil || slices.Contains(s.Networks, name) }
 
-// MaxPayers is how many payers a [State] may have: enough that a topic is not held up by one of them.
+// MaxPayers is how many payers a [State] may have: enough that a topic is not held up by one of
+// them.
 const MaxPayers = 8
 
-// Payer is for whose sake work is done: a path of things that are opaque and can be compared with ==, the widest first, such as
-// the network that a client's address is in, the address, and the session. Those who share the first ones share their turns.
+// Payer is for whose sake work is done: a path of things that are opaque and can be compared with
+// ==, the widest first, such as the network that a client's address is in, the address, and the
+// session. Those who share the first ones share their turns.
 type Payer []any
 
 // SamePayers reports whether a and b are the same payers in the same order.
@@ -59,7 +62,8 @@ func Native() *Presence {
 	return NewPresence(State{Announce: true, LookUp: true, Endpoints: []wtproto.EndpointID{{}}})
 }
 
-// Set changes the state, and tells those who wait for a change unless s is what was there. It keeps s.Endpoints and s.For.
+// Set changes the state, and tells those who wait for a change unless s is what was there. It
+// keeps s.Endpoints and s.For.
 func (p *Presence) Set(s State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

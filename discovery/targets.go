@@ -18,7 +18,8 @@ const (
 	targetTrust  = 16
 	targetsBurst = 16_384
 	targetsEvery = 2500 * time.Microsecond
-	// targetsSwept is the least number of targets at which those that say nothing any more are looked for.
+	// targetsSwept is the least number of targets at which those that say nothing any more are
+	// looked for.
 	targetsSwept = 1024
 )
 
@@ -74,9 +75,9 @@ func (v *vain) settle(every time.Duration, now time.Time) {
 	}
 }
 
-// take counts a dial of key for the sake of who, as one in vain until it is given back, or returns an
-// error if key, who, or all had too many. One payer may have as many of all as it leaves to others,
-// so the first has half at most, two have a third each, and a newcomer always gets some.
+// take counts a dial of key for the sake of who, as one in vain until it is given back, or returns
+// an error if key, who, or all had too many. One payer may have as many of all as it leaves to
+// others, so the first has half at most, two have a third each, and a newcomer always gets some.
 func (t *targets) take(who any, key target, trusted bool, now time.Time) error {
 	burst, every := targetBurst, targetEvery
 	if trusted {
@@ -162,12 +163,12 @@ func (t *targets) sweepLocked(now time.Time) {
 	t.sweepAt = 2 * len(t.each)
 }
 
-// Spend counts a dial of addr, learned from src, that is about to be made for the sake of who, as one
-// in vain until [Policy.Refund]. It returns an [*wtproto.Error] with CodeRateLimited if addr's IPv4
-// address or IPv6 /64, or on a link its IPv6 address, or all addresses together, had too many of
-// these, or who too many of all.
-// What who is can be compared with ==, such as the widest part of a [Payer]; nil is for nobody's
-// sake, and shares as one. Addresses of [SourceConfigured] are not counted.
+// Spend counts a dial of addr, learned from src, that is about to be made for the sake of who, as
+// one in vain until [Policy.Refund]. It returns an [*wtproto.Error] with CodeRateLimited if addr's
+// IPv4 address or IPv6 /64, or on a link its IPv6 address, or all addresses together, had too many
+// of these, or who too many of all. What who is can be compared with ==, such as the widest part
+// of a [Payer]; nil is for nobody's sake, and shares as one. Addresses of [SourceConfigured] are
+// not counted.
 func (p *Policy) Spend(who any, src Source, addr netip.AddrPort) error {
 	if src == SourceConfigured {
 		return nil
@@ -176,8 +177,8 @@ func (p *Policy) Spend(who any, src Source, addr netip.AddrPort) error {
 	return p.targets.take(who, targetOf(ip, src == SourceLAN), src == SourceLAN || p.isAllowed(ip), time.Now())
 }
 
-// Refund says that a dial of addr, learned from src, for the sake of who was not in vain: the peer was
-// there and stayed.
+// Refund says that a dial of addr, learned from src, for the sake of who was not in vain: the peer
+// was there and stayed.
 func (p *Policy) Refund(who any, src Source, addr netip.AddrPort) {
 	if src != SourceConfigured {
 		p.targets.give(who, targetOf(addr.Addr(), src == SourceLAN))

@@ -50,8 +50,8 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// All machines of a LAN had one target on IPv6, fe80::/64 or the /64 of the LAN, so one of them used
-// up the dials of all others.
+// All machines of a LAN had one target on IPv6, fe80::/64 or the /64 of the LAN, so one of them
+// used up the dials of all others.
 func TestNeighboursAreTargetsOfTheirOwn(t *testing.T) {
 	p, err := NewPolicy(PolicyConfig{})
 	if err != nil {
@@ -195,7 +195,8 @@ func thirdParty(t *testing.T, greeting string) (addr string, accepted *atomic.In
 	return ln.Addr().String(), accepted
 }
 
-// One host of the DHT and 64 topics had the gateway open 26,136 connections to a third party in 13 s.
+// One host of the DHT and 64 topics had the gateway open 26,136 connections to a third party in 13
+// s.
 func TestThirdPartyIsSpared(t *testing.T) {
 	d := NewTCPDialer(testPolicy(t, PolicyConfig{Private: true}), SourcePublic)
 	defer d.Close()

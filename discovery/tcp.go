@@ -134,8 +134,8 @@ func (f *faults) note(err error) {
 	}
 }
 
-// kernelError returns the error by which the kernel ended the connection, nil if it has not or nobody was
-// told yet.
+// kernelError returns the error by which the kernel ended the connection, nil if it has not or
+// nobody was told yet.
 func (f *faults) kernelError() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -13,8 +13,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// TCPDialer opens raw TCP circuits for a network, through the policy, and ends them with the network: what networks of
-// plain TCP services have in common. Any number of goroutines may use it.
+// TCPDialer opens raw TCP circuits for a network, through the policy, and ends them with the
+// network: what networks of plain TCP services have in common. Any number of goroutines may use
+// it.
 type TCPDialer struct {
 	policy *Policy
 	src    Source

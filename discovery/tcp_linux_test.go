@@ -45,7 +45,8 @@ func TestTCPPeerGone(t *testing.T) {
 	wantCode(t, "Read", err, wtproto.CodePeerGone, false)
 }
 
-// Close ends the dials in progress and the circuits that are open, and those that have ended are forgotten.
+// Close ends the dials in progress and the circuits that are open, and those that have ended are
+// forgotten.
 func TestTCPDialerClose(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -134,7 +135,8 @@ func TestTCPDialerTriesInTurn(t *testing.T) {
 	c.Close()
 }
 
-// silentListener returns a loopback address whose listener is full, so that a further connection gets no answer.
+// silentListener returns a loopback address whose listener is full, so that a further connection
+// gets no answer.
 func silentListener(t *testing.T) netip.AddrPort {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

@@ -91,7 +91,8 @@ func TestTCPHalfClose(t *testing.T) {
 	}
 }
 
-// A peer that ended its own side still gets what we write, and Close after our end takes nothing back.
+// A peer that ended its own side still gets what we write, and Close after our end takes nothing
+// back.
 func TestTCPCloseKeepsBytes(t *testing.T) {
 	s, peer := tcpPair(t)
 	if err := errors.Join(peer.CloseWrite(), peer.SetReadBuffer(64<<10), s.conn.SetWriteBuffer(2<<20)); err != nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// silence is what a machine may leave what was sent to it without any answer, before it counts as dead.
+// silence is what a machine may leave what was sent to it without any answer, before it counts as
+// dead.
 const silence = 35 * time.Second
 
 // unansweredMin is how often bytes must have been sent again in that time.

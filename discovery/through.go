@@ -11,14 +11,16 @@ import (
 // throughKey is the key of the interface's name in a context.
 type throughKey struct{}
 
-// Through returns a context whose dials by [Policy.Dialer] go out of the interface with this name: an address that was
-// heard of there may be that of another machine elsewhere, if two interfaces have one subnet or a route says so. Dials to
-// addresses of this machine are as without. On systems other than Linux nothing makes sure of it.
+// Through returns a context whose dials by [Policy.Dialer] go out of the interface with this name:
+// an address that was heard of there may be that of another machine elsewhere, if two interfaces
+// have one subnet or a route says so. Dials to addresses of this machine are as without. On
+// systems other than Linux nothing makes sure of it.
 func Through(ctx context.Context, name string) context.Context {
 	return context.WithValue(ctx, throughKey{}, name)
 }
 
-// bind has the socket c, which is to be connected with addr, go out of the interface that ctx names, if any.
+// bind has the socket c, which is to be connected with addr, go out of the interface that ctx
+// names, if any.
 func (p *Policy) bind(ctx context.Context, addr netip.AddrPort, c syscall.RawConn) error {
 	name, _ := ctx.Value(throughKey{}).(string)
 	if name == "" {

@@ -12,10 +12,12 @@ const (
 	allowanceWindow = 10 * time.Second
 )
 
-// allowances bound what is done because of what is heard: for each origin, and for all together. Origins may be made up, so
-// what all have is shared: once half of it is used up, an origin gets no more than an equal part of what is added, and once
-// three quarters are, only known origins get anything, and share it among themselves. So neither one that says a lot nor a
-// thousand made-up ones keep a quiet one from being heard, and who was there before goes on. Any number of goroutines may use it.
+// allowances bound what is done because of what is heard: for each origin, and for all together.
+// Origins may be made up, so what all have is shared: once half of it is used up, an origin gets
+// no more than an equal part of what is added, and once three quarters are, only known origins get
+// anything, and share it among themselves. So neither one that says a lot nor a thousand made-up
+// ones keep a quiet one from being heard, and who was there before goes on. Any number of
+// goroutines may use it.
 type allowances struct {
 	perSecond, atOnce float64 // of one origin
 	all, allAtOnce    float64
@@ -43,7 +45,8 @@ type use struct {
 	known bool // counted as such in its window
 }
 
-// newAllowances returns allowances of perSecond on average and atOnce for each origin, and of so many times as much for all.
+// newAllowances returns allowances of perSecond on average and atOnce for each origin, and of so
+// many times as much for all.
 func newAllowances(perSecond, atOnce, all int) *allowances {
 	return &allowances{
 		perSecond: float64(perSecond), atOnce: float64(atOnce), all: float64(perSecond * all), allAtOnce: float64(atOnce * all),
@@ -51,8 +54,8 @@ func newAllowances(perSecond, atOnce, all int) *allowances {
 	}
 }
 
-// take reports whether n more are allowed because of what o said, and counts them if so. known says that o was heard first
-// long ago.
+// take reports whether n more are allowed because of what o said, and counts them if so. known
+// says that o was heard first long ago.
 func (a *allowances) take(o origin, n int, known bool, now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

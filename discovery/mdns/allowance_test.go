@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// What all are allowed was used up by whoever said most, and by made-up sources: half of what an honest machine said then was
-// dropped, and as many of the questions for its records were not asked.
+// What all are allowed was used up by whoever said most, and by made-up sources: half of what an
+// honest machine said then was dropped, and as many of the questions for its records were not
+// asked.
 func TestAllowancesAreShared(t *testing.T) {
 	honest := origin{1, netip.MustParseAddr("10.0.0.1")}
 	forged := func(k int) origin {

@@ -130,8 +130,9 @@ func anew(now, before discovery.Interface) bool {
 	return !slices.Equal(now.Subnets, before.Subnets) || now.Flags&net.FlagRunning&^before.Flags != 0
 }
 
-// settle sends what is to be asked by c, and returns what is known, whether instances were asked for, and when to settle
-// again. evicted is how many records there was no room for, since the start.
+// settle sends what is to be asked by c, and returns what is known, whether instances were asked
+// for, and when to settle again. evicted is how many records there was no room for, since the
+// start.
 func (b *browser) settle(c conn) (claims []claim, asked bool, next time.Time, evicted uint64, err error) {
 	b.mu.Lock()
 	queries, claims, next := b.resolver.settle(time.Now())
@@ -147,8 +148,8 @@ func (b *browser) settle(c conn) (claims []claim, asked bool, next time.Time, ev
 	return claims, asked, next, evicted, errors.Join(errs...)
 }
 
-// How many bytes of one origin are read, each second and at once, and for how many origins that is enough. What is beyond is
-// dropped unread.
+// How many bytes of one origin are read, each second and at once, and for how many origins that is
+// enough. What is beyond is dropped unread.
 const (
 	bytesPerSecond = 64 << 10
 	bytesAtOnce    = 256 << 10

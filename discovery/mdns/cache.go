@@ -19,8 +19,8 @@ const (
 	goodbyeAfter = time.Second      // what is taken back lives on for this time (RFC 6762, 10.1)
 )
 
-// origin is who said something: a source address on an interface. What it says is kept apart from what others say, so no
-// machine can take back, change or push out what another one said.
+// origin is who said something: a source address on an interface. What it says is kept apart from
+// what others say, so no machine can take back, change or push out what another one said.
 type origin struct {
 	index int        // of the interface
 	addr  netip.Addr // unmapped, without zone
@@ -38,8 +38,8 @@ type set struct {
 	kind uint16 // such as dns.TypePTR
 }
 
-// data is what a record says, apart from its name, type and time. It holds what its type has, and is compared with the
-// name in canonical form.
+// data is what a record says, apart from its name, type and time. It holds what its type has, and
+// is compared with the name in canonical form.
 type data struct {
 	target string     // of PTR and SRV, canonical
 	port   uint16     // of SRV
@@ -161,8 +161,8 @@ func (e *entry) endBy(t time.Time) {
 // ends reports whether e was taken back, and only lives on for a while.
 func (e *entry) ends() bool { return e.expires.Before(e.lastSeen.Add(e.ttl)) }
 
-// refreshAt returns when e is to be asked for again: at 80, 85, 90 and 95 % of its time and a bit (RFC 6762, 5.2). It
-// reports false if that was done, or if e was taken back.
+// refreshAt returns when e is to be asked for again: at 80, 85, 90 and 95 % of its time and a bit
+// (RFC 6762, 5.2). It reports false if that was done, or if e was taken back.
 func (e *entry) refreshAt() (time.Time, bool) {
 	if e.asked > 3 || e.ends() {
 		return time.Time{}, false
@@ -224,8 +224,8 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// youngest returns, of a few origins chosen by chance, the one that came last: who was there before a flood from made-up
-// origins stays, and who comes after it finds room.
+// youngest returns, of a few origins chosen by chance, the one that came last: who was there
+// before a flood from made-up origins stays, and who comes after it finds room.
 func (c *cache) youngest() *neighbour {
 	const sample = 8
 	var young *neighbour
@@ -241,10 +241,11 @@ func (c *cache) youngest() *neighbour {
 	return young
 }
 
-// payer returns the origin that came last of those that have more than half of an equal share, which
-// somebody has if the cache is full. So what was there before a flood stays, and who comes amid one
-// and says little is no worse off than before. One origin pays until it has no more than that, and
-// then the next one of those that were looked for together, so that looking costs little.
+// payer returns the origin that came last of those that have more than half of an equal share,
+// which somebody has if the cache is full. So what was there before a flood stays, and who comes
+// amid one and says little is no worse off than before. One origin pays until it has no more than
+// that, and then the next one of those that were looked for together, so that looking costs
+// little.
 func (c *cache) payer() *neighbour {
 	half := c.maxRecords / len(c.all) / 2
 	for ; len(c.pay) > 0; c.pay = c.pay[:len(c.pay)-1] {
@@ -328,8 +329,8 @@ func (c *cache) point(e *entry, by int) {
 	}
 }
 
-// isHost reports whether a service is on the host with this name: one that from told of or, with anybody, one that was
-// told of on the same interface.
+// isHost reports whether a service is on the host with this name: one that from told of or, with
+// anybody, one that was told of on the same interface.
 func (c *cache) isHost(from origin, name string, anybody bool) bool {
 	if anybody {
 		return c.hosts[hostname{from.index, name}] > 0

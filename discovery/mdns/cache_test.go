@@ -19,8 +19,8 @@ func answersIn(lines ...string) []answer {
 	return parseAnswers(packet(rrs(lines...)...), []*service{topicService, hostService})
 }
 
-// contents returns what c holds, one line for each record, in order: who said it, its name and data, and for how many seconds it
-// is there.
+// contents returns what c holds, one line for each record, in order: who said it, its name and
+// data, and for how many seconds it is there.
 func contents(c *cache, now time.Time) (out []string) {
 	for o, n := range c.all {
 		for s, list := range n.sets {
@@ -150,8 +150,8 @@ func TestCache(t *testing.T) {
 	}
 }
 
-// Whoever says a lot loses what it said first, and others lose nothing. Made-up sources make room for each other: who was there
-// before stays, and who comes later comes in.
+// Whoever says a lot loses what it said first, and others lose nothing. Made-up sources make room
+// for each other: who was there before stays, and who comes later comes in.
 func TestCacheIsBounded(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	say := func(c *cache, src netip.Addr, instance string) {

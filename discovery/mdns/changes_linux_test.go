@@ -81,7 +81,8 @@ func watch(t *testing.T) *watched {
 	return w
 }
 
-// next waits for news that are want, of which "gone" is that of any service, and returns what else came until then.
+// next waits for news that are want, of which "gone" is that of any service, and returns what else
+// came until then.
 func (w *watched) next(want string) (seen []string) {
 	w.t.Helper()
 	for {
@@ -97,7 +98,8 @@ func (w *watched) next(want string) (seen []string) {
 	}
 }
 
-// patient has the network ask for instances in an hour again, as it does when it has asked for long.
+// patient has the network ask for instances in an hour again, as it does when it has asked for
+// long.
 func (w *watched) patient() {
 	w.browser.mu.Lock()
 	defer w.browser.mu.Unlock()
@@ -166,7 +168,8 @@ func TestInterfaceChanges(t *testing.T) {
 	}
 }
 
-// A machine in the second subnet of an interface alone is found, though questions come from the first one.
+// A machine in the second subnet of an interface alone is found, though questions come from the
+// first one.
 func TestSecondSubnet(t *testing.T) {
 	if !netns.Inside() {
 		here, there := netns.New(t, "here"), netns.New(t, "there")

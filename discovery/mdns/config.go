@@ -17,8 +17,8 @@ const maxID = 128
 // Hosts is told of the libp2p hosts that the LAN has. Its methods must not block.
 type Hosts interface {
 	// HostSeen says that the host id is at addrs now, best first, which the policy allows; it is
-	// called again every 25 s as long as the host is there. Link-local addresses have a zone. Our own
-	// id comes too, as another machine may have a copy of it.
+	// called again every 25 s as long as the host is there. Link-local addresses have a zone. Our
+	// own id comes too, as another machine may have a copy of it.
 	HostSeen(id string, addrs []netip.AddrPort)
 	// HostGone says that the host id, of which HostSeen told, is on the LAN no more.
 	HostGone(id string)

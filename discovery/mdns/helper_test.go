@@ -102,8 +102,8 @@ func (x thing) records(ttl int) []dns.RR {
 	return rrs(lines...)
 }
 
-// scriptedLAN is the LAN of a network in a test: interface 1 is eth0 with 10.0.0.0/24, fd00::/64 and fe80::/64, and 2 is eth1 with
-// 10.0.1.0/24 and fe80::/64.
+// scriptedLAN is the LAN of a network in a test: interface 1 is eth0 with 10.0.0.0/24, fd00::/64
+// and fe80::/64, and 2 is eth1 with 10.0.1.0/24 and fe80::/64.
 type scriptedLAN struct {
 	t     *testing.T
 	begin time.Time
@@ -238,8 +238,8 @@ func (l *scriptedLAN) sayAt(after time.Duration, index int, src string, list ...
 	time.AfterFunc(after, func() { l.say(index, src, list...) })
 }
 
-// responder is a machine that answers exactly what it is asked, each record in a packet of its own: the least that RFC 6762
-// allows.
+// responder is a machine that answers exactly what it is asked, each record in a packet of its
+// own: the least that RFC 6762 allows.
 type responder struct {
 	index   int
 	src     string
@@ -343,7 +343,8 @@ func events(t *testing.T, n *Network, topic wtproto.Topic, d time.Duration) (out
 	return out
 }
 
-// wantEvents expects what got has, without "works", at the times of want or within the two seconds after.
+// wantEvents expects what got has, without "works", at the times of want or within the two seconds
+// after.
 func wantEvents(t *testing.T, got []event, want ...event) {
 	t.Helper()
 	got = slices.DeleteFunc(got, func(e event) bool { return e.what == "works" })

@@ -10,8 +10,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// join is one call of Join. It compares what there is with what it told, so however slowly its caller pulls, it holds no
-// queue.
+// join is one call of Join. It compares what there is with what it told, so however slowly its
+// caller pulls, it holds no queue.
 type join struct {
 	topic wtproto.Topic
 	value string        // topic in text form
@@ -40,8 +40,8 @@ func (j *join) wakeUp() {
 	}
 }
 
-// Join yields the services of topic that are there, again before the time is over for which a sighting holds, and when they
-// are gone. It needs [Network.Run], and ends with it.
+// Join yields the services of topic that are there, again before the time is over for which a
+// sighting holds, and when they are gone. It needs [Network.Run], and ends with it.
 func (n *Network) Join(ctx context.Context, topic wtproto.Topic, _ *discovery.Presence) iter.Seq2[discovery.Sighting, error] {
 	return func(yield func(discovery.Sighting, error) bool) {
 		j := &join{topic: topic, value: topic.String(), wake: make(chan struct{}, 1), reported: make(map[key]reportedPeer)}

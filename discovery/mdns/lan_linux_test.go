@@ -18,10 +18,12 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// envLAN names the namespace in which the services of a test are, for the process that looks for them.
+// envLAN names the namespace in which the services of a test are, for the process that looks for
+// them.
 const envLAN = "SWARMGATE_TEST_LAN"
 
-// A TCP service that avahi publishes is found, dialed and, once withdrawn, gone, on LANs of several kinds.
+// A TCP service that avahi publishes is found, dialed and, once withdrawn, gone, on LANs of
+// several kinds.
 func TestAvahi(t *testing.T) {
 	for _, lan := range []struct {
 		name        string

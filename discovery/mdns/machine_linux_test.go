@@ -18,15 +18,17 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// machine is a responder of multicast DNS in another namespace. It can do what avahi does not: it answers each question with
-// that record and nothing else, in a packet of its own, and announces nothing unless it is told to.
+// machine is a responder of multicast DNS in another namespace. It can do what avahi does not: it
+// answers each question with that record and nothing else, in a packet of its own, and announces
+// nothing unless it is told to.
 type machine struct {
 	t     *testing.T
 	conn  *mcast.Conn
 	index int
 }
 
-// newMachine starts a machine in ns, on its interface dev, that answers with records until the test ends.
+// newMachine starts a machine in ns, on its interface dev, that answers with records until the
+// test ends.
 func newMachine(t *testing.T, ns *netns.NS, dev string, records []dns.RR, subnets ...string) *machine {
 	t.Helper()
 	m := &machine{t: t}
@@ -114,7 +116,8 @@ func network(t *testing.T, cfg Config) *Network {
 	return n
 }
 
-// find joins topicA and waits until the last sighting of a service is at want. It returns where anything was seen until then.
+// find joins topicA and waits until the last sighting of a service is at want. It returns where
+// anything was seen until then.
 func find(t *testing.T, n *Network, want string) (s discovery.Sighting, seen []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -153,9 +156,10 @@ func greeted(t *testing.T, s discovery.Sighting, who string) {
 	}
 }
 
-// One forged packet by unicast from beyond a router, to an interface that is not among those to use, had the gateway connect to an
-// internal web server and hand its bytes to a client on the internet. Neither that is believed, nor one that claims a source on
-// the link, nor one on an interface that is used.
+// One forged packet by unicast from beyond a router, to an interface that is not among those to
+// use, had the gateway connect to an internal web server and hand its bytes to a client on the
+// internet. Neither that is believed, nor one that claims a source on the link, nor one on an
+// interface that is used.
 func TestForgedFromBeyondARouter(t *testing.T) {
 	if !netns.Inside() {
 		here, near, inner, router, far := netns.New(t, "here"), netns.New(t, "near"), netns.New(t, "inner"), netns.New(t, "router"), netns.New(t, "far")
@@ -212,7 +216,8 @@ func TestForgedFromBeyondARouter(t *testing.T) {
 	}
 }
 
-// Responders that answer PTR alone and say addresses last, and a machine with forty services, are found.
+// Responders that answer PTR alone and say addresses last, and a machine with forty services, are
+// found.
 func TestSmallResponder(t *testing.T) {
 	if !netns.Inside() {
 		here, there := netns.New(t, "here"), netns.New(t, "there")
@@ -252,7 +257,8 @@ func TestSmallResponder(t *testing.T) {
 	greeted(t, found["tcp://10.94.0.2:7007"], "there")
 }
 
-// What a machine publishes of another one is dialed if that is allowed, and else the reason is told.
+// What a machine publishes of another one is dialed if that is allowed, and else the reason is
+// told.
 func TestProxy(t *testing.T) {
 	if !netns.Inside() {
 		here, there := netns.New(t, "here"), netns.New(t, "there")
@@ -276,8 +282,8 @@ func TestProxy(t *testing.T) {
 	greeted(t, s, "here")
 }
 
-// A peer that has a link-local address alone was never reached beside twelve other interfaces: the answer did not say on which it
-// came, and the first eight were tried.
+// A peer that has a link-local address alone was never reached beside twelve other interfaces: the
+// answer did not say on which it came, and the first eight were tried.
 func TestLinkLocalBesideManyInterfaces(t *testing.T) {
 	if !netns.Inside() {
 		here, others, there := netns.New(t, "here"), netns.New(t, "others"), netns.New(t, "there")
@@ -301,8 +307,9 @@ func TestLinkLocalBesideManyInterfaces(t *testing.T) {
 	greeted(t, s, "there")
 }
 
-// A machine on eth0 that announced 172.17.0.2 had the gateway's clients connected with a container of the gateway's docker0. And if
-// both interfaces have one subnet, what was heard on one of them is dialed there.
+// A machine on eth0 that announced 172.17.0.2 had the gateway's clients connected with a container
+// of the gateway's docker0. And if both interfaces have one subnet, what was heard on one of them
+// is dialed there.
 func TestServiceIsDialedWhereItWasHeard(t *testing.T) {
 	if !netns.Inside() {
 		here, there, container := netns.New(t, "here"), netns.New(t, "there"), netns.New(t, "container")

@@ -22,8 +22,8 @@ var (
 	group6 = netip.MustParseAddr("ff02::fb")
 )
 
-// parseAnswers returns what the multicast DNS response b says that matters to services, in its order; nothing if b is not
-// one. What cannot be read is left out.
+// parseAnswers returns what the multicast DNS response b says that matters to services, in its
+// order; nothing if b is not one. What cannot be read is left out.
 func parseAnswers(b []byte, services []*service) []answer {
 	var msg dns.Msg
 	_ = msg.Unpack(b) // what was read before the mistake counts
@@ -83,7 +83,8 @@ func (a answer) withAddress(ip []byte) (answer, bool) {
 	return a, ok && !a.addr.IsMulticast() && !a.addr.IsUnspecified()
 }
 
-// serviceOf returns the one of services that name, canonical, is an instance of, or nil. An instance has one label more.
+// serviceOf returns the one of services that name, canonical, is an instance of, or nil. An
+// instance has one label more.
 func serviceOf(name string, services []*service) *service {
 	for _, s := range services {
 		if strings.HasSuffix(name, "."+s.full()) && dns.CountLabel(name) == dns.CountLabel(s.full())+1 {
@@ -93,15 +94,15 @@ func serviceOf(name string, services []*service) *service {
 	return nil
 }
 
-// Sizes of queries, in bytes without the headers of IP and UDP. The rest of a long list of known answers is left out:
-// those that it holds are then told once more.
+// Sizes of queries, in bytes without the headers of IP and UDP. The rest of a long list of known
+// answers is left out: those that it holds are then told once more.
 const (
 	maxQuery   = 1400
 	maxPackets = 8 // of one question
 )
 
-// packQuery returns the packets that ask questions and tell of known answers. Answers by multicast are wanted: one by
-// unicast could come to another program that listens on the same port.
+// packQuery returns the packets that ask questions and tell of known answers. Answers by multicast
+// are wanted: one by unicast could come to another program that listens on the same port.
 func packQuery(questions []dns.Question, known []dns.RR) [][]byte {
 	var out [][]byte
 	emit := func(m *dns.Msg, more bool) {

@@ -16,8 +16,9 @@ import (
 	"github.com/swarmgate/swarmgate/discovery"
 )
 
-// A service was told of 17 s after its announcement, and was gone 68 s after its goodbye: the LAN was listened to for 4 s of
-// each 25. Both are told within 2 s, a second join is told at once, and other topics are not told.
+// A service was told of 17 s after its announcement, and was gone 68 s after its goodbye: the LAN
+// was listened to for 4 s of each 25. Both are told within 2 s, a second join is told at once, and
+// other topics are not told.
 func TestJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, lan := scripted(t, Config{})
@@ -41,8 +42,9 @@ func TestJoin(t *testing.T) {
 	})
 }
 
-// Responders that answer the question and no more, or put the address into a second packet, were never found: records were
-// forgotten from one packet to the next, and nobody asked for what is missing.
+// Responders that answer the question and no more, or put the address into a second packet, were
+// never found: records were forgotten from one packet to the next, and nobody asked for what is
+// missing.
 func TestMissingRecordsAreAskedFor(t *testing.T) {
 	web := service4("web", topicA, "10.0.0.1")
 	for name, script := range map[string]func(lan *scriptedLAN, records []dns.RR){
@@ -103,7 +105,8 @@ func TestManyServicesOfOneMachine(t *testing.T) {
 	})
 }
 
-// What is there is asked for again before its time is over and stays; what does not answer is gone when it is over.
+// What is there is asked for again before its time is over and stays; what does not answer is gone
+// when it is over.
 func TestServiceLivesAsLongAsItAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, lan := scripted(t, Config{})
@@ -129,8 +132,9 @@ func TestServiceLivesAsLongAsItAnswers(t *testing.T) {
 	})
 }
 
-// A machine on eth0 that announced an address of the gateway's docker0, 172.17.0.2, got the gateway's clients connected to a
-// container there. A service is where its packet came from, and on that interface.
+// A machine on eth0 that announced an address of the gateway's docker0, 172.17.0.2, got the
+// gateway's clients connected to a container there. A service is where its packet came from, and
+// on that interface.
 func TestServiceIsWhereItsPacketCameFrom(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -167,8 +171,8 @@ func TestServiceIsWhereItsPacketCameFrom(t *testing.T) {
 	}
 }
 
-// Nobody speaks for somebody else: not by a record of a name that another machine has, and not by taking it back, as long as the
-// other machine answers.
+// Nobody speaks for somebody else: not by a record of a name that another machine has, and not by
+// taking it back, as long as the other machine answers.
 func TestNobodySpeaksForAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, lan := scripted(t, Config{})
@@ -211,7 +215,8 @@ func TestOneNameOnTwoInterfaces(t *testing.T) {
 	})
 }
 
-// What a machine says by IPv4 and by IPv6 is put together. Another topic or port of a name is another service.
+// What a machine says by IPv4 and by IPv6 is put together. Another topic or port of a name is
+// another service.
 func TestJoinMerges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, lan := scripted(t, Config{})
@@ -234,7 +239,8 @@ func TestJoinMerges(t *testing.T) {
 	})
 }
 
-// A neighbour that announces twenty thousand services keeps out neither those that were there nor those that come.
+// A neighbour that announces twenty thousand services keeps out neither those that were there nor
+// those that come.
 func TestFloodingNeighbour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, lan := scripted(t, Config{})
@@ -299,7 +305,8 @@ func TestInterfacesComeAndGo(t *testing.T) {
 	})
 }
 
-// Sockets that fail are news once, are opened again with a growing delay, and what was found stays for its time.
+// Sockets that fail are news once, are opened again with a growing delay, and what was found stays
+// for its time.
 func TestJoinHearsOfFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, lan := scripted(t, Config{})
@@ -366,8 +373,9 @@ func (h *seenHosts) note(what string) {
 func (h *seenHosts) HostSeen(id string, addrs []netip.AddrPort) { h.note(fmt.Sprint(id, " ", addrs)) }
 func (h *seenHosts) HostGone(id string)                         { h.note("gone " + id) }
 
-// A host is told of at once, when its addresses change, every 25 s, and when it takes itself back. A host on two interfaces
-// is one. A copy of our own was not told of, so nothing said why the two never met.
+// A host is told of at once, when its addresses change, every 25 s, and when it takes itself back.
+// A host on two interfaces is one. A copy of our own was not told of, so nothing said why the two
+// never met.
 func TestHosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hosts seenHosts

@@ -29,7 +29,8 @@ type place struct {
 	addrs string
 }
 
-// update publishes on ifaces. Nothing is done while they and their addresses are the same; else the LAN is told anew.
+// update publishes on ifaces. Nothing is done while they and their addresses are the same; else
+// the LAN is told anew.
 func (p *publisher) update(ifaces []discovery.Interface) (err error) {
 	if p.self == nil {
 		return nil
@@ -68,7 +69,8 @@ func registerWith(l *slog.Logger) func(self *Self, ifaces []discovery.Interface)
 		log.SetOutput(printed{l: l, others: before})
 		defer log.SetOutput(before)
 		name := self.instance()
-		// Without addresses of its own the server takes those of the interface on which it is asked.
+		// Without addresses of its own the server takes those of the interface on which it is
+		// asked.
 		server, err := zeroconf.RegisterProxy(name, hostService.name, domain, self.Port, name, nil,
 			[]string{hostService.key + "=" + self.ID}, plain(ifaces))
 		if err != nil {
@@ -78,8 +80,8 @@ func registerWith(l *slog.Logger) func(self *Self, ifaces []discovery.Interface)
 	}
 }
 
-// printed takes what is printed by the log package while zeroconf opens its sockets: that a family does not work, which
-// its error would not tell as long as the other one does.
+// printed takes what is printed by the log package while zeroconf opens its sockets: that a family
+// does not work, which its error would not tell as long as the other one does.
 type printed struct {
 	l      *slog.Logger
 	others io.Writer // of all that others print meanwhile

@@ -30,8 +30,9 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-// Without a family zeroconf wrote "[zeroconf] no suitable IPv6 interface" to stderr, past the logger, each time that the interfaces
-// changed. What it prints is logged, and what others print goes where it went.
+// Without a family zeroconf wrote "[zeroconf] no suitable IPv6 interface" to stderr, past the
+// logger, each time that the interfaces changed. What it prints is logged, and what others print
+// goes where it went.
 func TestNothingIsPrinted(t *testing.T) {
 	var printed, logged safeBuffer
 	log.SetOutput(&printed)

@@ -17,7 +17,8 @@ type service struct {
 	most  int                              // instances that one origin may tell of; 0 for any number
 }
 
-// Whoever is at the address of a host has to prove who it is; whoever is at that of a TCP service gets a client's bytes.
+// Whoever is at the address of a host has to prove who it is; whoever is at that of a TCP service
+// gets a client's bytes.
 var (
 	topicService = &service{name: "_swarmgate._tcp", key: "topic", value: func(s string) (string, bool) {
 		t, err := wtproto.ParseTopic(s)
@@ -36,8 +37,8 @@ func (s *service) browsing() dns.Question {
 	return dns.Question{Name: s.full(), Qtype: dns.TypePTR, Qclass: dns.ClassINET}
 }
 
-// read returns the value of the key of s among the strings of a TXT record, or "" if there is none that can be used. The
-// first string with the key counts, in any case (RFC 6763, 6.4).
+// read returns the value of the key of s among the strings of a TXT record, or "" if there is none
+// that can be used. The first string with the key counts, in any case (RFC 6763, 6.4).
 func (s *service) read(text []string) string {
 	for _, t := range text {
 		if k, v, ok := strings.Cut(t, "="); ok && strings.EqualFold(k, s.key) {

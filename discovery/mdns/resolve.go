@@ -21,14 +21,16 @@ const (
 	anewAfter   = time.Minute // a new interest begins again, if that was not done for this long
 )
 
-// How many questions are asked because of one origin, each second and at once, and for how many origins that is enough.
+// How many questions are asked because of one origin, each second and at once, and for how many
+// origins that is enough.
 const (
 	asksPerSecond = 20
 	asksAtOnce    = 256
 	asksOfAll     = 4
 )
 
-// link is where multicast DNS is spoken: a family on an interface. What is asked there is answered there.
+// link is where multicast DNS is spoken: a family on an interface. What is asked there is answered
+// there.
 type link struct {
 	index  int // of the interface
 	family mcast.Family
@@ -104,7 +106,8 @@ func newResolver(services []*service, anyHost bool) *resolver {
 	}
 }
 
-// setLinks says on which links to ask. What was heard on others is forgotten. The links in anew are asked as if they were new.
+// setLinks says on which links to ask. What was heard on others is forgotten. The links in anew
+// are asked as if they were new.
 func (r *resolver) setLinks(links []link, anew func(link) bool, now time.Time) {
 	before := r.links
 	r.links = make(map[link]*schedule, len(links))
@@ -127,8 +130,9 @@ func (r *resolver) refresh(now time.Time) {
 	}
 }
 
-// take takes in what was heard from an origin. It reports whether anything may follow from it. Addresses count for names
-// that are the targets of services of the same interface, and others are not remembered.
+// take takes in what was heard from an origin. It reports whether anything may follow from it.
+// Addresses count for names that are the targets of services of the same interface, and others are
+// not remembered.
 func (r *resolver) take(from origin, answers []answer, now time.Time) bool {
 	if r.links[from.link()] == nil {
 		return false
@@ -165,8 +169,8 @@ func rank(kind uint16) int {
 	return 0
 }
 
-// settle returns what to ask at now, what is known, and when to settle again if nothing is heard before. Questions count
-// as asked.
+// settle returns what to ask at now, what is known, and when to settle again if nothing is heard
+// before. Questions count as asked.
 func (r *resolver) settle(now time.Time) (queries []query, claims []claim, next time.Time) {
 	next = r.cache.expire(now)
 	d := &decision{r: r, now: now, next: next, wanted: make(map[ask]bool), due: make(map[link]map[set]dns.Question)}
@@ -255,12 +259,14 @@ func (d *decision) resolve(n *neighbour, s *service, ptr *entry) (claim, bool) {
 	return c, true
 }
 
-// places sets the addresses of c, and returns the records that name them; or asks for them if there are none.
+// places sets the addresses of c, and returns the records that name them; or asks for them if
+// there are none.
 //
-// A TCP service is at the source address of the packets that tell of it, and they have to name it: else a machine could have
-// us connect to another one. Packets by IPv6 come from a link-local address, whatever other addresses the machine has and
-// names, so there any name will do. What the packets of one family name of the other one counts for nothing: the machine
-// says it in that family as well.
+// A TCP service is at the source address of the packets that tell of it, and they have to name it:
+// else a machine could have us connect to another one. Packets by IPv6 come from a link-local
+// address, whatever other addresses the machine has and names, so there any name will do. What the
+// packets of one family name of the other one counts for nothing: the machine says it in that
+// family as well.
 func (d *decision) places(n *neighbour, s *service, srv *entry, c *claim) (used []*entry, ok bool) {
 	own := n.addresses(srv.target)
 	if s.proxy || d.r.anyHost {
@@ -376,7 +382,8 @@ func (d *decision) isDue(n *neighbour, e *entry, q set) bool {
 	return false
 }
 
-// queries returns what is to be sent now. claims are what is known: of that is told what need not be answered.
+// queries returns what is to be sent now. claims are what is known: of that is told what need not
+// be answered.
 func (d *decision) queries(claims []claim) (out []query) {
 	for l, s := range d.r.links {
 		if !s.next.After(d.now) {
@@ -407,9 +414,10 @@ func (d *decision) queries(claims []claim) (out []query) {
 	return out
 }
 
-// known returns the instances of s on l that need not be told again (RFC 6762, 7.1): those that everybody who told of them did
-// so in full, and not long ago. An instance of which somebody else has told too is thus heard from its machine itself, and one
-// whose machine has another address by now is heard from there.
+// known returns the instances of s on l that need not be told again (RFC 6762, 7.1): those that
+// everybody who told of them did so in full, and not long ago. An instance of which somebody else
+// has told too is thus heard from its machine itself, and one whose machine has another address by
+// now is heard from there.
 func (d *decision) known(l link, s *service, claims []claim) (out []dns.RR) {
 	full := make(map[origin]map[string]bool)
 	for _, c := range claims {

@@ -89,7 +89,8 @@ func TestBrowsingSlowsDown(t *testing.T) {
 	}
 }
 
-// What is missing is asked for at once, with growing delays, and no more once it is there or nobody says any more that it is.
+// What is missing is asked for at once, with growing delays, and no more once it is there or
+// nobody says any more that it is.
 func TestMissingIsAskedFor(t *testing.T) {
 	l := newLab(false)
 	l.run(100 * time.Second)
@@ -117,7 +118,8 @@ func TestMissingIsAskedFor(t *testing.T) {
 	}
 }
 
-// A record is asked for again at 80, 85, 90 and 95 % of its time, and once it was said again not before that is due anew.
+// A record is asked for again at 80, 85, 90 and 95 % of its time, and once it was said again not
+// before that is due anew.
 func TestRecordsAreRefreshed(t *testing.T) {
 	l := newLab(false)
 	l.known = make(map[string]bool)
@@ -162,7 +164,8 @@ func TestRecordsAreRefreshed(t *testing.T) {
 	}
 }
 
-// What a liar says of an instance does not keep its machine from telling: it is not among the known answers.
+// What a liar says of an instance does not keep its machine from telling: it is not among the
+// known answers.
 func TestKnownAnswersAreThoseOfAll(t *testing.T) {
 	const web = "web._swarmgate._tcp.local."
 	ptr := "_swarmgate._tcp.local. 4500 IN PTR " + web
@@ -218,7 +221,8 @@ func TestQuestionsForOneMachineAreFew(t *testing.T) {
 	}
 }
 
-// Long lists of known answers go in several packets, of which all but the last say that more follow.
+// Long lists of known answers go in several packets, of which all but the last say that more
+// follow.
 func TestPackQuery(t *testing.T) {
 	var known []dns.RR
 	for i := range 100 {

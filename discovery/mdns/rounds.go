@@ -16,7 +16,8 @@ import (
 // fullEvery is how often the log says that there is no room for what the LAN says.
 const fullEvery = time.Minute
 
-// rounds is the loop of [Network.Run], which owns it: it looks at the interfaces, settles what was heard, and tells of it.
+// rounds is the loop of [Network.Run], which owns it: it looks at the interfaces, settles what was
+// heard, and tells of it.
 type rounds struct {
 	n   *Network
 	pub publisher
@@ -157,8 +158,8 @@ func (r *rounds) notify(now time.Time) {
 	}
 }
 
-// wait returns when there is something to do, and whether something was heard: not before more that was said at the same
-// time was heard too.
+// wait returns when there is something to do, and whether something was heard: not before more
+// that was said at the same time was heard too.
 func (r *rounds) wait(ctx context.Context) (heard bool) {
 	until := earlier(r.looked.Add(lookEvery), r.next)
 	until = earlier(until, r.hosts.next)

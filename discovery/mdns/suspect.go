@@ -6,10 +6,10 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A machine takes back its services from one of its addresses, or from a new one. That does not take
-// back what the machine said from its other addresses, since another machine could do the same.
-// Such a record is a suspect: the resolver asks the address that it came from, and only silence ends
-// it (RFC 6762, 10.1, 10.2 and 10.4).
+// A machine takes back its services from one of its addresses, or from a new one. That does not
+// take back what the machine said from its other addresses, since another machine could do the
+// same. Such a record is a suspect: the resolver asks the address that it came from, and only
+// silence ends it (RFC 6762, 10.1, 10.2 and 10.4).
 const (
 	maxRechecks = 4               // after 0, 1, 3 and 7 s
 	recheckRest = 3 * time.Second // after the last one

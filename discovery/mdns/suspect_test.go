@@ -12,8 +12,8 @@ import (
 )
 
 // A goodbye by the other family, or from another address after the machine's had changed, left the
-// old address until its records were over. It has the old source asked, which is gone if it does not
-// answer. One who takes back what others say causes these questions, and no more.
+// old address until its records were over. It has the old source asked, which is gone if it does
+// not answer. One who takes back what others say causes these questions, and no more.
 func TestSuspect(t *testing.T) {
 	const web = "web._swarmgate._tcp.local."
 	const ptr = "_swarmgate._tcp.local. %d IN PTR " + web

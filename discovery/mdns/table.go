@@ -13,8 +13,8 @@ import (
 // maxAddrs is how many addresses an instance has at most.
 const maxAddrs = 8
 
-// key names an instance. What one machine says of a name on one interface has nothing to do with what is said of the name
-// on another one.
+// key names an instance. What one machine says of a name on one interface has nothing to do with
+// what is said of the name on another one.
 type key struct {
 	iface    string // name of the interface
 	instance string // its full name, canonical
@@ -31,8 +31,9 @@ type instance struct {
 	version uint64 // another one whenever there is news of it
 }
 
-// instances puts claims of s together: where each instance may be dialed, or why not. An address has to be in a subnet of the
-// interface on which it was told, and pass check; a link-local one is that of the interface.
+// instances puts claims of s together: where each instance may be dialed, or why not. An address
+// has to be in a subnet of the interface on which it was told, and pass check; a link-local one is
+// that of the interface.
 func instances(s *service, claims []claim, lan map[int]discovery.Interface, check func(netip.AddrPort) error) map[key]*instance {
 	slices.SortFunc(claims, func(a, b claim) int { // who was there first counts first
 		return cmp.Or(a.since.Compare(b.since), a.addr.Compare(b.addr), a.index-b.index, cmp.Compare(a.instance, b.instance))
@@ -115,8 +116,8 @@ type table struct {
 
 func newTable() table { return table{all: make(map[string]map[key]*instance)} }
 
-// replace has the table hold list from now on. It returns the values of which there is news: instances that came, went or
-// are elsewhere, or that live on for much longer than was known.
+// replace has the table hold list from now on. It returns the values of which there is news:
+// instances that came, went or are elsewhere, or that live on for much longer than was known.
 func (t *table) replace(list map[key]*instance, now time.Time) (news map[string]bool) {
 	news = make(map[string]bool)
 	for value, known := range t.all {

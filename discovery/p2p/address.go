@@ -84,8 +84,8 @@ func isName(m ma.Multiaddr) bool {
 	return false
 }
 
-// plainTCP returns the address in m where m is an IP address, TCP and nothing else but perhaps the id of the host.
-// Addresses with a zone are not: the zone of a stranger means nothing here.
+// plainTCP returns the address in m where m is an IP address, TCP and nothing else but perhaps the
+// id of the host. Addresses with a zone are not: the zone of a stranger means nothing here.
 func plainTCP(m ma.Multiaddr) (netip.AddrPort, bool) {
 	if len(m) == 3 && m[2].Code() == ma.P_P2P {
 		m = m[:2]
@@ -110,9 +110,10 @@ func isLoopback(m ma.Multiaddr) bool {
 	return ok && a.Addr().IsLoopback()
 }
 
-// inOrder returns the addresses of one host in the order in which to try them, that of their [discovery.Class], at most
-// maxAddrs and at most maxSameIP of one IP address. Loopback is no address of another machine, and a host that was restarted
-// often has many: it counts only for a host that has no other address, or one of this machine.
+// inOrder returns the addresses of one host in the order in which to try them, that of their
+// [discovery.Class], at most maxAddrs and at most maxSameIP of one IP address. Loopback is no
+// address of another machine, and a host that was restarted often has many: it counts only for a
+// host that has no other address, or one of this machine.
 func inOrder(addrs []ma.Multiaddr, around *surroundings) []ma.Multiaddr {
 	here := around.addrs()
 	class := func(m ma.Multiaddr) discovery.Class {
@@ -153,8 +154,8 @@ type names struct{ network.MultiaddrDNSResolver }
 // systemNames asks the resolver of the system.
 func systemNames() names { return names{swarm.ResolverFromMaDNS{Resolver: madns.DefaultResolver}} }
 
-// resolve returns the plain TCP addresses that t's addresses stand for at this moment. An error comes with those that
-// could be had.
+// resolve returns the plain TCP addresses that t's addresses stand for at this moment. An error
+// comes with those that could be had.
 func (n names) resolve(ctx context.Context, t target) ([]ma.Multiaddr, error) {
 	const depth, limit = 4, 64
 	var plain []ma.Multiaddr

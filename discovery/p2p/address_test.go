@@ -253,7 +253,8 @@ func TestHostGone(t *testing.T) {
 	}
 }
 
-// A host of the LAN is met without a DHT, whichever of the two joins first, and can lead into the DHT.
+// A host of the LAN is met without a DHT, whichever of the two joins first, and can lead into the
+// DHT.
 func TestHostSeen(t *testing.T) {
 	off := func(c *Config) { c.Mode = Off }
 	for _, lateJoin := range []bool{true, false} {
@@ -286,7 +287,8 @@ func TestHostSeen(t *testing.T) {
 	m.await("that it is not", isRecovery)
 }
 
-// A host of the LAN that is on none of our topics is nothing to report, and remembers that it was asked.
+// A host of the LAN that is on none of our topics is nothing to report, and remembers that it was
+// asked.
 func TestHostSeenElsewhere(t *testing.T) {
 	off := func(c *Config) { c.Mode = Off }
 	g, n := listen(t, all(gateway, off)), listen(t, all(native, off))

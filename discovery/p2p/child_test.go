@@ -17,8 +17,8 @@ import (
 	"github.com/swarmgate/swarmgate/discovery"
 )
 
-// childEnv has the seed of a process that is a native peer of the test topic which echoes, and childrenEnv how many of them
-// it is, without which it is one on loopback.
+// childEnv has the seed of a process that is a native peer of the test topic which echoes, and
+// childrenEnv how many of them it is, without which it is one on loopback.
 const (
 	childEnv    = "SWARMGATE_TEST_P2P_CHILD"
 	childrenEnv = "SWARMGATE_TEST_P2P_CHILDREN"

@@ -39,7 +39,8 @@ var (
 	_ discovery.Windowed = (*circuit)(nil)
 )
 
-// newCircuit makes a circuit of s, whose deadlines must be unset. freed is called once, when its caller is done with it.
+// newCircuit makes a circuit of s, whose deadlines must be unset. freed is called once, when its
+// caller is done with it.
 func newCircuit(s network.Stream, freed func()) *circuit { return &circuit{s: s, freed: freed} }
 
 // ReadWindow makes the circuit a [discovery.Windowed].

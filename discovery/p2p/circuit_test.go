@@ -20,8 +20,8 @@ import (
 
 const window = 255 << 10 // what a circuit takes that nobody reads; the frames before it take some more
 
-// yamux forgets to make room for what was read when the read deadline passes meanwhile: after some such reads the stream
-// stands still for ever.
+// yamux forgets to make room for what was read when the read deadline passes meanwhile: after some
+// such reads the stream stands still for ever.
 func TestReadDeadlineLosesNothing(t *testing.T) {
 	a, b := circuitPair(t)
 	const rounds, size = 16, window / 2

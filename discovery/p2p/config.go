@@ -56,10 +56,10 @@ type Config struct {
 	// Listen are the multiaddrs to listen on, /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT; port
 	// 0 takes a free one. With none, the host can dial others and nobody can dial it.
 	Listen []string
-	// Announce are the multiaddrs, in the form of Listen, by which others reach the host, where those that
-	// it listens on are not: behind a router that forwards a port, or in a container. They are told
-	// instead of the others. None means the addresses of Listen and those that several other hosts
-	// say that they reach us by.
+	// Announce are the multiaddrs, in the form of Listen, by which others reach the host, where
+	// those that it listens on are not: behind a router that forwards a port, or in a container.
+	// They are told instead of the others. None means the addresses of Listen and those that
+	// several other hosts say that they reach us by.
 	Announce []string
 	// Mode is the DHT.
 	Mode Mode
@@ -85,17 +85,17 @@ type Config struct {
 	// of a stream and for each answer. Zero means 10s.
 	AnswerTimeout time.Duration
 	// LookUpMin and LookUpRest are the delays between two look-ups of a topic in the DHT: from the
-	// first they grow twofold to the second while nothing changes, and while as many peers are met as
-	// are wanted they are the second. Zero means 500ms, and 30m or LookUpEvery if that is more.
+	// first they grow twofold to the second while nothing changes, and while as many peers are met
+	// as are wanted they are the second. Zero means 500ms, and 30m or LookUpEvery if that is more.
 	LookUpMin, LookUpRest time.Duration
-	// LookUpEvery is how long the delay may grow, from LookUpMin, until the hosts of a topic are tried
-	// that are known without the DHT. Zero means 1m.
+	// LookUpEvery is how long the delay may grow, from LookUpMin, until the hosts of a topic are
+	// tried that are known without the DHT. Zero means 1m.
 	LookUpEvery time.Duration
-	// LookUps and Announcements are how many walks in the DHT may run at once, to look a topic up and
-	// to announce one or oneline. Zero means 64 and 16.
+	// LookUps and Announcements are how many walks in the DHT may run at once, to look a topic up
+	// and to announce one or oneline. Zero means 64 and 16.
 	LookUps, Announcements int
-	// WalkRate is how many walks may begin each second, and WalkBurst how many at once after a pause.
-	// Zero means 10 and 50 on the public DHT, which belongs to others, else 200 and 200.
+	// WalkRate is how many walks may begin each second, and WalkBurst how many at once after a
+	// pause. Zero means 10 and 50 on the public DHT, which belongs to others, else 200 and 200.
 	WalkRate, WalkBurst int
 	// RetryMin and RetryMax are the delays, growing likewise, before a host that failed or refused
 	// is tried again, if it is still found then. Zero means 1s and 10m.
@@ -103,14 +103,16 @@ type Config struct {
 	// SeedMin and SeedMax are the delays, growing likewise, between two attempts to enter the DHT.
 	// Zero means 1s and 1m.
 	SeedMin, SeedMax time.Duration
-	// AnnounceEvery is how often a topic is announced again. Zero means 22h on the public DHT, else 10m.
+	// AnnounceEvery is how often a topic is announced again. Zero means 22h on the public DHT,
+	// else 10m.
 	AnnounceEvery time.Duration
 	// RecordValidity is how long this host remembers what others announce on a private DHT. Zero
 	// means 30m.
 	RecordValidity time.Duration
 	// Hold is how long a sighting holds; it is repeated twice in that time. Zero means 10m.
 	Hold time.Duration
-	// LAN says that [Host.HostSeen] will tell of hosts on the LAN, whose peers are of the network "lan".
+	// LAN says that [Host.HostSeen] will tell of hosts on the LAN, whose peers are of the network
+	// "lan".
 	LAN bool
 	// HoldLAN is how long a host seen by [Host.HostSeen] is remembered. Zero means 90s.
 	HoldLAN time.Duration

@@ -93,8 +93,8 @@ func (c *contact) asked(answersGuess bool) wtproto.MeetFlags {
 	return 0
 }
 
-// failed says that our MEET was refused with code, or could not be sent. With quiet, it says nothing
-// about the host but that it has no room.
+// failed says that our MEET was refused with code, or could not be sent. With quiet, it says
+// nothing about the host but that it has no room.
 func (c *contact) failed(err error, code wtproto.Code, quiet bool, now time.Time) failureKind {
 	guessed := c.guessed
 	c.asking, c.guessed = false, false
@@ -200,9 +200,9 @@ func (c *contact) parted(code wtproto.Code, hold time.Duration) effects {
 // circuitOpened says that there is a circuit with the host.
 func (c *contact) circuitOpened() { c.hadCircuit = true }
 
-// replace sets the host's endpoints, but for those that it cannot have: a native peer has one, of 16
-// zero bytes, a gateway has others. It returns those that have left. A missing endpoint has left
-// unless the host has more than it lists.
+// replace sets the host's endpoints, but for those that it cannot have: a native peer has one, of
+// 16 zero bytes, a gateway has others. It returns those that have left. A missing endpoint has
+// left unless the host has more than it lists.
 func (c *contact) replace(e wtproto.Endpoints) (gone []wtproto.EndpointID) {
 	before := c.endpoints
 	c.state = e.State

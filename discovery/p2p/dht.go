@@ -84,7 +84,8 @@ type trouble struct {
 // modes are what the library calls it.
 var modes = map[Serve]dht.ModeOpt{ServeAuto: dht.ModeAuto, ServeAlways: dht.ModeServer, ServeNever: dht.ModeClient}
 
-// newTable makes a DHT on h, which must not have any connection yet. connect is how hosts are dialed.
+// newTable makes a DHT on h, which must not have any connection yet. connect is how hosts are
+// dialed.
 func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Context, target) error) (*table, error) {
 	var opts []dht.Option
 	from := newAnnouncers()
@@ -289,8 +290,8 @@ func (t *table) serveOrNot() {
 var errHidden = wtproto.Errorf(wtproto.CodePeerUnreachable,
 	"it works, but nobody has connected to this host yet, so others may not reach it: forward its TCP port, and announce where others reach it (--p2p-announce)")
 
-// caveat returns what is not as it should be though we are in the DHT: others may not reach us, or seeds by which they enter do not
-// answer. It is nil if all is well.
+// caveat returns what is not as it should be though we are in the DHT: others may not reach us, or
+// seeds by which they enter do not answer. It is nil if all is well.
 func (t *table) caveat() error {
 	if t.isHidden.Load() {
 		return errHidden

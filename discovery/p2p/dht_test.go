@@ -33,7 +33,8 @@ func TestFoundThroughOthers(t *testing.T) {
 	testEcho(t, dial(t, gm.await("the native peer", isPeer(hosts[4], nativeEndpoint)), endpoint(1)), 1000)
 }
 
-// One that has announced before is found by the first look-up; one that announces later finds who announced.
+// One that has announced before is found by the first look-up; one that announces later finds who
+// announced.
 func TestFirstLookUp(t *testing.T) {
 	slow := func(c *Config) { c.LookUpMin, c.LookUpEvery, c.LookUpRest = time.Hour, time.Hour, time.Hour }
 	hosts := swarmOf(t, native, all(gateway, slow), all(native, slow))
@@ -110,7 +111,8 @@ func TestSeedComesUp(t *testing.T) {
 	om.await("the gateway's client", isPeer(h, endpoint(1)))
 }
 
-// A host without seeds is where others enter: that is nothing wrong with it, though a topic has nobody to be announced to.
+// A host without seeds is where others enter: that is nothing wrong with it, though a topic has
+// nobody to be announced to.
 func TestFirstOfItsDHT(t *testing.T) {
 	h := listen(t, nil)
 	m := join(t, h, discovery.Native(), nil)
@@ -167,7 +169,8 @@ func TestPublicAddrs(t *testing.T) {
 	}
 }
 
-// A killed process is noticed at once: its circuits are lost, and it is believed to be there for no longer than a minute.
+// A killed process is noticed at once: its circuits are lost, and it is believed to be there for
+// no longer than a minute.
 func TestKilled(t *testing.T) {
 	g := listen(t, gateway)
 	m := join(t, g, presence(true, true, endpoint(1)), nil)

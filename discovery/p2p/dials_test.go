@@ -14,7 +14,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// silent is a machine with all addresses of 127.0.0.0/8 that takes connections and never says a word.
+// silent is a machine with all addresses of 127.0.0.0/8 that takes connections and never says a
+// word.
 type silent struct {
 	port  int
 	mu    sync.Mutex

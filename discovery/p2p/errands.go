@@ -29,8 +29,8 @@ func (c chore) String() string {
 	return [...]string{"lookup", "announcement", "tending"}[c]
 }
 
-// client is for whom a planner does errands: a topic. The planner calls it without a lock, and not after leave has returned,
-// except while a call runs.
+// client is for whom a planner does errands: a topic. The planner calls it without a lock, and not
+// after leave has returned, except while a call runs.
 type client interface {
 	// addTarget takes a host that was found in the DHT.
 	addTarget(target)

@@ -32,13 +32,15 @@ func rankOf(rounds int) rank {
 	}
 }
 
-// oldTurn says that each so-many-th turn is of one who had turns before, however many newcomers there are.
+// oldTurn says that each so-many-th turn is of one who had turns before, however many newcomers
+// there are.
 const oldTurn = 4
 
-// fairQueue decides whose work is next. The widest parts of payers take turns, then the narrower parts within each, down to the
-// sessions, of which each does its work by rank and then by age. Whoever has waited for nothing lately goes before those who
-// always do. Work for several payers is done when the first of them has its turn; work for nobody comes after all other work.
-// Pure accounting. Make it with newFairQueue.
+// fairQueue decides whose work is next. The widest parts of payers take turns, then the narrower
+// parts within each, down to the sessions, of which each does its work by rank and then by age.
+// Whoever has waited for nothing lately goes before those who always do. Work for several payers
+// is done when the first of them has its turn; work for nobody comes after all other work. Pure
+// accounting. Make it with newFairQueue.
 type fairQueue[T any] struct {
 	root   *turns[T]
 	unpaid ranked[T] // work for no payer
@@ -147,8 +149,8 @@ func (q *fairQueue[T]) drop(e *entry[T]) {
 	}
 }
 
-// pop takes out the entry whose turn it is, which runs until done. With kept it takes work only for those of whom nothing runs.
-// It returns nil if there is none.
+// pop takes out the entry whose turn it is, which runs until done. With kept it takes work only
+// for those of whom nothing runs. It returns nil if there is none.
 func (q *fairQueue[T]) pop(kept bool) *entry[T] {
 	if q.root.n > 0 {
 		if leaf, widest := q.root.next(kept); leaf != nil {
@@ -179,8 +181,8 @@ func (q *fairQueue[T]) done(e *entry[T]) {
 	}
 }
 
-// next takes a turn of t, and returns the part whose own work is next and the widest part that it is in. With kept, widest parts
-// of which something runs are passed over.
+// next takes a turn of t, and returns the part whose own work is next and the widest part that it
+// is in. With kept, widest parts of which something runs are passed over.
 func (t *turns[T]) next(kept bool) (leaf, widest *turns[T]) {
 	if t.within != nil {
 		if _, e := t.work.first(); e != nil {
@@ -202,7 +204,8 @@ func (t *turns[T]) next(kept bool) (leaf, widest *turns[T]) {
 	return leaf, p
 }
 
-// choose returns the part of t whose turn it is. It forgets those that it meets on the way and that have nothing.
+// choose returns the part of t whose turn it is. It forgets those that it meets on the way and
+// that have nothing.
 func (t *turns[T]) choose(kept bool) *turns[T] {
 	lists := []*list.List{&t.fresh, &t.old}
 	if t.count%oldTurn == oldTurn-1 {

@@ -18,7 +18,8 @@ func of(path string) discovery.Payer {
 	return p
 }
 
-// push adds work that is called "NAME" or, if it is not the first time, "NAME:ROUNDS", for payers, separated by spaces.
+// push adds work that is called "NAME" or, if it is not the first time, "NAME:ROUNDS", for payers,
+// separated by spaces.
 func push(q *fairQueue[string], what, payers string) *entry[string] {
 	name, rounds, _ := strings.Cut(what, ":")
 	n := 0
@@ -85,7 +86,8 @@ func wantEmpty(t *testing.T, q *fairQueue[string]) {
 	}
 }
 
-// A newcomer goes before all who always have work, however many they are; and newcomers without end do not shut these out.
+// A newcomer goes before all who always have work, however many they are; and newcomers without
+// end do not shut these out.
 func TestFairQueueNewcomer(t *testing.T) {
 	q := newFairQueue[string]()
 	const hammers = 200

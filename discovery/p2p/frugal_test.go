@@ -15,8 +15,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 )
 
-// Four bytes on a stream once made a host of a private DHT take 4 MiB for a minute, on 64 streams of
-// each id: 256 MiB. A reply to a look-up could do the same.
+// Four bytes on a stream once made a host of a private DHT take 4 MiB for a minute, on 64 streams
+// of each id: 256 MiB. A reply to a look-up could do the same.
 func TestLongMessagesOfTheDHT(t *testing.T) {
 	_, k := keys(t)
 	h := listen(t, nil)

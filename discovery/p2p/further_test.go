@@ -195,8 +195,8 @@ func TestFurtherWithoutMeeting(t *testing.T) {
 	testEcho(t, back, 1000)
 }
 
-// Whoever asks for further circuits chooses the peer, so an endpoint that is not there any more says
-// nothing about its host: a client could have the host shunned otherwise.
+// Whoever asks for further circuits chooses the peer, so an endpoint that is not there any more
+// says nothing about its host: a client could have the host shunned otherwise.
 func TestFurtherInVainIsNoLie(t *testing.T) {
 	hosts := swarmOf(t, gateway, native)
 	g, n := hosts[0], hosts[1]

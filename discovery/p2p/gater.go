@@ -15,8 +15,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// gater puts every address that libp2p is about to dial to the policy, whoever asked for it. An address is trusted as
-// configured or as of the LAN only together with the id of the host that was named or seen there.
+// gater puts every address that libp2p is about to dial to the policy, whoever asked for it. An
+// address is trusted as configured or as of the LAN only together with the id of the host that was
+// named or seen there.
 type gater struct {
 	policy *discovery.Policy
 	around *surroundings
@@ -35,8 +36,8 @@ func newGater(p *discovery.Policy, l *lan) *gater {
 	return &gater{policy: p, around: newSurroundings(), lan: l, named: make(map[peer.ID][]netip.AddrPort), pays: make(map[peer.ID]any)}
 }
 
-// name says that the operator means addrs by a host. It adds to what was said before, as seeds and static peers may name
-// the same host, and keeps the latest 64.
+// name says that the operator means addrs by a host. It adds to what was said before, as seeds and
+// static peers may name the same host, and keeps the latest 64.
 func (g *gater) name(id peer.ID, addrs []ma.Multiaddr) {
 	const limit = 64
 	g.mu.Lock()
@@ -94,8 +95,8 @@ func (g *gater) source(id peer.ID, addr netip.AddrPort) (discovery.Source, error
 	return discovery.SourcePublic, err
 }
 
-// dialable returns those of addrs that may be dialed for host id, in the order in which to try them and at most as many as
-// that cuts to, and why others may not.
+// dialable returns those of addrs that may be dialed for host id, in the order in which to try
+// them and at most as many as that cuts to, and why others may not.
 func (g *gater) dialable(id peer.ID, addrs []ma.Multiaddr) (good []ma.Multiaddr, refused error) {
 	var why ma.Multiaddr
 	for _, m := range addrs {
@@ -109,7 +110,8 @@ func (g *gater) dialable(id peer.ID, addrs []ma.Multiaddr) (good []ma.Multiaddr,
 	return inOrder(good, g.around), refused
 }
 
-// whyNot returns why host id, which is said to be at addrs, can be dialed at none of them: refused, or there is none.
+// whyNot returns why host id, which is said to be at addrs, can be dialed at none of them:
+// refused, or there is none.
 func whyNot(id peer.ID, addrs []ma.Multiaddr, refused error) error {
 	plain := slices.ContainsFunc(addrs, func(m ma.Multiaddr) bool { _, ok := plainTCP(m); return ok })
 	switch {

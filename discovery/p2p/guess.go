@@ -19,8 +19,8 @@ const (
 	guessRate, guessBurst = 16, 64
 	maxTags               = 2 * maxLinkTopics // tags of one host that are remembered
 	maxStale              = 256               // tags of topics that have ended, before they are forgotten
-	// So many tags are computed a second, and at once, because strangers ask. Each new link takes one for each of our topics, and
-	// links cost a stranger little.
+	// So many tags are computed a second, and at once, because strangers ask. Each new link takes
+	// one for each of our topics, and links cost a stranger little.
 	strangerRate, strangerBurst = 50_000, 100_000
 )
 
@@ -122,7 +122,8 @@ func (l *link) guessAfterLocked(wait time.Duration) {
 	}
 }
 
-// postponed reports whether l, which asked about fresh, has to wait until less was computed for strangers.
+// postponed reports whether l, which asked about fresh, has to wait until less was computed for
+// strangers.
 func (ls *links) postponed(l *link, w guessWork) bool {
 	if w.kin != kinStranger || ls.strangers.AllowN(time.Now(), min(ls.h.topicCount(), strangerBurst)) {
 		return false

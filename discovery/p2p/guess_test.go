@@ -163,8 +163,8 @@ func TestGuessLimits(t *testing.T) {
 	}
 }
 
-// A stranger that opened one link after the other had a tag computed for each topic each time. Now what is computed for strangers has
-// a rate, and who has to wait is answered later.
+// A stranger that opened one link after the other had a tag computed for each topic each time. Now
+// what is computed for strangers has a rate, and who has to wait is answered later.
 func TestGuessOfStrangersHasARate(t *testing.T) {
 	small, large := keys(t)
 	h := listen(t, all(off, key(large)))

@@ -22,7 +22,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// patience is how long a test waits for what must come. It is long because machines are slow, not because it takes long.
+// patience is how long a test waits for what must come. It is long because machines are slow, not
+// because it takes long.
 const patience = 60 * time.Second
 
 var (
@@ -144,7 +145,8 @@ type member struct {
 	leave func() // ends Join, and returns when it has
 }
 
-// join joins the topic. Circuits that others open go to accept, each in its goroutine, or, without it, to await.
+// join joins the topic. Circuits that others open go to accept, each in its goroutine, or, without
+// it, to await.
 func join(t testing.TB, h *Host, p *discovery.Presence, accept func(discovery.Stream)) *member {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -267,7 +269,8 @@ func echo(s discovery.Stream) {
 	}
 }
 
-// testEcho sends n bytes over s, whose other end echoes, ends the sending, and wants them back and then the end.
+// testEcho sends n bytes over s, whose other end echoes, ends the sending, and wants them back and
+// then the end.
 func testEcho(t testing.TB, s discovery.Stream, n int) {
 	t.Helper()
 	sent := make(chan error, 1)
@@ -317,7 +320,8 @@ func eventually(t testing.TB, what string, f func() bool) {
 	}
 }
 
-// look returns what f says of what h knows of another host on the topic, or false if it knows nothing.
+// look returns what f says of what h knows of another host on the topic, or false if it knows
+// nothing.
 func look(h *Host, id peer.ID, f func(*remote) bool) bool {
 	h.mu.Lock()
 	tp := h.topics[testTopic.Digest()]
@@ -331,7 +335,8 @@ func look(h *Host, id peer.ID, f func(*remote) bool) bool {
 	return r != nil && f(r)
 }
 
-// stranger is a libp2p host that follows no rule but those of the test. Without a key it has a random one.
+// stranger is a libp2p host that follows no rule but those of the test. Without a key it has a
+// random one.
 type stranger struct {
 	host.Host
 	t testing.TB
@@ -376,7 +381,8 @@ func (s stranger) open(h *Host) network.Stream {
 	return st
 }
 
-// link opens a control stream to h, as a gateway or a native peer, and returns it after HOST of both.
+// link opens a control stream to h, as a gateway or a native peer, and returns it after HOST of
+// both.
 func (s stranger) link(h *Host, flags wtproto.HostFlags) network.Stream {
 	s.t.Helper()
 	st := s.open(h)

@@ -27,8 +27,8 @@ import (
 // flushTime is how long Close waits for others to take what was written to them.
 const flushTime = 500 * time.Millisecond
 
-// Host is a libp2p host that is on topics. It is a [discovery.Network]; its methods may be called by several goroutines
-// at once.
+// Host is a libp2p host that is on topics. It is a [discovery.Network]; its methods may be called
+// by several goroutines at once.
 type Host struct {
 	// constant after Listen
 	settings
@@ -64,8 +64,9 @@ var (
 	_ discovery.Compound = (*Host)(nil)
 )
 
-// Listen starts a host. Its error holds every mistake in cfg, or says which address cannot be listened on. Nothing that it
-// starts waits for another host: [Host.Err] says whether the DHT is reached. The caller closes the host.
+// Listen starts a host. Its error holds every mistake in cfg, or says which address cannot be
+// listened on. Nothing that it starts waits for another host: [Host.Err] says whether the DHT is
+// reached. The caller closes the host.
 func Listen(cfg Config) (*Host, error) {
 	s, err := cfg.read()
 	if err != nil {
@@ -168,7 +169,8 @@ func (h *Host) Networks() []string {
 	return names
 }
 
-// Name returns "dht". The peers of a host are of the networks "dht", "lan" and "static", by how their host was found.
+// Name returns "dht". The peers of a host are of the networks "dht", "lan" and "static", by how
+// their host was found.
 func (h *Host) Name() string { return networkDHT }
 
 // ID returns the host's peer id as text.
@@ -197,9 +199,10 @@ func (h *Host) Port() int {
 	return 0
 }
 
-// Err returns why the host is not in its DHT, or which of its seeds do not answer though it is, an [*wtproto.Error] in its
-// chain, or that another host has this one's identity. It returns nil while all is well, while the host is still entering, if Mode is Off, and if no seeds are configured:
-// such a host is where others enter.
+// Err returns why the host is not in its DHT, or which of its seeds do not answer though it is, an
+// [*wtproto.Error] in its chain, or that another host has this one's identity. It returns nil
+// while all is well, while the host is still entering, if Mode is Off, and if no seeds are
+// configured: such a host is where others enter.
 func (h *Host) Err() error {
 	if err := h.copies.trouble(); err != nil || h.table == nil || len(h.seeds) == 0 {
 		return err
@@ -207,8 +210,9 @@ func (h *Host) Err() error {
 	return h.table.err()
 }
 
-// HostSeen says that the host with id, in text, was seen on the LAN at addrs just now. It is asked about our topics, and
-// used to enter a private DHT. Invalid ids are ignored. HostSeen never blocks.
+// HostSeen says that the host with id, in text, was seen on the LAN at addrs just now. It is asked
+// about our topics, and used to enter a private DHT. Invalid ids are ignored. HostSeen never
+// blocks.
 func (h *Host) HostSeen(id string, addrs []netip.AddrPort) {
 	p, err := peer.Decode(id)
 	if err != nil {
@@ -231,16 +235,17 @@ func (h *Host) HostSeen(id string, addrs []netip.AddrPort) {
 	}
 }
 
-// HostGone says that the host with id, in text, is on the LAN no more: it is not looked for there. What is connected
-// stays. Invalid ids are ignored.
+// HostGone says that the host with id, in text, is on the LAN no more: it is not looked for there.
+// What is connected stays. Invalid ids are ignored.
 func (h *Host) HostGone(id string) {
 	if p, err := peer.Decode(id); err == nil {
 		h.lan.forget(p)
 	}
 }
 
-// Close ends all joins, all circuits and all connections, and waits for its goroutines. What was written to circuits that have
-// ended arrives first, unless that takes long. It may be called more than once.
+// Close ends all joins, all circuits and all connections, and waits for its goroutines. What was
+// written to circuits that have ended arrives first, unless that takes long. It may be called more
+// than once.
 func (h *Host) Close() error { return h.closed() }
 
 func (h *Host) close() error {
@@ -274,9 +279,10 @@ func (h *Host) parting() {
 	h.links.close(ctx)
 }
 
-// flush gives what was written a moment to arrive. libp2p closes a TCP connection with a reset, which throws away what is still
-// on its way, so we say goodbye behind the last byte, and the others hang up when they read it. It returns after that or after
-// flushTime; its goroutines end once the connections are closed, which closes the channel.
+// flush gives what was written a moment to arrive. libp2p closes a TCP connection with a reset,
+// which throws away what is still on its way, so we say goodbye behind the last byte, and the
+// others hang up when they read it. It returns after that or after flushTime; its goroutines end
+// once the connections are closed, which closes the channel.
 func (h *Host) flush() <-chan struct{} {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()

@@ -15,7 +15,8 @@ const (
 	// maxLinkTopics is on how many topics this host meets, or asks to meet, another one.
 	maxLinkTopics = 4096
 	// maxUnanswered is how many of its MEETs each of two hosts may have on a link that were not
-	// answered. So the answers, refusals most of all, take little room if the other one does not read.
+	// answered. So the answers, refusals most of all, take little room if the other one does not
+	// read.
 	maxUnanswered = 512
 	// maxUnread is how many frames may wait for a host that does not read them.
 	maxUnread = 4 * maxLinkTopics
@@ -24,7 +25,8 @@ const (
 	// So many of its MEETs may be refused a second, and at once. Records of hosts that have left
 	// a topic live for a while.
 	refusedRate, refusedBurst = 100, 3 * maxLinkTopics
-	// writeChunk is about how many bytes of frames are written at once, of at most chunkFrames frames.
+	// writeChunk is about how many bytes of frames are written at once, of at most chunkFrames
+	// frames.
 	writeChunk  = 16 << 10
 	chunkFrames = 256
 )

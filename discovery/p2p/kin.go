@@ -2,8 +2,8 @@ package p2p
 
 import "time"
 
-// kinHold is how long a host that is met has its place among those that are asked by tags, before it
-// makes room for one that is met later.
+// kinHold is how long a host that is met has its place among those that are asked by tags, before
+// it makes room for one that is met later.
 const kinHold = time.Minute
 
 // kinship says why a host is asked by tags, or answered. So many hosts of each kind may be.
@@ -73,8 +73,8 @@ func (ls *links) longestLocked(suits func(*link) bool) (longest *link) {
 	return longest
 }
 
-// rotateKinLocked gives places to hosts that are met and not asked by tags, as far as there are any,
-// and as others had theirs for long enough.
+// rotateKinLocked gives places to hosts that are met and not asked by tags, as far as there are
+// any, and as others had theirs for long enough.
 func (ls *links) rotateKinLocked() {
 	for ls.kin[kinMeeting] < maxKin[kinMeeting] || !time.Now().Before(ls.kinFull) {
 		l := ls.longestLocked(func(l *link) bool { return l.guesses.kin < kinMeeting && len(l.n.meetings) > 0 })

@@ -50,8 +50,8 @@ func wantCounted(t *testing.T, ls *links) {
 	}
 }
 
-// 64 hosts that stayed met had all places of those who are asked by tags, for ever: a host that was met
-// later was never asked about other topics.
+// 64 hosts that stayed met had all places of those who are asked by tags, for ever: a host that
+// was met later was never asked about other topics.
 func TestNewKinAreAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ls := newLinks(&Host{lan: newLAN(time.Hour)})

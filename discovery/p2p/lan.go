@@ -9,10 +9,12 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// maxLAN is how many hosts of the LAN are remembered. A LAN is trusted little: anybody on it can claim to be thousands.
+// maxLAN is how many hosts of the LAN are remembered. A LAN is trusted little: anybody on it can
+// claim to be thousands.
 const maxLAN = 256
 
-// lan remembers the hosts that were seen on the LAN, for a while. Any number of goroutines may use it.
+// lan remembers the hosts that were seen on the LAN, for a while. Any number of goroutines may use
+// it.
 type lan struct {
 	hold time.Duration
 
@@ -27,7 +29,8 @@ type lanHost struct {
 
 func newLAN(hold time.Duration) *lan { return &lan{hold: hold, hosts: make(map[peer.ID]lanHost)} }
 
-// saw notes that id is at addrs, of which it keeps maxAddrs. The host that was seen least recently makes room.
+// saw notes that id is at addrs, of which it keeps maxAddrs. The host that was seen least recently
+// makes room.
 func (l *lan) saw(id peer.ID, addrs []netip.AddrPort) {
 	kept := make([]netip.AddrPort, 0, maxAddrs)
 	for _, a := range addrs[:min(len(addrs), maxAddrs)] {

@@ -50,8 +50,8 @@ func choose(before, all []wtproto.EndpointID, n int) (chosen []wtproto.EndpointI
 	return chosen, true
 }
 
-// advertisement returns which of our endpoints r is told of now, what else is said of them, and whether
-// that is news to it.
+// advertisement returns which of our endpoints r is told of now, what else is said of them, and
+// whether that is news to it.
 func (t *topic) advertisement(r *remote) (e []wtproto.EndpointID, s wtproto.EndpointsState, changed bool) {
 	state, _ := t.presence.State()
 	t.mu.Lock()
@@ -157,8 +157,8 @@ func (t *topic) admitLocked(l *link) (*remote, wtproto.Code) {
 	return r, code
 }
 
-// addMeetingLocked has r among those that are met, unless there is no room. Somebody else may have to
-// go.
+// addMeetingLocked has r among those that are met, unless there is no room. Somebody else may have
+// to go.
 func (t *topic) addMeetingLocked(r *remote, ours bool) bool {
 	out := t.meetings.meet(r.id, ours, time.Now())
 	if out == r.id {

@@ -143,8 +143,9 @@ func TestDeparture(t *testing.T) {
 	}
 }
 
-// The loss of a link was once a departure, so that pairs that had ended were connected again. Now a host is believed to
-// be there for a while, and is gone only if it says so, or comes back as another run of its program.
+// The loss of a link was once a departure, so that pairs that had ended were connected again. Now
+// a host is believed to be there for a while, and is gone only if it says so, or comes back as
+// another run of its program.
 func TestLostLinkIsNoDeparture(t *testing.T) {
 	_, large := keys(t)
 	start := func(listenOn string) *Host {
@@ -173,7 +174,8 @@ func TestLostLinkIsNoDeparture(t *testing.T) {
 		next("that it was lost", func(s discovery.Sighting) bool { return s.Holds == lostKept })
 		next("its return", func(s discovery.Sighting) bool { return s.Holds == g.Hold })
 	}
-	// A program that is killed says nothing. When it is started anew, its endpoint has left and joined.
+	// A program that is killed says nothing. When it is started anew, its endpoint has left and
+	// joined.
 	port := n.Port()
 	n.links.close(t.Context())
 	if err := n.libp2p.Close(); err != nil {
@@ -189,7 +191,8 @@ func TestLostLinkIsNoDeparture(t *testing.T) {
 	nm.leave()
 }
 
-// Two hosts that find each other at the same time have one link in the end, and both know that they found and were found.
+// Two hosts that find each other at the same time have one link in the end, and both know that
+// they found and were found.
 func TestBothFind(t *testing.T) {
 	hosts := swarmOf(t, native, gateway, gateway)
 	a, b := hosts[1], hosts[2]
@@ -272,7 +275,8 @@ func TestForeignEndpoints(t *testing.T) {
 	}
 }
 
-// What a host may answer to MEET, other than what it should. Each is told once, and the next answer is taken.
+// What a host may answer to MEET, other than what it should. Each is told once, and the next
+// answer is taken.
 func TestMeetAnswers(t *testing.T) {
 	small, large := keys(t)
 	answers := make(chan func(network.Stream))

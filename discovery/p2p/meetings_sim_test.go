@@ -338,8 +338,8 @@ func (w *model) pieces(number int) (n int) {
 	return n
 }
 
-// unchained returns how many hosts have not met the next greater one of those that are on the topic and
-// that they have found.
+// unchained returns how many hosts have not met the next greater one of those that are on the
+// topic and that they have found.
 func (w *model) unchained(number int) (n int) {
 	for _, h := range w.hosts {
 		tp := h.topics[number]

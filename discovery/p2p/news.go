@@ -17,8 +17,8 @@ type item struct {
 	err      error
 }
 
-// news is what Join has still to yield. What does not fit pushes out the oldest, whose circuit, if it brought one, is
-// refused. Any number of goroutines may push; one pulls.
+// news is what Join has still to yield. What does not fit pushes out the oldest, whose circuit, if
+// it brought one, is refused. Any number of goroutines may push; one pulls.
 type news struct {
 	mu    sync.Mutex
 	items []item        // guarded by mu

@@ -35,7 +35,8 @@ func (o *observed) trust(seeds []target) {
 	}
 }
 
-// noteView notes that id, to which we are connected at an address, says that we come from another one.
+// noteView notes that id, to which we are connected at an address, says that we come from another
+// one.
 func (o *observed) noteView(id peer.ID, at, from netip.Addr) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -15,7 +15,8 @@ import (
 	"github.com/swarmgate/swarmgate/internal/backoff"
 )
 
-// reservedWalks is the share of the walks at once that is kept for those who have none: one in so many.
+// reservedWalks is the share of the walks at once that is kept for those who have none: one in so
+// many.
 const reservedWalks = 8
 
 // walker walks a DHT: a table, or what a test has instead.
@@ -26,15 +27,17 @@ type walker interface {
 	find(ctx context.Context, digest [32]byte) iter.Seq[target]
 	// provide announces one topic.
 	provide(ctx context.Context, digest [32]byte) error
-	// closest returns the hosts that keep the record of a topic, none if the DHT is empty, and how many bits of its key those
-	// topics share of which they keep the records too.
+	// closest returns the hosts that keep the record of a topic, none if the DHT is empty, and how
+	// many bits of its key those topics share of which they keep the records too.
 	closest(ctx context.Context, digest [32]byte) (peers []peer.ID, shared int, err error)
-	// put announces topics to the hosts that keep their records, and returns an error or nil for each.
+	// put announces topics to the hosts that keep their records, and returns an error or nil for
+	// each.
 	put(ctx context.Context, peers []peer.ID, digests [][32]byte) []error
 }
 
-// planner decides when a topic is looked up, announced and tended, and whose turn it is if too many are to be. It owns the
-// goroutines that announce; those that look up are the topic's. Make it with newPlanner.
+// planner decides when a topic is looked up, announced and tended, and whose turn it is if too
+// many are to be. It owns the goroutines that announce; those that look up are the topic's. Make
+// it with newPlanner.
 type planner struct {
 	// constant after newPlanner
 	walker   walker // nil without a DHT
@@ -283,7 +286,8 @@ func (p *planner) step(ctx context.Context) time.Time {
 	return next
 }
 
-// dueLocked queues the walks that are due, and returns the jobs that their clients are to be asked about.
+// dueLocked queues the walks that are due, and returns the jobs that their clients are to be asked
+// about.
 func (p *planner) dueLocked(now time.Time) (asks []asked) {
 	for j := p.agenda.pop(now); j != nil; j = p.agenda.pop(now) {
 		switch {
@@ -353,8 +357,8 @@ func (p *planner) newlyWaitingLocked() (changed []*errands) {
 // payers returns for whom e is.
 func (p *planner) payers(e *errands) []discovery.Payer { return payersOf(e.state, p.settings.Gateway) }
 
-// startLocked starts the walks whose turn it is, and returns when one may start for which there is only the rate in the way, or
-// the zero time. With free the walks cost nothing.
+// startLocked starts the walks whose turn it is, and returns when one may start for which there is
+// only the rate in the way, or the zero time. With free the walks cost nothing.
 func (p *planner) startLocked(ctx context.Context, now time.Time, free bool) time.Time {
 	for again := true; again; {
 		again = false
@@ -406,7 +410,8 @@ func (p *planner) walkLocked(ctx context.Context, e *entry[*job], now time.Time)
 	}
 }
 
-// done says that jobs have run, of which only the first one walked. With empty there was no other host.
+// done says that jobs have run, of which only the first one walked. With empty there was no other
+// host.
 func (p *planner) done(jobs []*job, errs []error, empty bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

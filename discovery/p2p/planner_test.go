@@ -12,8 +12,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// With 1,000 topics on a gateway and walks of 3 s, as they take on the Amino DHT, a newcomer waited 42 s until its topic was
-// looked up for the first time, and 13 minutes with 10,000: all look-ups waited in one line, each topic's once a minute.
+// With 1,000 topics on a gateway and walks of 3 s, as they take on the Amino DHT, a newcomer
+// waited 42 s until its topic was looked up for the first time, and 13 minutes with 10,000: all
+// look-ups waited in one line, each topic's once a minute.
 func TestNewcomerWaitsItsTurnOnly(t *testing.T) {
 	for _, tc := range []struct {
 		name, others, newcomer string
@@ -146,7 +147,8 @@ func seconds(ds []time.Duration) (s []float64) {
 	return s
 }
 
-// wantPace fails unless the delays between times grow from 0.5 s to the double each, up to 15 to 30 min.
+// wantPace fails unless the delays between times grow from 0.5 s to the double each, up to 15 to
+// 30 min.
 func wantPace(t *testing.T, what string, at []time.Duration) {
 	t.Helper()
 	low := 500 * time.Millisecond
@@ -158,7 +160,8 @@ func wantPace(t *testing.T, what string, at []time.Duration) {
 	}
 }
 
-// A topic is looked up often at first, and seldom while nothing changes or while its subscribers have what they want.
+// A topic is looked up often at first, and seldom while nothing changes or while its subscribers
+// have what they want.
 func TestLookUpPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWalker(0)
@@ -254,7 +257,8 @@ func TestGraceTimeIsLast(t *testing.T) {
 	})
 }
 
-// Whoever waits for its first turn is told so, once, and that it does not wait any more; who has a turn at once hears nothing.
+// Whoever waits for its first turn is told so, once, and that it does not wait any more; who has a
+// turn at once hears nothing.
 func TestWaitingIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestPlanner(t, newFakeWalker(time.Second), Public, func(s *settings) { s.LookUps, s.Announcements, s.WalkBurst = 1, 1, 2 })
@@ -276,8 +280,8 @@ func TestWaitingIsTold(t *testing.T) {
 	})
 }
 
-// A topic of which nobody wants the DHT is neither looked up nor announced there, and still tries the hosts
-// that are known without it.
+// A topic of which nobody wants the DHT is neither looked up nor announced there, and still tries
+// the hosts that are known without it.
 func TestTopicThatIsNotOnTheDHT(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newTestPlanner(t, newFakeWalker(time.Second), Private, nil)

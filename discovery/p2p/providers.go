@@ -22,9 +22,10 @@ const (
 	maxHostRecords  = 1 << 14 // of them of one host
 )
 
-// records keeps what others announce on a private DHT: in memory, and not more than fits. If something has to go, it is the oldest
-// record of whoever has most: of the address that has most in the topic, if that is full, of the host, if that has too many, and
-// else of the address that has most of all. So nobody can push out others who have less. What this host announces itself
+// records keeps what others announce on a private DHT: in memory, and not more than fits. If
+// something has to go, it is the oldest record of whoever has most: of the address that has most
+// in the topic, if that is full, of the host, if that has too many, and else of the address that
+// has most of all. So nobody can push out others who have less. What this host announces itself
 // always fits. The DHT itself drops records that ran out.
 type records struct {
 	topicLimit, hostLimit int                      // constant
@@ -55,7 +56,8 @@ func newRecords(limit, topicLimit, hostLimit int, self peer.ID, where func(peer.
 	}
 }
 
-// hostOf returns the host that is named at the end of a key. A name that is not an id is a host too.
+// hostOf returns the host that is named at the end of a key. A name that is not an id is a host
+// too.
 func hostOf(key ds.Key) peer.ID {
 	name := key.BaseNamespace()
 	if id, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(name); err == nil {
@@ -104,7 +106,8 @@ func (r *records) Put(_ context.Context, key ds.Key, value []byte) error {
 	return nil
 }
 
-// busiest returns which of the records of others is to go: the oldest of the address that has most in the network that has most.
+// busiest returns which of the records of others is to go: the oldest of the address that has most
+// in the network that has most.
 func busiest(all map[ds.Key]*record) *record {
 	var left []*record
 	for _, rec := range all {
@@ -177,7 +180,8 @@ func (r *records) GetSize(ctx context.Context, key ds.Key) (int, error) {
 	return ds.GetBackedSize(ctx, r, key)
 }
 
-// Query returns the records of the topic whose key is the prefix, or all where the prefix is that of all topics.
+// Query returns the records of the topic whose key is the prefix, or all where the prefix is that
+// of all topics.
 func (r *records) Query(_ context.Context, q dsq.Query) (dsq.Results, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -206,7 +210,8 @@ func (r *records) Sync(context.Context, ds.Key) error { return nil }
 // Close does nothing.
 func (r *records) Close() error { return nil }
 
-// noCache is a cache of what is in memory anyway. The DHT's own would hold what records has no room for, without a limit.
+// noCache is a cache of what is in memory anyway. The DHT's own would hold what records has no
+// room for, without a limit.
 type noCache struct{}
 
 // The methods are those of the interface of golang-lru, which the DHT asks for.
@@ -225,8 +230,8 @@ func (noCache) Resize(int) int                   { return 0 }
 // maxAnnouncers is how many addresses announcers remembers.
 const maxAnnouncers = 1 << 14
 
-// announcers remembers from which addresses hosts opened streams of the DHT last: a record is stored a while after it came, when
-// the host may be gone. Any number of goroutines may use it.
+// announcers remembers from which addresses hosts opened streams of the DHT last: a record is
+// stored a while after it came, when the host may be gone. Any number of goroutines may use it.
 type announcers struct {
 	mu    sync.Mutex
 	addrs map[peer.ID]*list.Element // guarded by mu

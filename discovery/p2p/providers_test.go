@@ -106,8 +106,8 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-// A machine that announced under thousands of names pushed the records of others out of a topic, one by chance for each, and out
-// of the DHT, the oldest first.
+// A machine that announced under thousands of names pushed the records of others out of a topic,
+// one by chance for each, and out of the DHT, the oldest first.
 func TestRecordsOfOneMachine(t *testing.T) {
 	ctx := t.Context()
 	addrs := make(map[peer.ID]netip.Addr)

@@ -10,8 +10,8 @@ import (
 
 const (
 	publicServers = 24
-	// publicPatience is how long a dial, an answer and a meeting may take, as 24 servers under the race
-	// detector take all of a busy machine.
+	// publicPatience is how long a dial, an answer and a meeting may take, as 24 servers under the
+	// race detector take all of a busy machine.
 	publicPatience = 3 * patience
 )
 

@@ -13,8 +13,8 @@ import (
 // maxTargets is how many ways to reach one host are tried, one after the other.
 const maxTargets = 4
 
-// openLocked gets a link with n, unless that is going on. It ends own, a turn to dial. Without one it
-// waits for a turn first.
+// openLocked gets a link with n, unless that is going on. It ends own, a turn to dial. Without one
+// it waits for a turn first.
 func (ls *links) openLocked(n *neighbor, own *turn) {
 	start := func(t *turn) bool { return ls.h.serves.start(func() { ls.open(n, t) }) }
 	switch {

@@ -15,8 +15,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// remote is another host on a topic: what is known of it, and what is between the two. Everything in
-// it that is not constant is guarded by topic.mu.
+// remote is another host on a topic: what is known of it, and what is between the two. Everything
+// in it that is not constant is guarded by topic.mu.
 type remote struct {
 	t  *topic  // constant
 	id peer.ID // constant
@@ -153,9 +153,9 @@ func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time
 	}
 }
 
-// further returns what opens further circuits to endpoint to of a host, of which r is what is known,
-// if anything. That needs no meeting, only the connection that there is. If an endpoint is not there
-// any more, its host has not lied: whoever calls this has chosen the endpoint.
+// further returns what opens further circuits to endpoint to of a host, of which r is what is
+// known, if anything. That needs no meeting, only the connection that there is. If an endpoint is
+// not there any more, its host has not lied: whoever calls this has chosen the endpoint.
 func (t *topic) further(r *remote, host peer.ID, to wtproto.EndpointID) func(context.Context, wtproto.EndpointID) (discovery.Stream, error) {
 	return func(ctx context.Context, from wtproto.EndpointID) (discovery.Stream, error) {
 		if r != nil {

@@ -159,8 +159,8 @@ func (s *seedList) dialed(o *seed, err error, now time.Time) (isNews bool) {
 	return isNews
 }
 
-// verdict returns why no other host is known. Nil means that it is too early to say: it may be known
-// at the time of again, if that is not zero.
+// verdict returns why no other host is known. Nil means that it is too early to say: it may be
+// known at the time of again, if that is not zero.
 func (s *seedList) verdict(now time.Time) (again time.Time, err error) {
 	all := s.all()
 	if len(all) == 0 {

@@ -16,8 +16,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// stream is one with another host whose first frame is on its way. What is read and written goes through rw until
-// the other host has answered.
+// stream is one with another host whose first frame is on its way. What is read and written goes
+// through rw until the other host has answered.
 type stream struct {
 	network.Stream
 	rw io.ReadWriter
@@ -53,7 +53,8 @@ func reset(s network.Stream, code wtproto.Code) {
 	_ = s.ResetWithError(network.StreamErrorCode(code)) // a stream that has ended cannot be reset, and need not
 }
 
-// await reads frames until one of type want, and returns its payload. Frames that nobody knows are skipped.
+// await reads frames until one of type want, and returns its payload. Frames that nobody knows are
+// skipped.
 func await(r *wtproto.Reader, want wtproto.Type) ([]byte, error) {
 	for {
 		typ, payload, err := r.Next()
@@ -170,7 +171,8 @@ func (h *Host) topicOf(digest [32]byte) *topic {
 	return h.topics[digest]
 }
 
-// proven returns the topic with digest, if we are on it and proof shows that id is. It works as much where we are not.
+// proven returns the topic with digest, if we are on it and proof shows that id is. It works as
+// much where we are not.
 func (h *Host) proven(digest [32]byte, label wtproto.ProofLabel, proof [32]byte, id peer.ID) *topic {
 	t := h.topicOf(digest)
 	key := h.decoy

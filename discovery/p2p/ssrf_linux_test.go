@@ -36,8 +36,9 @@ const (
 // inside are addresses that only the machines behind a gateway should be able to reach.
 var inside = []string{"127.0.0.1", "10.9.8.7", metadata, "100.64.0.9", "fd00::9", "::1"}
 
-// A DHT server that names addresses of our own network in every way it can makes the gateway send no packet to them: not
-// to one that it claims to have itself, not to those of hosts that it made up, as providers or as servers to ask next.
+// A DHT server that names addresses of our own network in every way it can makes the gateway send
+// no packet to them: not to one that it claims to have itself, not to those of hosts that it made
+// up, as providers or as servers to ask next.
 func TestHostileAddresses(t *testing.T) {
 	if !netns.Inside() {
 		n := netns.New(t, "ssrf")
@@ -148,7 +149,8 @@ func (t traps) multiaddrs() (all []ma.Multiaddr) {
 	return all
 }
 
-// capture counts the IP packets of the namespace by destination, from now until the function that it returns is called.
+// capture counts the IP packets of the namespace by destination, from now until the function that
+// it returns is called.
 func capture(t *testing.T) func() map[netip.Addr]int {
 	t.Helper()
 	const protocols = unix.ETH_P_ALL<<8&0xff00 | unix.ETH_P_ALL>>8 // in the order of the network

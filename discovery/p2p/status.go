@@ -2,7 +2,8 @@ package p2p
 
 import "sync"
 
-// status is whether something works, for those who wait for it to change. Any number of goroutines may use it.
+// status is whether something works, for those who wait for it to change. Any number of goroutines
+// may use it.
 type status struct {
 	mu      sync.Mutex
 	works   bool          // guarded by mu
@@ -33,7 +34,8 @@ func (s *status) touch() {
 	s.changed = make(chan struct{})
 }
 
-// get returns whether it works, a channel that is closed when this changes, and why it does not work.
+// get returns whether it works, a channel that is closed when this changes, and why it does not
+// work.
 func (s *status) get() (works bool, changed <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,18 +10,19 @@ import (
 )
 
 const (
-	// publicShared is how many bits topics share on the public DHT if the same hosts keep their records, as long as that was not
-	// measured: twenty of about ten thousand hosts.
+	// publicShared is how many bits topics share on the public DHT if the same hosts keep their
+	// records, as long as that was not measured: twenty of about ten thousand hosts.
 	publicShared = 9
 	// maxSweep is how many topics are announced on one walk.
 	maxSweep = 512
-	// sweepEarly is how early a topic is announced again, as a share of AnnounceEvery, if the hosts that keep its record are being
-	// talked to anyway: one part of so many.
+	// sweepEarly is how early a topic is announced again, as a share of AnnounceEvery, if the
+	// hosts that keep its record are being talked to anyway: one part of so many.
 	sweepEarly = 4
 )
 
-// Neighbours in the DHT have the same hosts keep their records. Announcements are therefore sorted by the keys of the records,
-// and one walk announces all those that are due, or nearly so, and share enough bits with the one for which the walk is.
+// Neighbours in the DHT have the same hosts keep their records. Announcements are therefore sorted
+// by the keys of the records, and one walk announces all those that are due, or nearly so, and
+// share enough bits with the one for which the walk is.
 
 // announce announces the topic of j, and those near it.
 func (p *planner) announce(ctx context.Context, j *job) {
@@ -56,7 +57,8 @@ func (p *planner) announce(ctx context.Context, j *job) {
 	p.done(jobs, p.walker.put(ctx, peers, digests), len(peers) == 0)
 }
 
-// nearLocked returns up to n announcements that are due, or were made long ago, whose keys share so many bits with that of j.
+// nearLocked returns up to n announcements that are due, or were made long ago, whose keys share
+// so many bits with that of j.
 func (p *planner) nearLocked(j *job, shared, n int) (near []*job) {
 	now := time.Now()
 	old := now.Add(p.settings.AnnounceEvery/sweepEarly - p.settings.AnnounceEvery)
@@ -106,9 +108,10 @@ func (p *planner) indexLocked(j *job) {
 	}
 }
 
-// sharedBits returns how many bits other keys must share with key for the same peers to keep their records, if peers are the closest
-// to key, up to most. If there are fewer, they are all there are, and keep everything. Else it is more bits than all but those
-// peers share with key that are as far away as any, if enough are nearer; if not, no other key is sure to have the same.
+// sharedBits returns how many bits other keys must share with key for the same peers to keep their
+// records, if peers are the closest to key, up to most. If there are fewer, they are all there
+// are, and keep everything. Else it is more bits than all but those peers share with key that are
+// as far away as any, if enough are nearer; if not, no other key is sure to have the same.
 func sharedBits(key kb.ID, peers []kb.ID, most int) int {
 	if len(peers) < most {
 		return 0

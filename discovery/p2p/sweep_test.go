@@ -64,9 +64,9 @@ func TestWithin(t *testing.T) {
 	}
 }
 
-// Topics whose records the same hosts keep are announced on one walk, but for those that begin at the same moment, which do not see
-// each other; all others on walks of their own; and what failed is tried
-// again soon, what was not does not ride along too often.
+// Topics whose records the same hosts keep are announced on one walk, but for those that begin at
+// the same moment, which do not see each other; all others on walks of their own; and what failed
+// is tried again soon, what was not does not ride along too often.
 func TestSweep(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
@@ -119,7 +119,8 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// An announcement that failed is made again with growing delays, and with the usual one after it succeeded.
+// An announcement that failed is made again with growing delays, and with the usual one after it
+// succeeded.
 func TestAnnouncementFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWalker(0)
@@ -146,7 +147,8 @@ func TestAnnouncementFails(t *testing.T) {
 	})
 }
 
-// Many topics that are joined at once are announced together, and found by who looks for any of them.
+// Many topics that are joined at once are announced together, and found by who looks for any of
+// them.
 func TestSweepOnADHT(t *testing.T) {
 	const topics = 200
 	hosts := swarmOf(t, native, gateway, native)

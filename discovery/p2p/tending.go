@@ -10,7 +10,8 @@ import (
 // A topic is the client of a planner, by which it looks for hosts and is announced.
 var _ client = (*topic)(nil)
 
-// run has the topic looked for and announced as its presence says, and yields its news, until it ends or the caller breaks.
+// run has the topic looked for and announced as its presence says, and yields its news, until it
+// ends or the caller breaks.
 func (t *topic) run(yield func(discovery.Sighting, error) bool) {
 	t.tasks.start(t.advertise)
 	state, changed := t.presence.State()
@@ -41,7 +42,8 @@ func (t *topic) report() {
 	t.reportLocked()
 }
 
-// watch tells the topics what becomes of the DHT, and has them looked up and announced again when the host is back in it.
+// watch tells the topics what becomes of the DHT, and has them looked up and announced again when
+// the host is back in it.
 func (h *Host) watch() {
 	for {
 		works, changed, _ := h.table.status.get()

@@ -113,7 +113,8 @@ func (p *testPlanner) change(f *fakeTopic, c func(*discovery.State)) {
 	p.update(f.errands, f.state)
 }
 
-// wantFirst fails if the first look-up or announcement of a topic that was joined at a time did not begin within a time.
+// wantFirst fails if the first look-up or announcement of a topic that was joined at a time did
+// not begin within a time.
 func (p *testPlanner) wantFirst(t *testing.T, what string, f *fakeTopic, joined time.Time, within time.Duration) {
 	t.Helper()
 	lookUps, announcements := p.w.times(f.digest, joined)

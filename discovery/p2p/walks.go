@@ -45,8 +45,8 @@ func (t *table) provide(ctx context.Context, digest [32]byte) error {
 	return err
 }
 
-// closest returns the hosts that keep the record of the topic with digest, none if nobody is known, and how many bits of its
-// key other topics share of which they keep the records too.
+// closest returns the hosts that keep the record of the topic with digest, none if nobody is
+// known, and how many bits of its key other topics share of which they keep the records too.
 func (t *table) closest(ctx context.Context, digest [32]byte) (peers []peer.ID, shared int, err error) {
 	if t.empty() {
 		return nil, 0, nil
@@ -74,8 +74,8 @@ func (t *table) closest(ctx context.Context, digest [32]byte) (peers []peer.ID, 
 
 var errNobodyTook = errors.New("p2p: no host of the DHT took the announcement")
 
-// put announces topics to peers, each of which gets one record after the other, and to those who ask us. It returns an error for
-// each topic that no peer took, if there are any peers.
+// put announces topics to peers, each of which gets one record after the other, and to those who
+// ask us. It returns an error for each topic that no peer took, if there are any peers.
 func (t *table) put(ctx context.Context, peers []peer.ID, digests [][32]byte) []error {
 	began := time.Now()
 	self := peer.AddrInfo{ID: t.dht.PeerID(), Addrs: t.dht.FilteredAddrs()}
@@ -104,8 +104,8 @@ func (t *table) put(ctx context.Context, peers []peer.ID, digests [][32]byte) []
 	return errs
 }
 
-// putAll sends the records of keys to each of peers, and returns which of the records somebody took.
-// None of the peers has longer than provideLimit for all of them.
+// putAll sends the records of keys to each of peers, and returns which of the records somebody
+// took. None of the peers has longer than provideLimit for all of them.
 func (t *table) putAll(ctx context.Context, peers []peer.ID, keys []multihash.Multihash, self peer.AddrInfo) []bool {
 	ctx, cancel := context.WithTimeout(ctx, provideLimit)
 	defer cancel()

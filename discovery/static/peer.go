@@ -19,7 +19,8 @@ type Peer struct {
 	Address string // "host:port", where host is a name, an IPv4 address or a bracketed IPv6 address
 }
 
-// Parse reads "topic=tcp://host:port". The topic is 64 hexadecimal digits or a name, which may itself hold a "=".
+// Parse reads "topic=tcp://host:port". The topic is 64 hexadecimal digits or a name, which may
+// itself hold a "=".
 func Parse(s string) (Peer, error) {
 	i := strings.LastIndexByte(s, '=')
 	if i < 0 {
@@ -64,7 +65,8 @@ func checkAddress(address string) (string, error) {
 	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), nil
 }
 
-// isName reports whether host is a DNS name of ordinary characters. Four numbers are an address gone wrong.
+// isName reports whether host is a DNS name of ordinary characters. Four numbers are an address
+// gone wrong.
 func isName(host string) bool {
 	if host == "" || len(host) > 253 {
 		return false

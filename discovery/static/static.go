@@ -18,8 +18,8 @@ const name = "static"
 type Config struct {
 	// Peers are the peers of all topics. The same one twice is one.
 	Peers []Peer
-	// Policy is asked before each dial, as for what an operator wrote: it refuses metadata services and our own
-	// listeners. Required.
+	// Policy is asked before each dial, as for what an operator wrote: it refuses metadata
+	// services and our own listeners. Required.
 	Policy *discovery.Policy
 }
 
