@@ -53,7 +53,7 @@ var libraries = map[string][]string{
 	"github.com/schollz/progressbar":        {"cmd/swarm"},
 	"github.com/jotaen/kong-completion":     {"cmd/swarm"},
 	"github.com/posener/complete":           {"cmd/swarm"},
-	"github.com/mattn/go-isatty":            {"cmd/swarm"},
+	"github.com/mattn/go-isatty":            {"cmd/server", "cmd/swarm"},
 	"github.com/sethvargo/go-diceware":      {"cmd/swarm"},
 	"github.com/golang-jwt/jwt":             {"server/auth"},
 	"github.com/hashicorp/golang-lru":       {"server/auth"},
