@@ -187,7 +187,7 @@ func (p *Policy) checkLAN(addr netip.AddrPort, ip netip.Addr) error {
 		}
 		return forbid(addr, "is not on a LAN interface: name the interface with --lan-interface")
 	}
-	if ip.IsLoopback() { // the loopback network may be a subnet of an interface that is not called loopback
+	if ip.IsLoopback() { // an interface that is not called loopback may have it
 		return forbid(addr, "is loopback: have the service announce an address of the LAN, or allow it with --dial-allow")
 	}
 	for _, i := range view.lan {

@@ -29,7 +29,7 @@ func newHosts() hosts { return hosts{all: make(map[string]*host)} }
 func (h *hosts) replace(list map[key]*instance) {
 	addrs := make(map[string][]netip.AddrPort)
 	byAge := func(a, b *instance) int { return a.since.Compare(b.since) }
-	for _, i := range slices.SortedFunc(maps.Values(list), byAge) { // who claims an id later than others pushes out none
+	for _, i := range slices.SortedFunc(maps.Values(list), byAge) { // the first claim of an id comes first
 		known := addrs[i.value]
 		for _, a := range i.addrs {
 			if len(known) < maxAddrs && !slices.Contains(known, a) {

@@ -105,7 +105,7 @@ func (n *Network) newsFor(j *join, now time.Time) (list []news) {
 			fresh = append(fresh, i)
 		}
 	}
-	slices.SortFunc(fresh, func(a, b *instance) int { return a.since.Compare(b.since) }) // who was there first is told of first
+	slices.SortFunc(fresh, func(a, b *instance) int { return a.since.Compare(b.since) }) // oldest first
 	for _, i := range fresh {
 		s := n.sighting(j.topic, i, now)
 		j.reported[i.key] = reportedPeer{peer: s.Peer, version: i.version}

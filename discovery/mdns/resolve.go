@@ -201,7 +201,7 @@ type decision struct {
 	next   time.Time
 	wanted map[ask]bool                  // what is missing
 	due    map[link]map[set]dns.Question // what is to be asked now
-	hosts  map[hostname][]*entry         // address records by the name of the host, if anybody may tell them
+	hosts  map[hostname][]*entry         // address records by host name, if any machine may tell them
 }
 
 // index finds what anybody says of the addresses of hosts.

@@ -19,7 +19,7 @@ type chore int
 const (
 	chLookUp   chore = iota // look for it in the DHT
 	chAnnounce              // announce it there
-	chTend                  // try the hosts that are known otherwise; it costs next to nothing, and waits for no turn
+	chTend                  // try hosts known otherwise; cheap, so it waits for no turn
 	numChores
 	numWalks = chTend // those before it walk the DHT
 )

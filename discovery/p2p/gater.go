@@ -24,7 +24,7 @@ type gater struct {
 	lan    *lan
 	// set before we listen
 	self    peer.ID
-	reached func(id peer.ID, from netip.AddrPort, port uint16) // another host has connected to a port of ours; may be nil
+	reached func(id peer.ID, from netip.AddrPort, port uint16) // a host has connected to our port; may be nil
 	arrived func(from netip.AddrPort)                          // one with our own id has
 
 	mu    sync.Mutex
@@ -103,7 +103,7 @@ func (g *gater) dialable(id peer.ID, addrs []ma.Multiaddr) (good []ma.Multiaddr,
 		switch err := g.check(id, m); {
 		case err == nil:
 			good = append(good, m)
-		case refused == nil || !isLoopback(m) && (isLoopback(why) || m.Compare(why) < 0): // the same one, in whatever order they come
+		case refused == nil || !isLoopback(m) && (isLoopback(why) || m.Compare(why) < 0): // the same one, whatever their order
 			refused, why = err, m
 		}
 	}

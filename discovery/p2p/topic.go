@@ -44,7 +44,7 @@ type topic struct {
 	relieved       time.Time           // guarded by mu; when another topic was asked for a place last
 	reported       bool                // guarded by mu; Join has yielded whether all is well
 	trouble        error               // guarded by mu; what it yielded last, nil when all was well
-	queued         bool                // guarded by mu; the first look-up or announcement waits for its turn
+	queued         bool                // guarded by mu; the first walk waits for its turn
 	reportedQueued bool                // guarded by mu; Join has yielded that it waits
 	note           error               // guarded by mu; what keeps others from us, as Join has yielded it
 

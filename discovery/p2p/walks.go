@@ -66,7 +66,7 @@ func (t *table) closest(ctx context.Context, digest [32]byte) (peers []peer.ID, 
 	for i, p := range peers {
 		ids[i] = kb.ConvertPeerID(p)
 	}
-	if !t.private && len(ids) < t.dht.BucketSize() { // the others did not answer: they are not all there are
+	if !t.private && len(ids) < t.dht.BucketSize() { // some others did not answer
 		return peers, 8*len(key) + 1, nil
 	}
 	return peers, sharedBits(kb.ConvertKey(key), ids, t.dht.BucketSize()), nil
