@@ -252,6 +252,9 @@ func (p *Policy) Dialer(src Source) *net.Dialer {
 			if err := p.bind(ctx, addr, c); err != nil {
 				return err
 			}
+			// One dial of a plain TCP service is for all who want it, and what a principal's dials
+			// may cost is limited by the server. So all services share as one payer, and leave
+			// at least half to hosts.
 			return p.Spend(nil, src, addr)
 		},
 	}
