@@ -209,11 +209,9 @@ func (g *gateway) announce(w io.Writer) error {
 	if g.host != nil {
 		line.P2P = &hostLine{ID: g.host.ID(), Addrs: g.host.Addrs()}
 	}
-	b, err := json.Marshal(line)
-	if err != nil {
-		return err
-	}
-	if _, err := w.Write(append(b, '\n')); err != nil {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false) // so that the URL can be pasted, with its &
+	if err := enc.Encode(line); err != nil {
 		return fmt.Errorf("stdout: %w", err)
 	}
 	return nil

@@ -52,6 +52,9 @@ func start(t *testing.T, args ...string) *instance {
 	if err != nil {
 		t.Fatalf("no ready line: %v; status %d", err, <-i.status)
 	}
+	if strings.Contains(string(line), `\u0026`) {
+		t.Errorf("the URL of the ready line cannot be pasted: %s", line)
+	}
 	d := json.NewDecoder(strings.NewReader(string(line)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&i.readyLine); err != nil {
