@@ -65,7 +65,7 @@ func BenchmarkJoin(b *testing.B) {
 	report(b, all)
 }
 
-// peer puts a native peer with a host of its own on a topic, until the returned function is called.
+// peer puts a native peer with a host of its own on a topic. The returned function ends it.
 func peer(b *testing.B, seed string, topic wtproto.Topic, state discovery.State) (leave func()) {
 	h := gateway.Host(b, false, seed)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -86,8 +86,8 @@ func watch(b *testing.B, seed string) *p2p.Host {
 	return h
 }
 
-// BenchmarkAnnouncedPeer: from JOIN to the first byte of a native peer that nobody here has met, and that is announced
-// already on a private DHT.
+// BenchmarkAnnouncedPeer measures from JOIN to the first byte of a native peer. The peer is
+// already announced on a private DHT, and nobody here was connected to it before.
 func BenchmarkAnnouncedPeer(b *testing.B) {
 	seed := gateway.Seed(b)
 	watcher := watch(b, seed)
@@ -109,8 +109,8 @@ func BenchmarkAnnouncedPeer(b *testing.B) {
 	report(b, all)
 }
 
-// BenchmarkNewcomer: from the start of a native peer on a topic, which a client has joined with announce, to its first byte
-// at the client.
+// BenchmarkNewcomer measures from the start of a native peer to its first byte at a client. The
+// client has joined the topic with announce before.
 func BenchmarkNewcomer(b *testing.B) {
 	seed := gateway.Seed(b)
 	watcher := watch(b, seed)

@@ -16,8 +16,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// BenchmarkOpen: from Topic.Open to the first byte that comes back from the peer, beside the same on a stream of quic-go
-// without a gateway.
+// BenchmarkOpen measures from Topic.Open to the first byte that comes back from the peer, and
+// beside it the same on a stream of quic-go without a gateway.
 func BenchmarkOpen(b *testing.B) {
 	topic := wtproto.TopicFromName("open")
 	b.Run("quic-go", func(b *testing.B) {

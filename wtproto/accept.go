@@ -2,7 +2,8 @@ package wtproto
 
 import "github.com/quic-go/quic-go/quicvarint"
 
-// Accept is the first frame of a stream that a client opens for an offered circuit (docs/PROTOCOL.md, ACCEPT).
+// Accept is the first frame of a stream that a client opens for an offered circuit
+// (docs/PROTOCOL.md, ACCEPT).
 type Accept struct {
 	Circuit CircuitID
 }

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// testAllocs checks that Append into a buffer with room takes no memory, and that parse takes what want says: one piece
-// for each text that is not empty and for each list.
+// testAllocs checks that Append into a buffer with room allocates nothing, and that parse makes
+// want allocations: one for each text that is not empty and one for each list.
 func testAllocs[M message](t *testing.T, parse func([]byte) (M, error), want float64) {
 	t.Helper()
 	var zero M
@@ -52,7 +52,7 @@ func TestAllocs(t *testing.T) {
 	testAllocs(t, ParseGuess, 1)     // tags
 }
 
-// rewind reads the same bytes again and again, and is no io.ByteReader.
+// rewind reads the same bytes again and again, and is not an io.ByteReader.
 type rewind struct {
 	b   []byte
 	off int

@@ -5,9 +5,10 @@ import (
 	"strings"
 )
 
-// Code says why a session, a join or a circuit ended (docs/PROTOCOL.md, Codes). It travels in frames, as the code of a QUIC
-// stream reset and as the close code of a session. Values from [CodeApplication] on belong to the programs at the ends of
-// a circuit and pass through a gateway unchanged.
+// Code says why a session, a join or a circuit ended (docs/PROTOCOL.md, Codes). It travels in
+// frames, as the code of a QUIC stream reset and as the close code of a session. Values from
+// [CodeApplication] on belong to the programs at the ends of a circuit and pass through a gateway
+// unchanged.
 type Code uint32
 
 const (

@@ -12,12 +12,14 @@ const (
 	SessionSize  = 16
 )
 
-// Secret is 16 random bytes that a client keeps for the life of its client object (docs/PROTOCOL.md, Identity). It says
-// that two sessions are the same client, and is told to nobody but gateways.
+// Secret is 16 random bytes that a client keeps for the life of its client object
+// (docs/PROTOCOL.md, Identity). Two sessions with the same secret are the same client. Clients
+// tell it to gateways only.
 type Secret [SecretSize]byte
 
-// EndpointID names a client to others: the first 16 bytes of SHA-256("swarmgate/endpoint/1" 0x00 secret). The zero value
-// is the endpoint of a native peer. It is unique only together with the host that speaks for it.
+// EndpointID names a client to others: the first 16 bytes of SHA-256("swarmgate/endpoint/1" 0x00
+// secret). The zero value is the endpoint of a native peer. It is unique only together with the
+// host that speaks for it.
 type EndpointID [EndpointSize]byte
 
 // SessionID is a gateway's random name for one session.

@@ -6,8 +6,8 @@ type EndpointsState uint64
 const (
 	// EndpointsMore says that there are more endpoints than those that are listed.
 	EndpointsMore EndpointsState = 1 << 0
-	// EndpointsNeed says that some of them lack a circuit with another host without which the mesh of the topic may fall into
-	// parts (docs/PROTOCOL.md, 12.1).
+	// EndpointsNeed says that some of them lack a circuit with another host without which the mesh
+	// of the topic may fall into parts (docs/PROTOCOL.md, 12.1).
 	EndpointsNeed EndpointsState = 1 << 1
 )
 

@@ -32,8 +32,8 @@ func appendBytes[T ~string | ~[]byte](b []byte, s T) []byte {
 	return append(b, s...)
 }
 
-// appendText adds text of at most limit bytes: what is no UTF-8 in s becomes U+FFFD, and a longer s is cut between two
-// characters, since the other side would end the session over it.
+// appendText adds text of at most limit bytes: invalid UTF-8 in s becomes U+FFFD, and a longer s
+// is cut between two characters. Otherwise the other side would end the session.
 func appendText(b []byte, s string, limit int) []byte {
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "\uFFFD")

@@ -11,8 +11,8 @@ import (
 	"github.com/quic-go/quic-go/quicvarint"
 )
 
-// FuzzControlReader reads a whole control stream. Nothing may come out but messages that are encoded to what is parsed
-// to the same again, and errors that are documented.
+// FuzzControlReader reads a whole control stream. Only two things may come out: messages, which
+// Append and Parse bring back unchanged, and documented errors.
 func FuzzControlReader(f *testing.F) {
 	var all []byte
 	for _, typ := range typesInOrder() {
@@ -72,8 +72,8 @@ func checkParseError(t *testing.T, typ Type, err error) {
 	}
 }
 
-// FuzzFirstFrame reads the first frame of a stream whose other bytes belong to somebody else: not one of them is touched,
-// however the stream hands out its bytes.
+// FuzzFirstFrame reads the first frame of a stream whose other bytes belong to somebody else: the
+// reader takes not one of them, in whatever pieces the stream hands out its bytes.
 func FuzzFirstFrame(f *testing.F) {
 	for _, typ := range []Type{TypeHello, TypeAccept, TypePeer, TypeConnect, TypeRefused, TypeHost, TypeOpen, TypeOpened} {
 		for _, m := range samples()[typ] {
@@ -113,7 +113,8 @@ func FuzzFirstFrame(f *testing.F) {
 	})
 }
 
-// splitFrame returns the sizes of the header and the payload of the first frame of b, and whether b ends in it.
+// splitFrame returns the sizes of the header and the payload of the first frame of b, and whether
+// b ends in it.
 func splitFrame(b []byte) (head, body int, cut bool) {
 	_, n, err := quicvarint.Parse(b)
 	if err != nil {

@@ -23,7 +23,8 @@ func (m Goaway) Append(b []byte) []byte {
 	return end(b, mark)
 }
 
-// ParseGoaway reads the payload of a GOAWAY. A retry time beyond 32 bits of milliseconds is CodeProtocol.
+// ParseGoaway reads the payload of a GOAWAY. A retry time beyond 32 bits of milliseconds is
+// CodeProtocol.
 func ParseGoaway(b []byte) (Goaway, error) {
 	var m Goaway
 	f := parse("GOAWAY", b)

@@ -7,12 +7,14 @@ import (
 	"github.com/quic-go/quic-go/quicvarint"
 )
 
-// Tag is what one host tells another one of a topic that the other may be on: it says nothing to a host that is not.
+// Tag is how one host names a topic to another host that may be on it. A host that does not know
+// the topic learns nothing from it.
 type Tag [8]byte
 
-// Guess returns the tag by which sender asks receiver whether it is on t too: the first 8 bytes of HMAC-SHA256 with key t
-// over "guess", sender, receiver and run, each as a varint length and the bytes (docs/PROTOCOL.md, GUESS). sender and
-// receiver are the hosts' libp2p peer ids in binary, run is the receiver's.
+// Guess returns the tag by which sender asks receiver whether it is on t too: the first 8 bytes of
+// HMAC-SHA256 with key t over "guess", sender, receiver and run, each as a varint length and the
+// bytes (docs/PROTOCOL.md, GUESS). sender and receiver are the hosts' libp2p peer ids in binary,
+// run is the receiver's.
 func (t Topic) Guess(sender, receiver []byte, run Run) Tag {
 	b := make([]byte, 0, 128)
 	b = appendBytes(b, "guess")

@@ -2,7 +2,8 @@ package wtproto
 
 import "github.com/quic-go/quic-go/quicvarint"
 
-// Hello is the first frame of a session: it makes its stream the control stream (docs/PROTOCOL.md, HELLO).
+// Hello is the first frame of a session: it makes its stream the control stream (docs/PROTOCOL.md,
+// HELLO).
 type Hello struct {
 	Version uint64 // highest version that the client speaks
 	Flags   uint64 // none is defined
@@ -24,8 +25,8 @@ func (m Hello) Append(b []byte) []byte {
 	return end(b, mark)
 }
 
-// ParseHello reads the payload of a HELLO. Token shares b's memory. A version of 0 is CodeVersion, credit below [MinCredit] is
-// CodeProtocol.
+// ParseHello reads the payload of a HELLO. Token shares b's memory. A version of 0 is CodeVersion,
+// credit below [MinCredit] is CodeProtocol.
 func ParseHello(b []byte) (Hello, error) {
 	var m Hello
 	f := parse("HELLO", b)

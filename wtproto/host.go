@@ -11,7 +11,8 @@ const HostGateway HostFlags = 1 << 0
 // Run names the life of a host's program: random bytes that it makes once, when it starts.
 type Run [16]byte
 
-// Host is the first frame of each side on the control stream of two hosts (docs/PROTOCOL.md, HOST).
+// Host is the first frame of each side on the control stream of two hosts (docs/PROTOCOL.md,
+// HOST).
 type Host struct {
 	Flags HostFlags
 	Run   Run

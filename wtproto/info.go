@@ -9,8 +9,8 @@ const (
 	CertificateCA     = "ca"     // from an authority that clients know
 )
 
-// Info is the JSON document that tells a client how to reach a gateway (docs/PROTOCOL.md, Info document). Readers
-// ignore members that they do not know.
+// Info is the JSON document that tells a client how to reach a gateway (docs/PROTOCOL.md, Info
+// document). Readers ignore members that they do not know.
 type Info struct {
 	Agent        string          `json:"agent"`
 	Version      uint64          `json:"version"`      // highest version of the protocol

@@ -17,8 +17,8 @@ type Join struct {
 	Topic    Topic
 	Flags    JoinFlags
 	MaxPeers uint64 // peers at most; 0 means the gateway's default
-	// Networks names those that the client wants, at most [MaxNetworks] of [MaxNetwork] bytes each;
-	// [NetworkClient] is one too. None means the gateway's default.
+	// Networks names those that the client wants, at most [MaxNetworks] of [MaxNetwork] bytes
+	// each; [NetworkClient] is one too. An empty list means the gateway's default.
 	Networks []string
 }
 

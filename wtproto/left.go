@@ -2,8 +2,8 @@ package wtproto
 
 import "github.com/quic-go/quic-go/quicvarint"
 
-// Left is the end of a join: the answer to LEAVE (CodeNone), the refusal of a JOIN, or a topic taken away
-// (docs/PROTOCOL.md, LEFT).
+// Left is the end of a join: the answer to LEAVE (CodeNone), the refusal of a JOIN, or the news
+// that the gateway has taken a topic away (docs/PROTOCOL.md, LEFT).
 type Left struct {
 	Topic  Topic
 	Code   Code

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Reasons are made from the errors of other people's libraries. Once a long or broken one made the receiver end the
-// whole session over a LEFT, so Append cuts and repairs text.
+// Reasons are made from the errors of other people's libraries. A long or broken reason in a LEFT
+// once made the receiver end the whole session, so Append cuts and repairs text.
 func TestAppendCutsText(t *testing.T) {
 	euros := strings.Repeat("€", 400) // 3 bytes each, 1024 is within one
 	for _, test := range []struct{ name, in, want string }{

@@ -8,7 +8,8 @@ type MeetFlags uint64
 // MeetGuessed says that the sender answers a GUESS: it was found by the receiver.
 const MeetGuessed MeetFlags = 1 << 0
 
-// Meet asks another host to meet on a topic, and tells it of the sender's endpoints (docs/PROTOCOL.md, MEET).
+// Meet asks another host to meet on a topic, and tells it of the sender's endpoints
+// (docs/PROTOCOL.md, MEET).
 type Meet struct {
 	Digest    [32]byte // of the topic: [Topic.Digest]
 	Proof     [32]byte // that the sender knows the topic: [Topic.Proof] with [ProofMeet]

@@ -9,8 +9,8 @@ type OpenFlags uint64
 // it replaces none.
 const OpenFurther OpenFlags = 1 << 0
 
-// Open is the first frame of a stream that becomes a circuit between an endpoint of each of two hosts
-// (docs/PROTOCOL.md, OPEN).
+// Open is the first frame of a stream that becomes a circuit between an endpoint of each of two
+// hosts (docs/PROTOCOL.md, OPEN).
 type Open struct {
 	Digest [32]byte // of the topic: [Topic.Digest]
 	Proof  [32]byte // [Topic.Proof] with [ProofOpen]

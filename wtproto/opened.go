@@ -2,8 +2,8 @@ package wtproto
 
 import "github.com/quic-go/quic-go/quicvarint"
 
-// Opened answers OPEN (docs/PROTOCOL.md, OPENED). After CodeNone the stream is the circuit; with another code Proof is
-// zero and the stream ends.
+// Opened answers OPEN (docs/PROTOCOL.md, OPENED). If Code is CodeNone, the stream is the circuit;
+// with another code Proof is zero and the stream ends.
 type Opened struct {
 	Code  Code
 	Proof [32]byte // [Topic.Proof] with [ProofOpened]

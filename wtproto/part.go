@@ -2,8 +2,8 @@ package wtproto
 
 import "github.com/quic-go/quic-go/quicvarint"
 
-// Part ends a meeting (docs/PROTOCOL.md, PART): with CodeLeft the sender has left the topic, with another code it is
-// still on it.
+// Part ends a meeting (docs/PROTOCOL.md, PART): with CodeLeft the sender has left the topic, with
+// another code it is still on it.
 type Part struct {
 	Digest [32]byte // of the topic: [Topic.Digest]
 	Code   Code

@@ -10,10 +10,11 @@ type CircuitID uint64
 type PeerFlags uint64
 
 const (
-	// PeerInitiator tells the client that it is the initiator of the circuit; its peer was told that it is not.
+	// PeerInitiator tells the client that it is the initiator of the circuit; its peer was told
+	// that it is not.
 	PeerInitiator PeerFlags = 1 << 0
-	// PeerClient says that the peer is a client of a gateway, this one (network [NetworkClient]) or another. Else it
-	// is a native peer or a TCP service.
+	// PeerClient says that the peer is a client of this gateway (network [NetworkClient]) or of
+	// another one. Without it the peer is a native peer or a TCP service.
 	PeerClient PeerFlags = 1 << 1
 	// PeerFurther says that the circuit is one more with a peer: one of the two asked for it with
 	// [Connect] or, if it is a native peer, with [OpenFurther].

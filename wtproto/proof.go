@@ -5,7 +5,8 @@ import (
 	"crypto/sha256"
 )
 
-// HostProtocol is the libp2p protocol of the streams between two hosts; their first frame is HOST or OPEN.
+// HostProtocol is the libp2p protocol of the streams between two hosts; their first frame is HOST
+// or OPEN.
 const HostProtocol = "/swarmgate/peer/1"
 
 // ProofLabel says which frame a proof stands in.
@@ -18,14 +19,15 @@ const (
 	ProofOpened ProofLabel = "opened"
 )
 
-// Digest returns SHA-256("swarmgate/topic/1" 0x00 topic), the key under which hosts that are on t are found. It does not
-// tell the topic.
+// Digest returns SHA-256("swarmgate/topic/1" 0x00 topic), the key under which hosts find others
+// that are on t. It does not reveal the topic.
 func (t Topic) Digest() [32]byte {
 	return sha256.Sum256(append([]byte("swarmgate/topic/1\x00"), t[:]...))
 }
 
-// Proof shows that sender knows t to receiver alone: HMAC-SHA256 with key t over label, sender and receiver, each as a
-// varint length and the bytes (docs/PROTOCOL.md, Proofs). sender and receiver are the hosts' libp2p peer ids in binary.
+// Proof shows to receiver alone that sender knows t: HMAC-SHA256 with key t over label, sender and
+// receiver, each as a varint length and the bytes (docs/PROTOCOL.md, Proofs). sender and receiver
+// are the hosts' libp2p peer ids in binary.
 func (t Topic) Proof(label ProofLabel, sender, receiver []byte) [32]byte {
 	b := make([]byte, 0, 128)
 	b = appendBytes(b, label)

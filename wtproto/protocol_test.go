@@ -23,7 +23,8 @@ func readProtocol(t *testing.T) string {
 	return string(b)
 }
 
-// section returns the part of doc under a heading that begins with title, up to the next heading of the same kind.
+// section returns the part of doc under a heading that begins with title, up to the next heading
+// of the same kind.
 func section(t *testing.T, doc, title string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(doc, "\n"+title)
@@ -37,7 +38,8 @@ func section(t *testing.T, doc, title string) string {
 
 var frameBlock = regexp.MustCompile("(?s)```frame ([A-Z]+)\n(.*?)```")
 
-// The worked example of every frame stands in the section of that frame, and is the first of its vectors.
+// The worked example of every frame stands in the section of that frame, and is the first of its
+// vectors.
 func TestProtocolExamples(t *testing.T) {
 	doc := readProtocol(t)
 	if n := len(frameBlock.FindAllString(doc, -1)); n != len(typeNames) {
@@ -126,7 +128,8 @@ func TestProtocolTables(t *testing.T) {
 	}
 }
 
-// What the document computes from the topic "wowcool" is in the vectors, and every value of the code's is in the document.
+// Every value that the document computes from the topic "wowcool" is in the vectors, and every
+// such value of the code is in the document.
 func TestProtocolValues(t *testing.T) {
 	doc := readProtocol(t)
 	var file derivedFile

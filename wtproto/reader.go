@@ -18,7 +18,8 @@ type Reader struct {
 	buf  []byte
 }
 
-// smallBuffer is what a payload gets before any of it has arrived, in bytes. Most frames are shorter.
+// smallBuffer is the buffer for a payload of which nothing has arrived yet, in bytes. Most frames
+// are shorter.
 const smallBuffer = 512
 
 // NewReader returns a Reader of r.
@@ -65,7 +66,7 @@ func (r *Reader) payload(n int) ([]byte, error) {
 	return r.buf[:n], nil
 }
 
-// varint reads a number. The error is io.EOF only where the stream ended before its first byte.
+// varint reads a number. The error is io.EOF only if the stream ended before its first byte.
 func (r *Reader) varint() (uint64, error) {
 	if _, err := io.ReadFull(r.r, r.head[:1]); err != nil {
 		return 0, err
@@ -78,7 +79,7 @@ func (r *Reader) varint() (uint64, error) {
 	return v, err
 }
 
-// unexpected is err where the stream must not end.
+// unexpected returns err, or io.ErrUnexpectedEOF for io.EOF: the stream must not end here.
 func unexpected(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

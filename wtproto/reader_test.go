@@ -10,8 +10,8 @@ import (
 	"testing/iotest"
 )
 
-// codeOf returns the code that err holds for the other side. An error of any other kind is CodeInternal, which no test
-// of this package wants.
+// codeOf returns the code that err holds for the other side. An error of any other kind is
+// CodeInternal, which no test of this package wants.
 func codeOf(err error) Code {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.Remote {
@@ -74,8 +74,8 @@ func TestReaderKinds(t *testing.T) {
 	}
 }
 
-// A stream that ends between two frames is io.EOF, one that ends at any other byte io.ErrUnexpectedEOF: also within a
-// type of two bytes, which was io.EOF once.
+// A stream that ends between two frames gives io.EOF, one that ends at any other byte
+// io.ErrUnexpectedEOF. An end within a type of two bytes once gave io.EOF too.
 func TestReaderEnd(t *testing.T) {
 	frames := [][]byte{
 		Ping{}.Append(nil),
@@ -134,7 +134,8 @@ func TestReaderDoesNotReadAhead(t *testing.T) {
 	}
 }
 
-// An empty frame is returned although the stream has nothing more to give: the reader must not ask for it.
+// The reader returns an empty frame without another Read: the stream may have nothing more to
+// give.
 func TestReaderEmptyPayload(t *testing.T) {
 	blocked := iotest.ErrReader(errors.New("read beyond the frame"))
 	typ, payload, err := NewReader(io.MultiReader(bytes.NewReader([]byte{0x3f, 0x00}), blocked)).Next()
@@ -159,7 +160,8 @@ func TestReaderTooLarge(t *testing.T) {
 	}
 }
 
-// The longest payload is read, and the buffer is as long as the longest so far needed, never longer than MaxPayload.
+// The reader accepts the longest payload. Its buffer is as long as the longest payload so far, at
+// most MaxPayload.
 func TestReaderBuffer(t *testing.T) {
 	var stream []byte
 	sizes := []int{0, 1, 64, 65, 100, 129, MaxPayload/2 + 1, MaxPayload, 3}

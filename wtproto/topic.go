@@ -10,8 +10,8 @@ import (
 // TopicSize is the length of a [Topic] in bytes.
 const TopicSize = 32
 
-// Topic is the key that peers meet on (docs/PROTOCOL.md, Topics). Whoever knows it can join, so one made from a
-// guessable name is public, and a private one is 32 random bytes.
+// Topic is the key that peers meet on (docs/PROTOCOL.md, Topics). Anybody who knows it can join: a
+// topic made from a guessable name is public, and a private one is 32 random bytes.
 type Topic [TopicSize]byte
 
 // TopicFromName returns the SHA-256 of the UTF-8 text of name.
@@ -29,7 +29,8 @@ func ParseTopic(s string) (Topic, error) {
 	return t, nil
 }
 
-// TopicFromText returns the topic that s spells where s is 64 hexadecimal digits, and the topic named s otherwise.
+// TopicFromText returns the topic that s spells if s is 64 hexadecimal digits, else the topic
+// named s.
 func TopicFromText(s string) Topic {
 	if t, err := ParseTopic(s); err == nil {
 		return t
@@ -37,14 +38,14 @@ func TopicFromText(s string) Topic {
 	return TopicFromName(s)
 }
 
-// Short returns what a topic is called where it must stay a secret: the first 8 hexadecimal digits
-// of its [Topic.Digest].
+// Short returns a name for a topic that must stay secret: the first 8 hexadecimal digits of its
+// [Topic.Digest].
 func (t Topic) Short() string {
 	d := t.Digest()
 	return hex.EncodeToString(d[:4])
 }
 
-// LogValue returns [Topic.Short], so that no log tells a topic: whoever knows a topic can join it.
+// LogValue returns [Topic.Short], so that no log shows a topic: anybody who knows it can join it.
 func (t Topic) LogValue() slog.Value { return slog.StringValue(t.Short()) }
 
 // String returns t as 64 lower-case hexadecimal digits.

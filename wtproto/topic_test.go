@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Topics stood in full in the log, and whoever reads one can join it.
+// Logs once had topics in full, and anybody who reads one can join it.
 func TestTopicIsLoggedByItsDigest(t *testing.T) {
 	topic := TopicFromName("wowcool")
 	digest := topic.Digest()

@@ -13,7 +13,7 @@ import (
 // URLScheme is what a [GatewayURL] begins with.
 const URLScheme = "swarmgate://"
 
-// defaultPort is the port of a gateway whose address names none.
+// defaultPort is the port of a gateway whose address has no port.
 const defaultPort = 443
 
 // GatewayURL says in one string where a gateway is, how to trust it and, if wanted, a topic, so

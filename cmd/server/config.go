@@ -24,8 +24,9 @@ import (
 // p2pPort is the TCP port of the libp2p host, unless the configuration says where it listens.
 const p2pPort = "4434"
 
-// options are the configuration. Each field is a flag, a variable of the environment (its name in upper case after
-// SWARMGATE_) and a key of the YAML file (its name). docs/OPERATING.md has the table, which is made from the tags.
+// options are the configuration. Each field is a flag, a variable of the environment (its name in
+// upper case after SWARMGATE_) and a key of the YAML file (its name). A test makes the table in
+// docs/OPERATING.md from the tags.
 type options struct {
 	Listen  hostPort `group:"Listeners" placeholder:"ADDR" help:"Where sessions come in: QUIC and HTTP/3 on this UDP port, HTTPS on the same TCP port. Port 0 takes a free one. Unless given, :4433, and 127.0.0.1:4433 with --demo."`
 	DevHTTP hostPort `name:"dev-http" group:"Listeners" placeholder:"ADDR" help:"Also answer plain HTTP here, for development. Pages from here may open sessions if it is a loopback address. Unless given, none, and 127.0.0.1:8080 with --demo."`
@@ -87,7 +88,7 @@ type options struct {
 
 // Types of flags, each with its own way to be read.
 type (
-	hostPort   string // HOST:PORT, where HOST may be empty
+	hostPort   string // HOST:PORT; HOST may be empty
 	publicName string // a DNS name in lower case or an IP address
 	origin     string // scheme://host[:port], or *
 	cidr       netip.Prefix
@@ -191,7 +192,8 @@ func parseLimit(s string) (limit, error) {
 	return limit(n), nil
 }
 
-// parseSize reads a number of bytes as GOMEMLIMIT is written: 1073741824, 1048576KiB, 1024MiB, 1GiB.
+// parseSize reads a number of bytes in the form of GOMEMLIMIT: 1073741824, 1048576KiB, 1024MiB,
+// 1GiB.
 func parseSize(s string) (size, error) {
 	digits, shift := s, 0
 	for i, unit := range []string{"B", "KiB", "MiB", "GiB", "TiB"} {
@@ -337,7 +339,8 @@ func (o *options) devListens() []hostPort {
 	}
 }
 
-// hostListens is the same for the libp2p host. It is empty where there is none, and holds nil where it does not listen.
+// hostListens is the same for the libp2p host. It is empty without a host, and holds nil if the
+// host does not listen.
 func (o *options) hostListens() [][]string {
 	const v4, v6 = "/ip4/0.0.0.0/tcp/", "/ip6/::/tcp/"
 	switch {
@@ -415,8 +418,8 @@ func (o *options) names() []string {
 	return names
 }
 
-// origins returns the origins that sessions may come from, where the gateway listens on port, and on dev for development,
-// which may be nil.
+// origins returns the origins that sessions may come from. The gateway listens on port, and on dev
+// for development; dev may be nil.
 func (o *options) origins(port int, dev net.Listener) []string {
 	var list []string
 	for _, n := range o.names() {
@@ -434,7 +437,8 @@ func (o *options) origins(port int, dev net.Listener) []string {
 	return slices.Compact(list)
 }
 
-// authority returns what clients are told to connect to, where the gateway listens on addr; empty for the host that they asked.
+// authority returns the HOST:PORT that clients shall connect to if the gateway listens on addr. It
+// is empty for the host that they asked.
 func (o *options) authority(addr net.Addr) string {
 	a := ipPort(addr)
 	switch {

@@ -106,7 +106,8 @@ func TestFlagsMayBeRepeated(t *testing.T) {
 	}
 }
 
-// Whoever has to fix a configuration wants to see all that is wrong with it, not one mistake at each start.
+// An operator who fixes a configuration wants to see all its mistakes at once, not one at each
+// start.
 func TestEveryMistakeIsReported(t *testing.T) {
 	file := writeFile(t, `
 lan: perhaps

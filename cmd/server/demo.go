@@ -26,8 +26,8 @@ const (
 	demoTraffic = 64 << 20
 )
 
-// demo shows the gateway at work: with a native peer on its DHT and a client that meets it. It returns after the summary
-// where the options say so, or else when ctx ends.
+// demo shows the gateway at work, with a native peer on its DHT and a client that is connected to
+// it. It returns after the summary if the options say so, else when ctx ends.
 func (g *gateway) demo(ctx context.Context, o *options, stdout io.Writer) error {
 	peer, err := startDemoPeer(g.host.Addrs(), g.log)
 	if err != nil {

@@ -16,7 +16,8 @@ import (
 // idPrefix and an Ed25519 public key are the peer id of a libp2p host.
 const idPrefix = "\x00\x24\x08\x01\x12\x20"
 
-// demoPeer is a native peer with a libp2p host of its own, which announces the topic of the demo and echoes.
+// demoPeer is a native peer with a libp2p host of its own, which announces the topic of the demo
+// and echoes.
 type demoPeer struct {
 	host  *p2p.Host
 	id    []byte        // as clients see it

@@ -213,7 +213,7 @@ func TestAlertNotInDHT(t *testing.T) {
 	}
 }
 
-// Who is woken up by an alert reads what to do.
+// An operator whom an alert wakes up reads what to do.
 func TestEachAlertSaysWhatToDo(t *testing.T) {
 	b, err := os.ReadFile("../../docs/OPERATING.md")
 	if err != nil {

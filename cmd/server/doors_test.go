@@ -59,7 +59,8 @@ func serveSite(t *testing.T, l net.Listener, d doors) *site {
 	return s
 }
 
-// One address with 1,024 idle connections once kept everybody else's info document waiting for 57 s.
+// One address with 1,024 idle connections once kept everybody else's info document waiting for
+// 57 s.
 func TestIdleConnectionsKeepNobodyOut(t *testing.T) {
 	seen := make(chan server.LimitName, 2000)
 	s := openSite(t, doors{-1, func(l server.LimitName, _ wtproto.Code) { seen <- l }})
@@ -87,7 +88,7 @@ func TestIdleConnectionsKeepNobodyOut(t *testing.T) {
 	}
 }
 
-// Who connects faster than an address may is closed, and nobody else.
+// A client that connects faster than an address may is closed, and no other client.
 func TestConnectionsTooOften(t *testing.T) {
 	seen := make(chan server.LimitName, 100)
 	s := openSite(t, doors{1, func(l server.LimitName, _ wtproto.Code) { seen <- l }})
@@ -104,8 +105,8 @@ func TestConnectionsTooOften(t *testing.T) {
 	}
 }
 
-// Behind a balancer all clients once shared the limits of one address. What the balancer says counts, and what clients say of
-// themselves does not.
+// Behind a balancer all clients once shared the limits of one address. The balancer's PROXY
+// header counts; claims of clients do not.
 func TestBalancerSaysWhoseConnectionItIs(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -60,7 +60,7 @@ type keys struct {
 	reset, token [32]byte
 }
 
-// open makes the parts and opens what they listen on. Its error holds everything that could not be had.
+// open makes the parts and opens their sockets. Its error holds every failure.
 func open(o *options, log *slog.Logger) (_ *gateway, err error) {
 	g := &gateway{log: log, metrics: newMetrics()}
 	defer func() {
@@ -207,7 +207,7 @@ func (g *gateway) ownNames(o *options) {
 func (g *gateway) own(l net.Listener) {
 	g.policy.AddOwn(ipPort(l.Addr()))
 	g.onClose("listener", func() error {
-		l.Close() // its site has done so already, where it was serving
+		l.Close() // its site has done so already if it was serving
 		return nil
 	})
 }
@@ -273,7 +273,8 @@ func (g *gateway) openNetworks(o *options, k keys) ([]discovery.Network, error) 
 	return networks, errors.Join(errs...)
 }
 
-// defaultNetworks returns the networks of clients that ask for none by name: all but those of onRequest.
+// defaultNetworks returns the networks of clients that ask for none by name: all but those of
+// onRequest.
 func defaultNetworks(networks []discovery.Network, onRequest []string) []string {
 	if len(onRequest) == 0 {
 		return nil
@@ -289,7 +290,8 @@ func defaultNetworks(networks []discovery.Network, onRequest []string) []string 
 	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(onRequest, name) })
 }
 
-// wantsLAN reports whether to look for peers on the LAN. A demo does without where there is none, unless it is told to.
+// wantsLAN reports whether to look for peers on the LAN. A demo on a machine without a LAN does
+// not, unless an option asks for it.
 func (g *gateway) wantsLAN(o *options) bool {
 	if !o.LAN || o.given["lan"] {
 		return o.LAN

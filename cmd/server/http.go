@@ -16,9 +16,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// maxHTTPConns is how many TCP connections one listener has at once, and maxHTTPConnsAddress how many
-// of them an IPv4 address or IPv6 /64 has. For one more, that goes which has not asked for anything
-// for the longest time.
+// maxHTTPConns is how many TCP connections one listener has at once, and maxHTTPConnsAddress how
+// many of them an IPv4 address or IPv6 /64 has. A further connection closes the one whose last
+// request is the oldest.
 const (
 	maxHTTPConns        = 1024
 	maxHTTPConnsAddress = 256
@@ -56,7 +56,7 @@ const (
 	metricsPath    = "/metrics"
 )
 
-// addPublic adds what everybody may ask for to mux: the info document, the console and the client module.
+// addPublic adds the public pages to mux: the info document, the console and the client module.
 func addPublic(mux *http.ServeMux, info http.Handler) {
 	mux.Handle("GET "+wtproto.InfoPath, info)
 	addPages(mux)
@@ -89,8 +89,9 @@ func writeText(w http.ResponseWriter, status int, format string, args ...any) {
 	fmt.Fprintf(w, format+"\n", args...)
 }
 
-// checkHost refuses requests for hosts that are neither an IP address nor localhost nor one of names. A page elsewhere can point a name
-// of its own at this machine, and would then be of the same origin as what next answers.
+// checkHost refuses requests for hosts that are neither an IP address nor localhost nor one of
+// names. A page elsewhere can point a name of its own at this machine (DNS rebinding), and then
+// has the same origin as the answers of next.
 func checkHost(names []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := hostOf(r.Host)
@@ -120,8 +121,8 @@ type site struct {
 	server   *http.Server
 }
 
-// newSite returns a site on inner, of plain HTTP where secure is nil. Its requests have no body,
-// so the timeouts are short.
+// newSite returns a site on inner, of plain HTTP if secure is nil. Its requests have no body, so
+// the timeouts are short.
 func newSite(name string, inner net.Listener, d doors, secure *tls.Config, h http.Handler, log *slog.Logger) *site {
 	l := d.listener(inner)
 	return &site{name: name, listener: l, tls: secure, server: &http.Server{
@@ -141,7 +142,7 @@ func newSite(name string, inner net.Listener, d doors, secure *tls.Config, h htt
 	}}
 }
 
-// serve answers until the site is closed, which is no error.
+// serve answers until the site is closed, which is not an error.
 func (s *site) serve() error {
 	var err error
 	if s.tls != nil {

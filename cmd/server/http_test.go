@@ -33,8 +33,8 @@ func body(t *testing.T, r *http.Response) string {
 	return string(b)
 }
 
-// A page at http://rebound.example:9090, a name that was pointed at 127.0.0.1 after the page was loaded, is of the same
-// origin as what the admin listener answers.
+// A page at http://rebound.example:9090, a name that was pointed at 127.0.0.1 after the page was
+// loaded, has the same origin as the answers of the admin listener.
 func TestPlainHTTPKnowsItsHosts(t *testing.T) {
 	h := checkHost([]string{"gateway.example", "2001:db8::1"}, say("in"))
 	for host, want := range map[string]int{

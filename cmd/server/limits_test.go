@@ -36,7 +36,8 @@ func limitTable(limits []server.Limit, flags []*kong.Flag) string {
 	return b.String() + "\n"
 }
 
-// flagOf returns the flag that sets a limit, which has the name of the field of server.Config, or nil.
+// flagOf returns the flag that sets a limit, or nil. The flag has the name of the field of
+// server.Config.
 func flagOf(l server.Limit, flags []*kong.Flag) *kong.Flag {
 	field, ok := reflect.TypeFor[options]().FieldByName(l.Field)
 	if !ok {

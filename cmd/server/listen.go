@@ -10,7 +10,7 @@ import (
 	"github.com/swarmgate/swarmgate/internal/udp"
 )
 
-// portAttempts is how many free UDP ports are tried until the TCP port of the same number is free too.
+// portAttempts is how many free UDP ports are tried to find one whose TCP port is free too.
 const portAttempts = 32
 
 // both are a UDP socket and a TCP listener with the same address and port.
@@ -41,7 +41,8 @@ func listenBothBy(listen func(network, address string) (net.Listener, error), ad
 	}
 }
 
-// ipPort returns the address and port of a socket or listener. The address is unmapped, and not valid for others.
+// ipPort returns the address, unmapped, and port of a socket or listener of IP. For another kind
+// it returns the zero value.
 func ipPort(a net.Addr) netip.AddrPort {
 	var p netip.AddrPort
 	switch a := a.(type) {

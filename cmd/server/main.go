@@ -1,5 +1,5 @@
-// Command server is the gateway: it gives programs one QUIC or WebTransport session, and on it one stream for every peer of
-// the topics that they join. docs/OPERATING.md describes its options.
+// Command server is the gateway: it gives programs one QUIC or WebTransport session, and on it
+// streams with the peers of the topics that they join. docs/OPERATING.md describes its options.
 package main
 
 import (

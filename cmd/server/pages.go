@@ -10,8 +10,8 @@ import (
 	"github.com/swarmgate/swarmgate/web"
 )
 
-// consolePolicy lets the console run what is its own and nothing else, connect to gateways on any port, and show texts of peers as text
-// only: it has no way to make HTML or code of them.
+// consolePolicy lets the console run its own scripts only and connect to gateways on any port.
+// Texts of peers stay text: the console cannot make HTML or code of them.
 const consolePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self' https:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 

@@ -75,7 +75,8 @@ func TestPagesAreAskedForAgainAndSentOnce(t *testing.T) {
 	}
 }
 
-// Both the gateway's own port and the one for development give the console, and each only under the names that are its own.
+// Both the gateway's own port and the one for development serve the console, each under its own
+// names only.
 func TestConsoleIsOnBothPorts(t *testing.T) {
 	i := start(t, "--dev-http", "127.0.0.1:0")
 	dev := strings.TrimSuffix(i.Info, wtproto.InfoPath)
@@ -96,7 +97,7 @@ func TestConsoleIsOnBothPorts(t *testing.T) {
 	}
 }
 
-// What a peer says of itself must never become a part of the page, and the page asks nobody but gateways.
+// A text from a peer must never become a part of the page, and the page connects to gateways only.
 func TestConsoleRunsNothingOfOthers(t *testing.T) {
 	mux := http.NewServeMux()
 	addPages(mux)

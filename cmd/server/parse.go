@@ -22,8 +22,8 @@ const envPrefix = "SWARMGATE"
 // errHelp says that the arguments asked for a text, which was printed, and nothing else.
 var errHelp = errors.New("help was printed")
 
-// parse reads the configuration: flags before the environment, before the file, before the defaults. Its error holds every
-// mistake, one a line.
+// parse reads the configuration: flags before the environment, before the file, before the
+// defaults. Its error lists every mistake, one a line.
 func parse(args []string, stdout io.Writer) (*options, error) {
 	o := &options{given: make(map[string]bool)}
 	p := &parser{}
@@ -138,7 +138,8 @@ func inEnvironment(f *kong.Flag) bool {
 	})
 }
 
-// file is the configuration file: a mapping in YAML of names of flags to scalars or, where flags may be repeated, lists.
+// file is the configuration file: a mapping in YAML of names of flags to scalars, or to lists for
+// flags that may be repeated.
 type file struct {
 	parser *parser
 	name   string
@@ -162,7 +163,7 @@ func (p *parser) file(r io.Reader) (kong.Resolver, error) {
 	return f, nil
 }
 
-// Validate notes keys that are no flags, or none of a file.
+// Validate notes keys that are not flags, or that a file may not have.
 func (f *file) Validate(app *kong.Application) error {
 	known := make(map[string]bool)
 	for _, flag := range app.Flags {
@@ -176,7 +177,8 @@ func (f *file) Validate(app *kong.Application) error {
 	return nil
 }
 
-// Resolve returns the value of flag as the environment would spell it, or nil where the file has none or is not asked.
+// Resolve returns the value of flag as the environment would spell it, or nil if the file has none
+// or is not asked.
 func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	node, ok := f.values[flag.Name]
 	if !ok || node.Tag == "!!null" || inEnvironment(flag) {

@@ -13,7 +13,8 @@ import (
 	"testing"
 )
 
-// said returns the texts in the source of the rooms that say why somebody is not found. What is formatted into them is "…".
+// said returns the texts in the source of the rooms that say why a peer is not found. Formatted
+// values become "…".
 func said(t *testing.T) (texts []string) {
 	t.Helper()
 	verb := regexp.MustCompile(`%[a-z]`)
@@ -43,7 +44,8 @@ func said(t *testing.T) (texts []string) {
 	return texts
 }
 
-// What docs/OPERATING.md says to do when nobody is found goes by the words that the program says, and has all that name an option.
+// docs/OPERATING.md says what to do if no peer is found. It quotes the program's own words, and
+// has all of these that name an option.
 func TestReasonTable(t *testing.T) {
 	b, err := os.ReadFile(operating)
 	if err != nil {

@@ -79,7 +79,7 @@ func (g *gateway) serve(ctx context.Context, o *options, stdout io.Writer) error
 		wg.Go(func() { fail(s.serve()) })
 	}
 	if g.lan != nil {
-		wg.Go(func() { g.lan.Run(context.WithoutCancel(ctx)) }) // until its Close, which is no error
+		wg.Go(func() { g.lan.Run(context.WithoutCancel(ctx)) }) // until its Close, which is not an error
 	}
 	err := g.attend(life, o, stdout)
 	if err == nil && life.Err() != nil && ctx.Err() == nil {

@@ -31,7 +31,8 @@ type instance struct {
 	out    *bufio.Reader      // what follows the ready line
 }
 
-// start runs the program until the test ends, and waits for its ready line. It is not on the public DHT.
+// start runs the program until the test ends, and waits for its ready line. It is not on the
+// public DHT.
 func start(t *testing.T, args ...string) *instance {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -356,7 +357,8 @@ func TestLimitsReachTheServer(t *testing.T) {
 	}
 }
 
-// What a supervisor sends first is SIGTERM: sessions are told, circuits go on, and the program ends when they do.
+// A supervisor sends SIGTERM first: sessions get GOAWAY, circuits go on, and the program ends when
+// they do.
 func TestDrainLetsCircuitsEnd(t *testing.T) {
 	echo := gwtest.Listen(t, gwtest.Echo)
 	i := start(t, "--static", "there=tcp://"+echo.Addr().String(), "--admin", "127.0.0.1:0", "--drain", "10m")

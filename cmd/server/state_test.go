@@ -38,8 +38,9 @@ func TestRestartedGatewayIsTheSame(t *testing.T) {
 	}
 }
 
-// A gateway that was killed said nothing to its clients. The one after it has the same key for stateless resets, so a
-// client hears at its next packet that its session is gone, and not after a minute of silence.
+// A killed gateway says nothing to its clients. The next one has the same key for stateless
+// resets, so a client learns with its next packet that its session is gone, not after a minute of
+// silence.
 func TestRestartEndsOldSessions(t *testing.T) {
 	args := []string{"--listen", freeAddr(t), "--dht", "off", "--state-dir", filepath.Join(t.TempDir(), "state")}
 	o := parsed(t, args...)
@@ -80,7 +81,8 @@ func TestCertificateFiles(t *testing.T) {
 	c.Close()
 }
 
-// authority returns the files of a certificate for 127.0.0.1 and its key, and the pool that it is trusted by.
+// authority returns the files of a certificate for 127.0.0.1 and of its key, and a pool that
+// trusts it.
 func authority(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
 	t.Helper()
 	c := gwtest.Certificate(t)

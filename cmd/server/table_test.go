@@ -98,7 +98,8 @@ func TestOperatingTableIsThatOfTheProgram(t *testing.T) {
 	}
 }
 
-// Whoever writes a file or an environment has the handbook, not the source: each option has a place in all three.
+// An operator who writes a file or an environment has the handbook, not the source: each option
+// has a place in all three.
 func TestEveryOptionCanBeGivenInEveryPlace(t *testing.T) {
 	for _, f := range model(t) {
 		switch f.Name {
