@@ -10,8 +10,10 @@ HOSTS    ?= 1000
 REAL     ?= 300
 N        ?= 3
 
-# The rooms whose tests run under the race detector; test/ holds real browsers, real peers and the soak.
-ROOMS = $(shell $(GO) list ./... | grep -v '/swarmgate/test$$')
+# The rooms whose tests run under the race detector. The folders of test/ but test/gateway run real programs, real
+# browsers and real peers, one folder after the other: together they would be too much for two cores.
+REAL_ROOMS = $(filter-out %/test/gateway,$(shell $(GO) list ./test/...))
+ROOMS      = $(filter-out $(REAL_ROOMS),$(shell $(GO) list ./...))
 
 .PHONY: help test deps web web-check unit fuzz real soak meet lint bench bench-web attack demo fleet fleet-sim send
 
@@ -49,10 +51,10 @@ web-check:
 	npm test --prefix web --silent
 
 attack:
-	$(GO) test -tags attack -run TestAttack -count=1 -v -timeout 60m ./test
+	$(GO) test -tags attack -run TestAttack -count=1 -v -timeout 60m ./test/program
 
 bench-web:
-	$(GO) test -tags benchweb -run BenchWeb -count=1 -v -timeout 60m ./test
+	$(GO) test -tags benchweb -run BenchWeb -count=1 -v -timeout 60m ./test/web
 
 unit:
 	$(GO) test -race -shuffle=on -timeout 20m $(ROOMS)
@@ -65,13 +67,13 @@ fuzz:
 	$(GO) test ./internal/proxied -run '^$$' -fuzz '^FuzzReadHeader$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 
 real:
-	$(GO) test -shuffle=on -count=1 -parallel 4 -timeout 20m ./test
+	$(GO) test -shuffle=on -count=1 -p 1 -parallel 4 -timeout 20m $(REAL_ROOMS)
 
 soak:
-	$(GO) test -count=1 -timeout 0 -v -run '^(TestSoak|TestShortCircuits)$$' -soak $(SOAKTIME) -short-circuits $(SOAKTIME) ./test
+	$(GO) test -count=1 -timeout 0 -v -run '^(TestSoak|TestShortCircuits)$$' ./test/program -soak $(SOAKTIME) -short-circuits $(SOAKTIME)
 
 send:
-	$(GO) test -count=1 -v -timeout 30m -run '^TestSendOutlivesAKilledGateway$$' ./test -send-size 1073741824
+	$(GO) test -count=1 -v -timeout 30m -run '^TestSendOutlivesAKilledGateway$$' ./test/program -send-size 1073741824
 
 meet:
 	$(GO) test -count=1 -v -timeout 60m -run '^(TestMeetingsSimulation|TestCrowd)$$' ./discovery/p2p -hosts $(HOSTS) -real-hosts $(REAL)

@@ -1,5 +1,16 @@
-// Package test holds what no single room can check: the table of who imports whom, and the gateway with real browsers and
-// real peers.
+// Package test checks what no single room can. Here that is the table of who imports whom. The folders run
+// the programs with real peers and real browsers:
+//
+//	web      pages in Chromium and Firefox, and the console
+//	native   peers on js-libp2p, and streams with peers of each kind
+//	lan      services and gateways on a LAN of network namespaces
+//	dht      gateways and peers on the DHT, behind NATs and firewalls
+//	fleet    several gateways, and nginx in front of them
+//	program  cmd/server and cmd/swarm: tokens, tunnels, files, and load for long
+//	readme   the examples of the documentation
+//	gateway  whole sessions in one process, with helpers for all
+//
+// The others help them: attack is an attacker, browser drives the browsers, js-libp2p is a peer.
 package test
 
 import (

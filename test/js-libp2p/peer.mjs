@@ -3,7 +3,7 @@
 //   node peer.mjs --topic NAME|HEX --seed MULTIADDR [--listen MULTIADDR] [--mode announce|lookup]
 //
 // It announces the topic on the private DHT, or looks for hosts and sends them MEET; it echoes what first circuits bring, and does
-// with further ones what their first byte says (test/streams_test.go). Each event is a line of JSON on stdout: ready, announced, met,
+// with further ones what their first byte says (test/native/streams_test.go). Each event is a line of JSON on stdout: ready, announced, met,
 // refused, opened, ended, unread, hundred, left, lost. Lines on its stdin are commands, and it ends when that does:
 //
 //   hundred N SIZE   opens N further circuits at once, with the endpoint whose circuit began last, and sends SIZE bytes on each
