@@ -56,140 +56,178 @@ func TestContactEvents(t *testing.T) {
 		do    effects
 	}{
 		{
-			"found while apart", contact{}, found,
-			contact{}, effects{},
+			"found while apart",
+			contact{},
+			found,
+			contact{},
+			effects{},
 		}, {
-			"found while meeting", contact{meeting: true, foundUs: true, endpoints: endpointSet(1)}, found,
+			"found while meeting",
+			contact{meeting: true, foundUs: true, endpoints: endpointSet(1)},
+			found,
 			contact{meeting: true, foundUs: true, weFound: true, endpoints: endpointSet(1)},
 			effects{seen: endpointIDs(1), holds: contactHold},
 		}, {
-			"found again while meeting", contact{meeting: true, weFound: true, endpoints: endpointSet(1)}, found,
-			contact{meeting: true, weFound: true, endpoints: endpointSet(1)}, effects{},
+			"found again while meeting",
+			contact{meeting: true, weFound: true, endpoints: endpointSet(1)},
+			found,
+			contact{meeting: true, weFound: true, endpoints: endpointSet(1)},
+			effects{},
 		}, {
-			"accepted", contact{asking: true, failure: errNoAnswer, left: true, gateway: true},
+			"accepted",
+			contact{asking: true, failure: errNoAnswer, left: true, gateway: true},
 			func(c *contact) effects { return c.accepted(oneAndTwo, contactHold) },
 			contact{meeting: true, weFound: true, informed: true, gateway: true, endpoints: endpointSet(1, 2)},
 			effects{seen: endpointIDs(1, 2), holds: contactHold, report: true},
 		}, {
-			"accepted after its guess", contact{asking: true, guessed: true, gateway: true},
+			"accepted after its guess",
+			contact{asking: true, guessed: true, gateway: true},
 			func(c *contact) effects { return c.accepted(one, contactHold) },
 			contact{meeting: true, foundUs: true, gateway: true, endpoints: endpointSet(1)},
 			effects{seen: endpointIDs(1), holds: contactHold, report: true},
 		}, {
-			"accepted, of clients that it was told of before", contact{asking: true, gateway: true, endpoints: endpointSet(1, 2)},
+			"accepted, of clients that it was told of before",
+			contact{asking: true, gateway: true, endpoints: endpointSet(1, 2)},
 			func(c *contact) effects { return c.accepted(one, contactHold) },
 			contact{meeting: true, weFound: true, informed: true, gateway: true, endpoints: endpointSet(1)},
 			effects{gone: endpointIDs(2), seen: endpointIDs(1), holds: contactHold, report: true},
 		}, {
-			"welcomed while it is asked", contact{asking: true, gateway: true},
+			"welcomed while it is asked",
+			contact{asking: true, gateway: true},
 			func(c *contact) effects { return c.welcomed(false, one, contactHold) },
 			contact{asking: true, meeting: true, foundUs: true, gateway: true, endpoints: endpointSet(1)},
 			effects{seen: endpointIDs(1), holds: contactHold, report: true},
 		}, {
-			"welcomed after our guess", contact{left: true, failure: errNoAnswer, gateway: true},
+			"welcomed after our guess",
+			contact{left: true, failure: errNoAnswer, gateway: true},
 			func(c *contact) effects { return c.welcomed(true, one, contactHold) },
 			contact{meeting: true, weFound: true, informed: true, gateway: true, endpoints: endpointSet(1)},
 			effects{seen: endpointIDs(1), holds: contactHold, report: true},
 		}, {
-			"a gateway cannot have a native peer's endpoint", contact{gateway: true},
+			"a gateway cannot have a native peer's endpoint",
+			contact{gateway: true},
 			func(c *contact) effects {
 				return c.welcomed(false, wtproto.Endpoints{Endpoints: []wtproto.EndpointID{{}, endpoint(1)}}, contactHold)
 			},
 			contact{meeting: true, foundUs: true, gateway: true, endpoints: endpointSet(1)},
 			effects{seen: endpointIDs(1), holds: contactHold, report: true},
 		}, {
-			"a native peer cannot have a client", contact{},
+			"a native peer cannot have a client",
+			contact{},
 			func(c *contact) effects {
 				return c.welcomed(false, wtproto.Endpoints{Endpoints: []wtproto.EndpointID{{}, endpoint(1)}}, contactHold)
 			},
 			contact{meeting: true, foundUs: true, endpoints: map[wtproto.EndpointID]bool{{}: true}},
 			effects{seen: []wtproto.EndpointID{{}}, holds: contactHold, report: true},
 		}, {
-			"the same run", contact{run: wtproto.Run{1}, weFound: true, gateway: true, endpoints: endpointSet(1)},
+			"the same run",
+			contact{run: wtproto.Run{1}, weFound: true, gateway: true, endpoints: endpointSet(1)},
 			func(c *contact) effects { return c.renewed(wtproto.Run{1}, true) },
-			contact{run: wtproto.Run{1}, weFound: true, gateway: true, endpoints: endpointSet(1)}, effects{},
+			contact{run: wtproto.Run{1}, weFound: true, gateway: true, endpoints: endpointSet(1)},
+			effects{},
 		}, {
-			"another run", contact{run: wtproto.Run{1}, weFound: true, foundUs: true, gateway: true, endpoints: endpointSet(1), state: wtproto.EndpointsNeed},
+			"another run",
+			contact{run: wtproto.Run{1}, weFound: true, foundUs: true, gateway: true, endpoints: endpointSet(1), state: wtproto.EndpointsNeed},
 			func(c *contact) effects { return c.renewed(wtproto.Run{2}, true) },
-			contact{run: wtproto.Run{2}, gateway: true, endpoints: endpointSet()}, effects{gone: endpointIDs(1)},
+			contact{run: wtproto.Run{2}, gateway: true, endpoints: endpointSet()},
+			effects{gone: endpointIDs(1)},
 		}, {
-			"started anew while apart", contact{weFound: true, foundUs: true, gateway: true, endpoints: endpointSet(1)},
+			"started anew while apart",
+			contact{weFound: true, foundUs: true, gateway: true, endpoints: endpointSet(1)},
 			(*contact).reborn,
-			contact{gateway: true, endpoints: endpointSet()}, effects{gone: endpointIDs(1)},
+			contact{gateway: true, endpoints: endpointSet()},
+			effects{gone: endpointIDs(1)},
 		}, {
-			"started anew while meeting", contact{meeting: true, weFound: true, gateway: true, endpoints: endpointSet(1)},
+			"started anew while meeting",
+			contact{meeting: true, weFound: true, gateway: true, endpoints: endpointSet(1)},
 			(*contact).reborn,
-			contact{meeting: true, weFound: true, gateway: true, endpoints: endpointSet(1)}, effects{},
+			contact{meeting: true, weFound: true, gateway: true, endpoints: endpointSet(1)},
+			effects{},
 		}, {
-			"one came and one left", contact{meeting: true, gateway: true, endpoints: endpointSet(1, 3)},
+			"one came and one left",
+			contact{meeting: true, gateway: true, endpoints: endpointSet(1, 3)},
 			func(c *contact) effects { return c.updated(oneAndTwo, contactHold) },
 			contact{meeting: true, gateway: true, endpoints: endpointSet(1, 2)},
 			effects{gone: endpointIDs(3), seen: endpointIDs(2), holds: contactHold},
 		}, {
-			"one is not listed, of more", contact{meeting: true, gateway: true, endpoints: endpointSet(1, 3), state: wtproto.EndpointsMore},
+			"one is not listed, of more",
+			contact{meeting: true, gateway: true, endpoints: endpointSet(1, 3), state: wtproto.EndpointsMore},
 			func(c *contact) effects {
 				return c.updated(endpointList(wtproto.EndpointsMore, 1, 2), contactHold)
 			},
 			contact{meeting: true, gateway: true, endpoints: endpointSet(1, 2), state: wtproto.EndpointsMore},
 			effects{seen: endpointIDs(2), holds: contactHold},
 		}, {
-			"they are in need", contact{meeting: true, gateway: true, endpoints: endpointSet(1)},
+			"they are in need",
+			contact{meeting: true, gateway: true, endpoints: endpointSet(1)},
 			func(c *contact) effects {
 				return c.updated(endpointList(wtproto.EndpointsNeed, 1), contactHold)
 			},
 			contact{meeting: true, gateway: true, endpoints: endpointSet(1), state: wtproto.EndpointsNeed},
 			effects{seen: endpointIDs(1), holds: contactHold},
 		}, {
-			"left the topic", contact{meeting: true, weFound: true, foundUs: true, informed: true, asking: true, hadCircuit: true, gateway: true, endpoints: endpointSet(1)},
+			"left the topic",
+			contact{meeting: true, weFound: true, foundUs: true, informed: true, asking: true, hadCircuit: true, gateway: true, endpoints: endpointSet(1)},
 			parted(wtproto.CodeLeft),
 			contact{left: true, gateway: true, endpoints: endpointSet()},
 			effects{gone: endpointIDs(1), holds: lostKept, report: true},
 		}, {
-			"the link was lost", contact{meeting: true, weFound: true, informed: true, hadCircuit: true, gateway: true, endpoints: endpointSet(1)},
+			"the link was lost",
+			contact{meeting: true, weFound: true, informed: true, hadCircuit: true, gateway: true, endpoints: endpointSet(1)},
 			parted(wtproto.CodePeerGone),
 			contact{weFound: true, hadCircuit: true, gateway: true, endpoints: endpointSet(1)},
 			effects{seen: endpointIDs(1), holds: lostKept, report: true},
 		}, {
-			"let go", contact{meeting: true, foundUs: true, gateway: true, endpoints: endpointSet(1)},
+			"let go",
+			contact{meeting: true, foundUs: true, gateway: true, endpoints: endpointSet(1)},
 			parted(wtproto.CodeNone),
 			contact{foundUs: true, gateway: true, endpoints: endpointSet(1)},
 			effects{seen: endpointIDs(1), holds: lostKept, report: true},
 		}, {
-			"let go after a circuit", contact{meeting: true, foundUs: true, hadCircuit: true, gateway: true, endpoints: endpointSet(1)},
+			"let go after a circuit",
+			contact{meeting: true, foundUs: true, hadCircuit: true, gateway: true, endpoints: endpointSet(1)},
 			parted(wtproto.CodeNone),
 			contact{foundUs: true, hadCircuit: true, gateway: true, endpoints: endpointSet(1)},
 			effects{seen: endpointIDs(1), holds: partedFor, report: true},
 		}, {
-			"a circuit", contact{},
+			"a circuit",
+			contact{},
 			func(c *contact) effects { c.circuitOpened(); return effects{} },
-			contact{hadCircuit: true}, effects{},
+			contact{hadCircuit: true},
+			effects{},
 		}, {
-			"asked because we found it", contact{},
+			"asked because we found it",
+			contact{},
 			func(c *contact) effects {
 				if f := c.asked(false); f != 0 {
 					t.Errorf("flags %v", f)
 				}
 				return effects{}
 			},
-			contact{asking: true}, effects{},
+			contact{asking: true},
+			effects{},
 		}, {
-			"asked because it guessed", contact{},
+			"asked because it guessed",
+			contact{},
 			func(c *contact) effects {
 				if f := c.asked(true); f != wtproto.MeetGuessed {
 					t.Errorf("flags %v", f)
 				}
 				return effects{}
 			},
-			contact{asking: true, guessed: true}, effects{},
+			contact{asking: true, guessed: true},
+			effects{},
 		}, {
-			"informed", contact{meeting: true, weFound: true},
+			"informed",
+			contact{meeting: true, weFound: true},
 			func(c *contact) effects {
 				if !c.inform(now) || c.inform(now) {
 					t.Error("it is to be informed once")
 				}
 				return effects{}
 			},
-			contact{meeting: true, weFound: true, informedAt: now}, effects{},
+			contact{meeting: true, weFound: true, informedAt: now},
+			effects{},
 		},
 	} {
 		got := tc.in
@@ -220,32 +258,59 @@ func TestContactFailed(t *testing.T) {
 		want  contact
 	}{
 		{
-			"during a meeting", contact{meeting: true, asking: true, guessed: true}, errNoAnswer, wtproto.CodeLeft, false,
-			failureIgnored, contact{meeting: true},
+			"during a meeting",
+			contact{meeting: true, asking: true, guessed: true},
+			errNoAnswer, wtproto.CodeLeft, false,
+			failureIgnored,
+			contact{meeting: true},
 		}, {
-			"it leaves", contact{asking: true}, errNoAnswer, wtproto.CodeLeft, true,
-			failureExpected, contact{left: true},
+			"it leaves",
+			contact{asking: true},
+			errNoAnswer, wtproto.CodeLeft, true,
+			failureExpected,
+			contact{left: true},
 		}, {
-			"it ends", contact{asking: true}, errNoAnswer, wtproto.CodeShutdown, true,
-			failureExpected, contact{left: true},
+			"it ends",
+			contact{asking: true},
+			errNoAnswer, wtproto.CodeShutdown, true,
+			failureExpected,
+			contact{left: true},
 		}, {
-			"it left before", contact{asking: true, left: true}, errNoAnswer, wtproto.CodeForbidden, false,
-			failureExpected, contact{left: true},
+			"it left before",
+			contact{asking: true, left: true},
+			errNoAnswer, wtproto.CodeForbidden, false,
+			failureExpected,
+			contact{left: true},
 		}, {
-			"it had guessed", contact{asking: true, guessed: true}, errNoAnswer, wtproto.CodeForbidden, false,
-			failureExpected, contact{},
+			"it had guessed",
+			contact{asking: true, guessed: true},
+			errNoAnswer, wtproto.CodeForbidden, false,
+			failureExpected,
+			contact{},
 		}, {
-			"no room", contact{asking: true}, errNoAnswer, wtproto.CodeBusy, true,
-			failureFull, contact{failure: errNoAnswer, failedAt: now, full: true},
+			"no room",
+			contact{asking: true},
+			errNoAnswer, wtproto.CodeBusy, true,
+			failureFull,
+			contact{failure: errNoAnswer, failedAt: now, full: true},
 		}, {
-			"no answer", contact{asking: true}, errNoAnswer, wtproto.CodePeerUnreachable, false,
-			failureNew, contact{failure: errNoAnswer, failedAt: now},
+			"no answer",
+			contact{asking: true},
+			errNoAnswer, wtproto.CodePeerUnreachable, false,
+			failureNew,
+			contact{failure: errNoAnswer, failedAt: now},
 		}, {
-			"no answer again", contact{asking: true, failure: errNoAnswer, full: true}, errNoAnswer, wtproto.CodePeerUnreachable, false,
-			failureRepeated, contact{failure: errNoAnswer, failedAt: now},
+			"no answer again",
+			contact{asking: true, failure: errNoAnswer, full: true},
+			errNoAnswer, wtproto.CodePeerUnreachable, false,
+			failureRepeated,
+			contact{failure: errNoAnswer, failedAt: now},
 		}, {
-			"another reason", contact{asking: true, failure: errNoAnswer}, errors.ErrUnsupported, wtproto.CodePeerUnreachable, false,
-			failureNew, contact{failure: errors.ErrUnsupported, failedAt: now},
+			"another reason",
+			contact{asking: true, failure: errNoAnswer},
+			errors.ErrUnsupported, wtproto.CodePeerUnreachable, false,
+			failureNew,
+			contact{failure: errors.ErrUnsupported, failedAt: now},
 		},
 	} {
 		got := tc.in
