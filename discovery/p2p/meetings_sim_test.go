@@ -458,7 +458,8 @@ func (s simulation) run(t *testing.T, seed uint64) {
 	}
 }
 
-// whole lets d go by, and wants each topic to be one piece then.
+// whole lets d go by, and wants each topic to be one piece then. It wants the chain only after ten
+// minutes: a host asks one in chainEvery whether it is the next greater gateway.
 func (w *model) whole(when string, d time.Duration, topics int) {
 	w.t.Helper()
 	w.run(d)
@@ -467,7 +468,7 @@ func (w *model) whole(when string, d time.Duration, topics int) {
 			_, least, most := w.count()
 			w.t.Fatalf("%s: topic %d has %d pieces, hosts have %d to %d meetings", when, number, n, least, most)
 		}
-		if n := w.unchained(number); n > 0 && w.most == maxMeetingHosts {
+		if n := w.unchained(number); n > 0 && d >= 10*time.Minute && w.most == maxMeetingHosts {
 			w.t.Errorf("%s: topic %d has %d hosts that have not met the next greater one of those that they have found", when, number, n)
 		}
 	}
