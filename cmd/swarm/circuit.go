@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/swarmgate/swarmgate/discovery"
@@ -33,40 +32,6 @@ type handler interface {
 	// handle returns once both directions of c, which has the number n, have ended, or one was cut off, which is an error. c is
 	// over then. The end of ctx comes with that of c, and ends what else there is to wait for.
 	handle(ctx context.Context, n int, c circuit) (traffic, error)
-}
-
-// crowd numbers circuits and tells of them. Any number of goroutines may use it.
-type crowd struct {
-	events  *events
-	handler handler
-	once    func(traffic, error) // if it is set, one circuit only is served, and told of here at its end
-	count   atomic.Int64
-}
-
-// errOne is what all circuits but the first one get if only one is wanted.
-var errOne = wtproto.Errorf(wtproto.CodeDeclined, "the program serves one peer")
-
-// serve handles a circuit until it is over, and returns what passed and why it was cut off, if so.
-func (w *crowd) serve(ctx context.Context, c circuit, p peer) (traffic, error) {
-	return w.serveWith(ctx, c, p, w.handler.handle)
-}
-
-// serveWith is serve with another handle.
-func (w *crowd) serveWith(
-	ctx context.Context, c circuit, p peer, handle func(context.Context, int, circuit) (traffic, error),
-) (traffic, error) {
-	n := int(w.count.Add(1))
-	if w.once != nil && n > 1 {
-		c.Reset(errOne.Code)
-		return traffic{}, errOne
-	}
-	w.events.peer(n, p)
-	moved, err := handle(ctx, n, c)
-	w.events.end(n, moved, err)
-	if w.once != nil {
-		w.once(moved, err)
-	}
-	return moved, err
 }
 
 // duplex runs both directions of a circuit. The first one that fails is the cause, and abort has to end the other one. It
@@ -143,32 +108,3 @@ func relay(c circuit, service discovery.Stream) (traffic, error) {
 	}
 	return traffic{sent: toPeer.Moved(), received: toService.Moved(), early: early}, err
 }
-
-// forward connects each circuit with a TCP service.
-type forward struct {
-	address string
-	dialer  *discovery.TCPDialer
-}
-
-// newForward returns a handler for the service at address. The caller closes it.
-func newForward(address hostPort) (*forward, error) {
-	policy, err := discovery.NewPolicy(discovery.PolicyConfig{})
-	if err != nil {
-		return nil, err
-	}
-	return &forward{address: string(address), dialer: discovery.NewTCPDialer(policy, discovery.SourceConfigured)}, nil
-}
-
-func (f *forward) handle(ctx context.Context, _ int, c circuit) (traffic, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	service, err := f.dialer.Dial(ctx, f.address)
-	if err != nil {
-		c.Reset(wtproto.CodePeerUnreachable)
-		return traffic{}, err
-	}
-	return relay(c, service)
-}
-
-// close ends all connections with the service.
-func (f *forward) close() { f.dialer.Close() }

@@ -31,79 +31,6 @@ func newEvents(out io.Writer, asJSON bool, log *slog.Logger, fail func(error)) *
 	return &events{json: asJSON, log: log, fail: fail, out: out}
 }
 
-// event is a line of --json. Which members there are depends on Event.
-type event struct {
-	Event    string         `json:"event"` // gateway, joined, share, listening, found, gone, waiting, refused, peer, data, end, sent, received, status, disconnected, reconnecting, connected, left, error
-	Topic    string         `json:"topic,omitempty"`
-	URL      string         `json:"url,omitempty"`     // what to tell others, so that they find the topic
-	Address  string         `json:"address,omitempty"` // of the TCP listener, or of who connected to it
-	Circuit  int            `json:"circuit,omitempty"` // counts the peers, from 1
-	Peer     *peer          `json:"peer,omitempty"`
-	Data     []byte         `json:"data,omitempty"` // in base64
-	Sent     *int64         `json:"sent,omitempty"` // bytes
-	Received *int64         `json:"received,omitempty"`
-	Name     string         `json:"name,omitempty"` // of a file or a topic, or a code
-	Size     *int64         `json:"size,omitempty"` // in bytes
-	SHA256   string         `json:"sha256,omitempty"`
-	Code     string         `json:"code,omitempty"`
-	Message  string         `json:"message,omitempty"`
-	Attempt  int            `json:"attempt,omitempty"` // counts the attempts to reconnect, from 1
-	Delay    *int64         `json:"delay,omitempty"`   // before it, in milliseconds
-	Status   *topicStatus   `json:"status,omitempty"`
-	Gateway  *gatewayStatus `json:"gateway,omitempty"`
-}
-
-// peer describes the other end of a circuit.
-type peer struct {
-	ID        string `json:"id"`             // hexadecimal
-	Host      string `json:"host,omitempty"` // the id as libp2p writes it
-	Network   string `json:"network"`
-	Address   string `json:"address,omitempty"`
-	Initiator bool   `json:"initiator"`         // this end is the initiator
-	Client    bool   `json:"client"`            // it is a client of a gateway
-	Further   bool   `json:"further,omitempty"` // the circuit is one more with this peer
-}
-
-// newPeer describes a peer with the id that it has on its network.
-func newPeer(id []byte, network, address string, initiator, client bool) peer {
-	return peer{ID: hex.EncodeToString(id), Host: hostID(id), Network: network, Address: address, Initiator: initiator, Client: client}
-}
-
-// name is what people call the peer.
-func (p peer) name() string {
-	if p.Host != "" {
-		return p.Host
-	}
-	return p.ID
-}
-
-// topicStatus is STATUS.
-type topicStatus struct {
-	Known     int             `json:"known"`
-	More      bool            `json:"more"` // Known is a lower bound
-	Connected int             `json:"connected"`
-	Networks  []networkStatus `json:"networks"`
-}
-
-type networkStatus struct {
-	Name       string `json:"name"`
-	State      string `json:"state"`
-	Found      int    `json:"found"`
-	Connecting int    `json:"connecting"`
-	Refused    int    `json:"refused"`
-	LastCode   string `json:"last_code"`
-	Reason     string `json:"reason,omitempty"` // why nobody may be found, and what can be done
-}
-
-// gatewayStatus is what a gateway says of itself.
-type gatewayStatus struct {
-	Agent       string                  `json:"agent"`
-	Version     int                     `json:"version"` // of the protocol
-	Certificate wtproto.CertificateInfo `json:"certificate"`
-	MaxTopics   int                     `json:"max_topics"` // 0 for no limit
-	MaxCircuits int                     `json:"max_circuits"`
-}
-
 // write writes to standard output.
 func (e *events) write(b []byte) error {
 	e.mu.Lock()
@@ -278,16 +205,6 @@ func (e *events) status(topic wtproto.Topic, m client.Status) {
 		return
 	}
 	e.tell(v, "")
-}
-
-func statusEvent(topic wtproto.Topic, m client.Status) event {
-	s := &topicStatus{Known: m.Known, More: m.More, Connected: m.Connected, Networks: make([]networkStatus, len(m.Networks))}
-	for i, n := range m.Networks {
-		s.Networks[i] = networkStatus{
-			Name: n.Name, State: n.State.String(), Found: n.Found, Connecting: n.Connecting, Refused: n.Refused, LastCode: n.LastCode.String(), Reason: n.Reason,
-		}
-	}
-	return event{Event: "status", Topic: topic.String(), Status: s}
 }
 
 // failed tells of the error that the program ends with. Without --json it is printed at the end.

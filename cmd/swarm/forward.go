@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // forwardCmd is swarm forward.
@@ -54,3 +57,32 @@ func (c *forwardCmd) Run(p *program) error {
 	defer f.close()
 	return c.member(p, c.Topic, client.JoinOptions{MaxPeers: c.MaxPeers, Streams: true}, c.Once, f)
 }
+
+// forward connects each circuit with a TCP service.
+type forward struct {
+	address string
+	dialer  *discovery.TCPDialer
+}
+
+// newForward returns a handler for the service at address. The caller closes it.
+func newForward(address hostPort) (*forward, error) {
+	policy, err := discovery.NewPolicy(discovery.PolicyConfig{})
+	if err != nil {
+		return nil, err
+	}
+	return &forward{address: string(address), dialer: discovery.NewTCPDialer(policy, discovery.SourceConfigured)}, nil
+}
+
+func (f *forward) handle(ctx context.Context, _ int, c circuit) (traffic, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	service, err := f.dialer.Dial(ctx, f.address)
+	if err != nil {
+		c.Reset(wtproto.CodePeerUnreachable)
+		return traffic{}, err
+	}
+	return relay(c, service)
+}
+
+// close ends all connections with the service.
+func (f *forward) close() { f.dialer.Close() }

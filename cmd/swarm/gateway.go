@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -37,22 +36,6 @@ func (h *certHash) UnmarshalText(b []byte) error {
 		return fmt.Errorf("%q: want %d hexadecimal digits", b, 2*len(h))
 	}
 	copy(h[:], raw)
-	return nil
-}
-
-// hostPort is an address of a TCP service.
-type hostPort string
-
-// UnmarshalText reads HOST:PORT.
-func (a *hostPort) UnmarshalText(b []byte) error {
-	_, port, err := net.SplitHostPort(string(b))
-	if err != nil {
-		return fmt.Errorf("%q: want HOST:PORT", b)
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return fmt.Errorf("%q: port %q is not a number from 1 to 65535", b, port)
-	}
-	*a = hostPort(b)
 	return nil
 }
 

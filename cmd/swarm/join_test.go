@@ -2,17 +2,14 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
-	"net/http/httptest"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/gateway"
@@ -208,131 +205,3 @@ func TestJoinFailsWhereItsStreamsDo(t *testing.T) {
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
-
-func TestGatewayMustBeTrusted(t *testing.T) {
-	g := gateway.Start(t, server.Config{})
-	for _, c := range []struct {
-		name string
-		args []string
-		want string
-	}{
-		{"wrong hash", []string{"--gateway", g.URL, "--cert-hash", strings.Repeat("00", 32)}, "which is not one of those that are trusted"},
-		{"no hash", []string{"--gateway", g.URL}, "certificate"},
-		{"plain HTTP from afar", []string{"--gateway", "http://gateway.example:8080"}, "plain HTTP is believed from this machine only"},
-		{"no gateway", []string{"--gateway", "http://127.0.0.1:1"}, "connection refused"},
-	} {
-		p := swarm(t, open(t), append([]string{"join", "a"}, c.args...)...)
-		if status := p.wait(t); status != statusFailed || !strings.Contains(p.errs.String(), c.want) {
-			t.Errorf("%s: status %d, %s; want %d, %s", c.name, status, p.errs.String(), statusFailed, c.want)
-		}
-	}
-}
-
-func TestInfoDocumentOfThisMachineTellsTheHash(t *testing.T) {
-	g := gateway.Start(t, server.Config{})
-	dev := httptest.NewServer(g.InfoHandler())
-	defer dev.Close()
-	p := swarm(t, open(t), "status", "--json", "--gateway", dev.URL)
-	if status := p.wait(t); status != 0 {
-		t.Fatalf("status %d", status)
-	}
-	all := p.events(t)
-	if len(all) != 1 || all[0].Event != "gateway" || all[0].Gateway.Version != wtproto.Version || all[0].Gateway.MaxTopics != 64 || all[0].Gateway.MaxCircuits != 256 {
-		t.Errorf("events: %+v", all)
-	}
-}
-
-func TestStatusOfATopic(t *testing.T) {
-	echo := gateway.Listen(t, gateway.Echo)
-	g := withStatic(t, echo.Addr().String(), "127.0.0.1:1")
-	p := swarm(t, open(t), through(g, "status", "there", "--for", "2500ms")...)
-	if status := p.wait(t); status != 0 {
-		t.Errorf("status %d", status)
-	}
-	for _, want := range []string{"version 1 of the protocol", "pinned", "64 topics, 256 circuits", "topic        2 known", "static     searching: 2 found", "1 refused, last PEER_UNREACHABLE"} {
-		if !strings.Contains(p.out.String(), want) {
-			t.Errorf("it does not say %q", want)
-		}
-	}
-	p = swarm(t, open(t), through(g, "status", "there", "--for", "10m", "--json")...)
-	gateway.Eventually(t, "the refusal", func() bool {
-		for _, e := range p.events(t) {
-			if e.Status != nil && len(e.Status.Networks) > 0 && e.Status.Networks[0].Refused == 1 && e.Status.Networks[0].LastCode == "PEER_UNREACHABLE" {
-				return true
-			}
-		}
-		return false
-	})
-}
-
-func TestForwardConnectsPeersWithAService(t *testing.T) {
-	service := gateway.Listen(t, gateway.Echo)
-	g := gateway.Start(t, server.Config{})
-	swarm(t, open(t), through(g, "forward", "there", service.Addr().String())...)
-	top := gateway.Join(t, g.Dial(t, client.Config{}), wtproto.TopicFromName("there"), client.JoinOptions{})
-	conn := gateway.Accept(t, top)
-	want := text(2 << 20)
-	go func() {
-		io.WriteString(conn, want)
-		conn.CloseWrite()
-	}()
-	if got, err := io.ReadAll(conn); err != nil || string(got) != want {
-		t.Errorf("%d bytes came back, %v; want all %d", len(got), err, len(want))
-	}
-}
-
-func TestForwardPassesOnResets(t *testing.T) {
-	service := gateway.Listen(t, func(c *net.TCPConn) {
-		io.ReadFull(c, make([]byte, 1))
-		c.SetLinger(0) // Close is a RST
-	})
-	g := gateway.Start(t, server.Config{})
-	swarm(t, open(t), through(g, "forward", "there", service.Addr().String())...)
-	conn := gateway.Accept(t, gateway.Join(t, g.Dial(t, client.Config{}), wtproto.TopicFromName("there"), client.JoinOptions{}))
-	io.WriteString(conn, "x")
-	_, err := io.ReadAll(conn)
-	if code, _ := gateway.Code(err); code != wtproto.CodePeerReset {
-		t.Errorf("Read = %v, want PEER_RESET", err)
-	}
-}
-
-func TestForwardEndsCircuitsWithoutAService(t *testing.T) {
-	gone := gateway.Listen(t, gateway.Echo)
-	gone.Close()
-	g := gateway.Start(t, server.Config{})
-	p := swarm(t, open(t), through(g, "forward", "there", gone.Addr().String(), "--json", "--once")...)
-	gateway.Join(t, g.Dial(t, client.Config{}), wtproto.TopicFromName("there"), client.JoinOptions{})
-	if status := p.wait(t); status != statusFailed {
-		t.Errorf("status %d, want %d", status, statusFailed)
-	}
-	all := p.events(t)
-	if got := kinds(all); got != "joined peer end left error" || all[len(all)-1].Code != "PEER_UNREACHABLE" {
-		t.Errorf("events: %s, %+v; want PEER_UNREACHABLE at the end", got, all[len(all)-1])
-	}
-}
-
-// Topic, gateway and its certificate come as one string, or the gateway from the environment.
-func TestGatewayComesWithTheTopicOrFromTheEnvironment(t *testing.T) {
-	echo := gateway.Listen(t, gateway.Echo)
-	g := withStatic(t, echo.Addr().String())
-	u, err := wtproto.ParseGatewayURL(strings.Replace(g.URL, "https://", "swarmgate://", 1) + fmt.Sprintf("/?h=%x#there", g.Hash))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		name, env, topic string
-		args             []string
-	}{
-		{"with the topic", "https://127.0.0.1:1", u.String(), nil},
-		{"from the environment", u.String(), "there", nil},
-		{"from a flag", "https://127.0.0.1:1", "there", []string{"--gateway", u.WithTopic("").String()}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Setenv("SWARMGATE_GATEWAY", c.env)
-			p := swarm(t, strings.NewReader("hello"), append([]string{"join", c.topic, "--once"}, c.args...)...)
-			if status := p.wait(t); status != 0 || p.out.String() != "hello" {
-				t.Errorf("status %d, %q; want hello", status, p.out.String())
-			}
-		})
-	}
-}

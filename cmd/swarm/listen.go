@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -39,38 +36,6 @@ func (listenCmd) Help() string {
 			"swarm listen wowcool 127.0.0.1:2222",
 			"swarm listen swarmgate://gateway.example:4433/#wowcool 127.0.0.1:0 --peer 12D3KooWQTFKYi",
 		)
-}
-
-// listenAddress is an address to listen on.
-type listenAddress string
-
-// UnmarshalText reads HOST:PORT.
-func (a *listenAddress) UnmarshalText(b []byte) error {
-	if host, port, err := net.SplitHostPort(string(b)); err == nil && port == "0" && host != "" {
-		*a = listenAddress(b)
-		return nil
-	}
-	return (*hostPort)(a).UnmarshalText(b)
-}
-
-// peerPattern says which peers are meant, by the beginning of their id. Empty means all.
-type peerPattern string
-
-// minPattern is how many digits of an id must be given, so that few peers are meant by chance.
-const minPattern = 6
-
-// UnmarshalText reads hexadecimal digits, or the id of a libp2p host.
-func (m *peerPattern) UnmarshalText(b []byte) error {
-	if len(b) < minPattern {
-		return fmt.Errorf("%q: want at least %d characters of an id", b, minPattern)
-	}
-	*m = peerPattern(b)
-	return nil
-}
-
-// is reports whether p is meant.
-func (m peerPattern) is(p client.Peer) bool {
-	return strings.HasPrefix(hex.EncodeToString(p.ID), strings.ToLower(string(m))) || strings.HasPrefix(hostID(p.ID), string(m))
 }
 
 // Validate finds the gateway.

@@ -208,3 +208,11 @@ func isLoss(err error) bool {
 	e, ok := errors.AsType[*wtproto.Error](err)
 	return ok && (e.Code == wtproto.CodePeerGone || e.Code == wtproto.CodePeerUnreachable || e.Code == wtproto.CodeBusy)
 }
+
+func closeAll(networks []discovery.Network) error {
+	var errs []error
+	for _, n := range networks {
+		errs = append(errs, n.Close())
+	}
+	return errors.Join(errs...)
+}

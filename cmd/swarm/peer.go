@@ -66,13 +66,6 @@ func (s *dhtServe) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// readyLine is what the command prints first with --json.
-type readyLine struct {
-	Topic string   `json:"topic"`
-	ID    string   `json:"id"`
-	Addrs []string `json:"addrs"`
-}
-
 // Run is a peer until the program ends.
 func (c *peerCmd) Run(p *program) error {
 	policy, err := discovery.NewPolicy(discovery.PolicyConfig{
@@ -183,12 +176,4 @@ func (c *peerCmd) handler(p *program) (h handler, done func(), err error) {
 		m := newPump(p)
 		return m, m.close, nil
 	}
-}
-
-func closeAll(networks []discovery.Network) error {
-	var errs []error
-	for _, n := range networks {
-		errs = append(errs, n.Close())
-	}
-	return errors.Join(errs...)
 }

@@ -119,3 +119,11 @@ func gatewayURL(s client.Session, t topicArg) (wtproto.GatewayURL, error) {
 	}
 	return u, nil
 }
+
+// label is what people call the topic: its name, or the beginning of its key.
+func (t topicArg) label() string {
+	if t.guessable() || t.isNew || t.code != "" {
+		return t.name
+	}
+	return shortID(t.name)
+}

@@ -157,12 +157,3 @@ func follow(ctx context.Context, c *client.Client, tell *events) {
 		}
 	}
 }
-
-// peerOf describes the peer of a client's circuit.
-func peerOf(c *client.Conn) peer { return describe(c.Peer()) }
-
-func describe(p client.Peer) peer {
-	d := newPeer(p.ID, p.Network, p.Address, p.Initiator, p.Client)
-	d.Further = p.Further
-	return d
-}

@@ -150,21 +150,6 @@ func staticConfig(t *testing.T, addresses ...string) server.Config {
 	return cfg
 }
 
-func TestTopicPrintsTheKey(t *testing.T) {
-	const hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-	for _, c := range []struct{ arg, want string }{{"hello", hello + "\n"}, {hello, hello + "\n"}} {
-		p := swarm(t, open(t), "topic", c.arg)
-		if status := p.wait(t); status != 0 || p.out.String() != c.want {
-			t.Errorf("topic %s: status %d, %q; want %q", c.arg, status, p.out.String(), c.want)
-		}
-	}
-	p := swarm(t, open(t), "topic", "hello", "--json")
-	p.wait(t)
-	if got := p.events(t); len(got) != 1 || got[0].Event != "topic" || got[0].Topic != hello {
-		t.Errorf("topic --json: %+v", got)
-	}
-}
-
 func TestWrongCommandLines(t *testing.T) {
 	for _, c := range []struct {
 		args string
@@ -234,14 +219,5 @@ func TestErrorsAreOneLine(t *testing.T) {
 		if status := p.wait(t); status != statusFailed || p.errs.String() != c.want {
 			t.Errorf("%q: status %d, %q; want %d, %q", c.args, status, p.errs.String(), statusFailed, c.want)
 		}
-	}
-}
-
-// A gateway whose listener for development does not answer keeps nobody from another one.
-func TestOneGatewayOfSeveralIsEnough(t *testing.T) {
-	g := gateway.Start(t, server.Config{})
-	p := swarm(t, open(t), through(g, "status", "--json", "--gateway", "http://127.0.0.1:1")...)
-	if status := p.wait(t); status != 0 {
-		t.Errorf("status %d, %s", status, p.errs.String())
 	}
 }

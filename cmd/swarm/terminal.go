@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/hex"
 	"io"
 	"os"
 	"slices"
@@ -167,17 +166,6 @@ func (p *people) marked(words string, good bool) string {
 	return mark + printable(words) + "\n"
 }
 
-// short is the peer in a few characters, such as "dht 12D3…K9fQ".
-func (p peer) short() string { return p.Network + " " + shortID(p.name()) }
-
-// shortID returns the ends of an id.
-func shortID(id string) string {
-	if len(id) <= 12 {
-		return id
-	}
-	return id[:4] + "…" + id[len(id)-4:]
-}
-
 // printable keeps strangers' words from steering the terminal.
 func printable(s string) string {
 	return strings.Map(func(c rune) rune {
@@ -186,17 +174,4 @@ func printable(s string) string {
 		}
 		return c
 	}, s)
-}
-
-// readyEvent is r as an event.
-func readyEvent(r readyLine, topic topicArg) event {
-	return event{Event: "ready", Topic: r.Topic, Name: topic.label(), Peer: &peer{ID: hex.EncodeToString([]byte(r.ID)), Host: r.ID}}
-}
-
-// label is what people call the topic: its name, or the beginning of its key.
-func (t topicArg) label() string {
-	if t.guessable() || t.isNew || t.code != "" {
-		return t.name
-	}
-	return shortID(t.name)
 }

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/swarmgate/swarmgate/wtproto"
+)
+
+// crowd numbers circuits and tells of them. Any number of goroutines may use it.
+type crowd struct {
+	events  *events
+	handler handler
+	once    func(traffic, error) // if it is set, one circuit only is served, and told of here at its end
+	count   atomic.Int64
+}
+
+// errOne is what all circuits but the first one get if only one is wanted.
+var errOne = wtproto.Errorf(wtproto.CodeDeclined, "the program serves one peer")
+
+// serve handles a circuit until it is over, and returns what passed and why it was cut off, if so.
+func (w *crowd) serve(ctx context.Context, c circuit, p peer) (traffic, error) {
+	return w.serveWith(ctx, c, p, w.handler.handle)
+}
+
+// serveWith is serve with another handle.
+func (w *crowd) serveWith(
+	ctx context.Context, c circuit, p peer, handle func(context.Context, int, circuit) (traffic, error),
+) (traffic, error) {
+	n := int(w.count.Add(1))
+	if w.once != nil && n > 1 {
+		c.Reset(errOne.Code)
+		return traffic{}, errOne
+	}
+	w.events.peer(n, p)
+	moved, err := handle(ctx, n, c)
+	w.events.end(n, moved, err)
+	if w.once != nil {
+		w.once(moved, err)
+	}
+	return moved, err
+}
