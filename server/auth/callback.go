@@ -25,20 +25,20 @@ import (
 
 // Bounds of a Callback.
 const (
-	callbackTimeout  = 2 * time.Second // of a question, with the wait for its turn
-	callbackAtOnce   = 256             // questions
+	callbackTimeout  = 2 * time.Second // of a request, with the wait for its turn
+	callbackAtOnce   = 256             // requests
 	callbackAnswers  = 4096            // that are remembered
 	maxCallbackReply = 64 << 10        // bytes
 )
 
 // Callback asks a web service who may come in. It POSTs a JSON object with the members token,
 // origin, address, transport and agent of the [Request], all of them texts; a token that is not
-// UTF-8 is refused without a question. The service answers with
+// UTF-8 is refused without a request. The service answers with
 //
 //   - 200 and a grant as JSON (see [Grant.UnmarshalJSON]),
 //   - 401: CodeUnauthorized, or 403: CodeForbidden.
 //
-// Anything else, no answer in 2 s, and more than 256 questions at once for so long is CodeBusy:
+// Anything else, no answer in 2 s, and more than 256 requests at once for so long is CodeBusy:
 // clients come back later. No redirect is followed. A grant that expires is remembered until then,
 // for the same five texts, unless the answer says "Cache-Control: no-store"; of more than 4,096
 // such answers, those that were used last. So a service that wants to be asked again soon lets its
@@ -49,9 +49,9 @@ type Callback struct {
 	url     string // constant
 	log     *slog.Logger
 	client  *http.Client
-	turns   chan struct{} // holds one for each question
+	turns   chan struct{} // holds one for each request
 	answers *lru.Cache[[sha256.Size]byte, Grant]
-	failing atomic.Bool   // the last question had no answer
+	failing atomic.Bool   // the last request had no answer
 	lines   *rate.Limiter // of the log
 }
 
@@ -85,7 +85,7 @@ func NewCallback(address string, logger *slog.Logger) (*Callback, error) {
 	}, nil
 }
 
-// Close ends the connections that no question uses.
+// Close ends the connections that no request uses.
 func (c *Callback) Close() error {
 	c.client.CloseIdleConnections()
 	return nil
@@ -142,7 +142,7 @@ func (c *Callback) ask(session context.Context, body []byte) (g Grant, keep bool
 	case <-ctx.Done():
 	}
 	if ctx.Err() != nil { // or both
-		return g, false, c.later(session, fmt.Errorf("more than %d questions at once", callbackAtOnce))
+		return g, false, c.later(session, fmt.Errorf("more than %d requests at once", callbackAtOnce))
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {

@@ -118,7 +118,7 @@ func TestNewCallback(t *testing.T) {
 	}
 }
 
-// fakeService answers questions of a Callback in a bubble, where there are no sockets.
+// fakeService answers the requests of a Callback in a bubble, where there are no sockets.
 type fakeService struct {
 	asked  atomic.Int64
 	answer func(r *http.Request) (*http.Response, error)
@@ -177,7 +177,7 @@ func TestCallbackRemembers(t *testing.T) {
 			r := request
 			step.edit(&r)
 			if _, err := c.Authorize(t.Context(), r); err != nil || s.asked.Load() != step.asked {
-				t.Errorf("%s: %v after %d questions, want %d", step.name, err, s.asked.Load(), step.asked)
+				t.Errorf("%s: %v after %d requests, want %d", step.name, err, s.asked.Load(), step.asked)
 			}
 		}
 	})
@@ -197,7 +197,7 @@ func TestCallbackForgets(t *testing.T) {
 			c.Authorize(t.Context(), request)
 			c.Authorize(t.Context(), request)
 			if n := s.asked.Load(); n != 2 {
-				t.Errorf("%s: %d questions, want 2", body, n)
+				t.Errorf("%s: %d requests, want 2", body, n)
 			}
 		})
 	}
@@ -215,10 +215,10 @@ func TestCallbackForgets(t *testing.T) {
 // log once.
 func TestCallbackHangs(t *testing.T) {
 	var log bytes.Buffer
-	var now atomic.Int64 // questions
+	var now atomic.Int64 // requests
 	inBubble(t, slog.New(slog.NewTextHandler(&log, nil)), func(r *http.Request) (*http.Response, error) {
 		if n := now.Add(1); n > callbackAtOnce {
-			t.Errorf("%d questions at once, want %d at most", n, callbackAtOnce)
+			t.Errorf("%d requests at once, want %d at most", n, callbackAtOnce)
 		}
 		defer now.Add(-1)
 		<-r.Context().Done()
@@ -238,7 +238,7 @@ func TestCallbackHangs(t *testing.T) {
 			t.Errorf("it took %v, want %v", took, callbackTimeout)
 		}
 		if n := s.asked.Load(); n < callbackAtOnce {
-			t.Errorf("%d questions were asked, want %d at least", n, callbackAtOnce)
+			t.Errorf("%d requests were made, want %d at least", n, callbackAtOnce)
 		}
 		s.answer = func(*http.Request) (*http.Response, error) { return says("{}"), nil }
 		if _, err := c.Authorize(t.Context(), request); err != nil {
