@@ -195,7 +195,7 @@ func TestManyTopicsGetReasons(t *testing.T) {
 		pass(2 * lonelyAfter)
 		unread := 0
 		for _, m := range c.allPending() {
-			if s, ok := m.(wtproto.Status); ok && s.Networks[len(s.Networks)-1].Reason == reasonNobody {
+			if s, ok := m.(wtproto.Status); ok && s.Networks[len(s.Networks)-1].Reason == reasonAlone {
 				unread++
 			}
 		}

@@ -78,10 +78,10 @@ const (
 	reasonMayNotLookUp = "all that are known here only announce, and the token of this client forbids it to look up: give it another one, or have others look up"
 	reasonMayNotTell   = "all that are known here only look up, and the token of this client forbids it to announce: give it another one, or have others announce"
 
-	reasonNobody          = "nobody else has joined the topic, here or where the gateway looks: compare what swarm topic NAME prints on both sides, and see that they share a gateway or a network"
-	reasonNobodyHere      = "nobody else has joined the topic, and the gateway looks nowhere else: compare what swarm topic NAME prints on both sides, or give the gateway a network (--dht, --lan, --static)"
-	reasonNobodyAnnounces = "nobody who announces the topic is known, and this client only looks up: have the other side announce, and compare what swarm topic NAME prints on both"
-	reasonNobodyLooksUp   = "nobody who looks the topic up has come, and this client only announces: have the other side look up, and compare what swarm topic NAME prints on both"
+	reasonAlone       = "nobody else has joined the topic, here or where the gateway looks: compare what swarm topic NAME prints on both sides, and see that they share a gateway or a network"
+	reasonAloneHere   = "nobody else has joined the topic, and the gateway looks nowhere else: compare what swarm topic NAME prints on both sides, or give the gateway a network (--dht, --lan, --static)"
+	reasonNoAnnouncer = "nobody who announces the topic is known, and this client only looks up: have the other side announce, and compare what swarm topic NAME prints on both"
+	reasonNoSearcher  = "nobody who looks the topic up has come, and this client only announces: have the other side look up, and compare what swarm topic NAME prints on both"
 
 	reasonFull     = "no place for a circuit is left: end circuits of this client, or raise --max-circuits or the limit of its token"
 	reasonResting  = "too many dials have failed lately: wait; what does not answer is at /api/topics"
@@ -108,7 +108,7 @@ func (p *prospects) client() string {
 	case p.others.all() == p.others.neither && p.early:
 		return ""
 	case p.others.all() == p.others.neither:
-		return p.nobody()
+		return p.alone()
 	case n == 0:
 		return p.mismatch()
 	case n > p.tried:
@@ -144,20 +144,20 @@ func (p *prospects) peers() string {
 	return ""
 }
 
-// nobody is said if there is nobody else.
-func (p *prospects) nobody() string {
+// alone returns what to say if nobody else is on the topic.
+func (p *prospects) alone() string {
 	switch {
 	case p.nowhere:
-		return reasonNobodyHere
+		return reasonAloneHere
 	case !p.announces:
-		return reasonNobodyAnnounces
+		return reasonNoAnnouncer
 	case !p.looksUp:
-		return reasonNobodyLooksUp
+		return reasonNoSearcher
 	}
-	return reasonNobody
+	return reasonAlone
 }
 
-// mismatch is said if all others do what this client does, and only that.
+// mismatch returns what to say if all others do what this client does, and only that.
 func (p *prospects) mismatch() string {
 	switch {
 	case p.announces && p.denied:

@@ -27,12 +27,12 @@ func TestProspects(t *testing.T) {
 		p             prospects
 		client, peers string
 	}{
-		{"nobody else", both, reasonNobody, ""},
+		{"nobody else", both, reasonAlone, ""},
 		{"nobody else yet", with(both, func(p *prospects) { p.early = true }), "", ""},
-		{"nobody else, and no network", with(both, func(p *prospects) { p.nowhere = true }), reasonNobodyHere, ""},
-		{"nobody else, it only looks up", looksUp, reasonNobodyAnnounces, ""},
-		{"nobody else, it only announces", announces, reasonNobodyLooksUp, ""},
-		{"nobody else who does anything", others(both, roles{neither: 2}), reasonNobody, reasonBothAnnounce},
+		{"nobody else, and no network", with(both, func(p *prospects) { p.nowhere = true }), reasonAloneHere, ""},
+		{"nobody else, it only looks up", looksUp, reasonNoAnnouncer, ""},
+		{"nobody else, it only announces", announces, reasonNoSearcher, ""},
+		{"nobody else who does anything", others(both, roles{neither: 2}), reasonAlone, reasonBothAnnounce},
 		{"others elsewhere", with(both, func(p *prospects) { p.another = true }), "", ""},
 		{"others with tokens", with(both, func(p *prospects) { p.barred = 1 }), reasonOthersLeftOut, ""},
 		{"neither", others(prospects{}, roles{both: 1}), reasonNeither, ""},
@@ -93,8 +93,8 @@ func TestReasonsOfBothSides(t *testing.T) {
 		watcher       wtproto.JoinFlags // who asks what the matter is, and takes no circuit
 		told, foundBy string
 	}{
-		{"look up", wtproto.JoinLookUp, reasonNobodyAnnounces, reasonBothLookUp, wtproto.JoinAnnounce, reasonOthersLookUp, reasonBothLookUp},
-		{"announce", wtproto.JoinAnnounce, reasonNobodyLooksUp, reasonBothAnnounce, wtproto.JoinLookUp, reasonOthersAnnounce, reasonBothAnnounce},
+		{"look up", wtproto.JoinLookUp, reasonNoAnnouncer, reasonBothLookUp, wtproto.JoinAnnounce, reasonOthersLookUp, reasonBothLookUp},
+		{"announce", wtproto.JoinAnnounce, reasonNoSearcher, reasonBothAnnounce, wtproto.JoinLookUp, reasonOthersAnnounce, reasonBothAnnounce},
 	} {
 		inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
 			a := g.connect()
