@@ -23,9 +23,9 @@ type visit struct {
 	once  sync.Once
 	began chan struct{} // closed by once, when a session begins
 
-	mu      sync.Mutex
-	session *session // guarded by mu; while it runs
-	told    bool     // guarded by mu; session holds one of the farewells
+	mu       sync.Mutex
+	session  *session // guarded by mu; while it runs
+	farewell bool     // guarded by mu; session holds one of the farewells
 }
 
 type visitKey struct{}
@@ -55,7 +55,7 @@ func (a *acceptor) dismiss(v *visit, r *refusal) {
 	if v.session != nil {
 		select {
 		case a.farewells <- struct{}{}:
-			v.told = true
+			v.farewell = true
 			v.session.cancel(r.Error)
 			return
 		default:
@@ -76,10 +76,10 @@ func (a *acceptor) run(v *visit, l link) {
 	v.mu.Unlock()
 	s.run()
 	v.mu.Lock()
-	told := v.told
+	farewell := v.farewell
 	v.session = nil
 	v.mu.Unlock()
-	if told {
+	if farewell {
 		<-a.farewells
 	}
 }
