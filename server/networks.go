@@ -131,7 +131,7 @@ type networkPhase int
 
 const (
 	networkOff  networkPhase = iota // no goroutine
-	networkOn                       // its goroutine runs, or is about to end because it was told to
+	networkOn                       // its goroutine runs, or is about to end because the topic has left
 	networkGone                     // it has given up by itself
 )
 
@@ -146,13 +146,13 @@ func (t *topic) join(ctx context.Context, v *networkView) {
 // networkEnded says that a network has given up, or that the topic has left it.
 type networkEnded struct {
 	network *networkView
-	told    bool // to end
+	left    bool // the topic has left it
 }
 
 func (e networkEnded) apply(t *topic) {
 	v := e.network
 	t.changed = true
-	if !e.told {
+	if !e.left {
 		v.phase, v.state = networkGone, wtproto.NetworkEnded
 		return
 	}
