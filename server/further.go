@@ -396,7 +396,7 @@ func (t *topic) settleFurther(f *further, cause error) {
 	if !f.runs {
 		f.near.release()
 	}
-	if f.asking != nil && !f.near.told {
+	if f.asking != nil && !f.near.announced {
 		f.asking.answer <- cause
 	}
 }

@@ -23,11 +23,11 @@ type leg struct {
 	credit *credit // set by acquire
 	waits  waits   // in stream
 
-	stream stream       // owned by acquire's caller
-	opened bool         // the client opens it by CONNECT, or the gateway has; it owes it a PEER; owned by acquire's caller
-	told   bool         // the client knows of the circuit; owned by acquire's caller
-	answer chan answer  // of the client to an offer; takes one
-	state  offeredState // guarded by session.mu
+	stream    stream       // owned by acquire's caller
+	opened    bool         // the client opens it by CONNECT, or the gateway has; it owes it a PEER; owned by acquire's caller
+	announced bool         // the client knows of the circuit; owned by acquire's caller
+	answer    chan answer  // of the client to an offer; takes one
+	state     offeredState // guarded by session.mu
 
 	finished atomic.Bool // CloseWrite was called
 }
@@ -107,7 +107,7 @@ func (l *leg) answered(a answer) error {
 		return &wtproto.Error{Code: wtproto.CodeDeclined, Remote: true, Reason: "the client declined with " + a.code.String()}
 	}
 	l.take(a.stream)
-	l.told = true
+	l.announced = true
 	return nil
 }
 
@@ -122,7 +122,7 @@ func (l *leg) announce() error {
 			return err
 		}
 	}
-	l.told = true
+	l.announced = true
 	l.waits.setWrite(time.Now().Add(l.session.cfg.FirstFrameTimeout))
 	_, err := l.stream.Write(l.peer.Append(nil))
 	l.waits.setWrite(time.Time{})
@@ -183,7 +183,7 @@ func (l *leg) CloseWrite() error {
 // while its session is being closed. The stream of a CONNECT that was not answered is not the
 // circuit's.
 func (l *leg) reset(code wtproto.Code) {
-	if l.asked != nil && !l.told {
+	if l.asked != nil && !l.announced {
 		l.waits.out()
 		return
 	}
@@ -191,7 +191,7 @@ func (l *leg) reset(code wtproto.Code) {
 	if l.stream == nil || l.session.ctx.Err() != nil {
 		return
 	}
-	if l.told && l.session.link.losesCodes() {
+	if l.announced && l.session.link.losesCodes() {
 		l.session.send(wtproto.Withdraw{Circuit: l.peer.Circuit, Code: code}.Append(nil))
 	}
 	l.stream.CancelRead(code)
