@@ -73,7 +73,7 @@ type pair struct {
 	at      netip.AddrPort // of a service, where the circuit is connected to
 	state   pairState
 	opened  bool // bytes could pass
-	met     bool // bytes could pass once
+	wasOpen bool // bytes could pass once
 	began   time.Time
 	near    *leg
 	far     *leg
@@ -364,7 +364,7 @@ type circuitOpened struct{ circuit *circuit }
 func (e circuitOpened) apply(t *topic) { e.circuit.of.circuitOpened(t) }
 
 func (p *pair) circuitOpened(t *topic) {
-	p.opened, p.met = true, true
+	p.opened, p.wasOpen = true, true
 	for _, s := range p.sides() {
 		s.connected++
 		t.touch(s)

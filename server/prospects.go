@@ -204,7 +204,7 @@ func (t *topic) prospects(s *subscription, v *networkView) (p prospects) {
 			p.tried++
 			switch {
 			case pr.state != pairEnded:
-			case pr.met || !s.offerOnly():
+			case pr.wasOpen || !s.offerOnly():
 				p.ended++
 			default:
 				p.declined++
