@@ -222,10 +222,10 @@ func (t *topic) inbound(s discovery.Sighting, promised bool) {
 }
 
 // reserve takes a place in the session of s, or says with which code to refuse. Then s waits for a
-// second before it tries again. told says that a peer is told of it.
-func (t *topic) reserve(s *subscription, tell wtproto.Peer, told bool) (*leg, wtproto.Code) {
+// second before it tries again. answers says that a peer gets the refusal as its answer.
+func (t *topic) reserve(s *subscription, tell wtproto.Peer, answers bool) (*leg, wtproto.Code) {
 	l, no := s.session.reserve(tell, s.offerOnly(), s.session.principal)
-	t.noteFull(s, no, told)
+	t.noteFull(s, no, answers)
 	if no != nil {
 		t.block(s)
 		return nil, no.Code
@@ -233,10 +233,10 @@ func (t *topic) reserve(s *subscription, tell wtproto.Peer, told bool) (*leg, wt
 	return l, wtproto.CodeNone
 }
 
-// noteFull notes why there is no place in the session of s, or nil. The observer is told once of a
-// limit that goes on to be met, and of each refusal that a peer is told.
-func (t *topic) noteFull(s *subscription, no *refusal, told bool) {
-	if no != nil && no.limit != "" && (told || s.full == nil || s.full.limit != no.limit) {
+// noteFull notes why there is no place in the session of s, or nil. The observer hears once of a
+// limit that stays reached, and of each refusal that answers a peer.
+func (t *topic) noteFull(s *subscription, no *refusal, answers bool) {
+	if no != nil && no.limit != "" && (answers || s.full == nil || s.full.limit != no.limit) {
 		t.router.cfg.Observer.refused(no)
 	}
 	if s.full = no; no != nil {
