@@ -102,8 +102,8 @@ func (p *peer) kind() int {
 
 // mayDial reports whether s may dial peers of a kind.
 func (s *subscription) mayDial(kind int) bool {
-	found := kind % numFound
-	if !(found != itFoundUs && s.looksUp()) && !(found != weFoundIt && s.announces()) {
+	direction := kind % numFound
+	if !(direction != itFoundUs && s.looksUp()) && !(direction != weFoundIt && s.announces()) {
 		return false
 	}
 	switch kind % peerKinds / numFound {
