@@ -24,14 +24,14 @@ type simTopic struct {
 	need     bool
 	contacts map[*simHost]*simContact
 	order    []*simContact // the same
-	met      int
+	meetings int
 	asking   int
-	own      int // of the met, those that this side chose
+	own      int // of the meetings, those that this side chose
 	swaps    *rate.Limiter
 	climbs   *rate.Limiter // of asks of those that may be the next greater host
 	lookUps  int           // numbers them
 	pace     time.Duration
-	toldAt   time.Time
+	sentAt   time.Time
 	telling  bool
 	pumping  bool
 }
@@ -54,9 +54,9 @@ type simContact struct {
 	failures  int
 	next      time.Time // not asked before
 	since     time.Time
-	told      []wtproto.EndpointID // what this side told it
-	toldState wtproto.EndpointsState
-	endpoints []wtproto.EndpointID // what it told
+	sent      []wtproto.EndpointID // what this side sent it
+	sentState wtproto.EndpointsState
+	endpoints []wtproto.EndpointID // what it sent
 	state     wtproto.EndpointsState
 }
 
@@ -157,7 +157,7 @@ func (t *simTopic) wanted() int {
 func (t *simTopic) most() int { return t.wanted() + max(t.wanted()/2, simMore) }
 
 func (t *simTopic) lacks() int {
-	return min(max(t.wanted()-t.met, simOwn-t.own), t.most()-t.met) - t.asking
+	return min(max(t.wanted()-t.meetings, simOwn-t.own), t.most()-t.meetings) - t.asking
 }
 
 // pump asks all who are to be asked now.
@@ -221,10 +221,10 @@ func (t *simTopic) choose(suits func(*simContact) bool) *simContact {
 	return nil
 }
 
-// tell returns what c is told, and whether that is news to it.
+// tell returns what to send to c, and whether that is news to it.
 func (t *simTopic) tell(c *simContact) (changed bool) {
 	s, _ := t.presence.State()
-	e, more := sample(t.h.net.rand, c.told, s.Endpoints)
+	e, more := sample(t.h.net.rand, c.sent, s.Endpoints)
 	var state wtproto.EndpointsState
 	if more {
 		state |= wtproto.EndpointsMore
@@ -232,13 +232,13 @@ func (t *simTopic) tell(c *simContact) (changed bool) {
 	if s.Need {
 		state |= wtproto.EndpointsNeed
 	}
-	changed = state != c.toldState || !slices.Equal(e, c.told)
-	c.told, c.toldState = e, state
+	changed = state != c.sentState || !slices.Equal(e, c.sent)
+	c.sent, c.sentState = e, state
 	return changed
 }
 
-// sample returns simTold of all, those that were told first.
-func sample(r *rand.Rand, told, all []wtproto.EndpointID) (chosen []wtproto.EndpointID, more bool) {
+// sample returns simTold of all, those that were sent first.
+func sample(r *rand.Rand, sent, all []wtproto.EndpointID) (chosen []wtproto.EndpointID, more bool) {
 	if len(all) <= simTold {
 		return all, false
 	}
@@ -246,7 +246,7 @@ func sample(r *rand.Rand, told, all []wtproto.EndpointID) (chosen []wtproto.Endp
 	for _, e := range all {
 		there[e] = true
 	}
-	for _, e := range told {
+	for _, e := range sent {
 		if there[e] && len(chosen) < simTold {
 			chosen = append(chosen, e)
 			delete(there, e)
@@ -266,7 +266,7 @@ func (t *simTopic) ask(c *simContact) {
 	c.stand = simAsked
 	t.asking++
 	t.tell(c)
-	told, state := c.told, c.toldState
+	sent, state := c.sent, c.sentState
 	n.send(t.h, c.host, "MEET", func() {
 		switch c.host.life {
 		case simKilled:
@@ -291,9 +291,9 @@ func (t *simTopic) ask(c *simContact) {
 		back := o.contact(t.h)
 		back.foundUs = true
 		o.meet(back, false)
-		o.told(back, told, state, true)
+		o.hear(back, sent, state, true)
 		o.tell(back)
-		theirs, theirState := back.told, back.toldState
+		theirs, theirState := back.sent, back.sentState
 		n.send(c.host, t.h, "MET", func() {
 			if c.host.life != simAlive {
 				t.refused(c, wtproto.CodePeerGone)
@@ -303,7 +303,7 @@ func (t *simTopic) ask(c *simContact) {
 			}
 			c.found = true
 			t.meet(c, true)
-			t.told(c, theirs, theirState, true)
+			t.hear(c, theirs, theirState, true)
 			if t.over {
 				t.part(c, true)
 			} else if o.over {
@@ -322,7 +322,7 @@ func (t *simTopic) refused(c *simContact, code wtproto.Code) {
 	t.asking--
 	c.failures++
 	wait := time.Second << min(c.failures, 9)
-	if code == wtproto.CodeBusy && t.met > 0 {
+	if code == wtproto.CodeBusy && t.meetings > 0 {
 		wait = max(wait, t.h.net.between(time.Minute, 2*time.Minute))
 	}
 	c.next = time.Now().Add(wait)
@@ -331,7 +331,7 @@ func (t *simTopic) refused(c *simContact, code wtproto.Code) {
 
 // welcome decides about h, which asks, and lets somebody go for it if it has to.
 func (t *simTopic) welcome(h *simHost) wtproto.Code {
-	if c := t.contacts[h]; c != nil && c.stand != simApart || t.met+t.asking < t.most() || h.id < t.h.id && t.nextTo(h) {
+	if c := t.contacts[h]; c != nil && c.stand != simApart || t.meetings+t.asking < t.most() || h.id < t.h.id && t.nextTo(h) {
 		return wtproto.CodeNone
 	}
 	if !t.swaps.Allow() {
@@ -360,7 +360,7 @@ func (t *simTopic) meet(c *simContact, ours bool) {
 		t.asking--
 	}
 	c.stand, c.ours, c.since, c.failures = simMet, ours, time.Now(), 0
-	t.met++
+	t.meetings++
 	if ours {
 		t.own++
 	}
@@ -385,21 +385,21 @@ func (t *simTopic) apart(c *simContact) {
 	case simAsked:
 		t.asking--
 	case simMet:
-		t.met--
+		t.meetings--
 		if c.ours {
 			t.own--
 		}
 	}
 	c.stand, c.ours, c.since = simApart, false, time.Now()
 	c.next = c.since.Add(t.h.net.between(time.Second, 2*time.Second))
-	c.told, c.toldState = nil, 0
+	c.sent, c.sentState = nil, 0
 }
 
 // ended is PART from c.
 func (t *simTopic) ended(c *simContact, left bool) {
 	t.apart(c)
 	if left {
-		t.told(c, nil, 0, false)
+		t.hear(c, nil, 0, false)
 		c.found, c.foundUs = false, false
 	}
 	t.pump()
@@ -420,8 +420,8 @@ func (t *simTopic) lost(c *simContact) {
 	t.pump()
 }
 
-// told is what MEET and MET, which are fresh, or ENDPOINTS from c say.
-func (t *simTopic) told(c *simContact, all []wtproto.EndpointID, state wtproto.EndpointsState, fresh bool) {
+// hear takes what c says in MEET or MET, which are fresh, or in ENDPOINTS.
+func (t *simTopic) hear(c *simContact, all []wtproto.EndpointID, state wtproto.EndpointsState, fresh bool) {
 	if t.over {
 		return
 	}
@@ -499,17 +499,17 @@ func (t *simTopic) changed(s discovery.State) {
 		return
 	}
 	t.telling = true
-	n.after(max(simTellEvery-time.Since(t.toldAt), time.Millisecond), func() {
-		t.telling, t.toldAt = false, time.Now()
+	n.after(max(simTellEvery-time.Since(t.sentAt), time.Millisecond), func() {
+		t.telling, t.sentAt = false, time.Now()
 		for _, c := range t.order {
 			if t.over || c.stand != simMet || !t.tell(c) {
 				continue
 			}
-			told, state := c.told, c.toldState
+			sent, state := c.sent, c.sentState
 			n.send(t.h, c.host, "ENDPOINTS", func() {
 				if o := c.host.topics[t.key]; o != nil {
 					if back := o.contacts[t.h]; back != nil && back.stand == simMet {
-						o.told(back, told, state, false)
+						o.hear(back, sent, state, false)
 					}
 				}
 			})
