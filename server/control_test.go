@@ -146,7 +146,7 @@ func TestRateLimit(t *testing.T) {
 				c.send(bytesOf(frames))
 				synctest.Wait()
 				if c.session.ctx.Err() != nil {
-					t.Fatalf("the burst of 200 ended the session with %v", c.link.told)
+					t.Fatalf("the burst of 200 ended the session with %v", c.link.closedWith)
 				}
 				pass(100 * time.Millisecond) // that is 10 more
 				frames = nil
@@ -156,7 +156,7 @@ func TestRateLimit(t *testing.T) {
 				c.send(bytesOf(frames))
 				synctest.Wait()
 				if c.session.ctx.Err() != nil {
-					t.Fatalf("the 10 frames of 100 ms ended the session with %v", c.link.told)
+					t.Fatalf("the 10 frames of 100 ms ended the session with %v", c.link.closedWith)
 				}
 				c.send(test.frame(0))
 				c.ends(wtproto.CodeRateLimited)
@@ -177,7 +177,7 @@ func TestManyTopicsInOneFlight(t *testing.T) {
 		c.send(bytesOf(frames))
 		synctest.Wait()
 		if n := len(g.router.all()); n != 600 || c.session.ctx.Err() != nil {
-			t.Errorf("%d topics are joined, and the session ended with %v; want 600, and that it lives", n, c.link.told)
+			t.Errorf("%d topics are joined, and the session ended with %v; want 600, and that it lives", n, c.link.closedWith)
 		}
 	})
 }

@@ -32,7 +32,7 @@ type fakeHost struct {
 
 	presence *discovery.Presence  // guarded by fleet.mu; nil while it is on no topic
 	news     []discovery.Sighting // guarded by fleet.mu
-	told     []wtproto.EndpointID // guarded by fleet.mu; what the others know
+	known    []wtproto.EndpointID // guarded by fleet.mu; what the others know
 	gone     bool                 // guarded by fleet.mu; it answers nobody any more
 	dials    int                  // guarded by fleet.mu
 }
@@ -73,7 +73,7 @@ func (h *fakeHost) sightingsLocked(o *fakeHost, s discovery.State) (all []discov
 	if h.id != o.id && slices.Contains(h.fleet.strangers[:], h.id) && slices.Contains(h.fleet.strangers[:], o.id) {
 		return nil
 	}
-	for _, e := range h.told {
+	for _, e := range h.known {
 		if !slices.Contains(s.Endpoints, e) {
 			all = append(all, discovery.Sighting{Peer: h.peer(e), Gone: true})
 		}
@@ -117,7 +117,7 @@ func (h *fakeHost) Join(ctx context.Context, _ wtproto.Topic, p *discovery.Prese
 					o.pushLocked(h.sightingsLocked(o, state)...)
 				}
 			}
-			h.told = state.Endpoints
+			h.known = state.Endpoints
 			f.mu.Unlock()
 			for waits := false; !waits; {
 				for _, s := range news {

@@ -222,11 +222,11 @@ type fakeLink struct {
 	toClient   chan *fakeStream // opened by the gateway; the client's sides
 	ended      chan struct{}    // closed when the connection ends
 
-	mu      sync.Mutex
-	credit  int            // streams that the gateway may open still; negative means any number
-	streams []*fakeStream  // all of them, one side each
-	told    *wtproto.Error // what the gateway closed the connection with, nil if it was lost
-	over    bool
+	mu         sync.Mutex
+	credit     int            // streams that the gateway may open still; negative means any number
+	streams    []*fakeStream  // all of them, one side each
+	closedWith *wtproto.Error // what the gateway closed the connection with, nil if it was lost
+	over       bool
 }
 
 var _ link = (*fakeLink)(nil)
@@ -277,14 +277,14 @@ func (l *fakeLink) close(code wtproto.Code, reason string) {
 	l.end(&wtproto.Error{Code: code, Remote: true, Reason: reason})
 }
 
-// end ends the connection. told is nil if it is lost.
-func (l *fakeLink) end(told *wtproto.Error) {
+// end ends the connection. err is nil if it is lost.
+func (l *fakeLink) end(err *wtproto.Error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.over {
 		return
 	}
-	l.over, l.told = true, told
+	l.over, l.closedWith = true, err
 	close(l.ended)
 	for _, s := range l.streams {
 		s.fail(errLinkLost)

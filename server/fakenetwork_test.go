@@ -170,16 +170,16 @@ func (p *fakePeer) refuses(code wtproto.Code) {
 
 // waits makes later dials wait until the returned function is called, or for ever.
 func (p *fakePeer) waits() (release func()) {
-	gate := make(chan struct{})
+	open := make(chan struct{})
 	p.answers(func(ctx context.Context) error {
 		select {
-		case <-gate:
+		case <-open:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	})
-	return func() { close(gate); synctest.Wait() }
+	return func() { close(open); synctest.Wait() }
 }
 
 // dialed returns the dials so far.

@@ -100,8 +100,8 @@ func (f *fleet) leave(c *simClient) {
 	}
 	f.circuits += c.leave()
 	f.frames += c.frames
-	if c.frames = 0; c.told != nil {
-		f.t.Errorf("client %d was told %+v", c.number, c.told)
+	if c.frames = 0; c.left != nil {
+		f.t.Errorf("client %d got LEFT %+v", c.number, c.left)
 	}
 }
 

@@ -187,8 +187,8 @@ func TestPeersAskForFurtherCircuits(t *testing.T) {
 		talk(t, first, in.far)
 		wantAnswer(ask())
 		wantAnswer(ask(), wtproto.CodeCircuitLimit)
-		if tally.met[LimitCircuitsPair] != 1 {
-			t.Errorf("limits met: %v", tally.met)
+		if tally.hits[LimitCircuitsPair] != 1 {
+			t.Errorf("limits met: %v", tally.hits)
 		}
 		x.CancelWrite(0x105)
 		x.CancelRead(0x105)

@@ -160,7 +160,7 @@ func (c *fakeClient) next() message {
 	c.control.SetReadDeadline(time.Now().Add(time.Hour))
 	typ, payload, err := c.frames.Next()
 	if err != nil {
-		c.t.Fatalf("reading a control frame: %v, the session ended with %v", err, c.link.told)
+		c.t.Fatalf("reading a control frame: %v, the session ended with %v", err, c.link.closedWith)
 	}
 	return parseMessage(c.t, typ, payload)
 }
@@ -291,9 +291,9 @@ func (c *fakeClient) ends(code wtproto.Code) {
 	case <-time.After(time.Hour):
 		c.t.Fatalf("the session goes on, want its end with %v", code)
 	}
-	told := c.link.told
-	if told == nil || told.Code != code || told.Reason == "" {
-		c.t.Fatalf("the session ended with %v, want %v and a reason", told, code)
+	end := c.link.closedWith
+	if end == nil || end.Code != code || end.Reason == "" {
+		c.t.Fatalf("the session ended with %v, want %v and a reason", end, code)
 	}
 	if err := receive(c.t, c.returned, "return of run"); err.Code != code {
 		c.t.Fatalf("run = %v, want %v", err, code)

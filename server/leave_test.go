@@ -44,11 +44,11 @@ func TestLeaveWhileDialed(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c := g.joiners(1)[0]
 		p := g.lan.peer("1")
-		gate := make(chan struct{})
-		p.answers(func(context.Context) error { <-gate; return nil })
+		open := make(chan struct{})
+		p.answers(func(context.Context) error { <-open; return nil })
 		g.lan.see(p.sighting())
 		c.leave()
-		close(gate)
+		close(open)
 		wantReset(t, p.circuit(), wtproto.CodeLeft)
 		if c.streams() != 0 || c.session.circuits() != 0 {
 			t.Errorf("%d streams and %d places taken after LEAVE", c.streams(), c.session.circuits())

@@ -17,19 +17,19 @@ import (
 
 // tally counts refusals by limit.
 type tally struct {
-	mu  sync.Mutex
-	met map[LimitName]int
+	mu   sync.Mutex
+	hits map[LimitName]int
 }
 
-func newTally() *tally { return &tally{met: make(map[LimitName]int)} }
+func newTally() *tally { return &tally{hits: make(map[LimitName]int)} }
 
 func (c *tally) observer() *Observer {
 	return &Observer{Refused: func(l LimitName, code wtproto.Code) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.met[l]++
+		c.hits[l]++
 		if want := codeOfLimit(l); code != want {
-			c.met[LimitName(fmt.Sprintf("%s with %v, not %v", l, code, want))]++
+			c.hits[LimitName(fmt.Sprintf("%s with %v, not %v", l, code, want))]++
 		}
 	}}
 }
@@ -228,8 +228,8 @@ func TestEachLimitIsSeenOnce(t *testing.T) {
 				synctest.Wait()
 				seen.mu.Lock()
 				defer seen.mu.Unlock()
-				if want := map[LimitName]int{l.Name: 1}; !reflect.DeepEqual(seen.met, want) {
-					t.Errorf("met %v, want %v", seen.met, want)
+				if want := map[LimitName]int{l.Name: 1}; !reflect.DeepEqual(seen.hits, want) {
+					t.Errorf("met %v, want %v", seen.hits, want)
 				}
 			})
 		})

@@ -33,8 +33,8 @@ func TestLinesAboutSessions(t *testing.T) {
 				t.Errorf("%q is there %d times, want %d", line, n, linesBurst+over*linesPerSecond)
 			}
 		}
-		if seen.met[LimitLogLines] != sessions-linesBurst || len(seen.met) != 1 {
-			t.Errorf("met %v, want %s %d times", seen.met, LimitLogLines, sessions-linesBurst)
+		if seen.hits[LimitLogLines] != sessions-linesBurst || len(seen.hits) != 1 {
+			t.Errorf("met %v, want %s %d times", seen.hits, LimitLogLines, sessions-linesBurst)
 		}
 	})
 }

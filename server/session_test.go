@@ -299,8 +299,8 @@ func TestOriginRefused(t *testing.T) {
 	inBubble(t, cfg, func(t *testing.T, g *bubble) {
 		evil := g.dialFrom("https://evil.example")
 		evil.ends(wtproto.CodeForbidden)
-		if !strings.Contains(evil.link.told.Reason, "https://evil.example") {
-			t.Errorf("reason %q, want the origin in it", evil.link.told.Reason)
+		if !strings.Contains(evil.link.closedWith.Reason, "https://evil.example") {
+			t.Errorf("reason %q, want the origin in it", evil.link.closedWith.Reason)
 		}
 		for _, origin := range []string{"", "https://app.example"} {
 			c := g.dialFrom(origin)

@@ -113,7 +113,7 @@ type simClient struct {
 	joined   time.Time     // when it did, the first time
 	first    time.Duration // how long it then took to its first circuit; zero before
 	frames   int           // that it was sent; owned by listen until that has ended
-	told     message       // what it did not expect; owned by listen until that has ended
+	left     message       // a LEFT that it did not expect; owned by listen until that has ended
 	done     chan struct{} // closed when listen has ended
 }
 
@@ -155,7 +155,7 @@ func (c *simClient) listen(control *fakeStream) {
 			}
 		case wtproto.TypeLeft:
 			left, _ := wtproto.ParseLeft(payload)
-			c.told = left
+			c.left = left
 		}
 	}
 }
