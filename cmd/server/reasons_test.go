@@ -53,7 +53,7 @@ func TestReasonTable(t *testing.T) {
 	}
 	doc := string(b)
 	_, table, ok := strings.Cut(doc, "**Nobody is found?**")
-	table, _, end := strings.Cut(table, "## Metrics")
+	table, _, end := strings.Cut(table, "\n## ")
 	if !ok || !end {
 		t.Fatal("no table of reasons")
 	}
