@@ -7,8 +7,8 @@ import (
 	"github.com/swarmgate/swarmgate/internal/crowd"
 )
 
-// What clients may leave of the answers to their HTTP/3 requests, which hold a goroutine and some memory
-// until they have been taken.
+// Limits of answers to HTTP/3 requests that clients have not read yet. Each holds a goroutine and
+// some memory until the client has read it.
 const (
 	maxAnswers        = 1024 // at once, of all
 	maxAnswersAddress = 64   // and of an IPv4 address or IPv6 /64

@@ -37,7 +37,8 @@ func window(initial, most, read int64) int64 {
 	return min(w, most)
 }
 
-// holding is what one direction of a circuit holds while it waits for its far end to take something.
+// holding is what one direction of a circuit holds while it waits for its far end to take
+// something.
 type holding struct {
 	circuit *circuit   // nil if it was ended, and what it held may not have been given back yet
 	session *session   // that sent it, or that lets its peer send

@@ -74,7 +74,7 @@ func (p *pool[T]) first() (x T, ok bool) {
 // size returns how many items there are.
 func (p *pool[T]) size() int { return len(p.entries) - p.dead }
 
-// fit says whether a candidate fits whoever looks for one.
+// fit says whether a candidate fits the subscription that looks for one.
 type fit int
 
 const (
@@ -140,8 +140,8 @@ func choose[T any](pools []pool[T], seen []uint64, usable func(i int) bool, chec
 	return x, false
 }
 
-// edge returns the newest of the candidates that usable names and that were not seen, or the oldest
-// one, if one of the first few fits.
+// edge returns the newest of the candidates that usable names and that were not seen, or the
+// oldest one, if one of the first few fits.
 func edge[T any](pools []pool[T], seen []uint64, usable func(i int) bool, newest bool, check func(T) fit) (x T, ok bool) {
 	for i := range pools {
 		if pools[i].last == seen[i] || !usable(i) {

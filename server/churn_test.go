@@ -154,7 +154,8 @@ func (g *bubble) has(key wtproto.Topic) bool {
 	return false
 }
 
-// Who is on a topic with others is charged for it until leaving, and the last one for the grace time.
+// Each principal on a topic is charged for it until it leaves, and the last one for the grace time
+// as well.
 func TestTopicIsChargedForOnce(t *testing.T) {
 	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		a, b := g.connect(), g.connect()

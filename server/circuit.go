@@ -74,7 +74,8 @@ const (
 // atOnce is how soon a peer ends a circuit that it did not want.
 const atOnce = time.Second
 
-// run opens the circuit, moves its bytes, and tells the topic of its end. ctx ends only its opening.
+// run opens the circuit, moves its bytes, and tells the topic of its end. ctx ends only its
+// opening.
 func (c *circuit) run(ctx context.Context) {
 	c.over = newOver()
 	for _, l := range c.legs() {
@@ -138,7 +139,8 @@ func (c *circuit) serve(ctx context.Context) verdict {
 	return ended
 }
 
-// unwanted reports whether code says that the client does not want the circuit, or cannot be given one.
+// unwanted reports whether code says that the client does not want the circuit, or cannot have
+// one.
 func unwanted(code wtproto.Code) bool {
 	switch code {
 	case wtproto.CodeDeclined, wtproto.CodeLeft, wtproto.CodeStalled:
@@ -241,7 +243,8 @@ func (c *circuit) copy(cp *splice.Copy, dst, src end) {
 	}
 }
 
-// waiting appends to all what each direction holds if its destination has taken nothing since before.
+// waiting appends to all what each direction holds if its destination has taken nothing since
+// before.
 func (c *circuit) waiting(all []holding, before time.Time) []holding {
 	near := c.near.session
 	toPeer := holding{circuit: c, session: near, who: near.principal, since: c.toPeer.Stalled()}
@@ -264,7 +267,8 @@ func (c *circuit) waiting(all []holding, before time.Time) []holding {
 	return all
 }
 
-// later returns stalled, the beginning of a Write that has not ended, or when it last got some credit.
+// later returns stalled, the beginning of a Write that has not ended, or when it last got some
+// credit.
 func later(stalled time.Time, c *credit) time.Time {
 	if p := c.progress(); !stalled.IsZero() && p.After(stalled) {
 		return p
@@ -308,7 +312,8 @@ func (c *circuit) legs() []*leg {
 	return []*leg{c.near}
 }
 
-// codeOf returns the code that err carries, CodeNone for nil and CodeInternal for an error without one.
+// codeOf returns the code that err carries, CodeNone for nil and CodeInternal for an error without
+// one.
 func codeOf(err error) wtproto.Code {
 	if err == nil {
 		return wtproto.CodeNone

@@ -23,7 +23,8 @@ func (g *bubble) open(id string) (*fakeClient, fakeCircuit, *fakePeer, *fakeStre
 	return c, c.circuit(), p, p.circuit()
 }
 
-// bothKinds runs test with both sides of a circuit between a client and a peer, and of one between two clients.
+// bothKinds runs test with both sides of a circuit between a client and a peer, and of one between
+// two clients.
 func bothKinds(t *testing.T, test func(t *testing.T, g *bubble, x, y *fakeStream)) {
 	t.Run("client and peer", func(t *testing.T) {
 		inBubble(t, Config{}, func(t *testing.T, g *bubble) {
@@ -127,7 +128,8 @@ func TestCircuitReset(t *testing.T) {
 				bothKinds(t, func(t *testing.T, g *bubble, x, y *fakeStream) {
 					talk(t, x, y)
 					end(x, code)
-					// Whoever only stops reading is noticed when there is something to read.
+					// The gateway notices a side that only stops reading when there is something
+					// to read.
 					io.WriteString(y, "x")
 					wantReset(t, y, code)
 					if n := g.circuits(); n != 0 {
@@ -197,7 +199,8 @@ func TestCircuitEndsWithConnection(t *testing.T) {
 	})
 }
 
-// The gateway sends no more than the client has granted, and takes no more from the peer than its buffers hold.
+// The gateway sends no more than the client has granted, and takes no more from the peer than its
+// buffers hold.
 func TestCircuitCredit(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c := g.dial()
@@ -261,7 +264,8 @@ func TestStalledCircuits(t *testing.T) {
 	})
 }
 
-// A client whose platform cannot say a code in a reset says it with DECLINE, and is told that of a reset with WITHDRAW.
+// A client whose platform cannot send a code in a reset sends it with DECLINE, and gets the code
+// of a reset with WITHDRAW.
 func TestCodesBesideResets(t *testing.T) {
 	for _, loses := range []bool{true, false} {
 		inBubble(t, Config{}, func(t *testing.T, g *bubble) {

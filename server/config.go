@@ -23,7 +23,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Config sets up a [Server]. A zero field means its documented default, a negative limit means none.
+// Config sets up a [Server]. A zero field means its documented default, a negative limit means
+// none.
 type Config struct {
 	// TLS has the certificate. Required; NextProtos is set by the server.
 	TLS *tls.Config
@@ -43,20 +44,22 @@ type Config struct {
 	// Origins are the web origins that sessions may come from, such as "https://app.example". "*"
 	// allows all. A session without an Origin header, from a native program, passes always.
 	Origins []string
-	// ShowAddresses tells clients the addresses of native peers. Those of other clients are never told.
+	// ShowAddresses tells clients the addresses of native peers. It never tells those of other
+	// clients.
 	ShowAddresses bool
 	// Authority is the host:port that clients are told to connect to. Empty means the host that
 	// they asked for the info document, and the port of Serve's socket.
 	Authority string
 	// Agent is told to clients, at most [wtproto.MaxAgent] bytes. Empty means "swarmgate".
 	Agent string
-	// Handler answers HTTP/3 requests that are no session. Nil answers with the info document and 404.
+	// Handler answers HTTP/3 requests that are not sessions. Nil answers with the info document
+	// and 404.
 	Handler http.Handler
-	// TrustedProxies are the networks of load balancers in front of the gateway. Nothing in a UDP
-	// packet says where it was before, so an address in them has none of the limits of addresses;
-	// instead each connection is a principal of its own, unless the Authorizer gives it a name, and
-	// all behind one balancer leave the last tenth of what the gateway has to others. Nil means
-	// none.
+	// TrustedProxies are the networks of load balancers in front of the gateway. A UDP packet from
+	// a balancer does not name the client's address, so the limits of addresses do not apply to an
+	// address in these networks. Instead each connection is a principal of its own, unless the
+	// Authorizer gives it a name, and all behind one balancer leave the last tenth of what the
+	// gateway has to others. Nil means none.
 	TrustedProxies []netip.Prefix
 
 	// MaxSessions is how many sessions there may be at once. Zero means 10,000.
@@ -76,20 +79,21 @@ type Config struct {
 	// MaxTopicsPerPrincipal and MaxTopicsTotal are how many topics a principal and the gateway may
 	// have, those in their grace time too. Zero means eight times MaxTopics, and 20,000.
 	MaxTopicsPerPrincipal, MaxTopicsTotal int
-	// NewTopics is how many topics that nobody is on a principal may join a minute. Zero means 300.
+	// NewTopics is how many topics without subscribers a principal may join a minute. Zero means
+	// 300.
 	NewTopics int
-	// MaxCircuits is how many circuits, offers included, a session may have at once. Zero means 256. No limit
-	// still counts as 2,048 for streams and flow control.
+	// MaxCircuits is how many circuits, offers included, a session may have at once. Zero means
+	// 256. Without a limit 2,048 still hold for streams and flow control.
 	MaxCircuits int
 	// MaxCircuitsPerPrincipal and MaxCircuitsTotal are how many circuits a principal and the
 	// gateway may have. Zero means sixteen times MaxCircuits, and 100,000.
 	MaxCircuitsPerPrincipal, MaxCircuitsTotal int
 	// MaxPairCircuits is how many further circuits a session may have with one peer on a topic:
-	// those that it asked for, and those that the peer did. Zero means seven eighths of MaxCircuits,
-	// 224 by default.
+	// those that it asked for and those that the peer asked for. Zero means seven eighths of
+	// MaxCircuits, 224 by default.
 	MaxPairCircuits int
-	// NewCircuits is how many circuits a second a principal may begin, and ten times as many at once. Further ones wait. Zero
-	// means 500.
+	// NewCircuits is how many circuits a second a principal may begin, and ten times as many at
+	// once. Further ones wait. Zero means 500.
 	NewCircuits int
 	// DefaultPeers is how many circuits a topic may give a session that did not ask for a number.
 	// Zero means 64.
@@ -100,7 +104,8 @@ type Config struct {
 	// times ControlRate, and of CREDIT also one for each KiB that it was sent.
 	ControlRate  float64
 	ControlBurst int
-	// MaxControlBytes is how much may wait to be sent on a session's control stream. Zero means 64 KiB.
+	// MaxControlBytes is how many bytes may wait for a session's control stream. Zero means 64
+	// KiB.
 	MaxControlBytes int
 	// MaxPeers is how many peers are remembered a topic. Zero means 1,024.
 	MaxPeers int
@@ -125,7 +130,8 @@ type Config struct {
 	OfferTimeout time.Duration
 	// DialTimeout is how long a dial may take. Zero means 10s.
 	DialTimeout time.Duration
-	// PingAfter is how long a session may be silent before it is asked for a sign of life. Zero means 20s.
+	// PingAfter is how long a session may be silent before the gateway sends it a PING. Zero means
+	// 20s.
 	PingAfter time.Duration
 	// Idle is how long a silent session lives. Zero means 60s.
 	Idle time.Duration
@@ -159,7 +165,7 @@ const (
 	streamWindow        = 512 << 10
 	initialStreamWindow = 32 << 10
 	unlimitedCircuits   = 2048
-	spareStreams        = 32 // streams of a session that are no circuits
+	spareStreams        = 32 // streams of a session that are not circuits
 	// maxCircuits is the most that windows can be made for: QUIC's numbers have 62 bits.
 	maxCircuits = 1<<62/streamWindow - 1 - spareStreams
 )
@@ -316,7 +322,7 @@ func (c *Config) circuits() int {
 // within reports whether one more than n is within a limit, of which a negative one is none.
 func within(n, limit int) bool { return limit < 0 || n < limit }
 
-// advertised returns a limit as it stands on the wire, where 0 is none.
+// advertised returns a limit as it stands on the wire, on which 0 means no limit.
 func advertised(limit int) uint64 { return uint64(max(limit, 0)) }
 
 // topicsAtOnce returns how many topics a session can have.
@@ -337,7 +343,7 @@ func (c *Config) maxVisits() int {
 	return max(c.MaxSessions/4, 256)
 }
 
-// principal returns who is charged for a session that comes from there.
+// principal returns the principal to charge for a session from an address.
 func (c *Config) principal(g *auth.Grant, from net.Addr) *principal {
 	at := crowd.AddrPortOf(from)
 	if g.Name == "" && crowd.Shared(c.TrustedProxies).Contains(at.Addr()) {

@@ -28,7 +28,8 @@ func (s *session) queue(change func(*outbox) bool) {
 	}
 }
 
-// refuse ends the session because it has met a limit, and tells the observer if that is why it ends.
+// refuse ends the session because it has reached a limit. It tells the observer if the session
+// ends for that reason.
 func (s *session) refuse(r *refusal) {
 	s.cancel(r.Error)
 	if context.Cause(s.ctx) == error(r.Error) {

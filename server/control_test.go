@@ -55,8 +55,8 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// An answered PING proves life, and each silence of 20 s is asked about once. Once the second PING came 40 s after the first
-// one's answer.
+// An answered PING proves life, and each silence of 20 s causes one PING. A fault: the second PING
+// came 40 s after the answer to the first one.
 func TestIdleIsPutOffByPong(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c := g.connect()
@@ -273,7 +273,8 @@ func TestPingFloodUnread(t *testing.T) {
 	}
 }
 
-// A client that reads no control frame ends with BUSY once more than 64 KiB of them are unread, whatever it makes the gateway say.
+// A session whose client reads no control frames ends with BUSY once more than 64 KiB of them are
+// unread, whichever frames these are.
 func TestControlUnread(t *testing.T) {
 	const limit = 64 << 10
 	inBubble(t, Config{ControlRate: -1, MaxTopics: -1}, func(t *testing.T, g *bubble) {

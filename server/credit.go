@@ -32,9 +32,9 @@ func newCredit(w io.Writer, granted uint64, o *over) *credit {
 // errOver is the error of a Write after the end of its circuit.
 var errOver = errors.New("server: the circuit is over")
 
-// A client sends CREDIT after reading a quarter of a window, which is minCredit at least, so its
-// CREDITs are no more than one for each creditEvery bytes sent; and no more than creditAhead are left
-// for what has been sent and not been read, which fits into a window.
+// A client sends CREDIT after reading a quarter of a window, which is minCredit at least. So it
+// sends at most one CREDIT for each creditEvery bytes sent. Bytes that it has not read yet fit
+// into a window, so at most creditAhead CREDITs are left for them.
 const (
 	creditEvery = wtproto.MinCredit / 4
 	creditAhead = 16
@@ -55,8 +55,8 @@ func (c *credit) left() int {
 	return int(c.dueLocked())
 }
 
-// grant raises the offset; a lower one than before changes nothing. It reports whether the CREDIT can
-// be the answer to what was sent.
+// grant raises the offset; a lower one than before changes nothing. It reports whether the CREDIT
+// can answer bytes that were sent.
 func (c *credit) grant(offset uint64) (due bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -112,7 +112,8 @@ func TestCreditCountsUntilTheWriterFails(t *testing.T) {
 	}
 }
 
-// Whatever is written and granted in whatever order, at rest exactly the least of both has passed, and it is what was written.
+// In whatever order writes and grants come, at rest exactly the smaller of both sums has passed,
+// and the bytes are those that were written.
 func TestCreditProperty(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {

@@ -106,7 +106,7 @@ func (t *topic) offer(p *peer) {
 	})
 }
 
-// handOn gives a turn that somebody did not use to another one, if there are peers that wait for one.
+// handOn gives an unused turn to another subscription, if there are peers that wait for one.
 func (t *topic) handOn() {
 	if t.unanswered > 0 {
 		t.eachHungry(true, t.want)
@@ -383,7 +383,8 @@ func (t *topic) noteTarget(err error) {
 	}
 }
 
-// answered makes a circuit with a peer that has answered, if it is still wanted and there is a place.
+// answered makes a circuit with a peer that has answered, if it is still wanted and there is a
+// place.
 func (t *topic) answered(p *pair, stream discovery.Stream, wanted bool) {
 	if p.peer.Service != nil {
 		if p.at = remoteOf(stream); p.at.IsValid() {

@@ -140,7 +140,8 @@ func TestFailedDialsBackOff(t *testing.T) {
 	}
 }
 
-// A report once pointed at the time that a topic's loop changes, while it was being written as JSON.
+// A report once held a pointer to a time that the topic's loop changes, while another goroutine
+// wrote the report as JSON.
 func TestReportsStayWhatTheyWere(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c := g.connect()

@@ -61,7 +61,8 @@ type topicDials struct {
 	waiting []*dial
 }
 
-// dial is the wish of a session to dial a peer of a topic, whichever is the best when it is its turn.
+// dial is a session's request for a turn to dial a peer of a topic. The peer is chosen when the
+// turn comes.
 type dial struct {
 	account account
 	session wtproto.SessionID
@@ -199,7 +200,7 @@ func (q *dialQueue) slow(d *dial) bool {
 	return true
 }
 
-// drop takes d out where it still waits, and reports whether it did.
+// drop takes d out if it still waits, and reports whether it did.
 func (q *dialQueue) drop(d *dial) bool {
 	s := q.bySess[d.session]
 	if s == nil {

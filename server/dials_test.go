@@ -133,8 +133,8 @@ func TestDialQueueDrop(t *testing.T) {
 	}
 }
 
-// Whatever comes in whatever order: each dial runs once or was dropped, dials of one session on one topic keep their order,
-// the limits hold, and nothing waits that could run.
+// In whatever order calls come: each dial runs once or was dropped, dials of one session on one
+// topic keep their order, the limits hold, and no dial waits that could run.
 func TestDialQueueProperty(t *testing.T) {
 	for seed := range uint64(100) {
 		random := rand.New(rand.NewPCG(seed, 0))

@@ -13,8 +13,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// fakeFleet is a network on which gateways meet, and see each other's clients at once. Of two of them the one that was
-// there first opens circuits.
+// fakeFleet is a network on which gateways meet, and see each other's clients at once. Of two
+// gateways the one that was there first opens the circuits.
 type fakeFleet struct {
 	mu    sync.Mutex
 	hosts []*fakeHost

@@ -104,7 +104,8 @@ func (h *half) end(readErr, writeErr error) {
 	h.cancel(writeErr)
 }
 
-// fakeStream is one side of a stream in memory. Its errors are those of a link and of a peer alike.
+// fakeStream is one side of a stream in memory. Its errors are those of a link and of a peer
+// alike.
 type fakeStream struct{ in, out *half }
 
 // newStream returns both sides of a stream.
@@ -154,8 +155,9 @@ func (s *fakeStream) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// wakeAt wakes who waits for h at t; set has done so if that is over. Timers for now are best avoided in bubbles: with the
-// race detector, two of them at the same moment break it (Go 1.26).
+// wakeAt wakes the goroutines that wait for h at t; set has done so if t is over. Timers for now
+// are best avoided in bubbles: with the race detector, two of them at the same moment break it (Go
+// 1.26).
 func (h *half) wakeAt(t time.Time) {
 	if d := time.Until(t); d > 0 {
 		time.AfterFunc(d, h.changed.Broadcast)
@@ -176,7 +178,8 @@ func (s *fakeStream) taken() int {
 	return s.out.taken
 }
 
-// failure returns the error that the other side's reset, or the loss of the connection, makes of a Read from s.
+// failure returns the error of a Read from s after the other side's reset or the loss of the
+// connection.
 func (s *fakeStream) failure() error {
 	s.in.mu.Lock()
 	defer s.in.mu.Unlock()

@@ -70,7 +70,7 @@ func (n *fakeNetwork) Join(ctx context.Context, topic wtproto.Topic, p *discover
 	}
 }
 
-// tell hands e to the topic that has joined, and waits until the gateway has done what follows from it at once.
+// tell hands e to the topic that has joined, and waits until the gateway has reacted to it.
 func (n *fakeNetwork) tell(e news) {
 	n.t.Helper()
 	select {

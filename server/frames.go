@@ -90,8 +90,8 @@ func asks(typ wtproto.Type) bool {
 	return false
 }
 
-// credited raises the credit of a circuit. A CREDIT counts as a frame only if nothing was sent that it
-// can be the answer to.
+// credited raises the credit of a circuit. A CREDIT counts as a frame only if it cannot answer
+// bytes that were sent.
 func (s *session) credited(m wtproto.Credit, size int) error {
 	s.mu.Lock()
 	l, err := s.givenLocked(m.Circuit)

@@ -10,7 +10,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// This file is what a session's grant says: it is asked for once, and kept without I/O from then on.
+// This file applies a session's grant: the session asks for it once, and keeps it without I/O from
+// then on.
 
 // questionsOfAddress is how many sessions of one address may wait for the Authorizer at once.
 const questionsOfAddress = 16

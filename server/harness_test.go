@@ -16,8 +16,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// The tests of sessions and topics run in bubbles of testing/synctest, in which time passes only while everybody waits, so
-// durations are exact. Clients are at the far ends of fakeLinks, peers on fakeNetworks.
+// The tests of sessions and topics run in bubbles of testing/synctest, in which time passes only
+// while all goroutines wait, so durations are exact. Clients are at the far ends of fakeLinks,
+// peers on fakeNetworks.
 
 // bubble is a Server in a bubble. It accepts nothing by itself: clients come by dial and connect.
 type bubble struct {
@@ -209,7 +210,7 @@ func chatter(m message) bool {
 	return false
 }
 
-// expect returns the next control frame, which must be an M. STATUS and PING before it are passed over.
+// expect returns the next control frame, which must be an M. It skips STATUS and PING before it.
 func expect[M message](c *fakeClient) M {
 	c.t.Helper()
 	for {

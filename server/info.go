@@ -10,8 +10,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Info returns what clients need to know. host is the name or address by which the asker knows the gateway; it is
-// used where [Config.Authority] is empty.
+// Info returns what clients need to know. host is the name or address by which the asker knows the
+// gateway; it is used if [Config.Authority] is empty.
 func (s *Server) Info(host string) wtproto.Info {
 	authority := s.cfg.Authority
 	if authority == "" {
@@ -42,8 +42,9 @@ func (s *Server) Info(host string) wtproto.Info {
 	return info
 }
 
-// InfoHandler answers GET with the JSON of [Server.Info], and lets pages of the listed origins read it. Others may read that they are
-// forbidden, which they could not tell from a gateway that is down. It is meant for [wtproto.InfoPath].
+// InfoHandler answers GET with the JSON of [Server.Info], and lets pages of the listed origins
+// read it. Other pages may read the status 403, so that they can tell it from a gateway that is
+// down. It is meant for [wtproto.InfoPath].
 func (s *Server) InfoHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add("Vary", "Origin")

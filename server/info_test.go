@@ -105,8 +105,8 @@ func TestInfoHandler(t *testing.T) {
 	}
 }
 
-// checkJSONAnswer checks that a success is JSON that nobody keeps, that a forbidden page gets none of it, and that a refusal names the
-// methods there are.
+// checkJSONAnswer checks that a success is JSON that no cache keeps, that a forbidden page gets
+// none of it, and that a refusal names the allowed methods.
 func checkJSONAnswer(t *testing.T, name string, w *httptest.ResponseRecorder) {
 	t.Helper()
 	h := w.Header()

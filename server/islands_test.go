@@ -82,9 +82,9 @@ func TestIslands(t *testing.T) {
 	}
 }
 
-// settleOf returns in how many seconds the mesh must be one in the long form. With max peers 2 it is a chain in the
-// order of the gateways, each of which has to find the next one, and that client of the next one
-// which has a place.
+// settleOf returns in how many seconds the mesh must be one in the long form. With max peers 2 it
+// is a chain in the order of the gateways, each of which has to find the next one, and there the
+// client that has a place.
 func settleOf(gateways, clients, maxPeers int) int {
 	switch {
 	case maxPeers > 2 || gateways < 20:
@@ -95,7 +95,7 @@ func settleOf(gateways, clients, maxPeers int) int {
 	return 1800
 }
 
-// TestManyIslands is the long form, for -islands. Where max peers are 2 it has no more clients than
+// TestManyIslands is the long form, for -islands. With max peers 2 it has no more clients than
 // become one mesh in an hour.
 func TestManyIslands(t *testing.T) {
 	for seed := range uint64(*islands) {

@@ -39,7 +39,7 @@ func TestLeave(t *testing.T) {
 	})
 }
 
-// A dial that succeeds just after LEAVE, because the network was not quick to notice, is of no use.
+// The topic drops a dial that succeeds just after LEAVE because the network noticed the end late.
 func TestLeaveWhileDialed(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c := g.joiners(1)[0]
@@ -73,7 +73,8 @@ func TestLeaveWithdrawsOffers(t *testing.T) {
 	})
 }
 
-// A client that leaves and joins again keeps its open circuits, and gets no second one to the same end.
+// A client that leaves and joins again keeps its open circuits, and gets no second one to the same
+// end.
 func TestJoinAgainKeepsCircuits(t *testing.T) {
 	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		c, x, p, y := g.open("1")
@@ -124,7 +125,8 @@ func TestJoinAgainKeepsCircuits(t *testing.T) {
 	})
 }
 
-// A subscriber that stays for long meets many that come and go, and must not remember each of them.
+// A subscriber that stays for long meets many that come and go, and must not remember each of
+// them.
 func TestPairsAreForgotten(t *testing.T) {
 	inBubble(t, Config{Idle: 100 * time.Hour}, func(t *testing.T, g *bubble) {
 		stays := g.connect()

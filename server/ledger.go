@@ -59,7 +59,7 @@ func (a account) String() string {
 // strangers reports whether sessions of a may be of different parties.
 func (a account) strangers() bool { return a.name == "" && a.port == 0 }
 
-// principal is who is charged for what one session uses.
+// principal is the account holder that one session's use is charged to.
 type principal struct {
 	accounts []account // narrowest first; each is charged; constant
 	behind   *account  // the balancer that it is behind, or nil; it is charged, and has no limits; constant
@@ -77,8 +77,8 @@ func newPrincipal(g *auth.Grant, addr netip.Addr) *principal {
 	return &principal{accounts: addressAccounts(addr), limits: g.Limits}
 }
 
-// newBehind returns the principal of a session that has no name and comes through a balancer. Where
-// its client is nobody knows, so it is by itself what an address is elsewhere.
+// newBehind returns the principal of a session that has no name and comes through a balancer. Its
+// client's address is unknown, so the session itself has the limits of an address.
 func newBehind(g *auth.Grant, balancer netip.AddrPort) *principal {
 	addr := balancer.Addr().Unmap().WithZone("")
 	a := account{addresses: netip.PrefixFrom(addr, addr.BitLen()), port: balancer.Port()}
@@ -407,7 +407,7 @@ func (r *row) idle(now time.Time) bool {
 	return true
 }
 
-// codeOfLimit returns what whoever meets the limit is told.
+// codeOfLimit returns the code for a client that reaches the limit.
 func codeOfLimit(name LimitName) wtproto.Code {
 	for _, l := range limits {
 		if l.Name == name {

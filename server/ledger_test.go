@@ -247,8 +247,8 @@ func TestLimitsAreDescribed(t *testing.T) {
 	}
 }
 
-// One page in a hundred tabs once took all circuits of its address, and its neighbours behind one NAT
-// got none.
+// One page in a hundred tabs once took all circuits of its address, and its neighbours behind one
+// NAT got none.
 func TestLedgerKeepsSomeForNeighbours(t *testing.T) {
 	for _, test := range []struct {
 		name       string
@@ -284,8 +284,8 @@ func TestLedgerKeepsSomeForNeighbours(t *testing.T) {
 	}
 }
 
-// Sessions of one address that join anew again and again made and ended circuits without an end, and took the processor from all
-// others. Those beyond a rate wait, and come about.
+// Sessions of one address that joined again and again made and ended circuits without pause, and
+// took the processor from all others. Circuits beyond a rate now wait, and open later.
 func TestCircuitsOfPrincipalWait(t *testing.T) {
 	inBubble(t, Config{NewCircuits: 2, IsolateClients: true}, func(t *testing.T, g *bubble) {
 		c := g.connect()

@@ -10,7 +10,7 @@ import (
 )
 
 // leg is a client's end of a circuit: a place among its session's circuits, then a stream, which
-// the gateway opens or the client brings with ACCEPT. Whoever reserved it calls release in the
+// the gateway opens or the client brings with ACCEPT. The caller of reserve calls release in the
 // end.
 type leg struct {
 	// constant after reserve
@@ -179,9 +179,8 @@ func (l *leg) CloseWrite() error {
 }
 
 // reset ends what still runs in either direction, after the circuit is over. A session that ends
-// has no stream reset, since its end is theirs: Chromium's pages crash where a stream is reset
-// while its session is being closed. The stream of a CONNECT that was not answered is not the
-// circuit's.
+// has no stream reset, since its end is theirs: Chromium's pages crash if a stream is reset while
+// its session is being closed. The stream of an unanswered CONNECT does not belong to the circuit.
 func (l *leg) reset(code wtproto.Code) {
 	if l.asked != nil && !l.announced {
 		l.waits.out()

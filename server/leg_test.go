@@ -64,7 +64,7 @@ func TestOfferWithoutStreamCredit(t *testing.T) {
 	})
 }
 
-// A session that is ending has no stream reset: Chromium's pages crash where both come at once.
+// A session that is ending has no stream reset: Chromium's pages crash if both come at once.
 func TestEndingSessionResetsNothing(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		slow, quick := g.connect(), g.connect()
@@ -130,7 +130,8 @@ func TestOffersBackOff(t *testing.T) {
 	})
 }
 
-// ACCEPT and the end of the offer at the same instant: one of both wins, and the client sees which.
+// If ACCEPT and the end of the offer come at the same instant, one of both wins, and the client
+// sees which.
 func TestAcceptAgainstWithdraw(t *testing.T) {
 	for range 50 {
 		inBubble(t, Config{}, func(t *testing.T, g *bubble) {

@@ -10,8 +10,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Whoever said that its gateway needs a circuit got the last place of a client, of each client and under
-// any number of names, and from then on that of another gateway's circuit too.
+// A gateway that claimed to need a circuit got the last place of a client. It could do so with
+// each client and under any number of names, and later also took the place of another gateway's
+// circuit.
 func TestNeedIsNotAlwaysBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := fakeFleet{apart: true}

@@ -47,8 +47,8 @@ const (
 // Limit describes one limit of a gateway.
 type Limit struct {
 	Name LimitName
-	// Code is what whoever is refused is told. CodeNone means that nobody is told: something is
-	// not done, or waits.
+	// Code is the code for a client that is refused. CodeNone means that no client gets one:
+	// something is not done, or waits.
 	Code wtproto.Code
 	// Field is the field of [Config] that sets it, empty if it is fixed.
 	Field string

@@ -68,7 +68,7 @@ func between(g *bubble, token string) (x, y fakeCircuit) {
 	return a.circuit(), b.circuit()
 }
 
-// Whoever meets a limit is told its code, and operators see it once.
+// A client that reaches a limit gets its code, and operators see it once.
 func TestEachLimitIsSeenOnce(t *testing.T) {
 	refuseSession := func(code wtproto.Code) func(*testing.T, *bubble) {
 		return func(_ *testing.T, g *bubble) {

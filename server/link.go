@@ -30,8 +30,8 @@ type link interface {
 
 var errNoCredit = errors.New("server: the client's stream credit is used up")
 
-// stream is one stream of a link. Its Read and Write return an [*wtproto.Error] with Remote where the client reset it (its
-// code) or where the connection with it was lost (CodePeerGone).
+// stream is one stream of a link. Its Read and Write return an [*wtproto.Error] with Remote if the
+// client reset it (its code) or if the connection with it was lost (CodePeerGone).
 type stream interface {
 	Read([]byte) (int, error)
 	Write([]byte) (int, error)
@@ -41,7 +41,8 @@ type stream interface {
 	CancelWrite(wtproto.Code)
 	SetReadDeadline(time.Time) error
 	SetWriteDeadline(time.Time) error
-	// Context ends when the sending direction has ended, and convert makes of its cause what Write would return.
+	// Context ends when the sending direction has ended. convert turns its cause into the error of
+	// a Write.
 	Context() context.Context
 	convert(error) error
 }

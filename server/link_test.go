@@ -14,8 +14,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Both kinds of links say the same of the same end: a reset by the client carries its code, the loss of its connection is
-// PEER_GONE, both by its doing; what we did ourselves, an end and a deadline stay what they are.
+// Both kinds of links report the same end with the same error: a reset by the client has its code,
+// the loss of its connection is PEER_GONE, both with Remote. Our own resets, an end of the stream
+// and a deadline stay as they are.
 func TestStreamErrors(t *testing.T) {
 	type kind struct {
 		name    string

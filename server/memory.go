@@ -81,7 +81,8 @@ func (m *memory) remove(c *circuit) {
 	m.mu.Unlock()
 }
 
-// refuse returns why nothing new may begin, or nil. Somebody who has nothing yet may begin for longer.
+// refuse returns why nothing new may begin, or nil. A principal that has nothing yet may begin at
+// a higher use of memory still.
 func (m *memory) refuse(hasSome bool) *refusal {
 	if !m.isFull.Load() || !hasSome && !m.isOver.Load() {
 		return nil

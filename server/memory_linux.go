@@ -28,7 +28,7 @@ func AvailableMemory() int64 {
 	return int64(uint64(info.Totalram) * uint64(info.Unit) / 2)
 }
 
-// cgroupLimit returns the least memory limit of our cgroup and of those that it is in, version 2 or 1.
+// cgroupLimit returns the least memory limit of our cgroup and its parents, version 2 or 1.
 func cgroupLimit(root fs.FS) (limit int64, ok bool) {
 	self, err := fs.ReadFile(root, "proc/self/cgroup")
 	if err != nil {
@@ -61,7 +61,8 @@ func cgroupLimit(root fs.FS) (limit int64, ok bool) {
 	return limit, ok
 }
 
-// readLimit reads a file with a number of bytes. "max", or a number that no machine has, is no limit.
+// readLimit reads a file with a number of bytes. "max", or a number larger than any machine's
+// memory, means no limit.
 func readLimit(root fs.FS, name string) (n int64, ok bool) {
 	b, err := fs.ReadFile(root, name)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// fakeHeap is a gauge without a heap: as with Go's, what is garbage is known only after a collection.
+// fakeHeap is a gauge without a heap. As with Go's, only a collection shows how much is garbage.
 type fakeHeap struct {
 	mu          sync.Mutex
 	needed      func() int64 // guarded by mu; nil for nothing

@@ -7,7 +7,8 @@ import (
 
 // This file decides who is connected to whom: which pairs of a topic are made when there is room.
 
-// connect fills the places of s: with clients at once, and with peers when it is its turn to dial them.
+// connect fills the places of s: with clients at once, and with peers when it is its turn to dial
+// them.
 func (t *topic) connect(s *subscription) {
 	if s.place == 0 || s.gone() {
 		return
@@ -40,7 +41,7 @@ const (
 	numRoles
 
 	openPlace = 0 // for everybody
-	lastPlace = 1 // for who has no mate, or kept for clients of other gateways
+	lastPlace = 1 // for a client without a mate, or kept for clients of other gateways
 	noMates   = 2 // it has none itself
 	numPlaces = 3
 

@@ -219,7 +219,7 @@ func TestInboundIsLost(t *testing.T) {
 	})
 }
 
-// The newer session of a client is the one to connect to, while the older one is still being ended.
+// Others connect to the newer session of a client, while the older one is still ending.
 func TestInboundGoesToNewestSession(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		old := g.connect()
@@ -302,7 +302,8 @@ func TestIsolateClients(t *testing.T) {
 	})
 }
 
-// A client is never connected to itself: not to its own older session, and not to what another gateway calls the same client.
+// A client is never connected to itself: not to its own older session, and not to a client of
+// another gateway with the same endpoint.
 func TestEqualEndpoints(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		old := g.connect()
@@ -430,8 +431,8 @@ func component(loop *topic) int {
 	return len(reached)
 }
 
-// All clients of a topic are one mesh, however small max peers is: newcomers find a place, nobody has more than they asked
-// for, and at most half of these by their own choice.
+// All clients of a topic are one mesh, however small max peers is: newcomers find a place, nobody
+// has more than they asked for, and at most half of these by their own choice.
 func TestMesh(t *testing.T) {
 	for _, test := range []struct {
 		clients, max int

@@ -26,8 +26,9 @@ type Observer struct {
 	// Left is called once for each topic that was joined: with CodeNone after LEAVE, else with the
 	// code that ended the session.
 	Left func(wtproto.Code)
-	// ConnectAnswered is called for each CONNECT: CodeNone says that its stream is a circuit now, else
-	// it is the code of REFUSED. It is CodeWithdrawn if the client took the CONNECT back before.
+	// ConnectAnswered is called for each CONNECT: CodeNone says that its stream is a circuit now,
+	// another code is that of REFUSED. CodeWithdrawn says that the client took the CONNECT back
+	// before an answer.
 	ConnectAnswered func(wtproto.Code)
 	// Refused is called each time a limit is met, with what was told. [Limits] describes the
 	// limits.

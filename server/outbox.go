@@ -4,8 +4,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// outbox holds the control frames that a session's writer has still to send. Of PONG and of a topic's STATUS it keeps
-// the newest only; the rest keeps its order. It does no I/O and no locking.
+// outbox holds the control frames that wait for a session's writer. Of PONG and of a topic's
+// STATUS it keeps the newest only; the rest keeps its order. It does no I/O and no locking.
 type outbox struct {
 	limit    int    // bytes, without STATUS; negative means none
 	frames   []byte // in order

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// over is the end of a circuit. It comes once, with the cause of whoever is first, and every wait
-// of the circuit ends with it:
+// over is the end of a circuit. It comes once, with the first cause, and every wait of the circuit
+// ends with it:
 //
 //   - what waits in a select (for the answer to an offer, for the client's credit) watches done;
 //   - what waits in a client's stream, which knows deadlines only, has them from [waits];

@@ -58,11 +58,12 @@ type listing struct {
 	number uint64
 }
 
-// counterpart is what a subscription is paired with: a peerKey or the *session of another subscription.
+// counterpart is what a subscription is paired with: a peerKey or the *session of another
+// subscription.
 type counterpart any
 
-// pair is a subscription with a peer or with another subscription: being dialed, connected, or kept in mind because it is not to be
-// made again (yet). All of it is owned by the topic's loop.
+// pair is a subscription with a peer or with another subscription: being dialed, connected, or
+// remembered because it must not be made again (yet). The topic's loop owns all of it.
 type pair struct {
 	sub     *subscription  // the side that chose
 	other   *subscription  // the client that was chosen, or nil
@@ -70,7 +71,7 @@ type pair struct {
 	inbound bool           // the peer chose
 	given   bool           // it has its place because the peer's gateway needed it
 	then    func()         // it ends to make room, and this is to be done when its place is free; or nil
-	at      netip.AddrPort // of a service, where the circuit is connected to
+	at      netip.AddrPort // of a service: the address that the circuit is connected to
 	state   pairState
 	opened  bool // bytes could pass
 	wasOpen bool // bytes could pass once
@@ -323,7 +324,8 @@ func (t *topic) abandon(s *subscription) {
 	t.handOn()
 }
 
-// start runs the circuit of p, whose far end is stream, inbound, or p's other leg. Its legs are taken.
+// start runs the circuit of p, whose far end is stream, inbound, or p's other leg. Its legs are
+// taken.
 func (t *topic) start(p *pair, stream discovery.Stream, inbound discovery.Inbound) {
 	p.state = pairOpen
 	p.began = t.now
@@ -406,7 +408,7 @@ func (p *pair) circuitEnded(t *topic, _ *circuit, v verdict) {
 		p.peer.backOff(t.now)
 		t.settle(p, pairWaiting, true)
 		t.classify(p.peer)
-	default: // what a service ends for one client puts nobody else off
+	default: // a service that ends circuits of one client is still dialed for others
 		p.retryAt = t.now.Add(p.retry.Next())
 		t.settle(p, pairWaiting, false)
 	}

@@ -54,9 +54,9 @@ type peer struct {
 // peerKey is the id of a [discovery.Peer].
 type peerKey string
 
-// The pools of topic.ready: peers that may be dialed now, by what their last dial says of them, who
-// found whom, and whether they are native peers, clients, clients of a gateway that needs a circuit, or
-// services of the LAN.
+// The pools of topic.ready: peers that may be dialed now, by the result of their last dial, by
+// which side found the other, and whether they are native peers, clients, clients of a gateway
+// that needs a circuit, or services of the LAN.
 const (
 	weFoundIt = iota
 	itFoundUs
@@ -163,9 +163,9 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 	return p
 }
 
-// evict forgets a peer for the sake of another one, and reports whether there is one to forget: who
-// has failed for the longest time of those that never answered, else a service of the LAN that never
-// answered, else who has failed for the longest time.
+// evict forgets a peer to make room for another one, and reports whether there was one to forget.
+// It chooses the one that has failed for the longest time among those that never answered; else a
+// service of the LAN that never answered; else the one that has failed for the longest time.
 func (t *topic) evict(newcomer *discovery.Peer) bool {
 	p, ok := t.failing[0].first()
 	if !ok {
@@ -273,7 +273,7 @@ func (t *topic) classify(p *peer) {
 	t.offer(p)
 }
 
-// list makes p a candidate for everybody, whoever has looked at it before.
+// list makes p a candidate for all subscriptions, also for those that have looked at it before.
 func (t *topic) list(p *peer, class int) {
 	p.class, p.number = class, t.ready[class-1].add(p)
 	if !p.answered {

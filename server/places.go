@@ -23,8 +23,8 @@ type places struct {
 	swaps    int // 1 if it may dial for a need though it is full, as another circuit can end for it; else 0
 }
 
-// farShare returns how many of a member's places are for far clients: a quarter, and one at
-// least. Who has one or two has none to spare.
+// farShare returns how many of a member's places are for far clients: a quarter, and one at least.
+// A client with one or two places has none to spare.
 func farShare(maxPeers int) int {
 	if maxPeers < 3 {
 		return 0
@@ -117,7 +117,8 @@ func (p *places) mayAcceptFar(itsNeed, ourNeed, lasted bool) bool {
 func (p *places) maySwap() bool { return p.maxPeers >= 2 && p.left() == 0 }
 
 // keptFrom returns how many circuits that came from others stay when others say that they need a
-// place, beside those that were given to needs. Anybody can say so. Who has two places needs both.
+// place, beside those that were given to needs. Anybody can say so. A client with two places needs
+// both.
 func (p *places) keptFrom() int {
 	if p.maxPeers < 3 {
 		return 0

@@ -6,8 +6,9 @@ import (
 	"slices"
 )
 
-// PrincipalStatus is what [Server.PrincipalsHandler] tells of one principal, of a /56 or /48 around
-// IPv6 addresses, or of a load balancer, which are charged for all of them.
+// PrincipalStatus is the report of [Server.PrincipalsHandler] about one principal, about a /56 or
+// /48 around IPv6 addresses, or about a load balancer. A prefix and a balancer are charged for all
+// principals within them.
 type PrincipalStatus struct {
 	Name      string   `json:"name,omitempty"`      // of its grant
 	Addresses string   `json:"addresses,omitempty"` // if it has no name, such as 192.0.2.1/32, or 192.0.2.1:5000 for a connection by a balancer

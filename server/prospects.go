@@ -179,8 +179,8 @@ func (t *topic) countRole(s *subscription, n int) {
 	}
 }
 
-// prospects returns who s, which is connected with nobody, could be connected with: peers of v, or
-// other clients of this gateway if v is nil.
+// prospects returns whom s could be connected with: peers of v, or other clients of this gateway
+// if v is nil. s has no circuit.
 func (t *topic) prospects(s *subscription, v *networkView) (p prospects) {
 	g := &s.session.grant
 	p.announces, p.looksUp = s.announces(), s.looksUp()

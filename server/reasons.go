@@ -8,8 +8,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// This file is why nobody may be found, in words that name the cure: for operators with all that is known, for clients
-// short, and without addresses unless these are shown.
+// This file says why no peer is found, in words that name the cure: with all details for
+// operators, and short for clients, without addresses unless these are shown.
 
 // Reasons that are not the errors of a network.
 const (
@@ -44,7 +44,8 @@ var ownReasons = map[wtproto.Code]string{
 	wtproto.CodePeerReset: "the peer ended the connection: check that it is the right program",
 }
 
-// reasonFor returns why err keeps somebody from being found, for clients, without addresses unless show is set.
+// reasonFor returns, for clients, how err keeps peers from being found. It names no addresses
+// unless show is set.
 func reasonFor(err error, show bool) string {
 	if err == nil {
 		return ""
@@ -70,8 +71,8 @@ func reasonFor(err error, show bool) string {
 	return clip(text, wtproto.MaxNetworkReason)
 }
 
-// detail returns all that is known of err, for operators: its chain, after the words that clients see where these
-// are not part of it.
+// detail returns all of err for operators: its chain, and before it the words that clients see,
+// unless the chain has them.
 func detail(err error) string {
 	if err == nil {
 		return ""
@@ -100,7 +101,7 @@ func withoutAddresses(s string) string {
 	return strings.Join(words, " ")
 }
 
-// addressKind returns what w is called where addresses are hidden, or "" if it is none.
+// addressKind returns the word for w if addresses are hidden, or "" if w is not an address.
 func addressKind(w string) string {
 	rest := strings.TrimPrefix(w, "tcp://")
 	if _, err := netip.ParsePrefix(rest); err == nil {

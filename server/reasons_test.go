@@ -51,7 +51,8 @@ func TestReasonFor(t *testing.T) {
 	}
 }
 
-// Each state in which nobody is found has its reason in STATUS and at /api/topics, which goes when it is over.
+// Each state in which no peer is found has its reason in STATUS and at /api/topics. The reason
+// goes when the state is over.
 func TestReasons(t *testing.T) {
 	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		c := g.connect()

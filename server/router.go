@@ -11,8 +11,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// router finds the loop of a topic, starts it with its first subscriber and lets it end with the last. It owns the
-// goroutines of topics, dials and circuits.
+// router finds the loop of a topic. It starts the loop with the topic's first subscriber and lets
+// it end with the last. It owns the goroutines of topics, dials and circuits.
 type router struct {
 	// constant after newRouter
 	cfg      *Config
@@ -168,7 +168,8 @@ func (r *router) all() []*topic {
 	return topics
 }
 
-// close ends all topics and waits for them, their dials and their circuits, whose sessions must have ended.
+// close ends all topics and waits for them, their dials and their circuits. All sessions must have
+// ended before.
 func (r *router) close() {
 	r.cancel(wtproto.Errorf(wtproto.CodeShutdown, "the gateway is closed"))
 	r.wg.Wait()

@@ -54,7 +54,8 @@ func TestGoaway(t *testing.T) {
 	})
 }
 
-// A peer that answers after GOAWAY is not shown to the client: not even by a WITHDRAW of what it does not know.
+// The client hears nothing of a peer that answers after GOAWAY: not even a WITHDRAW of a circuit
+// that it does not know.
 func TestGoawayWhileDialed(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c, _, _, _ := g.open("1")

@@ -19,7 +19,7 @@ type locatedStream struct {
 
 func (s locatedStream) Remote() netip.AddrPort { return s.at }
 
-// at returns the sighting of a service, which is known to be at the places, and answers at answers.
+// at returns the sighting of a service that is known to be at places and answers at answers.
 func (p *fakePeer) at(src discovery.Source, answers string, places ...string) discovery.Sighting {
 	p.Service = &discovery.Service{Source: src}
 	for _, a := range places {

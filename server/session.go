@@ -15,8 +15,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// session speaks the protocol with one client. Its goroutines: run, the control stream's reader and writer, the
-// acceptor of streams, and one for each stream that has not said yet what it is.
+// session speaks the protocol with one client. Its goroutines: run, the control stream's reader
+// and writer, the acceptor of streams, and one for each stream whose first frame has not come yet.
 type session struct {
 	// constant after newSession
 	server *Server
@@ -192,7 +192,8 @@ func (s *session) acceptLoop(wg *sync.WaitGroup) {
 	}
 }
 
-// firstFrame reads what a stream is. A stream that is reset or silent ends alone; one that says something else ends the session.
+// firstFrame reads the first frame of a stream, which says what the stream is. A stream that is
+// reset or silent ends alone; a wrong frame ends the session.
 func (s *session) firstFrame(str stream) {
 	str.SetReadDeadline(time.Now().Add(s.cfg.FirstFrameTimeout))
 	typ, payload, err := wtproto.NewReader(str).Next()
@@ -275,7 +276,8 @@ func (s *session) accepted(str stream, payload []byte) error {
 	return nil
 }
 
-// givenLocked returns the leg of a circuit, nil where it has ended, or an error where the id was never given.
+// givenLocked returns the leg of a circuit, nil if it has ended, or an error if the id was never
+// given.
 func (s *session) givenLocked(id wtproto.CircuitID) (*leg, error) {
 	if id == 0 || id > s.lastID {
 		return nil, wtproto.Errorf(wtproto.CodeProtocol, "circuit %d was never given", id)
@@ -373,7 +375,8 @@ func (s *session) handle(typ wtproto.Type, payload []byte) error {
 	return nil
 }
 
-// declined refuses an offer, or ends an open circuit for a client whose platform cannot say the code in a reset.
+// declined refuses an offer, or ends an open circuit for a client whose platform cannot send the
+// code in a reset.
 func (s *session) declined(m wtproto.Decline) error {
 	s.mu.Lock()
 	l, err := s.givenLocked(m.Circuit)

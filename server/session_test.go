@@ -23,7 +23,7 @@ func (r raw) Append(b []byte) []byte {
 	return append(b, r.payload...)
 }
 
-// bytesOf is what is no whole frame.
+// bytesOf is bytes that are not a whole frame.
 type bytesOf string
 
 func (s bytesOf) Append(b []byte) []byte { return append(b, s...) }
@@ -60,7 +60,8 @@ func TestWelcomeOfLaterVersion(t *testing.T) {
 	})
 }
 
-// The first frame of a stream says what the stream is, and a wrong one ends the session with a code and nothing else.
+// The first frame of a stream says what the stream is, and a wrong one ends the session with a
+// code and nothing else.
 func TestFirstFrame(t *testing.T) {
 	hello := func(change func(*wtproto.Hello)) message {
 		h := wtproto.Hello{Version: 1, Credit: 64 << 10, Secret: wtproto.Secret{99}}
@@ -119,7 +120,8 @@ func TestFirstFrame(t *testing.T) {
 	}
 }
 
-// A stream that ends within its first frame ends the session, one that says nothing, or is reset, ends alone.
+// A stream that ends within its first frame ends the session, one that says nothing, or is reset,
+// ends alone.
 func TestFirstFrameMissing(t *testing.T) {
 	for _, test := range []struct {
 		name string

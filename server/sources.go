@@ -11,8 +11,9 @@ import (
 // sourcesSwept is the least number of sources at which those without peers are forgotten.
 const sourcesSwept = 4096
 
-// source is a machine of the LAN that tells of plain TCP services, named by the address that they are at. Machines may be
-// made up, and so may any number of services of one; a dial in vain tells. The topic's loop owns it.
+// source is a machine of the LAN that advertises plain TCP services. Its name is the address of
+// these services. An attacker can make up machines, and any number of services of one; a failed
+// dial shows it. The topic's loop owns it.
 type source struct {
 	since    time.Time   // when it was seen first
 	answered bool        // a service of it, once
@@ -88,9 +89,10 @@ func (t *topic) sweepSources() {
 	t.sweepAt = 2 * len(t.sources)
 }
 
-// crowded returns a service that never answered to be forgotten for another peer's sake: one of who
-// told of that, if it has an equal part of the room; else of a source that has told of several, of the
-// one with most of some that are chosen at random; else of the one of some that came last.
+// crowded returns a service that never answered, to be forgotten for another peer. It belongs to
+// the source of that peer, if that source has its equal part of the room. Else it belongs to a
+// source with several services: the one with most of some that are chosen at random. Else it
+// belongs to the one of some that came last.
 func (t *topic) crowded(d *discovery.Peer) (p *peer, ok bool) {
 	if fromLAN(d) {
 		own := t.sources[sourceAt(d)]

@@ -10,9 +10,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Somebody on the LAN who made up services of a topic, at one address or at a thousand, used up the
-// room for peers and the dials of the topic: an honest service that came then, or a peer of another
-// network, was found after minutes or never.
+// Somebody on the LAN who made up services of a topic, at one address or at a thousand, used up
+// the room for peers and the dials of the topic: an honest service that came then, or a peer of
+// another network, was found after minutes or never.
 func TestMadeUpServices(t *testing.T) {
 	for _, sources := range []int{1, 50} {
 		t.Run(fmt.Sprint(sources), func(t *testing.T) {
@@ -49,8 +49,8 @@ func TestMadeUpServices(t *testing.T) {
 	}
 }
 
-// Each further service at an address was compared with all there, and each of these with all others:
-// a thousand that somebody made up kept the topic busy for minutes.
+// Each further service at an address was compared with all there, and each of these with all
+// others: a thousand that somebody made up kept the topic busy for minutes.
 func TestManyServicesAtOneAddress(t *testing.T) {
 	inBubble(t, Config{MaxPeers: 1000, Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		a := g.connect()

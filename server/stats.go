@@ -82,7 +82,8 @@ func (s *session) unsent() int64 {
 	return int64(s.out.size)
 }
 
-// behind reports whether the client leaves so much unread that offers of others could end its session.
+// behind reports whether the client leaves so many bytes unread that offers of others could end
+// its session.
 func (s *session) behind() bool {
 	return s.cfg.MaxControlBytes >= 0 && s.unsent() > int64(s.cfg.MaxControlBytes/2)
 }

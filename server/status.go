@@ -135,7 +135,7 @@ type TopicStatus struct {
 type NetworkReport struct {
 	Name       string               `json:"name"`
 	State      wtproto.NetworkState `json:"state"`
-	Reason     string               `json:"reason,omitempty"` // why nobody may be found, and what can be done
+	Reason     string               `json:"reason,omitempty"` // why no peer is found, and what can be done
 	Found      uint64               `json:"found"`
 	Connecting uint64               `json:"connecting"`
 	Refused    uint64               `json:"refused"`
@@ -146,8 +146,8 @@ type NetworkReport struct {
 type PeerReport struct {
 	ID       string       `json:"id"` // hexadecimal
 	Network  string       `json:"network"`
-	Address  string       `json:"address,omitempty"`  // where it answered last, else where it was seen
-	Seen     string       `json:"seen,omitempty"`     // where it was seen, if that is another address, or a name
+	Address  string       `json:"address,omitempty"`  // the address that answered last, else the one that it was seen at
+	Seen     string       `json:"seen,omitempty"`     // the address or name that it was seen at, if another
 	SameAs   string       `json:"same_as,omitempty"`  // the id of the peer that is dialed instead: the same TCP service
 	Client   bool         `json:"client,omitempty"`   // behind another gateway
 	Dialed   int          `json:"dialed"`             // dials that ended
@@ -214,7 +214,8 @@ func (e snapshot) apply(t *topic) {
 	e.reply <- s
 }
 
-// Topics returns the status of every topic that has a subscriber, a circuit, or had one within the grace time.
+// Topics returns the status of every topic that has a subscriber, a circuit, or had one within the
+// grace time.
 func (s *Server) Topics() []TopicStatus {
 	out := []TopicStatus{}
 	for _, t := range s.router.all() {
@@ -230,7 +231,8 @@ func (s *Server) Topics() []TopicStatus {
 	return out
 }
 
-// TopicsHandler answers GET with the JSON of [Server.Topics]. It tells addresses, so it is for operators alone.
+// TopicsHandler answers GET with the JSON of [Server.Topics]. It shows addresses, so it is for
+// operators alone.
 func (s *Server) TopicsHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !getOnly(w, r) {

@@ -22,15 +22,16 @@ const (
 	// patientSurveys is how many surveys may find that a circuit with another gateway is lacking
 	// before others are told.
 	patientSurveys = 3
-	// helpedAfter is how many may find so before anybody's help is taken in a last place. Who comes
-	// may be of the same part of the mesh, so first one dials for some seconds with others knowing.
+	// helpedAfter is how many surveys may find so before a client takes anybody's help in a last
+	// place. The helper may be of the same part of the mesh, so the gateway first dials for some
+	// seconds while others know of the need.
 	helpedAfter = 2 * patientSurveys
 	// helpEvery is how often a client may give its last place to a gateway that needs a circuit.
 	helpEvery = 10 * time.Second
 	// awaited is how long places are kept for clients of a gateway of which none has come, and
 	// which we cannot dial.
 	awaited = time.Minute
-	// mendTries is how many clients of a part are tried when it is to be connected with another one.
+	// mendTries is how many clients of a part are tried to connect it with another part.
 	mendTries = 8
 	// retriedOfOne is how many clients of one other gateway are tried again at once in need.
 	retriedOfOne = 4

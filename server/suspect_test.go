@@ -17,7 +17,7 @@ func TestVanishedClientIsNotChosen(t *testing.T) {
 		pass(10 * time.Second)
 		first := g.connect()
 		first.join(announceAndLookUp, 0)
-		first.circuit() // who is silent is not dead
+		first.circuit() // a silent client is not dead
 		pass(answerWithin)
 		second := g.connect()
 		second.join(announceAndLookUp, 0)
@@ -40,7 +40,7 @@ func TestVanishedClientIsNotChosen(t *testing.T) {
 	})
 }
 
-// Who is silent for less than 2 s is not asked, and who is asked is asked once.
+// A session that is silent for less than 2 s gets no PING, and another one gets one.
 func TestSuspect(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c := g.connect()

@@ -14,8 +14,8 @@ import (
 // gateway this one may get such a place again: the first time, and at most.
 const giveSame, giveSameMax = time.Minute, time.Hour
 
-// givenFor is how long a circuit counts as one that was given to a need, which may end for the next
-// one. A mesh that stands is not changed much by what others say.
+// givenFor is how long a circuit counts as given to a need, and may end for the next need. So
+// claims of others change a standing mesh only a little.
 const givenFor = 10 * time.Minute
 
 // ownNeed is greater than the id of any host. Those that open circuits to us have smaller ids
@@ -69,8 +69,8 @@ func (t *topic) gave(p *peer) {
 	g.given = min(g.given+1, 10)
 }
 
-// accepts reports whether s has a place for p, a client of another gateway that opens a circuit and
-// that may need it, and whether it is given to that need.
+// accepts reports whether s has a place for p, a client of another gateway that opens a circuit
+// and may need it, and whether the place is given to that need.
 func (t *topic) accepts(s *subscription, p *peer, need bool) (ok, given bool) {
 	lasted := t.lacking > helpedAfter
 	ours := s.seeks || s.bridges

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// A topic with a thousand clients on one gateway is one mesh, and at rest nothing is made, lost or looked for.
+// A topic with a thousand clients on one gateway is one mesh. At rest the gateway makes, loses and
+// looks for nothing.
 func TestThousandClients(t *testing.T) {
 	inBubble(t, Config{Idle: 100 * time.Hour, MaxTopicsPerPrincipal: -1, MaxCircuitsPerPrincipal: -1}, func(t *testing.T, g *bubble) {
 		var cs []*fakeClient

@@ -22,16 +22,19 @@ const (
 	patience = time.Second
 	// askAfter is how old a topic is before networks are asked, if its principal has made many.
 	askAfter = time.Second
-	// topicFailures is how many dials of a topic may fail a second, topicFailuresBurst how many at once.
+	// topicFailures is how many dials of a topic may fail a second, topicFailuresBurst how many at
+	// once.
 	topicFailures, topicFailuresBurst = 10, 512
-	// settled is how long a circuit must have lived for its loss to count as the first failure again.
+	// settled is how long a circuit must have lived for its loss to count as the first failure
+	// again.
 	settled = time.Minute
 	// statusEvery is the least time between two STATUS of a topic.
 	statusEvery = time.Second
 )
 
-// topic is one topic's loop. All its state belongs to the goroutine of run; everybody else posts events. The loop never
-// blocks: not on sessions, which have outboxes, and not on networks, dials and circuits, which have goroutines.
+// topic is one topic's loop. All its state belongs to the goroutine of run; other goroutines post
+// events. The loop never blocks: not on sessions, which have outboxes, and not on networks, dials
+// and circuits, which have goroutines.
 type topic struct {
 	// constant after newTopic
 	key    wtproto.Topic
@@ -45,7 +48,7 @@ type topic struct {
 	askAtOnce bool // the networks, not after a second; constant once run has started
 
 	subscribers int        // guarded by router.mu
-	charged     *principal // guarded by router.mu; who is charged for the grace time
+	charged     *principal // guarded by router.mu; charged for the grace time
 
 	// owned by run
 	now        time.Time // of the event that is being dealt with
@@ -147,7 +150,8 @@ func newTopic(r *router, key wtproto.Topic) *topic {
 	return t
 }
 
-// post hands e to the loop. It waits while the loop is behind, and drops e once the loop has ended.
+// post hands e to the loop. It waits while the loop is behind, and drops e once the loop has
+// ended.
 func (t *topic) post(e event) {
 	select {
 	case t.inbox <- e:

@@ -319,8 +319,9 @@ func TestGraceBeginsAfterLastCircuit(t *testing.T) {
 	})
 }
 
-// The networks are told how many places there are for peers of other hosts: all that clients of this gateway cannot
-// take, and of each member a quarter at least. It does not change with each circuit, which would wake networks for nothing.
+// The networks learn how many places there are for peers of other hosts: all that clients of this
+// gateway cannot take, and of each member a quarter at least. The number does not change with each
+// circuit, since that would wake networks for nothing.
 func TestWant(t *testing.T) {
 	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		want := func(n int) {
@@ -368,7 +369,8 @@ func TestWant(t *testing.T) {
 	})
 }
 
-// The networks are told for whom a topic is: one session of each principal that others may meet. In the grace time, nobody.
+// The networks learn for whom a topic is: one session of each principal that others may meet. In
+// the grace time it is for nobody.
 func TestPayers(t *testing.T) {
 	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
 		want := func(n int) {

@@ -77,7 +77,8 @@ func (l *webTransportLink) close(code wtproto.Code, reason string) {
 		l.tell(code, reason)
 	}
 	l.session.CloseWithError(webtransport.SessionErrorCode(code), reason)
-	// The client closes the connection itself. An end of ours that arrives with the capsule can hide it.
+	// The client closes the connection itself. If we close it too, the close can arrive with the
+	// capsule and hide its code.
 	l.await(l.conn.Context(), closeWait/5)
 	l.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 }
@@ -214,8 +215,8 @@ func (s *webTransportStream) convert(err error) error {
 	return lostSession(err)
 }
 
-// webTransportCode returns the code that stands in WebTransport's range of HTTP/3 error codes for h, if that is one of them. Every 31st
-// number of the range is reserved (RFC 9114, section 8.1).
+// webTransportCode returns the code of WebTransport for h, an HTTP/3 error code, if h is in
+// WebTransport's range. Every 31st number of the range is reserved (RFC 9114, section 8.1).
 func webTransportCode(h quic.StreamErrorCode) (wtproto.Code, bool) {
 	const first, last, step = 0x52e4a40fa8db, 0x52e5ac983162, 0x1f
 	if h < first || h > last || (h-0x21)%step == 0 {
@@ -240,7 +241,8 @@ func lostSession(err error) error {
 	return lost(err)
 }
 
-// keepStream remembers the stream of a CONNECT request, which [webtransport.Server.Upgrade] takes and does not give back.
+// keepStream remembers the stream of a CONNECT request, which [webtransport.Server.Upgrade] takes
+// and does not give back.
 type keepStream struct {
 	http.ResponseWriter
 	stream *http3.Stream

@@ -189,7 +189,8 @@ func (c *Callback) later(session context.Context, err error) error {
 	return &wtproto.Error{Code: wtproto.CodeBusy, Reason: "nobody can say now whether you may come in", Err: err}
 }
 
-// say logs at level, or at debug if it has said much lately: a stranger whose token the service fails on decides how often that is.
+// say logs at level, or at debug if it has logged much lately: a stranger whose token makes the
+// service fail decides how often it is called.
 func (c *Callback) say(level slog.Level, msg string, args ...any) {
 	if !c.lines.Allow() {
 		level = slog.LevelDebug

@@ -268,7 +268,8 @@ func TestCallbackOfAClientThatHasGone(t *testing.T) {
 	})
 }
 
-// A stranger whose token makes the service fail can have it fail and answer in turn: the log tells of it now and then.
+// A stranger whose token makes the service fail can have it fail and answer in turn. The log says
+// so now and then only.
 func TestCallbackLogIsBounded(t *testing.T) {
 	var lines atomic.Int64
 	log := slog.New(countingHandler{&lines})

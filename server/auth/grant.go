@@ -15,7 +15,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Request describes a client that wants a session. Token, Origin and Agent are what the client says.
+// Request describes a client that wants a session. Token, Origin and Agent are what the client
+// says.
 type Request struct {
 	// Token is the token of its HELLO, empty without one.
 	Token []byte
@@ -60,7 +61,8 @@ type Limits struct {
 	Circuits int `json:"circuits,omitempty"`
 	// BytesPerSecond bounds the bytes of all its circuits, both ways together.
 	BytesPerSecond int64 `json:"bytes_per_second,omitempty"`
-	// Bytes is how many bytes its circuits may carry in all, both ways together, while the gateway runs.
+	// Bytes is how many bytes its circuits may carry in all, both ways together, while the gateway
+	// runs.
 	Bytes int64 `json:"bytes,omitempty"`
 }
 

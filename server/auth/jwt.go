@@ -20,10 +20,10 @@ import (
 // clockLeeway is how far the clock of who signs may be ahead of the gateway's.
 const clockLeeway = time.Minute
 
-// JWT lets in who has a JSON Web Token (RFC 7519) that is signed with a key of a file. A key has
-// one algorithm: EdDSA if it is of Ed25519, ES256 if it is of P-256. What a token's header says of
-// its algorithm chooses among keys of that algorithm and nothing else, so neither "none" nor a
-// public key that is taken for a secret of HS256 opens anything.
+// JWT lets in clients that have a JSON Web Token (RFC 7519) that is signed with a key of a file. A
+// key has one algorithm: EdDSA if it is of Ed25519, ES256 if it is of P-256. What a token's header
+// says of its algorithm chooses among keys of that algorithm and nothing else, so neither "none"
+// nor a public key that is taken for a secret of HS256 opens anything.
 //
 // The claims are: exp, when the grant ends, which must be there; nbf and iat, which may be a
 // minute ahead; aud, which must name the audience that was asked for, and must not be there if
@@ -40,7 +40,8 @@ type JWT struct {
 
 // JWTConfig sets up a [JWT].
 type JWTConfig struct {
-	// KeyFile holds public keys: in PEM ("PUBLIC KEY"), or as a JSON Web Key Set (RFC 7517). Required.
+	// KeyFile holds public keys: in PEM ("PUBLIC KEY"), or as a JSON Web Key Set (RFC 7517).
+	// Required.
 	KeyFile string
 	// Audience is what the claim aud must name. Empty means that tokens must have none.
 	Audience string
@@ -178,8 +179,8 @@ func methodOf(key crypto.PublicKey) jwt.SigningMethod {
 	return nil
 }
 
-// SignJWT returns a token that grants g, signed with key: an ed25519.PrivateKey or an *ecdsa.PrivateKey of P-256. g must expire.
-// An empty id or audience is left out.
+// SignJWT returns a token that grants g, signed with key: an ed25519.PrivateKey or an
+// *ecdsa.PrivateKey of P-256. g must expire. An empty id or audience is left out.
 func SignJWT(g Grant, key crypto.Signer, id, audience string) (string, error) {
 	if g.Expires.IsZero() {
 		return "", errors.New("auth: a token must expire")

@@ -16,9 +16,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// TokenFile lets in who has a token that a file lists. A line is the name of a grant, the SHA-256
-// of the token in hexadecimal digits, and, unless everything is allowed, the rest of the grant as
-// JSON (see [Grant.UnmarshalJSON]), with spaces or tabs between them:
+// TokenFile lets in clients with a token that a file lists. A line is the name of a grant, the
+// SHA-256 of the token in hexadecimal digits, and, unless everything is allowed, the rest of the
+// grant as JSON (see [Grant.UnmarshalJSON]), with spaces or tabs between them:
 //
 //	alice 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae {"announce": false, "limits": {"sessions": 4}}
 //
@@ -26,8 +26,8 @@ import (
 //
 // The file holds no secret: a token is made of 256 random bits ([NewToken]), so no number of
 // guesses finds it from its hash, and the hash needs neither salt nor many rounds as that of a
-// password does. A token is looked up by its hash, so how long that takes says nothing about the
-// tokens that there are.
+// password does. A token is looked up by its hash, so the time of the look-up reveals nothing
+// about the listed tokens.
 //
 // Any number of goroutines may use it.
 type TokenFile struct{ files *follow.Files[tokenTable] }
@@ -108,7 +108,8 @@ func parseTokens(b []byte) (tokenTable, error) {
 	return table, errors.Join(errs...)
 }
 
-// TokenNames returns the names that the content of a token file has. Its error names every bad line.
+// TokenNames returns the names that the content of a token file has. Its error names every bad
+// line.
 func TokenNames(b []byte) (map[string]bool, error) {
 	table, err := parseTokens(b)
 	names := make(map[string]bool)
