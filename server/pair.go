@@ -75,6 +75,7 @@ type pair struct {
 	state   pairState
 	opened  bool // bytes could pass
 	wasOpen bool // bytes could pass once
+	anew    bool // one of the two has left the topic and joined anew since it was made
 	began   time.Time
 	near    *leg
 	far     *leg
@@ -259,7 +260,7 @@ func (p *peer) keep(s *subscription) {
 	p.past[s] = struct{}{}
 }
 
-// remake lets a pair that waited be made again.
+// remake lets a pair be made again that has waited, or that is forgotten.
 func (t *topic) remake(p *pair) {
 	if p.peer != nil {
 		t.relist(p.peer)
@@ -283,6 +284,7 @@ func (t *topic) adopt(s *subscription) {
 			continue
 		}
 		p.count(old, -1)
+		p.anew = true
 		delete(old.pairs, key)
 		if p.sub == old {
 			p.sub = s
@@ -392,7 +394,13 @@ func (p *pair) circuitEnded(t *topic, _ *circuit, v verdict) {
 		}
 	}
 	service := p.peer != nil && p.peer.Service != nil
+	if p.peer != nil && t.peers[p.peer.ID] != p.peer {
+		p.anew = true // the peer has left, and may have come back
+	}
 	switch {
+	case p.anew && (v == ended || v == peerEnded && !service):
+		t.settle(p, pairEnded, true)
+		t.remake(p)
 	case v == ended, v == peerEnded && !service:
 		t.settle(p, pairEnded, false)
 	case v == hungUp:
