@@ -10,9 +10,13 @@ import { open } from './swarm.js'
  * ```ts
  * const swarm = await connect('https://gateway.example')
  * const topic = await swarm.join('wowcool')
- * for await (const peer of topic) {
- *   await peer.writable.getWriter().write(new TextEncoder().encode('hello'))
- *   console.log(await peer.readable.getReader().read())
+ * for await (const peer of topic) talk(peer).catch(console.warn) // without await: peers do not wait for each other
+ *
+ * async function talk (peer: Peer) {
+ *   try {
+ *     await peer.writable.getWriter().write(new TextEncoder().encode('hello'))
+ *     for await (const bytes of peer) console.log(new TextDecoder().decode(bytes))
+ *   } finally { peer.close() }
  * }
  * ```
  */
