@@ -353,11 +353,32 @@ func (w *model) unchained(number int) map[peer.ID]peer.ID {
 				next[h.id] = o.id
 			}
 		}
-		if tp.met[next[h.id]] != nil {
+		id, ok := next[h.id]
+		if ok && (tp.met[id] != nil || between(h, w.find(id), number) && above(h, number)) {
 			delete(next, h.id)
 		}
 	}
 	return next
+}
+
+// between reports whether b has met somebody between a and itself, and need not have room for a.
+func between(a, b *modelHost, number int) bool {
+	for id := range b.topics[number].met {
+		if a.id < id && id < b.id {
+			return true
+		}
+	}
+	return false
+}
+
+// above reports whether h has met somebody greater.
+func above(h *modelHost, number int) bool {
+	for id := range h.topics[number].met {
+		if id > h.id {
+			return true
+		}
+	}
+	return false
 }
 
 // count returns on how many topics hosts are, all counted, and the least and the greatest number
