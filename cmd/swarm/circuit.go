@@ -21,21 +21,22 @@ type circuit interface {
 	SetReadDeadline(t time.Time) error
 }
 
-// traffic is what passed on a circuit.
+// traffic is what passed through a circuit.
 type traffic struct {
 	sent, received int64 // bytes
-	early          bool  // the peer had ended its direction before this end did
+	early          bool  // the peer ended its direction before this end did
 }
 
-// handler does with a circuit what the command is there for.
+// handler does the work of a command on a circuit, for example to send back what comes.
 type handler interface {
-	// handle returns once both directions of c, which has the number n, have ended, or one was cut off, which is an error. c is
-	// over then. The end of ctx comes with that of c, and ends what else there is to wait for.
+	// handle serves c, which has the number n. It returns once both directions have ended, or with
+	// an error if one of them was cut off; c is over then. ctx ends together with c.
 	handle(ctx context.Context, n int, c circuit) (traffic, error)
 }
 
-// duplex runs both directions of a circuit. The first one that fails is the cause, and abort has to end the other one. It
-// reports whether receive was the first to end.
+// duplex runs both directions of a circuit until both have ended. If one fails, it calls abort
+// with the code of that error, and abort must end the other direction. It returns the first error,
+// and reports whether receive ended before send.
 func duplex(abort func(code wtproto.Code), send, receive func() error) (early bool, err error) {
 	var once, ended sync.Once
 	run := func(direction func() error, isFirst func()) {
@@ -55,7 +56,7 @@ func duplex(abort func(code wtproto.Code), send, receive func() error) (early bo
 	return early, err
 }
 
-// copyAll copies src to dst until src ends, and passes on the end.
+// copyAll copies src to dst until src ends, and then closes the write half of dst.
 func copyAll(c *splice.Copy, dst, src circuit) error {
 	if err := c.Run(dst, src); err != nil {
 		return err
@@ -63,7 +64,7 @@ func copyAll(c *splice.Copy, dst, src circuit) error {
 	return dst.CloseWrite()
 }
 
-// echo sends back what comes.
+// echo is a handler that sends back what comes.
 type echo struct{}
 
 func (echo) handle(_ context.Context, _ int, c circuit) (traffic, error) {
@@ -77,8 +78,8 @@ func (echo) handle(_ context.Context, _ int, c circuit) (traffic, error) {
 	return n, c.Close()
 }
 
-// relay connects a circuit with a TCP connection until both directions have ended, or one was cut off, which is an error. Both
-// are over then.
+// relay connects a circuit with a TCP connection. It returns once both directions have ended, or
+// with an error if one was cut off. Both connections are over then.
 func relay(c circuit, service discovery.Stream) (traffic, error) {
 	var toPeer, toService splice.Copy
 	abort := func(code wtproto.Code) {
@@ -102,7 +103,7 @@ func relay(c circuit, service discovery.Stream) (traffic, error) {
 		err = errors.Join(c.Close(), service.Close())
 	} else {
 		select {
-		case err = <-lost: // the copies were told only that it is over
+		case err = <-lost: // the copies know only that it is over
 		default:
 		}
 	}

@@ -17,9 +17,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// code is a short secret that people can say on the phone, such as 42-tulip-lantern-parade: a number
-// from 1 to 99 and three words of EFF's large list, 45 random bits together. Both sides derive the
-// topic from it. The zero value is not a code.
+// code is a short secret that people can say on the phone, such as 42-tulip-lantern-parade: a
+// number from 1 to 99 and three words of EFF's large list, 45 random bits together. Both sides
+// derive the topic from it. The zero value is not a code.
 type code string
 
 // The parts of a code.
@@ -28,7 +28,8 @@ const (
 	codeWords     = 3
 )
 
-// How a text becomes a topic. Each guess costs an attacker codeRounds, also one who knows the topic.
+// How a text becomes a topic. Each guess costs an attacker codeRounds, also one who knows the
+// topic.
 const (
 	codeSalt   = "swarmgate/secret/1"
 	codeRounds = 600_000
@@ -58,8 +59,8 @@ var codeForm = regexp.MustCompile(`^[1-9][0-9]?(-[a-z]+){3}$`)
 // codeBegin is how a text begins that may become a code.
 var codeBegin = regexp.MustCompile(`^[1-9][0-9]?-[a-z-]*$`)
 
-// parseCode reads a code. Case does not count, and spaces may stand for the dashes. For a text that
-// does not look like a code the result is empty without an error.
+// parseCode reads a code. Case does not count, and spaces may stand for the dashes. For a text
+// that does not look like a code the result is empty without an error.
 func parseCode(text string) (code, error) {
 	c := strings.ToLower(strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == '-' }), "-"))
 	if !codeForm.MatchString(c) {

@@ -85,8 +85,8 @@ func TestSendWithACode(t *testing.T) {
 	}
 }
 
-// Whoever comes first has the code, and others get nothing: not even if the first takes nothing and
-// leaves, which ends the sender.
+// Whoever comes first has the code, and others get nothing: not even if the first takes nothing
+// and leaves, which ends the sender.
 func TestACodeIsForOneReceiver(t *testing.T) {
 	g := gateway.Start(t, server.Config{})
 	from := t.TempDir()
@@ -99,7 +99,7 @@ func TestACodeIsForOneReceiver(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := gateway.Accept(t, gateway.Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{MaxPeers: 1}))
-	console, err := meetConsole(first, first.Peer().Initiator)
+	console, err := detectConsole(first, first.Peer().Initiator)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestACodeIsForOneReceiver(t *testing.T) {
 		t.Fatalf("the first receiver reads %+v, %v; want the offer of a.bin", m, err)
 	}
 	second := gateway.Accept(t, gateway.Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{MaxPeers: 1}))
-	if late, err := meetConsole(second, second.Peer().Initiator); err == nil {
+	if late, err := detectConsole(second, second.Peer().Initiator); err == nil {
 		if m, err := late.receive(); err == nil {
 			t.Errorf("the second receiver reads %+v, want an error", m)
 		}

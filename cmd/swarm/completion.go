@@ -19,7 +19,8 @@ func (*completionCmd) Help() string {
 		examples("swarm completion bash", "swarm completion fish", "swarm completion -c zsh")
 }
 
-// completeLine answers a shell that asks how a command line may go on, and reports whether one did.
+// completeLine answers a shell that asks how a command line may go on, and reports whether one
+// did.
 func completeLine(k *kong.Kong) (asked bool) {
 	kongcompletion.Register(
 		k,
@@ -37,8 +38,8 @@ func completeLine(k *kong.Kong) (asked bool) {
 	return asked
 }
 
-// completeWord leaves a word as it is that only people know, such as a topic. Without that, bash and
-// zsh would take it for the name of a file.
+// completeWord leaves a word as it is that only people know, such as a topic. Without that, bash
+// and zsh would take it for the name of a file.
 func completeWord(a complete.Args) []string {
 	if a.Last == "" || strings.HasPrefix(a.Last, "-") {
 		return nil

@@ -53,7 +53,8 @@ func TestHelpHasExamples(t *testing.T) {
 	})
 }
 
-// shell makes a home directory in which the program is called swarm, and returns the environment there.
+// shell makes a home directory in which the program is called swarm, and returns it with its
+// environment.
 func shell(t *testing.T) (home string, env []string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -73,7 +74,8 @@ func shell(t *testing.T) (home string, env []string) {
 		"PATH="+home+":"+os.Getenv("PATH"), "SWARMGATE_GATEWAY=")
 }
 
-// What the program prints for a shell works there: a person types a part of each line, Tab, and the rest.
+// What the program prints for a shell works there: a person types a part of each line, Tab, and
+// the rest.
 func TestShellsComplete(t *testing.T) {
 	for _, c := range []struct{ name, init, start, options string }{
 		{"bash", ".bashrc", "bash --noprofile --rcfile .bashrc -i", ""},

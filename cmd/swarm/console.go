@@ -30,9 +30,9 @@ type consoleConn struct{ conn *messages.Conn }
 // errNotConsole says that something else is at the other end.
 var errNotConsole = errors.New("the peer is not a console")
 
-// meetConsole finds out whether a console is at the other end of a circuit, of which this end is
+// detectConsole finds out whether a console is at the other end of a circuit, of which this end is
 // the initiator or not. Until the peer has said something it waits; make rw fail to end that.
-func meetConsole(rw io.ReadWriter, initiator bool) (*consoleConn, error) {
+func detectConsole(rw io.ReadWriter, initiator bool) (*consoleConn, error) {
 	hello := func(text string) string {
 		return string(messages.Message{Kind: messages.Hello, Data: []byte(text)}.Append(nil))
 	}
@@ -81,8 +81,8 @@ func (c *consoleConn) receive() (consoleMessage, error) {
 	}
 }
 
-// serveConsoles runs serve for each console that is met, until the topic ends, and waits for all.
-// The circuits of other programs are closed.
+// serveConsoles runs serve for each peer that is a console, until the topic ends, and waits for
+// all. The circuits of other programs are closed.
 func serveConsoles(ctx context.Context, t *client.Topic, serve func(*client.Conn, *consoleConn) error) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -96,7 +96,7 @@ func serveConsoles(ctx context.Context, t *client.Topic, serve func(*client.Conn
 		}
 		wg.Go(func() {
 			defer conn.Close()
-			if console, err := meetConsole(conn, conn.Peer().Initiator); err == nil {
+			if console, err := detectConsole(conn, conn.Peer().Initiator); err == nil {
 				_ = serve(conn, console) // another circuit may follow
 			}
 		})
@@ -112,8 +112,8 @@ func endpointOf(p client.Peer) (id wtproto.EndpointID) {
 	return id
 }
 
-// isLost reports whether nobody wanted the end of a circuit, which ended with err, so that its files
-// go on.
+// isLost reports whether a circuit that ended with err was lost, so that its files go on over
+// another one. If one of its ends wanted the end, it was not lost.
 func isLost(err error) bool {
 	if errors.Is(err, io.EOF) {
 		return false

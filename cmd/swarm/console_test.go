@@ -139,7 +139,7 @@ func TestMeetConsole(t *testing.T) {
 				b.Close()
 			}
 		}()
-		if _, err := meetConsole(a, c.initiator); !errors.Is(err, c.want) {
+		if _, err := detectConsole(a, c.initiator); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 		a.Close()

@@ -7,8 +7,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// crowd numbers circuits and tells of them. Any number of goroutines may use it.
-type crowd struct {
+// dispatcher numbers circuits, gives them to a handler, and reports their beginning and end. Any
+// number of goroutines may use it.
+type dispatcher struct {
 	events  *events
 	handler handler
 	once    func(traffic, error) // if it is set, one circuit only is served, and told of here at its end
@@ -19,13 +20,13 @@ type crowd struct {
 var errOne = wtproto.Errorf(wtproto.CodeDeclined, "the program serves one peer")
 
 // serve handles a circuit until it is over, and returns what passed and why it was cut off, if so.
-func (w *crowd) serve(ctx context.Context, c circuit, p peer) (traffic, error) {
+func (w *dispatcher) serve(ctx context.Context, c circuit, p peerInfo) (traffic, error) {
 	return w.serveWith(ctx, c, p, w.handler.handle)
 }
 
 // serveWith is serve with another handle.
-func (w *crowd) serveWith(
-	ctx context.Context, c circuit, p peer, handle func(context.Context, int, circuit) (traffic, error),
+func (w *dispatcher) serveWith(
+	ctx context.Context, c circuit, p peerInfo, handle func(context.Context, int, circuit) (traffic, error),
 ) (traffic, error) {
 	n := int(w.count.Add(1))
 	if w.once != nil && n > 1 {

@@ -9,12 +9,14 @@ import (
 
 // event is a line of --json. Which members there are depends on Event.
 type event struct {
-	Event    string         `json:"event"` // gateway, joined, share, listening, found, gone, waiting, refused, peer, data, end, sent, received, status, disconnected, reconnecting, connected, left, error
+	// Event is gateway, joined, share, listening, found, gone, waiting, refused, peer, data, end,
+	// sent, received, status, disconnected, reconnecting, connected, left or error.
+	Event    string         `json:"event"`
 	Topic    string         `json:"topic,omitempty"`
 	URL      string         `json:"url,omitempty"`     // what to tell others, so that they find the topic
-	Address  string         `json:"address,omitempty"` // of the TCP listener, or of who connected to it
+	Address  string         `json:"address,omitempty"` // of the TCP listener, or of its client
 	Circuit  int            `json:"circuit,omitempty"` // counts the peers, from 1
-	Peer     *peer          `json:"peer,omitempty"`
+	Peer     *peerInfo      `json:"peer,omitempty"`
 	Data     []byte         `json:"data,omitempty"` // in base64
 	Sent     *int64         `json:"sent,omitempty"` // bytes
 	Received *int64         `json:"received,omitempty"`
@@ -44,7 +46,7 @@ type networkStatus struct {
 	Connecting int    `json:"connecting"`
 	Refused    int    `json:"refused"`
 	LastCode   string `json:"last_code"`
-	Reason     string `json:"reason,omitempty"` // why nobody may be found, and what can be done
+	Reason     string `json:"reason,omitempty"` // why there may be no peers, and what can be done
 }
 
 // gatewayStatus is what a gateway says of itself.
@@ -75,5 +77,5 @@ type readyLine struct {
 
 // readyEvent is r as an event.
 func readyEvent(r readyLine, topic topicArg) event {
-	return event{Event: "ready", Topic: r.Topic, Name: topic.label(), Peer: &peer{ID: hex.EncodeToString([]byte(r.ID)), Host: r.ID}}
+	return event{Event: "ready", Topic: r.Topic, Name: topic.label(), Peer: &peerInfo{ID: hex.EncodeToString([]byte(r.ID)), Host: r.ID}}
 }

@@ -14,14 +14,15 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// events tells what happens: as lines of JSON on standard output, or else as bytes of peers there and words in the log. Any
-// number of goroutines may use it.
+// events reports what happens: with --json as lines of JSON on standard output. Without it, the
+// bytes of peers go to standard output and words to the log or the terminal. Any number of
+// goroutines may use it.
 type events struct {
 	json bool
 	log  *slog.Logger
-	fail func(error) // is told when standard output fails
+	fail func(error) // is called if standard output fails
 
-	people *people // nil unless people read standard error
+	terminal *terminal // nil unless people read standard error
 
 	mu  sync.Mutex
 	out io.Writer // guarded by mu
@@ -52,14 +53,14 @@ func (e *events) line(v any) error {
 	return e.write(append(b, '\n'))
 }
 
-// tell is line where --json is set, else a line for people if they read stderr, and otherwise the
-// words in the log.
+// tell reports an event: as a line of JSON with --json, as a line for people if standard error is
+// a terminal, and otherwise as words in the log.
 func (e *events) tell(v event, words string, args ...any) {
 	switch {
 	case e.json:
 		_ = e.line(v) // an error ends the program
-	case e.people != nil:
-		e.people.tell(v)
+	case e.terminal != nil:
+		e.terminal.tell(v)
 	default:
 		e.log.Info(words, args...)
 	}
@@ -87,9 +88,9 @@ func (e *events) file(what, name string, size int64, sum [32]byte) error {
 	return e.write(fmt.Appendf(nil, "%s  %s\n", digits, name))
 }
 
-// warn tells of something that should be thought over.
+// warn warns of a risk that the user may not know.
 func (e *events) warn(words string) {
-	if e.people != nil {
+	if e.terminal != nil {
 		e.tell(event{Event: "warning", Message: words}, words)
 		return
 	}
@@ -112,7 +113,7 @@ func (e *events) code(c code) error {
 	return e.write([]byte(string(c) + "\n"))
 }
 
-// disconnected tells that the session was lost, and another one is looked for.
+// disconnected tells that the session was lost, and that the client looks for another one.
 func (e *events) disconnected(err error) {
 	e.tell(event{Event: "disconnected", Code: codeOf(err).String(), Message: err.Error()}, "disconnected", "error", err)
 }
@@ -129,7 +130,7 @@ func (e *events) connected(gateway string) {
 	e.tell(event{Event: "connected", Message: gateway}, "connected", "gateway", gateway)
 }
 
-// left tells that a topic was left, regularly where err is nil.
+// left tells that a topic was left, regularly if err is nil.
 func (e *events) left(t wtproto.Topic, err error) {
 	v := event{Event: "left", Topic: t.String(), Code: codeOf(err).String()}
 	if err != nil {
@@ -144,24 +145,24 @@ func (e *events) listening(address string) {
 }
 
 // present tells people who is on a topic. Others have the events of circuits.
-func (e *events) present(all []client.Peer) {
-	if e.people == nil {
+func (e *events) setPeers(all []client.Peer) {
+	if e.terminal == nil {
 		return
 	}
 	names := make([]string, len(all))
 	for i, p := range all {
-		names[i] = newPeer(p.ID, p.Network, p.Address, p.Initiator, p.Client).short()
+		names[i] = newPeerInfo(p.ID, p.Network, p.Address, p.Initiator, p.Client).short()
 	}
-	e.people.here(names)
+	e.terminal.setPeers(names)
 }
 
 // found tells of a peer that streams may be opened with.
-func (e *events) found(p peer) {
+func (e *events) found(p peerInfo) {
 	e.tell(event{Event: "found", Peer: &p}, "found a peer", "network", p.Network, "id", p.name())
 }
 
 // gone tells that such a peer has left.
-func (e *events) gone(p peer) {
+func (e *events) gone(p peerInfo) {
 	e.tell(event{Event: "gone", Peer: &p}, "a peer has left", "network", p.Network, "id", p.name())
 }
 
@@ -174,7 +175,7 @@ func (e *events) refused(from string, err error) {
 	e.tell(v, "no stream for a connection", "from", from, "error", err)
 }
 
-func (e *events) peer(circuit int, p peer) {
+func (e *events) peer(circuit int, p peerInfo) {
 	e.tell(event{Event: "peer", Circuit: circuit, Peer: &p}, "peer", "circuit", circuit, "network", p.Network, "id", p.name())
 }
 
@@ -186,7 +187,7 @@ func (e *events) data(circuit int, b []byte) error {
 	return e.write(b)
 }
 
-// end tells that a circuit is over, regularly where err is nil.
+// end tells that a circuit is over, regularly if err is nil.
 func (e *events) end(circuit int, n traffic, err error) {
 	v := event{Event: "end", Circuit: circuit, Sent: &n.sent, Received: &n.received, Code: codeOf(err).String()}
 	if err == nil {
@@ -197,7 +198,7 @@ func (e *events) end(circuit int, n traffic, err error) {
 	e.tell(v, "circuit was cut off", "circuit", circuit, "sent", n.sent, "received", n.received, "error", err)
 }
 
-// status tells of a STATUS; without --json only those who asked for many words.
+// status tells of a STATUS: with --json as an event, and otherwise in the log with --verbose.
 func (e *events) status(topic wtproto.Topic, m client.Status) {
 	v := statusEvent(topic, m)
 	if !e.json {
@@ -214,7 +215,8 @@ func (e *events) failed(err error) {
 	}
 }
 
-// codeOf returns the code in err, SHUTDOWN for what the end of the program has closed, and INTERNAL where there is none.
+// codeOf returns the code in err, NONE if err is nil, SHUTDOWN if the end of the program has
+// closed the connection, and INTERNAL if err has no code.
 func codeOf(err error) wtproto.Code {
 	e, ok := errors.AsType[*wtproto.Error](err)
 	switch {

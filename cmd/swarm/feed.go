@@ -9,14 +9,15 @@ import (
 // feedSize is how many bytes a feed holds at most.
 const feedSize = 1 << 20
 
-// feed gives what one reader reads to many, each at its own pace. It holds at most its size of bytes, so the slowest
-// of them holds up the reader, and nothing is read beyond that while there is nobody. As long as all that was read fits in,
-// somebody who comes late gets it from the beginning; later, from then on.
+// feed gives many readers, called cursors, what comes from one source, each at its own pace. It
+// holds at most size bytes, so the slowest cursor holds up the source, and without cursors the
+// feed reads no more than that. A new cursor begins at the first byte if the feed has dropped
+// nothing yet, and otherwise at the next byte that comes.
 type feed struct {
 	size int // constant
 
 	mu      sync.Mutex
-	changed *sync.Cond       // with mu; anything below is another
+	changed *sync.Cond       // with mu; something below has changed
 	buf     []byte           // guarded by mu
 	base    int64            // guarded by mu; the place of buf[0] in what was read
 	cursors map[*cursor]bool // guarded by mu
@@ -29,7 +30,7 @@ func newFeed(size int) *feed {
 	return f
 }
 
-// run reads src until it or the feed ends, and returns the error of src if that was another than its end.
+// run reads src until it or the feed ends. It returns the error of src, nil for io.EOF.
 func (f *feed) run(src io.Reader) error {
 	buf := make([]byte, 32<<10)
 	for {
@@ -48,7 +49,7 @@ func (f *feed) run(src io.Reader) error {
 	}
 }
 
-// write waits until b is taken in, and reports false when the feed has ended before.
+// write waits until the feed has room for all of b. It reports false if the feed ends first.
 func (f *feed) write(b []byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -67,7 +68,7 @@ func (f *feed) write(b []byte) bool {
 	return false
 }
 
-// forgetLocked drops what everybody has read, and reports whether there was anything.
+// forgetLocked drops what all cursors have read, and reports whether there was anything.
 func (f *feed) forgetLocked() bool {
 	if len(f.cursors) == 0 {
 		return false
@@ -84,7 +85,7 @@ func (f *feed) forgetLocked() bool {
 	return true
 }
 
-// end makes err the end of the feed, after what is there. The first end counts.
+// end makes err the end of the feed, behind the bytes that it holds. Only the first call counts.
 func (f *feed) end(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -138,7 +139,7 @@ func (c *cursor) Read(b []byte) (int, error) {
 	}
 }
 
-// close ends Read, also one that waits. It may be called more than once.
+// close ends Read, also a call that waits. It may be called more than once.
 func (c *cursor) close() {
 	f := c.feed
 	f.mu.Lock()

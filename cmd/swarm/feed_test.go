@@ -51,7 +51,7 @@ func TestEachGetsAllOfAShortInput(t *testing.T) {
 		}
 		close(in)
 		<-early.done
-		late := read(f) // nobody is left, the input has ended
+		late := read(f) // no cursor is left, and the input has ended
 		<-late.done
 		for _, r := range []*reading{early, late} {
 			if r.got.String() != "hello world" || r.err != nil {
@@ -69,7 +69,7 @@ func TestNothingIsLostWhileThereIsNobody(t *testing.T) {
 		synctest.Wait()
 		select {
 		case in <- "more":
-			t.Error("it reads on with a full buffer and nobody to read it")
+			t.Error("it reads on with a full buffer and no cursor")
 		default:
 		}
 		r := read(f)

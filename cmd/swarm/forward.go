@@ -42,7 +42,7 @@ func (c *forwardCmd) Validate() error {
 		}
 		c.Topic = newTopic()
 	}
-	return c.need(c.Topic)
+	return c.requireGateway(c.Topic)
 }
 
 // Run joins the topic.
@@ -50,30 +50,30 @@ func (c *forwardCmd) Run(p *program) error {
 	if c.Topic.guessable() {
 		p.events.warn("whoever guesses the topic's name reaches the service: use --new, or a service that asks who is there")
 	}
-	f, err := newForward(c.Address)
+	f, err := newForwarder(c.Address)
 	if err != nil {
 		return err
 	}
 	defer f.close()
-	return c.member(p, c.Topic, client.JoinOptions{MaxPeers: c.MaxPeers, Streams: true}, c.Once, f)
+	return c.serveCircuits(p, c.Topic, client.JoinOptions{MaxPeers: c.MaxPeers, Streams: true}, c.Once, f)
 }
 
-// forward connects each circuit with a TCP service.
-type forward struct {
+// forwarder connects each circuit with a TCP service.
+type forwarder struct {
 	address string
 	dialer  *discovery.TCPDialer
 }
 
-// newForward returns a handler for the service at address. The caller closes it.
-func newForward(address hostPort) (*forward, error) {
+// newForwarder returns a handler for the service at address. The caller closes it.
+func newForwarder(address hostPort) (*forwarder, error) {
 	policy, err := discovery.NewPolicy(discovery.PolicyConfig{})
 	if err != nil {
 		return nil, err
 	}
-	return &forward{address: string(address), dialer: discovery.NewTCPDialer(policy, discovery.SourceConfigured)}, nil
+	return &forwarder{address: string(address), dialer: discovery.NewTCPDialer(policy, discovery.SourceConfigured)}, nil
 }
 
-func (f *forward) handle(ctx context.Context, _ int, c circuit) (traffic, error) {
+func (f *forwarder) handle(ctx context.Context, _ int, c circuit) (traffic, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	service, err := f.dialer.Dial(ctx, f.address)
@@ -85,4 +85,4 @@ func (f *forward) handle(ctx context.Context, _ int, c circuit) (traffic, error)
 }
 
 // close ends all connections with the service.
-func (f *forward) close() { f.dialer.Close() }
+func (f *forwarder) close() { f.dialer.Close() }

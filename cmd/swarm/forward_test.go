@@ -75,7 +75,7 @@ func TestForwardMakesATopic(t *testing.T) {
 	defer c.Close()
 	gateway.Accept(t, gateway.Join(t, c, top, client.JoinOptions{}))
 	if strings.Contains(f.errs.String(), "guess") {
-		t.Error("it warns of a topic that nobody guesses")
+		t.Error("it warns of a topic that cannot be guessed")
 	}
 	f = swarm(t, open(t), through(g, "forward", "there", service.Addr().String())...)
 	gateway.Eventually(t, "the warning", func() bool { return strings.Contains(f.errs.String(), "guesses the topic's name") })

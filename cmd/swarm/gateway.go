@@ -19,7 +19,7 @@ const dialTimeout = 10 * time.Second
 
 // gatewayFlags say which gateways to use.
 type gatewayFlags struct {
-	Gateway   []string   `env:"SWARMGATE_GATEWAY" predictor:"word" placeholder:"URL" help:"The gateway: https://gateway.example:4433, or swarmgate://gateway.example:4433/?h=HASH where the certificate is pinned. http://127.0.0.1:PORT, its listener for development, tells the hash. Of several, one is used that answers."`
+	Gateway   []string   `env:"SWARMGATE_GATEWAY" predictor:"word" placeholder:"URL" help:"The gateway: https://gateway.example:4433, or swarmgate://gateway.example:4433/?h=HASH if the certificate is pinned. http://127.0.0.1:PORT, its listener for development, tells the hash. Of several, one is used that answers."`
 	CertHash  []certHash `name:"cert-hash" placeholder:"HEX" help:"SHA-256 of the gateway's certificate. Without it an authority must have signed the certificate."`
 	Token     string     `env:"SWARMGATE_TOKEN" placeholder:"TOKEN" help:"Token to show to the gateway. Others on this computer can read it in the list of processes."`
 	TokenFile string     `type:"path" predictor:"file" placeholder:"FILE" help:"File with the token, read before each attempt to connect. Instead of --token."`
@@ -39,9 +39,9 @@ func (h *certHash) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// need takes the gateway of topic, if that was given with one, and returns an error if there is
-// none. Flags and environment do not count then: others have the topic with that gateway.
-func (g *gatewayFlags) need(topic topicArg) error {
+// requireGateway returns an error if no gateway was given. If the topic came with one, it replaces
+// those of the flags and the environment, because the others on the topic use that one.
+func (g *gatewayFlags) requireGateway(topic topicArg) error {
 	if topic.gateway != "" {
 		g.Gateway = []string{topic.gateway}
 	}

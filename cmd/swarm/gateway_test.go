@@ -70,7 +70,8 @@ func TestGatewayComesWithTheTopicOrFromTheEnvironment(t *testing.T) {
 	}
 }
 
-// A gateway whose listener for development does not answer keeps nobody from another one.
+// If the listener for development of one gateway does not answer, the program uses another
+// gateway.
 func TestOneGatewayOfSeveralIsEnough(t *testing.T) {
 	g := gateway.Start(t, server.Config{})
 	p := swarm(t, open(t), through(g, "status", "--json", "--gateway", "http://127.0.0.1:1")...)

@@ -22,11 +22,11 @@ func (joinCmd) Help() string {
 }
 
 // Validate finds the gateway.
-func (c *joinCmd) Validate() error { return c.need(c.Topic) }
+func (c *joinCmd) Validate() error { return c.requireGateway(c.Topic) }
 
 // Run joins the topic.
 func (c *joinCmd) Run(p *program) error {
-	m := newPump(p)
+	m := newStdio(p)
 	defer m.close()
-	return c.member(p, c.Topic, client.JoinOptions{MaxPeers: c.MaxPeers}, c.Once, m)
+	return c.serveCircuits(p, c.Topic, client.JoinOptions{MaxPeers: c.MaxPeers}, c.Once, m)
 }

@@ -66,8 +66,8 @@ func TestJoinTellsEvents(t *testing.T) {
 	}
 }
 
-// A peer that half-closes first, such as one whose own input is empty, still gets all, also if it reads late: the program does
-// not leave while the gateway holds some of it.
+// A peer that half-closes first, such as one whose own input is empty, still gets all bytes, also
+// if it reads late: the program does not leave while the gateway holds some of them.
 func TestJoinSendsAllAfterThePeerHasEnded(t *testing.T) {
 	host := gateway.Host(t, true)
 	g := gateway.Start(t, server.Config{Networks: []discovery.Network{host}})
@@ -201,7 +201,7 @@ func TestJoinFailsWhereItsStreamsDo(t *testing.T) {
 	}
 }
 
-// full is a standard output that nobody reads.
+// full is a standard output on a full disk.
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }

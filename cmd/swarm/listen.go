@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// streamPatience is how long a local connection waits for a stream with a peer.
-	streamPatience = 15 * time.Second
+	// openTimeout is how long a local connection waits for a stream with a peer.
+	openTimeout = 15 * time.Second
 	// maxLocal is how many local connections are served at once. Others wait to be accepted. A
 	// gateway has 224 streams of two peers and 256 of a session by default.
 	maxLocal = 224
@@ -39,7 +39,7 @@ func (listenCmd) Help() string {
 }
 
 // Validate finds the gateway.
-func (c *listenCmd) Validate() error { return c.need(c.Topic) }
+func (c *listenCmd) Validate() error { return c.requireGateway(c.Topic) }
 
 // Run listens, and joins the topic.
 func (c *listenCmd) Run(p *program) error {
@@ -52,10 +52,10 @@ func (c *listenCmd) Run(p *program) error {
 	if c.Peer != "" {
 		opts.Filter = c.Peer.is
 	}
-	return c.attend(p, c.Topic, opts, func(ctx context.Context, _ context.CancelCauseFunc, t *client.Topic) error {
+	return c.joinTopic(p, c.Topic, opts, func(ctx context.Context, _ context.CancelCauseFunc, t *client.Topic) error {
 		p.events.listening(local.Addr().String())
 		l := &listener{
-			events: p.events, topic: t, crowd: &crowd{events: p.events},
+			events: p.events, topic: t, dispatcher: &dispatcher{events: p.events},
 			places: make(chan struct{}, maxLocal),
 		}
 		return l.run(ctx, local.(*net.TCPListener))
@@ -64,13 +64,13 @@ func (c *listenCmd) Run(p *program) error {
 
 // listener connects local TCP connections with peers of a topic.
 type listener struct {
-	events *events
-	topic  *client.Topic
-	crowd  *crowd
-	places chan struct{}  // holds one for each local connection
-	wg     sync.WaitGroup // of circuits and local connections
+	events     *events
+	topic      *client.Topic
+	dispatcher *dispatcher
+	places     chan struct{}  // holds one for each local connection
+	wg         sync.WaitGroup // of circuits and local connections
 
-	alone sync.Once // it was told that there is no peer yet
+	warnAlone sync.Once // to say that there is no peer yet
 }
 
 // run accepts local connections until ctx or the topic ends, and closes local.
@@ -78,7 +78,7 @@ func (l *listener) run(ctx context.Context, local *net.TCPListener) error {
 	defer l.wg.Wait()
 	ctx, cancel := context.WithCancelCause(ctx)
 	l.wg.Go(func() {
-		l.watch(ctx)
+		l.reportPeers(ctx)
 		cancel(l.topic.Err())
 	})
 	defer context.AfterFunc(ctx, func() { local.Close() })()
@@ -103,14 +103,14 @@ func (l *listener) run(ctx context.Context, local *net.TCPListener) error {
 	}
 }
 
-// watch tells who comes and leaves, until ctx or the topic ends.
-func (l *listener) watch(ctx context.Context) {
+// reportPeers tells who comes and leaves, until ctx or the topic ends.
+func (l *listener) reportPeers(ctx context.Context) {
 	for e := range l.topic.Events(ctx) {
 		switch e := e.(type) {
 		case client.PeerJoined:
-			l.events.found(describe(e.Peer))
+			l.events.found(infoOfPeer(e.Peer))
 		case client.PeerLeft:
-			l.events.gone(describe(e.Peer))
+			l.events.gone(infoOfPeer(e.Peer))
 		}
 	}
 }
@@ -124,7 +124,7 @@ func (l *listener) serve(ctx context.Context, conn *net.TCPConn) {
 		return
 	}
 	if len(l.topic.Peers()) == 0 {
-		l.alone.Do(l.events.waiting)
+		l.warnAlone.Do(l.events.waiting)
 	}
 	c, err := l.open(ctx)
 	if err != nil {
@@ -134,22 +134,22 @@ func (l *listener) serve(ctx context.Context, conn *net.TCPConn) {
 		}
 		return
 	}
-	l.crowd.serveWith(ctx, c, peerOf(c), func(context.Context, int, circuit) (traffic, error) { return relay(c, local) })
+	l.dispatcher.serveWith(ctx, c, infoOf(c), func(context.Context, int, circuit) (traffic, error) { return relay(c, local) })
 }
 
-// errNobody says that no peer was met.
-var errNobody = errors.New("no peer is on the topic: is swarm forward running there, with the same topic?")
+// errNoPeer says that no peer was found in time.
+var errNoPeer = errors.New("no peer is on the topic: is swarm forward running there, with the same topic?")
 
 // open opens a stream with one of the peers.
 func (l *listener) open(ctx context.Context) (*client.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, streamPatience)
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	c, err := l.topic.DialContext(ctx, "", "")
 	switch {
 	case err == nil:
 		return c.(*client.Conn), nil
 	case codeOf(err) == wtproto.CodePeerUnreachable && len(l.topic.Peers()) == 0:
-		return nil, errNobody
+		return nil, errNoPeer
 	}
 	return nil, err
 }

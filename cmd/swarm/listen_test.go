@@ -47,8 +47,8 @@ func dial(t *testing.T, address string) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// A web server behind forward is used through listen as if it were here: any number of connections at once, which are kept
-// alive, and more after they were closed.
+// A client uses a web server behind forward through listen as if the server were here: any number
+// of connections at once, with keep-alive, and more after those were closed.
 func TestListenAndForwardCarryHTTP(t *testing.T) {
 	const requests = 200
 	var met sync.WaitGroup // all requests of a round are in the server at once
@@ -157,7 +157,7 @@ func TestListenSaysWhyThereIsNoStream(t *testing.T) {
 	}
 }
 
-// Who connects before anybody is on the topic waits for a peer.
+// A client that connects before anybody is on the topic waits for a peer.
 func TestListenWaitsForAPeer(t *testing.T) {
 	g := gateway.Start(t, server.Config{})
 	p, address := listen(t, g)
@@ -177,7 +177,7 @@ func TestListenWaitsForAPeer(t *testing.T) {
 	gateway.Eventually(t, "a line when the peer has left", told("gone"))
 }
 
-// The peer that is used may go: another one takes its place. With --peer it is that one or nobody.
+// If the peer that is used leaves, another one takes its place; with --peer no other one does.
 func TestListenGoesToAnotherPeer(t *testing.T) {
 	g := gateway.Start(t, server.Config{})
 	services := make(map[string]func()) // what ends the peer that says so

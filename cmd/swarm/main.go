@@ -1,5 +1,5 @@
-// Command swarm is a client of a gateway and a native peer, for the command line: it connects standard input and output,
-// or a TCP service, with the peers of a topic.
+// Command swarm is a client of a gateway and a native peer, for the command line: it connects
+// standard input and output, or a TCP service, with the peers of a topic.
 package main
 
 import (

@@ -19,22 +19,22 @@ const (
 	retryMax          = 2 * time.Minute
 )
 
-// native is a native peer on one topic: it opens a first circuit with each peer that it can, and
-// takes those that others open.
-type native struct {
-	program *program
-	crowd   *crowd
-	streams bool           // it takes further circuits with a peer
-	dials   chan struct{}  // holds one for each dial in progress
-	inbound chan struct{}  // holds one for each circuit that others opened
-	wg      sync.WaitGroup // of circuits and dials
+// nativePeer is a peer on one topic without a gateway: it opens a first circuit with each peer
+// that it can, and takes those that others open.
+type nativePeer struct {
+	program    *program
+	dispatcher *dispatcher
+	streams    bool           // it takes further circuits with a peer
+	dials      chan struct{}  // holds one for each dial in progress
+	inbound    chan struct{}  // holds one for each circuit that others opened
+	wg         sync.WaitGroup // of circuits and dials
 
 	mu    sync.Mutex
-	peers map[string]*known // guarded by mu; by id
+	peers map[string]*knownPeer // guarded by mu; by id
 }
 
-// known is a peer that we open circuits with.
-type known struct {
+// knownPeer is a peer that this one opens circuits with.
+type knownPeer struct {
 	peer discovery.Peer // constant
 	gone chan struct{}  // closed when the peer left
 
@@ -44,20 +44,21 @@ type known struct {
 	done  bool      // there is nothing to do but to remember it
 }
 
-// newNative returns a native peer that serves circuits with h, and with streams further ones too.
-func newNative(p *program, h handler, streams bool) *native {
-	return &native{
-		program: p,
-		streams: streams,
-		crowd:   &crowd{events: p.events, handler: h},
-		dials:   make(chan struct{}, maxNativeDials),
-		inbound: make(chan struct{}, maxNativeCircuits),
-		peers:   make(map[string]*known),
+// newNativePeer returns a native peer that gives circuits to h. With streams it takes further
+// circuits of a peer too.
+func newNativePeer(p *program, h handler, streams bool) *nativePeer {
+	return &nativePeer{
+		program:    p,
+		streams:    streams,
+		dispatcher: &dispatcher{events: p.events, handler: h},
+		dials:      make(chan struct{}, maxNativeDials),
+		inbound:    make(chan struct{}, maxNativeCircuits),
+		peers:      make(map[string]*knownPeer),
 	}
 }
 
 // run is on the topic until ctx ends, closes the networks, and returns once all circuits are over.
-func (v *native) run(ctx context.Context, topic wtproto.Topic, networks []discovery.Network) error {
+func (v *nativePeer) run(ctx context.Context, topic wtproto.Topic, networks []discovery.Network) error {
 	var joins sync.WaitGroup
 	for _, n := range networks {
 		joins.Go(func() {
@@ -66,7 +67,7 @@ func (v *native) run(ctx context.Context, topic wtproto.Topic, networks []discov
 					v.program.log.Warn("network failing", "network", n.Name(), "error", err)
 					continue
 				}
-				v.see(ctx, s)
+				v.handleSighting(ctx, s)
 			}
 		})
 	}
@@ -76,10 +77,10 @@ func (v *native) run(ctx context.Context, topic wtproto.Topic, networks []discov
 	return err
 }
 
-// see acts on a sighting.
-func (v *native) see(ctx context.Context, s discovery.Sighting) {
+// handleSighting takes an inbound circuit, and remembers or forgets the peer.
+func (v *nativePeer) handleSighting(ctx context.Context, s discovery.Sighting) {
 	if s.Inbound != nil {
-		v.take(ctx, s)
+		v.accept(ctx, s)
 	}
 	now := time.Now()
 	v.mu.Lock()
@@ -98,7 +99,7 @@ func (v *native) see(ctx context.Context, s discovery.Sighting) {
 		if !v.makeRoomLocked(now) {
 			return
 		}
-		k = &known{peer: s.Peer, gone: make(chan struct{})}
+		k = &knownPeer{peer: s.Peer, gone: make(chan struct{})}
 		v.peers[s.Peer.ID] = k
 	}
 	k.dial, k.until = s.Dial, time.Time{}
@@ -106,12 +107,12 @@ func (v *native) see(ctx context.Context, s discovery.Sighting) {
 		k.until = now.Add(s.Holds)
 	}
 	if isNew {
-		v.wg.Go(func() { v.keep(ctx, k) })
+		v.wg.Go(func() { v.maintain(ctx, k) })
 	}
 }
 
 // makeRoomLocked reports whether another peer can be remembered.
-func (v *native) makeRoomLocked(now time.Time) bool {
+func (v *nativePeer) makeRoomLocked(now time.Time) bool {
 	if len(v.peers) < maxNativePeers {
 		return true
 	}
@@ -124,11 +125,11 @@ func (v *native) makeRoomLocked(now time.Time) bool {
 	return len(v.peers) < maxNativePeers
 }
 
-// expired reports whether nobody has seen k for as long as it was to be remembered.
-func (k *known) expired(now time.Time) bool { return !k.until.IsZero() && now.After(k.until) }
+// expired reports whether no network has reported k for as long as it was to be remembered.
+func (k *knownPeer) expired(now time.Time) bool { return !k.until.IsZero() && now.After(k.until) }
 
-// take answers a peer that opened a circuit.
-func (v *native) take(ctx context.Context, s discovery.Sighting) {
+// accept answers a peer that opened a circuit.
+func (v *nativePeer) accept(ctx context.Context, s discovery.Sighting) {
 	if s.Inbound.Further() && !v.streams {
 		s.Inbound.Refuse(wtproto.CodeDeclined)
 		return
@@ -146,13 +147,14 @@ func (v *native) take(ctx context.Context, s discovery.Sighting) {
 			v.program.log.Debug("circuit lost before it began", "error", err)
 			return
 		}
-		v.crowd.serve(ctx, c, newPeer([]byte(s.Peer.ID), s.Peer.Network, s.Peer.Address, false, s.Peer.Client)) // the events have its error
+		// The events have its error.
+		v.dispatcher.serve(ctx, c, newPeerInfo([]byte(s.Peer.ID), s.Peer.Network, s.Peer.Address, false, s.Peer.Client))
 	})
 }
 
-// keep has a circuit with k, and again where it was lost, for as long as k is remembered. Once it has ended otherwise, that
-// is done until k left and came again, or was not seen for long.
-func (v *native) keep(ctx context.Context, k *known) {
+// maintain opens a circuit with k, and opens another one whenever it was lost, for as long as k is
+// remembered. After any other end it opens none until k has left and come again, or has expired.
+func (v *nativePeer) maintain(ctx context.Context, k *knownPeer) {
 	defer func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
@@ -164,7 +166,7 @@ func (v *native) keep(ctx context.Context, k *known) {
 		if !isLoss(err) {
 			return
 		}
-		v.program.log.Debug("trying a peer again", "id", newPeer([]byte(k.peer.ID), "", "", false, k.peer.Client).ID, "error", err)
+		v.program.log.Debug("trying a peer again", "id", newPeerInfo([]byte(k.peer.ID), "", "", false, k.peer.Client).ID, "error", err)
 		select {
 		case <-time.After(retry.Next()):
 		case <-k.gone:
@@ -182,7 +184,7 @@ func (v *native) keep(ctx context.Context, k *known) {
 }
 
 // connect opens a circuit with k and serves it. The error is that of the dial, or of the circuit.
-func (v *native) connect(ctx context.Context, k *known, retry *backoff.Backoff) error {
+func (v *nativePeer) connect(ctx context.Context, k *knownPeer, retry *backoff.Backoff) error {
 	select {
 	case v.dials <- struct{}{}:
 	case <-ctx.Done():
@@ -199,11 +201,12 @@ func (v *native) connect(ctx context.Context, k *known, retry *backoff.Backoff) 
 		return err
 	}
 	retry.Reset()
-	_, err = v.crowd.serve(ctx, c, newPeer([]byte(k.peer.ID), k.peer.Network, k.peer.Address, true, k.peer.Client))
+	_, err = v.dispatcher.serve(ctx, c, newPeerInfo([]byte(k.peer.ID), k.peer.Network, k.peer.Address, true, k.peer.Client))
 	return err
 }
 
-// isLoss reports whether err says that a peer could not be reached or was lost, and not that somebody wanted an end.
+// isLoss reports whether err says that a peer was lost, busy or out of reach, and not that one of
+// the two wanted the end.
 func isLoss(err error) bool {
 	e, ok := errors.AsType[*wtproto.Error](err)
 	return ok && (e.Code == wtproto.CodePeerGone || e.Code == wtproto.CodePeerUnreachable || e.Code == wtproto.CodeBusy)

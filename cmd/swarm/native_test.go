@@ -40,7 +40,7 @@ func (n fakeNetwork) Join(ctx context.Context, _ wtproto.Topic, _ *discovery.Pre
 // nothing is a circuit that no handler of this test touches.
 type nothing struct{ discovery.Stream }
 
-// script is a handler, and the dials of a peer, that end as they are told to. It notes when that was.
+// script is a handler, and the dials of a peer, which end as the test says. It notes the times.
 type script struct {
 	start time.Time
 
@@ -88,13 +88,13 @@ func runNative(t *testing.T, s *script) fakeNetwork {
 	return runStreams(t, s, true)
 }
 
-// runStreams is runNative of a peer that takes further circuits, or none.
+// runStreams is runNative, and says whether the peer takes further circuits.
 func runStreams(t *testing.T, s *script, streams bool) fakeNetwork {
 	t.Helper()
 	s.start = time.Now()
 	ctx, cancel := context.WithCancel(t.Context())
 	log := slog.New(slog.DiscardHandler)
-	v := newNative(&program{ctx: ctx, events: newEvents(io.Discard, true, log, func(error) {}), log: log}, s, streams)
+	v := newNativePeer(&program{ctx: ctx, events: newEvents(io.Discard, true, log, func(error) {}), log: log}, s, streams)
 	n, done := make(fakeNetwork), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -182,7 +182,7 @@ func TestPeerThatLeftAndCameBackIsDialedAnew(t *testing.T) {
 		if got := s.times(); len(got) != 2 {
 			t.Fatalf("dialed %d times after it left and came back, want 2", len(got))
 		}
-		time.Sleep(2 * time.Minute) // virtual; nobody sees it
+		time.Sleep(2 * time.Minute) // virtual; no network reports it
 		n <- s.sighted("a", time.Minute)
 		synctest.Wait()
 		if got := s.times(); len(got) != 3 {

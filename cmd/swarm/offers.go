@@ -20,9 +20,9 @@ type offers struct {
 // offer is a file offered. Its id is its number, from 0.
 type offer struct {
 	ask, answer half
-	shown       bool // in the progress; owned by feed
-	begun       bool // FILE was sent
-	waits       bool // AGAIN was sent, and FROM has not come
+	shown       bool // in the progress; owned by sendFiles
+	offered     bool // FILE was sent
+	asked       bool // AGAIN was sent, and FROM has not come
 	accepted    bool
 	over        bool
 	reason      string // why it was refused
@@ -47,11 +47,11 @@ func (o *offers) next(console *consoleConn, files []outgoing) (i int, n, at int6
 			if live++; live > maxFiles {
 				break
 			}
-			if !f.begun {
-				f.begun = true
+			if !f.offered {
+				f.offered = true
 				return i, -1, 0, true
 			}
-			if n := min(f.granted, files[i].size) - f.sent; n > 0 && f.accepted && !f.waits {
+			if n := min(f.granted, files[i].size) - f.sent; n > 0 && f.accepted && !f.asked {
 				n, at := min(n, maxChunk), f.sent
 				f.sent += n
 				return i, n, at, true
@@ -64,7 +64,7 @@ func (o *offers) next(console *consoleConn, files []outgoing) (i int, n, at int6
 	}
 }
 
-// outcome returns errEnough, or which files were refused.
+// outcome returns errServed, or which files were refused.
 func (o *offers) outcome(files []outgoing) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -77,10 +77,10 @@ func (o *offers) outcome(files []outgoing) error {
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
-	return errEnough
+	return errServed
 }
 
-// to returns the offers to the endpoint, nil if it may not have any.
+// to returns the offers to the endpoint, or nil if the only receiver is another one.
 func (s *sender) to(id wtproto.EndpointID) *offers {
 	s.mu.Lock()
 	defer s.mu.Unlock()

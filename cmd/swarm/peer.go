@@ -112,14 +112,14 @@ func (c *peerCmd) Run(p *program) error {
 	if err := p.events.ready(readyLine{Topic: c.Topic.String(), ID: host.ID(), Addrs: host.Addrs()}, c.Topic); err != nil {
 		return err
 	}
-	_, one := h.(*pump) // all its circuits have the same input
+	_, one := h.(*stdio) // all its circuits have the same input
 	ctx, end := context.WithCancelCause(p.ctx)
 	defer end(nil)
-	v := newNative(p, h, !one)
+	v := newNativePeer(p, h, !one)
 	if c.Once {
-		v.crowd.once = func(moved traffic, err error) {
+		v.dispatcher.once = func(moved traffic, err error) {
 			if err == nil {
-				err = errEnough
+				err = errServed
 				if moved.early { // the peer may not have read all yet
 					pause(ctx, statusDelay)
 				}
@@ -128,13 +128,13 @@ func (c *peerCmd) Run(p *program) error {
 		}
 	}
 	v.run(ctx, c.Topic.Topic, networks)
-	if cause := context.Cause(ctx); p.ctx.Err() == nil && !errors.Is(cause, errEnough) {
+	if cause := context.Cause(ctx); p.ctx.Err() == nil && !errors.Is(cause, errServed) {
 		return cause
 	}
 	return nil
 }
 
-// listen starts a host. Unless it is told where to listen, it is content with IPv4.
+// listen starts a host. Without --p2p-listen a host with IPv4 alone will do.
 func (c *peerCmd) listen(cfg p2p.Config) (*p2p.Host, error) {
 	if len(cfg.Listen) > 0 {
 		return p2p.Listen(cfg)
@@ -151,7 +151,7 @@ func (c *peerCmd) listen(cfg p2p.Config) (*p2p.Host, error) {
 	return nil, err
 }
 
-// selfOf returns what is published of a host on the LAN, nil where it cannot be reached from there.
+// selfOf returns what mDNS publishes of a host, or nil if the LAN cannot reach the host.
 func selfOf(host *p2p.Host) *mdns.Self {
 	if host.Port() == 0 || !slices.ContainsFunc(host.Addrs(), func(m string) bool {
 		return !strings.HasPrefix(m, "/ip4/127.") && !strings.HasPrefix(m, "/ip6/::1/")
@@ -167,13 +167,13 @@ func (c *peerCmd) handler(p *program) (h handler, done func(), err error) {
 	case c.Echo:
 		return echo{}, func() {}, nil
 	case c.Forward != "":
-		f, err := newForward(c.Forward)
+		f, err := newForwarder(c.Forward)
 		if err != nil {
 			return nil, nil, err
 		}
 		return f, f.close, nil
 	default:
-		m := newPump(p)
+		m := newStdio(p)
 		return m, m.close, nil
 	}
 }

@@ -18,7 +18,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// peerArgs are the flags of a native peer on loopback, on the private DHT that is entered by seeds.
+// peerArgs are the flags of a native peer on loopback, on the private DHT that is entered by
+// seeds.
 func peerArgs(seeds ...string) []string {
 	args := []string{"peer", "there", "--dht", "private", "--p2p-listen", "/ip4/127.0.0.1/tcp/0", "--allow-private"}
 	for _, s := range seeds {
@@ -222,7 +223,8 @@ func TestPeerSaysWhyItCannotStart(t *testing.T) {
 	}
 }
 
-// With --once each of two native peers ends with the other, and both have had all: so files go between two shells.
+// With --once two native peers end with each other, and both have all bytes: so files go between
+// two shells.
 func TestPeersEndOnce(t *testing.T) {
 	seed := gateway.Seed(t)
 	want := text(1 << 20)

@@ -17,7 +17,8 @@ var hostPrefix = []byte{0x00, 0x24, 0x08, 0x01, 0x12, 0x20}
 // hostIDSize is the length of these ids.
 const hostIDSize = 38
 
-// hostID returns the id of the libp2p host that is, or speaks for, the peer id, as libp2p writes it; empty for other peers.
+// hostID returns the id of the libp2p host that is the peer id, or speaks for it, as libp2p writes
+// it. It is empty for other peers.
 func hostID(id []byte) string {
 	if len(id) < hostIDSize || !bytes.HasPrefix(id, hostPrefix) {
 		return ""
@@ -25,7 +26,7 @@ func hostID(id []byte) string {
 	return base58(id[:hostIDSize])
 }
 
-// base58 writes b in the alphabet of Bitcoin.
+// base58 returns b in the alphabet of Bitcoin.
 func base58(b []byte) string {
 	const alphabet = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 	var out []byte
@@ -43,8 +44,8 @@ func base58(b []byte) string {
 	return string(out)
 }
 
-// peer describes the other end of a circuit.
-type peer struct {
+// peerInfo describes the other end of a circuit.
+type peerInfo struct {
 	ID        string `json:"id"`             // hexadecimal
 	Host      string `json:"host,omitempty"` // the id as libp2p writes it
 	Network   string `json:"network"`
@@ -54,13 +55,13 @@ type peer struct {
 	Further   bool   `json:"further,omitempty"` // the circuit is one more with this peer
 }
 
-// newPeer describes a peer with the id that it has on its network.
-func newPeer(id []byte, network, address string, initiator, client bool) peer {
-	return peer{ID: hex.EncodeToString(id), Host: hostID(id), Network: network, Address: address, Initiator: initiator, Client: client}
+// newPeerInfo describes a peer with the id that it has on its network.
+func newPeerInfo(id []byte, network, address string, initiator, client bool) peerInfo {
+	return peerInfo{ID: hex.EncodeToString(id), Host: hostID(id), Network: network, Address: address, Initiator: initiator, Client: client}
 }
 
 // name is what people call the peer.
-func (p peer) name() string {
+func (p peerInfo) name() string {
 	if p.Host != "" {
 		return p.Host
 	}
@@ -68,7 +69,7 @@ func (p peer) name() string {
 }
 
 // short is the peer in a few characters, such as "dht 12D3…K9fQ".
-func (p peer) short() string { return p.Network + " " + shortID(p.name()) }
+func (p peerInfo) short() string { return p.Network + " " + shortID(p.name()) }
 
 // shortID returns the ends of an id.
 func shortID(id string) string {
@@ -78,11 +79,12 @@ func shortID(id string) string {
 	return id[:4] + "…" + id[len(id)-4:]
 }
 
-// peerOf describes the peer of a client's circuit.
-func peerOf(c *client.Conn) peer { return describe(c.Peer()) }
+// infoOf describes the peer of a client's circuit.
+func infoOf(c *client.Conn) peerInfo { return infoOfPeer(c.Peer()) }
 
-func describe(p client.Peer) peer {
-	d := newPeer(p.ID, p.Network, p.Address, p.Initiator, p.Client)
+// infoOfPeer describes a client's peer.
+func infoOfPeer(p client.Peer) peerInfo {
+	d := newPeerInfo(p.ID, p.Network, p.Address, p.Initiator, p.Client)
 	d.Further = p.Further
 	return d
 }

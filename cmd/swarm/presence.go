@@ -8,39 +8,39 @@ import (
 )
 
 const (
-	// gathering is how long changes are gathered into one line.
-	gathering = time.Second
-	// patience is how long a session may be lost before people read of it.
-	patience = 2 * time.Second
+	// batchDelay is how long changes are gathered into one line.
+	batchDelay = time.Second
+	// lossDelay is how long a session may be lost before people read of it.
+	lossDelay = 2 * time.Second
 	// maxNamed is how many peers a line names.
 	maxNamed = 3
 )
 
-// presence is what people read of a topic: who is there, and whether its gateway is. Changes are
-// gathered, so that a line tells of all that come together, and a session that is lost and soon back
-// is one line. It does no I/O and no locking, and takes the time from its caller. The zero value has
-// nothing to tell.
+// presence is what people read of a topic: who is there, and whether the gateway is. It gathers
+// changes: peers that come together are one line, and so is a session that is lost and soon back.
+// It does no I/O and no locking, and takes the time from its caller. The zero value has no line
+// due.
 type presence struct {
-	name     string    // of the topic
-	now      []string  // peers that are there
-	came     []string  // those that have come since the last line, whether they are there or not
-	told     []string  // those that the last line knew
-	entered  bool      // a line has told that the topic was joined
-	due      time.Time // of the next line; zero for none
-	lost     time.Time // when the session was lost; zero while there is one
-	reason   string    // why
-	toldLost bool      // a line has told so
-	back     string    // what to say of a session that is back; empty for nothing
+	name      string    // of the topic
+	now       []string  // peers that are there
+	came      []string  // those that have come since the last line, whether they are there or not
+	shown     []string  // those that were there at the last line
+	entered   bool      // a line has told that the topic was joined
+	due       time.Time // of the next line; zero for none
+	lost      time.Time // when the session was lost; zero while there is one
+	reason    string    // why
+	shownLost bool      // a line has said so
+	back      string    // what to say of a session that is back; empty for nothing
 }
 
 // joined notes that the topic was joined.
 func (p *presence) joined(name string, now time.Time) {
 	p.name = name
-	p.wake(now.Add(gathering))
+	p.wake(now.Add(batchDelay))
 }
 
-// here notes who is there.
-func (p *presence) here(peers []string, now time.Time) {
+// setPeers notes who is there.
+func (p *presence) setPeers(peers []string, now time.Time) {
 	for _, q := range peers {
 		if !slices.Contains(p.now, q) && !slices.Contains(p.came, q) {
 			p.came = append(p.came, q)
@@ -48,14 +48,14 @@ func (p *presence) here(peers []string, now time.Time) {
 	}
 	p.now = slices.Clone(peers)
 	if p.lost.IsZero() {
-		p.wake(now.Add(gathering))
+		p.wake(now.Add(batchDelay))
 	}
 }
 
 // disconnected notes that the session was lost.
 func (p *presence) disconnected(reason string, now time.Time) {
-	p.lost, p.reason, p.toldLost, p.back = now, reason, false, ""
-	p.due = now.Add(patience)
+	p.lost, p.reason, p.shownLost, p.back = now, reason, false, ""
+	p.due = now.Add(lossDelay)
 }
 
 // connected notes that there is another session.
@@ -65,10 +65,10 @@ func (p *presence) connected(now time.Time) {
 	}
 	gone := now.Sub(p.lost)
 	p.back = fmt.Sprintf("connection lost and back after %.1fs", gone.Seconds())
-	if p.toldLost {
+	if p.shownLost {
 		p.back = fmt.Sprintf("connected again after %v", gone.Round(time.Second))
 	}
-	p.lost, p.due = time.Time{}, now.Add(gathering)
+	p.lost, p.due = time.Time{}, now.Add(batchDelay)
 }
 
 // wake makes a line due, unless one is due earlier.
@@ -78,17 +78,17 @@ func (p *presence) wake(at time.Time) {
 	}
 }
 
-// line returns what is to be told now, and whether it is good news. It is empty if that is nothing.
+// line returns the line that is due, empty for none, and whether it is good news.
 func (p *presence) line() (words string, good bool) {
 	p.due = time.Time{}
 	if !p.lost.IsZero() {
-		if p.toldLost {
+		if p.shownLost {
 			return "", false
 		}
-		p.toldLost = true
+		p.shownLost = true
 		return "connection lost: " + p.reason, false
 	}
-	defer func() { p.told, p.came, p.back, p.entered = slices.Clone(p.now), nil, "", true }()
+	defer func() { p.shown, p.came, p.back, p.entered = slices.Clone(p.now), nil, "", true }()
 	switch {
 	case p.back != "" && len(p.now) == 0:
 		return p.back, true
@@ -99,8 +99,8 @@ func (p *presence) line() (words string, good bool) {
 	case !p.entered:
 		return "joined " + p.name + " · " + peers(p.now, p.now), true
 	}
-	come := without(p.now, p.told)
-	left := without(p.told, p.now)
+	come := without(p.now, p.shown)
+	left := without(p.shown, p.now)
 	switch {
 	case len(come) > 0 && len(come) == len(p.now):
 		return peers(p.now, come), true

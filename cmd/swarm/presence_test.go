@@ -64,7 +64,7 @@ func TestPresence(t *testing.T) {
 					if names = strings.TrimSpace(names); names != "" {
 						peers = strings.Split(names, ",")
 					}
-					p.here(peers, now)
+					p.setPeers(peers, now)
 				case "lost":
 					p.disconnected("SHUTDOWN", now)
 				case "connected":

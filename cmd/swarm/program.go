@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	var helped bool
 	k, err := newParser(&cmds, stdout, stderr, func(int) { helped = true })
 	if err != nil {
-		return complain(stderr, err, statusFailed)
+		return printError(stderr, err, statusFailed)
 	}
 	if completeLine(k) {
 		return 0
@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case helped:
 		return 0
 	case err != nil:
-		return complain(stderr, err, statusUsage)
+		return printError(stderr, err, statusUsage)
 	}
 	level := slog.LevelInfo
 	if cmds.Verbose {
@@ -80,8 +80,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	defer fail(nil)
 	p := &program{ctx: life, fail: fail, stdin: stdin, progress: lines, events: newEvents(stdout, cmds.JSON, log, fail), log: log}
 	if forPeople && !cmds.JSON {
-		p.events.people = newPeople(lines)
-		defer p.events.people.close()
+		p.events.terminal = newTerminal(lines)
+		defer p.events.terminal.close()
 	}
 	err = parsed.Run(p)
 	if helped {
@@ -92,13 +92,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	if err != nil {
 		p.events.failed(err)
-		return complain(stderr, err, statusFailed)
+		return printError(stderr, err, statusFailed)
 	}
 	return 0
 }
 
-// newParser returns what reads command lines into cmds. exit is called instead of a command if there
-// is nothing more to do.
+// newParser returns what reads command lines into cmds. exit is called instead of a command if
+// there is nothing more to do.
 func newParser(cmds *commands, stdout, stderr io.Writer, exit func(int)) (*kong.Kong, error) {
 	return kong.New(cmds,
 		kong.Name("swarm"),
@@ -115,13 +115,14 @@ func examples(lines ...string) string {
 	return "\n\nExamples:\n\n  " + strings.Join(lines, "\n  ")
 }
 
-// complain prints err in one line and returns status.
-func complain(w io.Writer, err error, status int) int {
+// printError prints err in one line and returns status.
+func printError(w io.Writer, err error, status int) int {
 	fmt.Fprintf(w, "swarm: %s\n", printable(oneline.Text(err)))
 	return status
 }
 
-// version returns the version of the module that the program was built from, such as v1.2.3 or (devel).
+// version returns the version of the module that the program was built from, such as v1.2.3 or
+// (devel).
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {

@@ -85,7 +85,7 @@ func (p *process) events(t *testing.T) []event {
 	return all
 }
 
-// kinds returns the names of events, those of STATUS left out, and one for data that came in pieces.
+// kinds returns the names of events without those of STATUS, and one name for data in pieces.
 func kinds(all []event) string {
 	var names []string
 	for _, e := range all {
@@ -105,7 +105,7 @@ func received(all []event) string {
 	return string(b)
 }
 
-// text is a text of n bytes that is not the same anywhere.
+// text returns n bytes without repetition.
 func text(n int) string {
 	var b strings.Builder
 	for i := 0; b.Len() < n; i++ {
@@ -198,7 +198,8 @@ func TestWrongCommandLines(t *testing.T) {
 	leaves(newTestParser(t).Model.Node, func(n *kong.Node) { helped(append(strings.Fields(n.FullPath())[1:], "--help")...) })
 }
 
-// Five seeds, or three gateways, that are wrong in the same way are one line, which says that way once.
+// If five seeds, or three gateways, fail in the same way, one line says so, and says the cause
+// once.
 func TestErrorsAreOneLine(t *testing.T) {
 	t.Setenv("SWARMGATE_GATEWAY", "")
 	for _, c := range []struct{ args, want string }{

@@ -50,8 +50,8 @@ func (p *progress) Write(lines []byte) (int, error) {
 	return n, err
 }
 
-// grow says that there are n bytes more to come, of a file with a name.
-func (p *progress) grow(name string, n int64) {
+// add adds a file of n bytes that is to come.
+func (p *progress) add(name string, n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.files++
@@ -95,12 +95,12 @@ func (p *progress) draw() {
 	}
 }
 
-// move says that n bytes have passed; after a loss n may be negative.
-func (p *progress) move(n int64) {
+// advance notes that n bytes have passed; after a loss n may be negative.
+func (p *progress) advance(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.at += n; p.bar != nil {
-		_ = p.bar.Set64(p.at) // what the terminal says is nobody's affair
+		_ = p.bar.Set64(p.at) // an error of the terminal ends nothing
 	}
 }
 

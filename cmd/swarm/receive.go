@@ -26,13 +26,13 @@ func (receiveCmd) Help() string {
 }
 
 // Validate finds the gateway.
-func (c *receiveCmd) Validate() error { return c.need(c.Topic.topicArg) }
+func (c *receiveCmd) Validate() error { return c.requireGateway(c.Topic.topicArg) }
 
 // Run receives files.
 func (c *receiveCmd) Run(p *program) error {
 	r := &receiver{events: p.events, progress: p.progress, one: c.Topic.code != "", dir: c.Output}
 	defer r.close()
-	err := c.attend(p, c.Topic.topicArg, client.JoinOptions{}, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
+	err := c.joinTopic(p, c.Topic.topicArg, client.JoinOptions{}, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
 		defer r.progress.end()
 		return serveConsoles(ctx, t, func(conn *client.Conn, console *consoleConn) error {
 			err := r.serve(conn, console)

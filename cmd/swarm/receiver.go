@@ -15,10 +15,12 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// linger is how long a receiver that has all files waits for a sender that may not know it yet.
-const linger = 10 * time.Second
+// lingerTimeout is how long a receiver that has all files waits for a sender that may not know it
+// yet.
+const lingerTimeout = 10 * time.Second
 
-// incoming is a file that was offered. The circuit that leads to its sender owns it, one at a time.
+// incoming is a file that was offered. The circuit that leads to its sender owns it, one at a
+// time.
 type incoming struct {
 	from        wtproto.EndpointID
 	id          uint32
@@ -57,7 +59,7 @@ func (r *receiver) serve(conn *client.Conn, console *consoleConn) error {
 		if err != nil {
 			return err
 		}
-		for _, answer := range r.hear(from, m) {
+		for _, answer := range r.handle(from, m) {
 			if err := console.send(answer); err != nil {
 				return err
 			}
@@ -65,8 +67,8 @@ func (r *receiver) serve(conn *client.Conn, console *consoleConn) error {
 	}
 }
 
-// hear acts on a message, and returns what to say to it.
-func (r *receiver) hear(from wtproto.EndpointID, m consoleMessage) []consoleMessage {
+// handle acts on a message, and returns the answers.
+func (r *receiver) handle(from wtproto.EndpointID, m consoleMessage) []consoleMessage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	refuse := func(reason string) []consoleMessage {
@@ -85,7 +87,7 @@ func (r *receiver) hear(from wtproto.EndpointID, m consoleMessage) []consoleMess
 			return refuse("the file cannot be written")
 		}
 		r.files = append(r.files, f)
-		r.progress.grow(f.name, f.size)
+		r.progress.add(f.name, f.size)
 		return r.advance(f)
 	}
 	f := r.find(from, m)
@@ -123,7 +125,7 @@ func (r *receiver) hear(from wtproto.EndpointID, m consoleMessage) []consoleMess
 		}
 		f.hash.Write(m.Bytes)
 		f.got += int64(len(m.Bytes))
-		r.progress.move(int64(len(m.Bytes)))
+		r.progress.advance(int64(len(m.Bytes)))
 		return r.advance(f)
 	}
 	return nil
@@ -222,12 +224,13 @@ func (r *receiver) drop(f *incoming, reason string) {
 	}
 }
 
-// settle ends the program if all files of a sender have come, or no more will: its circuit ended with err.
+// settle ends the program if all files of a sender have come, or no more will come. The sender's
+// circuit ended with err.
 func (r *receiver) settle(ctx context.Context, end context.CancelCauseFunc, from wtproto.EndpointID, err error) {
 	lost := isLost(err)
 	result := r.result(from, lost)
 	if result != nil && lost { // the sender may not know yet
-		pause(ctx, linger)
+		pause(ctx, lingerTimeout)
 		result = r.result(from, lost)
 	}
 	if result != nil {
@@ -235,8 +238,8 @@ func (r *receiver) settle(ctx context.Context, end context.CancelCauseFunc, from
 	}
 }
 
-// result returns nil if from has sent nothing or files are still to come, errEnough if all have, or why
-// some have not.
+// result returns nil if from has sent nothing or files are still to come, errServed if all have
+// come, and otherwise why some have not.
 func (r *receiver) result(from wtproto.EndpointID, lost bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -262,7 +265,7 @@ func (r *receiver) result(from wtproto.EndpointID, lost bool) error {
 	case len(errs) > 0:
 		return errors.Join(errs...)
 	}
-	return errEnough
+	return errServed
 }
 
 // close removes what is not whole.

@@ -53,7 +53,7 @@ func (c *sendCmd) Validate() error {
 	if len(c.Args) == 0 {
 		return errors.New("want FILE… TOPIC, --code FILE… or --new FILE…")
 	}
-	return c.need(c.topic)
+	return c.requireGateway(c.topic)
 }
 
 // Run sends the files.
@@ -64,7 +64,7 @@ func (c *sendCmd) Run(p *program) error {
 			return err
 		}
 	}
-	err := c.attend(p, c.topic, client.JoinOptions{}, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
+	err := c.joinTopic(p, c.topic, client.JoinOptions{}, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
 		s.end = end
 		defer s.progress.end()
 		return serveConsoles(ctx, t, func(conn *client.Conn, console *consoleConn) error { return s.serve(ctx, conn, console) })

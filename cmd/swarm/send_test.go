@@ -16,7 +16,8 @@ import (
 
 var sendSize = flag.Int64("send-size", 16<<20, "how many bytes TestSendOutlivesAGateway sends")
 
-// makeFile writes a file of n bytes that are the same nowhere, and returns the line that tells of it.
+// makeFile writes a file of n bytes that are the same nowhere, and returns the line that tells of
+// it.
 func makeFile(t *testing.T, path string, n int64) (sum string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
@@ -42,8 +43,8 @@ func makeFile(t *testing.T, path string, n int64) (sum string) {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// Files and directories arrive with their names, those of no bytes too, and both sides tell the same
-// hashes. What is in the way is not overwritten.
+// Files and directories arrive with their names, those of no bytes too, and both sides tell the
+// same hashes. What is in the way is not overwritten.
 func TestSendAndReceive(t *testing.T) {
 	g := gateway.Start(t, server.Config{})
 	from, to := t.TempDir(), t.TempDir()
@@ -85,8 +86,8 @@ func TestSendAndReceive(t *testing.T) {
 	}
 }
 
-// A gateway that is killed in the middle costs nothing but time: both ends go on through another one,
-// from where they were.
+// A gateway that is killed in the middle costs nothing but time: both ends go on through another
+// one, from where they were.
 func TestSendOutlivesAGateway(t *testing.T) {
 	a, b := gateway.Start(t, server.Config{}), gateway.Start(t, server.Config{})
 	from, to := t.TempDir(), t.TempDir()

@@ -15,8 +15,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// farewell is how long a sender waits for a receiver that has all files to say goodbye.
-const farewell = 3 * time.Second
+// farewellTimeout is how long a sender waits for a receiver that has all files to say goodbye.
+const farewellTimeout = 3 * time.Second
 
 // outgoing is a file to send.
 type outgoing struct {
@@ -73,11 +73,11 @@ func (s *sender) serve(ctx context.Context, conn *client.Conn, console *consoleC
 	o.mu.Lock()
 	o.conn = console
 	for _, f := range o.all {
-		f.waits = false
+		f.asked = false
 	}
-	for i, f := range o.all { // who was met before is asked how far it came
-		if f.begun && !f.over {
-			f.waits = true
+	for i, f := range o.all { // a receiver that was here before is asked how far it came
+		if f.offered && !f.over {
+			f.asked = true
 			o.mu.Unlock()
 			if err := console.send(consoleMessage{Kind: againKind, ID: uint32(i), Ask: f.ask}); err != nil {
 				return err
@@ -107,7 +107,7 @@ func (s *sender) serve(ctx context.Context, conn *client.Conn, console *consoleC
 		}
 	}()
 	wg.Go(func() {
-		over, err := s.feed(o, console)
+		over, err := s.sendFiles(o, console)
 		switch {
 		case err != nil:
 			conn.Reset(codeOf(err))
@@ -115,7 +115,7 @@ func (s *sender) serve(ctx context.Context, conn *client.Conn, console *consoleC
 		case over: // the other side ends its direction once it has read this
 			all.Store(true)
 			_ = conn.CloseWrite() // receive says why
-			_ = conn.SetReadDeadline(time.Now().Add(farewell))
+			_ = conn.SetReadDeadline(time.Now().Add(farewellTimeout))
 		}
 	})
 	for {
@@ -123,12 +123,12 @@ func (s *sender) serve(ctx context.Context, conn *client.Conn, console *consoleC
 		if err != nil {
 			return err
 		}
-		s.hear(o, m)
+		s.handle(o, m)
 	}
 }
 
-// hear notes what the console says of an offer. Files that it offers itself are not wanted.
-func (s *sender) hear(o *offers, m consoleMessage) {
+// handle notes what the console says about an offer. It ignores files that the console offers.
+func (s *sender) handle(o *offers, m consoleMessage) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if int64(m.ID) >= int64(len(o.all)) {
@@ -136,14 +136,14 @@ func (s *sender) hear(o *offers, m consoleMessage) {
 	}
 	f := o.all[m.ID]
 	switch {
-	case f.over || !f.begun:
+	case f.over || !f.offered:
 		return
-	case m.Kind == fromKind && m.Answer == f.answer && f.waits:
-		s.progress.move(m.Number - f.sent)
-		f.waits, f.sent, f.granted = false, m.Number, m.Number
-	case f.waits && m.Kind == refuseKind && !f.accepted: // the offer itself was lost
-		f.waits, f.begun = false, false
-	case f.waits && m.Kind != refuseKind:
+	case m.Kind == fromKind && m.Answer == f.answer && f.asked:
+		s.progress.advance(m.Number - f.sent)
+		f.asked, f.sent, f.granted = false, m.Number, m.Number
+	case f.asked && m.Kind == refuseKind && !f.accepted: // the offer itself was lost
+		f.asked, f.offered = false, false
+	case f.asked && m.Kind != refuseKind:
 		return
 	case m.Kind == grantKind:
 		f.accepted = true
@@ -156,9 +156,9 @@ func (s *sender) hear(o *offers, m consoleMessage) {
 	o.changed.Broadcast()
 }
 
-// feed sends what may be sent on a circuit until all files are over, which it reports, or the circuit
-// is. An error is that of a file.
-func (s *sender) feed(o *offers, console *consoleConn) (over bool, err error) {
+// sendFiles sends what may be sent on a circuit until all files are over or the circuit is. It
+// reports whether all files are over. An error is that of a file.
+func (s *sender) sendFiles(o *offers, console *consoleConn) (over bool, err error) {
 	var open *os.File
 	var which int
 	defer func() {
@@ -176,7 +176,7 @@ func (s *sender) feed(o *offers, console *consoleConn) (over bool, err error) {
 		if n < 0 {
 			if !o.all[i].shown {
 				o.all[i].shown = true
-				s.progress.grow(file.name, file.size)
+				s.progress.add(file.name, file.size)
 			}
 			m := consoleMessage{Kind: fileKind, ID: uint32(i), Number: file.size, Ask: o.all[i].ask, Answer: o.all[i].answer, Text: file.name}
 			if console.send(m) != nil {
@@ -196,7 +196,7 @@ func (s *sender) feed(o *offers, console *consoleConn) (over bool, err error) {
 		if k, err := open.ReadAt(buf[:n], at); int64(k) < n {
 			return false, fmt.Errorf("%s has become shorter: %w", file.path, err)
 		}
-		s.progress.move(n) // next has counted it, whatever becomes of it
+		s.progress.advance(n) // next has counted it, whatever becomes of it
 		if console.send(consoleMessage{Kind: dataKind, ID: uint32(i), Bytes: buf[:n]}) != nil {
 			return false, nil
 		}

@@ -9,13 +9,15 @@ import (
 	"github.com/swarmgate/swarmgate/client"
 )
 
-// errEnough ends a program that was to serve one peer, which has ended.
-var errEnough = errors.New("the peer has ended")
+// errServed ends a program that was to serve one peer: that peer has ended.
+var errServed = errors.New("the peer has ended")
 
-// attend is on a topic through a gateway: it joins, calls serve and leaves. The context of serve ends, with its cause, when the
-// program or the session does, or end was called, and so do all circuits then; serve returns after that, or when the topic
-// has no more circuits. attend returns why it has ended, unless that was to be expected.
-func (g *gatewayFlags) attend(
+// joinTopic joins a topic through a gateway, calls serve, and leaves the topic. The context of
+// serve ends, with its cause, if the program or the session ends or serve calls end; all circuits
+// end then too. serve must return after that, and may return before, when the topic has no more
+// circuits. joinTopic returns the cause, or nil if the program was ended or has served its one
+// peer.
+func (g *gatewayFlags) joinTopic(
 	p *program, topic topicArg, opts client.JoinOptions,
 	serve func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error,
 ) error {
@@ -44,13 +46,13 @@ func (g *gatewayFlags) attend(
 		}
 	})
 	watchers.Go(func() {
-		watch(ctx, t, func(s client.Status) { p.events.status(topic.Topic, s) }, func() { p.events.present(t.Peers()) })
+		reportTopic(ctx, t, func(s client.Status) { p.events.status(topic.Topic, s) }, func() { p.events.setPeers(t.Peers()) })
 	})
-	watchers.Go(func() { follow(ctx, c, p.events) })
+	watchers.Go(func() { reportSession(ctx, c, p.events) })
 	end(serve(ctx, end, t))
 	watchers.Wait()
 	cause := context.Cause(ctx)
-	if p.ctx.Err() != nil || errors.Is(cause, errEnough) {
+	if p.ctx.Err() != nil || errors.Is(cause, errServed) {
 		cause = nil
 	}
 	p.events.left(topic.Topic, cause)
@@ -72,19 +74,19 @@ func shareNew(e *events, s client.Session, topic topicArg) error {
 	return e.share(u)
 }
 
-// member is on a topic through a gateway and has h handle its circuits until the program or the
-// session ends or, with once, the first circuit does, and returns why unless that was to be
-// expected.
-func (g *gatewayFlags) member(p *program, topic topicArg, opts client.JoinOptions, once bool, h handler) error {
+// serveCircuits joins a topic through a gateway and gives its circuits to h, until the program or
+// the session ends or, with once, the first circuit does. It returns what [gatewayFlags.joinTopic]
+// does.
+func (g *gatewayFlags) serveCircuits(p *program, topic topicArg, opts client.JoinOptions, once bool, h handler) error {
 	if once && opts.MaxPeers == 0 {
 		opts.MaxPeers = 1
 	}
-	return g.attend(p, topic, opts, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
-		w := &crowd{events: p.events, handler: h}
+	return g.joinTopic(p, topic, opts, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
+		w := &dispatcher{events: p.events, handler: h}
 		if once {
 			w.once = func(moved traffic, err error) {
 				if err == nil {
-					err = errEnough
+					err = errServed
 					if moved.early {
 						settle(ctx, t)
 					}
@@ -98,17 +100,17 @@ func (g *gatewayFlags) member(p *program, topic topicArg, opts client.JoinOption
 			if err != nil {
 				return err
 			}
-			circuits.Go(func() { w.serve(ctx, conn, peerOf(conn)) }) // the events have its error
+			circuits.Go(func() { w.serve(ctx, conn, infoOf(conn)) }) // the events have its error
 		}
 		return t.Err()
 	})
 }
 
-// statusDelay is longer than the gateway takes to say that there is a circuit.
+// statusDelay is longer than the gateway takes to count a new circuit in its STATUS.
 const statusDelay = 2 * time.Second
 
-// settle waits until the gateway, by its STATUS, has no circuits on t. A peer that ended its direction early may not have read
-// yet what it was sent, and what the gateway still holds of it would be lost with the session.
+// settle waits until the gateway's STATUS counts no circuits on t. If a peer ended its direction
+// early, the gateway may still hold bytes for it, which would be lost with the session.
 func settle(ctx context.Context, t *client.Topic) {
 	pause(ctx, statusDelay)
 	if t.Status().Connected == 0 {
@@ -129,8 +131,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// watch tells of each STATUS of t, and of each change of its peers, until ctx ends.
-func watch(ctx context.Context, t *client.Topic, tell func(client.Status), changed func()) {
+// reportTopic calls tell for each STATUS of t, and changed when its peers change, until ctx ends.
+func reportTopic(ctx context.Context, t *client.Topic, tell func(client.Status), changed func()) {
 	for e := range t.Events(ctx) {
 		if s, ok := e.(client.Status); ok {
 			tell(s)
@@ -140,8 +142,8 @@ func watch(ctx context.Context, t *client.Topic, tell func(client.Status), chang
 	}
 }
 
-// follow tells how the session is lost and found again, until ctx ends.
-func follow(ctx context.Context, c *client.Client, tell *events) {
+// reportSession tells when the session is lost and when there is another one, until ctx ends.
+func reportSession(ctx context.Context, c *client.Client, tell *events) {
 	begun := false
 	for e := range c.Events(ctx) {
 		switch e := e.(type) {

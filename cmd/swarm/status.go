@@ -27,9 +27,9 @@ func (statusCmd) Help() string {
 // Validate finds the gateway.
 func (c *statusCmd) Validate() error {
 	if c.Topic == nil {
-		return c.need(topicArg{})
+		return c.requireGateway(topicArg{})
 	}
-	return c.need(*c.Topic)
+	return c.requireGateway(*c.Topic)
 }
 
 // Run opens a session, and prints what the gateway says.
@@ -40,7 +40,7 @@ func (c *statusCmd) Run(p *program) error {
 		return err
 	}
 	defer gateway.Close()
-	if err := tellGateway(p.events, gateway.Session()); err != nil || c.Topic == nil {
+	if err := printGateway(p.events, gateway.Session()); err != nil || c.Topic == nil {
 		return err
 	}
 	// Offers are declined, so peers see a circuit that ends at once.
@@ -51,8 +51,8 @@ func (c *statusCmd) Run(p *program) error {
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, c.For)
 	defer cancel()
-	watch(ctx, topic, func(s client.Status) {
-		if failed := tellTopic(p.events, c.Topic.Topic, s); failed != nil && err == nil {
+	reportTopic(ctx, topic, func(s client.Status) {
+		if failed := printTopic(p.events, c.Topic.Topic, s); failed != nil && err == nil {
 			err = failed
 			cancel()
 		}
@@ -60,8 +60,8 @@ func (c *statusCmd) Run(p *program) error {
 	return err
 }
 
-// tellGateway prints the greeting of a gateway.
-func tellGateway(e *events, w client.Session) error {
+// printGateway prints the greeting of a gateway.
+func printGateway(e *events, w client.Session) error {
 	cert := wtproto.CertificateInfo{Kind: wtproto.CertificateCA}
 	for _, h := range w.CertHashes {
 		cert.Kind = wtproto.CertificatePinned
@@ -79,8 +79,8 @@ func tellGateway(e *events, w client.Session) error {
 	return e.write([]byte(b.String()))
 }
 
-// tellTopic prints a STATUS.
-func tellTopic(e *events, topic wtproto.Topic, s client.Status) error {
+// printTopic prints a STATUS.
+func printTopic(e *events, topic wtproto.Topic, s client.Status) error {
 	if e.json {
 		return e.line(statusEvent(topic, s))
 	}
@@ -103,7 +103,7 @@ func tellTopic(e *events, topic wtproto.Topic, s client.Status) error {
 	return e.write([]byte(b.String()))
 }
 
-// limit writes a limit of the wire, where 0 is none.
+// limit returns a limit of the wire in words: 0 means none.
 func limit(n int) string {
 	if n == 0 {
 		return "any number of"

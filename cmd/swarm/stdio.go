@@ -9,19 +9,21 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// pump connects the standard streams with all peers. Each peer gets what comes in, as the feed has it; what comes from peers
-// goes out as it comes, piece by piece. After the end of the input a peer is told so, and its circuit goes on until the
-// peer has ended too.
-type pump struct {
+// stdio is a handler that connects the standard streams with all peers. Each peer gets standard
+// input from a cursor of the feed, and what peers send goes to standard output piece by piece. At
+// the end of the input it ends its direction of each circuit, which goes on until the peer ends
+// too.
+type stdio struct {
 	in  *feed
 	out *events
 }
 
-// newPump starts to read standard input, of which the feed bounds how much. An error of it ends the program. The caller
-// closes the pump.
-func newPump(p *program) *pump {
-	m := &pump{in: newFeed(feedSize), out: p.events}
-	// A read of a terminal cannot be unblocked, so nobody waits for this goroutine: it ends with the next read.
+// newStdio starts to read standard input, as far as the feed has room. A read error ends the
+// program. The caller closes it.
+func newStdio(p *program) *stdio {
+	m := &stdio{in: newFeed(feedSize), out: p.events}
+	// Nothing can unblock a read of a terminal, so nothing waits for this goroutine: it ends with
+	// the next read.
 	go func() {
 		if err := m.in.run(p.stdin); err != nil {
 			p.fail(fmt.Errorf("stdin: %w", err))
@@ -31,11 +33,11 @@ func newPump(p *program) *pump {
 }
 
 // close ends the input.
-func (m *pump) close() {
+func (m *stdio) close() {
 	m.in.end(wtproto.Errorf(wtproto.CodeShutdown, "the program ends"))
 }
 
-func (m *pump) handle(ctx context.Context, n int, c circuit) (traffic, error) {
+func (m *stdio) handle(ctx context.Context, n int, c circuit) (traffic, error) {
 	input := m.in.cursor()
 	defer input.close()
 	defer context.AfterFunc(ctx, input.close)()
@@ -63,7 +65,7 @@ func (m *pump) handle(ctx context.Context, n int, c circuit) (traffic, error) {
 }
 
 // receive writes out what comes from circuit n, until its end.
-func (m *pump) receive(n int, c circuit) (received int64, err error) {
+func (m *stdio) receive(n int, c circuit) (received int64, err error) {
 	buf := make([]byte, 32<<10)
 	for {
 		k, err := c.Read(buf)

@@ -10,8 +10,8 @@ import (
 	"unicode"
 )
 
-// people tells events in lines for people, who read a terminal. Any number of goroutines may use it.
-type people struct {
+// terminal prints events as lines for people. Any number of goroutines may use it.
+type terminal struct {
 	out    io.Writer
 	colors bool
 
@@ -29,13 +29,13 @@ type circuitOf struct {
 	peer string
 }
 
-// newPeople obeys NO_COLOR (https://no-color.org). The caller closes it.
-func newPeople(out io.Writer) *people {
-	return &people{out: out, colors: os.Getenv("NO_COLOR") == ""}
+// newTerminal obeys NO_COLOR (https://no-color.org). The caller closes it.
+func newTerminal(out io.Writer) *terminal {
+	return &terminal{out: out, colors: os.Getenv("NO_COLOR") == ""}
 }
 
 // tell prints the line for an event, at once or when more is known.
-func (p *people) tell(v event) {
+func (p *terminal) tell(v event) {
 	now := time.Now()
 	switch v.Event {
 	case "joined":
@@ -63,7 +63,7 @@ func (p *people) tell(v event) {
 }
 
 // circuitsChangedLocked notes who is there, if the circuits say that.
-func (p *people) circuitsChangedLocked(now time.Time) {
+func (p *terminal) circuitsChangedLocked(now time.Time) {
 	if !p.native {
 		return
 	}
@@ -73,24 +73,24 @@ func (p *people) circuitsChangedLocked(now time.Time) {
 			peers = append(peers, c.peer)
 		}
 	}
-	p.presence.here(peers, now)
+	p.presence.setPeers(peers, now)
 }
 
-// here notes who is on the topic.
-func (p *people) here(peers []string) {
-	p.change(func(s *presence) { s.here(peers, time.Now()) })
+// setPeers notes who is on the topic.
+func (p *terminal) setPeers(peers []string) {
+	p.change(func(s *presence) { s.setPeers(peers, time.Now()) })
 }
 
-// change changes what is known, and sees that a line tells it in time.
-func (p *people) change(f func(*presence)) {
+// change calls f and starts the timer for the next line.
+func (p *terminal) change(f func(*presence)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f(&p.presence)
 	p.setTimerLocked()
 }
 
-// setTimerLocked sees that tellPresence runs when a line is due.
-func (p *people) setTimerLocked() {
+// setTimerLocked has tellPresence run when a line is due.
+func (p *terminal) setTimerLocked() {
 	if p.timer != nil {
 		p.timer.Stop()
 	}
@@ -100,7 +100,7 @@ func (p *people) setTimerLocked() {
 }
 
 // tellPresence prints a line that is due.
-func (p *people) tellPresence() {
+func (p *terminal) tellPresence() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.closed && !p.presence.due.IsZero() && !time.Now().Before(p.presence.due) {
@@ -109,14 +109,14 @@ func (p *people) tellPresence() {
 	}
 }
 
-func (p *people) printLocked() {
+func (p *terminal) printLocked() {
 	if words, good := p.presence.line(); words != "" {
 		_, _ = io.WriteString(p.out, p.marked(words, good))
 	}
 }
 
-// close prints that the topic was joined, if nobody had the time to read it, and nothing after that.
-func (p *people) close() {
+// close prints that the topic was joined if that line was still due, and nothing after that.
+func (p *terminal) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.timer != nil {
@@ -129,7 +129,7 @@ func (p *people) close() {
 }
 
 // line returns the line for an event, or an empty text if people need not know of it.
-func (p *people) line(v event) string {
+func (p *terminal) line(v event) string {
 	good := true
 	var words string
 	switch v.Event {
@@ -155,7 +155,7 @@ func (p *people) line(v event) string {
 }
 
 // marked returns a line.
-func (p *people) marked(words string, good bool) string {
+func (p *terminal) marked(words string, good bool) string {
 	mark, color := "✓ ", "\x1b[32m"
 	if !good {
 		mark, color = "✗ ", "\x1b[31m"
@@ -166,7 +166,7 @@ func (p *people) marked(words string, good bool) string {
 	return mark + printable(words) + "\n"
 }
 
-// printable keeps strangers' words from steering the terminal.
+// printable replaces control characters, with which a stranger could steer the terminal.
 func printable(s string) string {
 	return strings.Map(func(c rune) rune {
 		if !unicode.IsPrint(c) {

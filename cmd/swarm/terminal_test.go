@@ -11,12 +11,12 @@ import (
 )
 
 func TestPeopleRead(t *testing.T) {
-	dht := &peer{ID: "00", Host: "12D3KooWQTFKYiqSGnK9fQ", Network: "dht"}
+	dht := &peerInfo{ID: "00", Host: "12D3KooWQTFKYiqSGnK9fQ", Network: "dht"}
 	for _, c := range []struct {
 		event event
 		want  string
 	}{
-		{event{Event: "gone", Peer: &peer{ID: "00"}}, ""}, // the line of who is here says so
+		{event{Event: "gone", Peer: &peerInfo{ID: "00"}}, ""}, // the line of who is here says so
 		{event{Event: "waiting"}, "✗ waiting for a peer\n"},
 		{event{Event: "listening", Address: "127.0.0.1:2222"}, "✓ listening on 127.0.0.1:2222\n"},
 		{event{Event: "refused", Address: "127.0.0.1:5", Message: "DECLINED"}, "✗ no stream for 127.0.0.1:5: DECLINED\n"},
@@ -27,16 +27,16 @@ func TestPeopleRead(t *testing.T) {
 		{event{Event: "left", Topic: "00"}, ""},
 		{readyEvent(readyLine{ID: dht.Host}, topicArg{name: "wowcool"}), "✓ peer 12D3…K9fQ on wowcool\n"},
 	} {
-		if got := (&people{}).line(c.event); got != c.want {
+		if got := (&terminal{}).line(c.event); got != c.want {
 			t.Errorf("%s: %q, want %q", c.event.Event, got, c.want)
 		}
 	}
 	t.Setenv("NO_COLOR", "1")
-	if newPeople(io.Discard).colors {
+	if newTerminal(io.Discard).colors {
 		t.Error("colors with NO_COLOR")
 	}
 	t.Setenv("NO_COLOR", "")
-	if got, want := newPeople(io.Discard).line(event{Event: "listening", Address: "a"}), "\x1b[32m✓ \x1b[0mlistening on a\n"; got != want {
+	if got, want := newTerminal(io.Discard).line(event{Event: "listening", Address: "a"}), "\x1b[32m✓ \x1b[0mlistening on a\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
@@ -46,14 +46,14 @@ func TestPeopleReadWhoIsThere(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
-		p := newPeople(&out)
-		e := &events{people: p}
+		p := newTerminal(&out)
+		e := &events{terminal: p}
 		wowcool := topicArg{name: "wowcool", Topic: wtproto.TopicFromName("wowcool")}
 		e.joined(wowcool)
-		p.here([]string{"dht 12D3…K9fQ"})
+		p.setPeers([]string{"dht 12D3…K9fQ"})
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		p.here(nil)
+		p.setPeers(nil)
 		p.close()
 		time.Sleep(time.Hour)
 		if got, want := out.String(), "✓ joined wowcool · 1 peer (dht 12D3…K9fQ)\n"; got != want {
@@ -61,21 +61,21 @@ func TestPeopleReadWhoIsThere(t *testing.T) {
 		}
 
 		out.Reset()
-		p = newPeople(&out)
-		e = &events{people: p}
+		p = newTerminal(&out)
+		e = &events{terminal: p}
 		e.joined(wowcool)
-		p.here([]string{"a"})
-		p.here(nil)
+		p.setPeers([]string{"a"})
+		p.setPeers(nil)
 		p.close() // it was over within the second
 		if got, want := out.String(), "✓ joined wowcool · 1 peer (a)\n"; got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 
 		out.Reset()
-		p = newPeople(&out)
-		e = &events{people: p}
+		p = newTerminal(&out)
+		e = &events{terminal: p}
 		_ = e.ready(readyLine{ID: "12D3KooWQTFKYiqSGnK9fQ"}, wowcool)
-		dht := newPeer([]byte{1}, "dht", "", true, false)
+		dht := newPeerInfo([]byte{1}, "dht", "", true, false)
 		e.peer(1, dht)
 		e.peer(2, dht)
 		time.Sleep(2 * time.Second)

@@ -234,7 +234,8 @@ func (checkTokenCmd) Help() string {
 	)
 }
 
-// Run prints the grant of a token, or fails with the code and the words that a client would be told.
+// Run prints the grant of a token, or fails with the code and the words that a client would be
+// told.
 func (c *checkTokenCmd) Run(p *program) error {
 	token, err := p.readToken()
 	if err != nil {

@@ -61,7 +61,7 @@ func (t *topicArg) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// newTopic returns a topic with a name that nobody guesses, of 130 random bits.
+// newTopic returns a topic with a name of 130 random bits, which cannot be guessed.
 func newTopic() topicArg {
 	name := strings.ToLower(rand.Text())
 	return topicArg{Topic: wtproto.TopicFromName(name), name: name, isNew: true}
@@ -69,13 +69,13 @@ func newTopic() topicArg {
 
 // newCodeTopic returns a topic with a new code.
 func newCodeTopic() (topicArg, error) {
-	t, err := topicOf(newCode())
+	t, err := topicFromCode(newCode())
 	t.isNew = true
 	return t, err
 }
 
-// topicOf returns the topic that c stands for.
-func topicOf(c code) (t topicArg, err error) {
+// topicFromCode returns the topic that c stands for.
+func topicFromCode(c code) (t topicArg, err error) {
 	t = topicArg{name: string(c), code: c}
 	t.Topic, err = c.topic()
 	return t, err
@@ -91,7 +91,7 @@ func (t *codeOrTopic) UnmarshalText(b []byte) error {
 	case err != nil:
 		return err
 	case c != "":
-		t.topicArg, err = topicOf(c)
+		t.topicArg, err = topicFromCode(c)
 		return err
 	}
 	return t.topicArg.UnmarshalText(b)
