@@ -234,7 +234,7 @@ func (c *fakeClient) pending() (frames []message) {
 // allPending returns all control frames that wait to be read.
 func (c *fakeClient) allPending() (frames []message) {
 	c.t.Helper()
-	for synctest.Wait(); c.control.unread() > 0; {
+	for synctest.Wait(); c.control.unread() > 0; synctest.Wait() {
 		frames = append(frames, c.next())
 	}
 	return frames
