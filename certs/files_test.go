@@ -245,7 +245,8 @@ func TestFilesMissing(t *testing.T) {
 	}
 }
 
-// Handshakes go on while the files change under them: each is served one of the pairs, never half of one.
+// Handshakes go on while the files change under them: each is served one of the pairs, never half
+// of one.
 func TestFilesConcurrentHandshakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		files := newTestFiles(t)

@@ -50,7 +50,8 @@ func parseNames(list []string) (names, error) {
 	return n, errors.Join(errs...)
 }
 
-// makeCertificate makes a key and a certificate of it that browsers take by its hash: X.509 version 3, ECDSA on P-256.
+// makeCertificate makes a key and a certificate of it that browsers take by its hash: X.509
+// version 3, ECDSA on P-256.
 func makeCertificate(n names, now time.Time) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

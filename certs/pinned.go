@@ -13,13 +13,15 @@ import (
 )
 
 const (
-	// validity is that of a certificate, with the backdating. Browsers take hashes of certificates of at most 14 days.
+	// validity is that of a certificate, with the backdating. Browsers take hashes of certificates
+	// of at most 14 days.
 	validity = 13 * 24 * time.Hour
 	// backdate is how far behind the clock of a client may be.
 	backdate = time.Hour
 	// reserve is how far ahead: a certificate that ends sooner is not served.
 	reserve = 12 * time.Hour
-	// period is how long a certificate is the next one, known but not served, and how long it is then the current one.
+	// period is how long a certificate is the next one, known but not served, and how long it is
+	// then the current one.
 	period = 6 * 24 * time.Hour
 	// saveAgain is the wait before another attempt to save.
 	saveAgain = time.Minute
@@ -30,16 +32,17 @@ const pinnedName = "pinned.pem"
 
 // PinnedConfig sets up a [Pinned]. The zero value is for a gateway on this machine.
 type PinnedConfig struct {
-	// Names are the DNS names and IP addresses in the certificates, though a client that knows the hash need not look at
-	// them. Empty means localhost, 127.0.0.1 and ::1.
+	// Names are the DNS names and IP addresses in the certificates, though a client that knows the
+	// hash need not look at them. Empty means localhost, 127.0.0.1 and ::1.
 	Names []string
 	// Logger hears of new certificates. Nil is silent.
 	Logger *slog.Logger
 }
 
-// Pinned is a [Source] of self-signed certificates that clients trust by their hash. There are always two, the current one
-// and the next. Every 6 days the next becomes the current one and another is made, so whoever has learned both hashes finds
-// one of them for 6 days at least. Each is valid for 13 days, which browsers allow.
+// Pinned is a [Source] of self-signed certificates that clients trust by their hash. There are
+// always two, the current one and the next. Every 6 days the next becomes the current one and
+// another is made, so whoever has learned both hashes finds one of them for 6 days at least. Each
+// is valid for 13 days, which browsers allow.
 type Pinned struct {
 	// constant
 	dir   *StateDir
@@ -52,9 +55,9 @@ type Pinned struct {
 	tried         time.Time        // guarded by mu; when they were last to be saved
 }
 
-// NewPinned returns a Source with the certificates in dir, where the gateway has been before, or with new ones, which it keeps
-// there. A changed list of names is for certificates that are made from then on. A state file that is damaged is
-// an error.
+// NewPinned returns a Source with the certificates in dir, where the gateway has been before, or
+// with new ones, which it keeps there. A changed list of names is for certificates that are made
+// from then on. A state file that is damaged is an error.
 func NewPinned(dir *StateDir, cfg PinnedConfig) (*Pinned, error) {
 	p, err := newPinned(dir, cfg)
 	if err != nil {
@@ -119,7 +122,8 @@ func (p *Pinned) pair() (current, next *tls.Certificate) {
 		p.log.Error("cannot make a certificate, keeping the old one", "error", err)
 	}
 	if p.unsaved && now.Sub(p.tried) >= saveAgain {
-		// Until that works a restarted gateway is one certificate behind, and still has one that its clients know.
+		// Until that works a restarted gateway is one certificate behind, and still has one that
+		// its clients know.
 		if err := p.saveLocked(now); err != nil {
 			p.log.Error("cannot save certificates", "error", err)
 		}
@@ -127,7 +131,8 @@ func (p *Pinned) pair() (current, next *tls.Certificate) {
 	return p.current, p.next
 }
 
-// turnLocked puts the next certificate into the place of the current one when the time has come, and makes what is missing.
+// turnLocked puts the next certificate into the place of the current one when the time has come,
+// and makes what is missing.
 func (p *Pinned) turnLocked(now time.Time) error {
 	if usable(p.current, now) && now.Before(p.next.Leaf.NotBefore.Add(backdate+period)) {
 		return nil

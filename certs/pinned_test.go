@@ -144,7 +144,8 @@ type visit struct {
 	hashes [][32]byte
 }
 
-// come is a visit now: of a client that knows nothing, and again of all that were here in the last 5 days.
+// come is a visit now: of a client that knows nothing, and again of all that were here in the last
+// 5 days.
 func (v *visitors) come(t *testing.T, s Source) {
 	t.Helper()
 	now := time.Now()
@@ -188,7 +189,8 @@ func TestPinnedRotation(t *testing.T) {
 	})
 }
 
-// The next certificate is known for 6 days before it is served, and the one before it would have lasted a day longer.
+// The next certificate is known for 6 days before it is served, and the one before it would have
+// lasted a day longer.
 func TestPinnedNextIsKnownBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPinnedTest(t, openState(t, ""), PinnedConfig{})
@@ -213,7 +215,8 @@ func TestPinnedNextIsKnownBefore(t *testing.T) {
 	})
 }
 
-// Visits and restarts at any times, days or weeks apart, with clients that come back: nobody is ever locked out.
+// Visits and restarts at any times, days or weeks apart, with clients that come back: nobody is
+// ever locked out.
 func TestPinnedIrregularVisits(t *testing.T) {
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -332,7 +335,8 @@ func TestPinnedClosedState(t *testing.T) {
 	}
 }
 
-// A state directory that cannot be written to costs log lines, no client, and nothing once it can be.
+// A state directory that cannot be written to costs log lines, no client, and nothing once it can
+// be.
 func TestPinnedSaveFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "state")

@@ -8,11 +8,11 @@ import (
 
 // Source is where a gateway gets its certificate. Any number of goroutines may use it.
 type Source interface {
-	// TLSConfig returns a new configuration for servers, of TLS 1.3 alone and without NextProtos. Each handshake gets the
-	// certificate that is the right one at that moment.
+	// TLSConfig returns a new configuration for servers, of TLS 1.3 alone and without NextProtos.
+	// Each handshake gets the certificate that is the right one at that moment.
 	TLSConfig() *tls.Config
-	// Hashes returns the SHA-256 of the certificates in DER, the current one and then the next; nil where clients trust
-	// an authority. They change, so ask again for each client.
+	// Hashes returns the SHA-256 of the certificates in DER, the current one and then the next;
+	// nil where clients trust an authority. They change, so ask again for each client.
 	Hashes() [][32]byte
 	// Kind is [wtproto.CertificatePinned] or [wtproto.CertificateCA].
 	Kind() string

@@ -1,5 +1,5 @@
-// Package test checks what no single room can. Here that is the table of who imports whom. The folders run
-// the programs with real peers and real browsers:
+// Package test checks what no single room can. Here that is the table of who imports whom. The
+// folders run the programs with real peers and real browsers:
 //
 //	web      pages in Chromium and Firefox, and the console
 //	native   peers on js-libp2p, and streams with peers of each kind
@@ -28,7 +28,8 @@ import (
 
 const module = "github.com/swarmgate/swarmgate/"
 
-// rooms says what each room may import of the project, itself and internal/ apart. A room ending in "/" stands for those below it.
+// rooms says what each room may import of the project, itself and internal/ apart. A room ending
+// in "/" stands for those below it.
 var rooms = map[string][]string{
 	"wtproto":          {},
 	"certs":            {"wtproto"},
@@ -159,7 +160,8 @@ func TestServerAndClientHoldNoLibp2p(t *testing.T) {
 	}
 }
 
-// A client's link is an interface, so that something else than QUIC can fill it: one file speaks QUIC.
+// A client's link is an interface, so that something else than QUIC can fill it: one file speaks
+// QUIC.
 func TestOneFileOfClientSpeaksQUIC(t *testing.T) {
 	files, err := filepath.Glob("../client/*.go")
 	if err != nil || len(files) == 0 {

@@ -67,7 +67,8 @@ func TestUnreadFrames(t *testing.T) {
 }
 
 // A host asked about topics that we are not on, and did not read the refusals: some 1.5 MB of them
-// waited for it. It may ask about so many before it has read the answers, and is told when it does not.
+// waited for it. It may ask about so many before it has read the answers, and is told when it does
+// not.
 func TestUnreadRefusals(t *testing.T) {
 	h := listen(t, all(gateway, off))
 	s := newStranger(t, nil)

@@ -1,6 +1,6 @@
 // Package amino plays the public DHT for tests: the servers of it, which are real ones, at whatever
-// addresses the machine has. Such a machine is a network namespace of its own, so that nobody else is
-// reached.
+// addresses the machine has. Such a machine is a network namespace of its own, so that nobody else
+// is reached.
 package amino
 
 import (
@@ -19,8 +19,8 @@ import (
 // patience is how long a server may take until it knows another one.
 const patience = 3 * time.Minute
 
-// Addrs returns n public-looking IPv4 addresses. No two are of one /16, of which a routing table takes
-// few.
+// Addrs returns n public-looking IPv4 addresses. No two are of one /16, of which a routing table
+// takes few.
 func Addrs(n int) (addrs []string) {
 	for i := range n {
 		addrs = append(addrs, fmt.Sprintf("%d.84.1.1", 31+i))
@@ -28,8 +28,8 @@ func Addrs(n int) (addrs []string) {
 	return addrs
 }
 
-// Start runs a server at TCP port 4001 of each address until the test ends, and returns the multiaddr
-// of one by which to enter.
+// Start runs a server at TCP port 4001 of each address until the test ends, and returns the
+// multiaddr of one by which to enter.
 func Start(t testing.TB, addrs []string) (seed string) {
 	t.Helper()
 	var entrance *peer.AddrInfo

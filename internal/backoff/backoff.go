@@ -1,5 +1,5 @@
-// Package backoff computes how long to wait between attempts that fail. It is arithmetic only: the caller owns the timer,
-// and says with [Backoff.Reset] when an attempt has succeeded.
+// Package backoff computes how long to wait between attempts that fail. It is arithmetic only: the
+// caller owns the timer, and says with [Backoff.Reset] when an attempt has succeeded.
 package backoff
 
 import (
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Backoff is a jittered exponential backoff: a value, to be kept by whoever makes the attempts. The zero value never
-// waits. Not for use by several goroutines at once.
+// Backoff is a jittered exponential backoff: a value, to be kept by whoever makes the attempts.
+// The zero value never waits. Not for use by several goroutines at once.
 type Backoff struct {
 	// Int64N returns a random number from 0 to n-1, for n > 0. Nil means [rand.Int64N].
 	Int64N func(n int64) int64
@@ -17,7 +17,8 @@ type Backoff struct {
 	next      time.Duration // the least that Next returns next
 }
 
-// New returns a Backoff with delays from low to high, both included. It panics unless 0 < low <= high.
+// New returns a Backoff with delays from low to high, both included. It panics unless 0 < low <=
+// high.
 func New(low, high time.Duration) Backoff {
 	if low <= 0 || high < low {
 		panic("backoff: want 0 < low <= high")
@@ -25,9 +26,10 @@ func New(low, high time.Duration) Backoff {
 	return Backoff{low: low, high: high, next: low}
 }
 
-// Next returns the delay before the next attempt. Its n-th call, counted from 0, chooses evenly from low·2ⁿ to twice that,
-// cut at high; once that would leave no room it chooses from high/2 (or low, if that is more) to high. So the first
-// delays of many callers are spread already, and no delay is shorter than the one before until high is near.
+// Next returns the delay before the next attempt. Its n-th call, counted from 0, chooses evenly
+// from low·2ⁿ to twice that, cut at high; once that would leave no room it chooses from high/2 (or
+// low, if that is more) to high. So the first delays of many callers are spread already, and no
+// delay is shorter than the one before until high is near.
 func (b *Backoff) Next() time.Duration {
 	if b.high == 0 {
 		return 0

@@ -9,8 +9,8 @@ import (
 // Widen is how many times the limit of a group of addresses the next wider one has.
 const Widen = 4
 
-// Groups returns the groups that addr belongs to, narrowest first: its /32, or for IPv6 its /64, /56
-// and /48, which one party may own.
+// Groups returns the groups that addr belongs to, narrowest first: its /32, or for IPv6 its /64,
+// /56 and /48, which one party may own.
 func Groups(addr netip.Addr) []netip.Prefix {
 	addr = addr.Unmap().WithZone("")
 	lengths := []int{32}

@@ -1,4 +1,5 @@
-// Package follow keeps what was read from files up to date, by looking at them when it is asked for.
+// Package follow keeps what was read from files up to date, by looking at them when it is asked
+// for.
 package follow
 
 import (

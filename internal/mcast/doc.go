@@ -2,8 +2,8 @@
 // it is told of, for protocols that share a port with other programs of the machine.
 //
 // [Listen] opens a [Conn], [Conn.SetInterfaces] says what the LAN is now and is called again
-// whenever that changes, [Conn.Run] receives, and [Conn.Send] sends out of one interface. The caller
-// says what the group, the port and the bytes are.
+// whenever that changes, [Conn.Run] receives, and [Conn.Send] sends out of one interface. The
+// caller says what the group, the port and the bytes are.
 //
 // What [Conn.Run] passes on comes from the link (RFC 6762, 11): packets to the group, which no
 // router forwards, and those to an address of this machine that come from a subnet of the interface

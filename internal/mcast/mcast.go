@@ -48,7 +48,8 @@ func FamilyOf(ip netip.Addr) Family {
 	return IPv6
 }
 
-// Interface is a network interface of the LAN. A family is spoken on it if one of Subnets is of that family.
+// Interface is a network interface of the LAN. A family is spoken on it if one of Subnets is of
+// that family.
 type Interface struct {
 	Index   int
 	Subnets []netip.Prefix // unmapped, without zone
@@ -73,7 +74,8 @@ type Conn struct {
 	lan map[int]Interface // guarded by mu; a new map whenever it changes
 }
 
-// Listen opens the sockets. They share their port with other programs. One family is enough; the error is that of both.
+// Listen opens the sockets. They share their port with other programs. One family is enough; the
+// error is that of both.
 func Listen(cfg Config) (*Conn, error) {
 	if cfg.Port == 0 {
 		return nil, errors.New("mcast: config: no port")
@@ -152,8 +154,9 @@ func (i Interface) speaks(family Family) bool {
 	return slices.ContainsFunc(i.Subnets, func(s netip.Prefix) bool { return FamilyOf(s.Addr()) == family })
 }
 
-// Run passes packets to handle until ctx ends, and then closes c and returns nil, or until a socket fails. handle is called
-// by one goroutine a family. It should not block: what does not fit the socket's buffer meanwhile is lost.
+// Run passes packets to handle until ctx ends, and then closes c and returns nil, or until a
+// socket fails. handle is called by one goroutine a family. It should not block: what does not fit
+// the socket's buffer meanwhile is lost.
 func (c *Conn) Run(ctx context.Context, handle func(Packet)) error {
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	errs := make([]error, len(c.all))
@@ -227,8 +230,8 @@ type socket struct {
 	joined map[int]bool // guarded by Conn.mu; by index
 }
 
-// listen opens the socket of family. It is bound to no address: none of the IPv6 groups that live on a link could be bound
-// for several interfaces.
+// listen opens the socket of family. It is bound to no address: none of the IPv6 groups that live
+// on a link could be bound for several interfaces.
 func listen(family Family, group netip.Addr, port uint16) (*socket, error) {
 	config := net.ListenConfig{Control: share}
 	network := "udp" + strconv.Itoa(int(family))
@@ -260,8 +263,8 @@ func (s *socket) setUp() error {
 		s.p6.SetMulticastLoopback(true))
 }
 
-// join joins the group on the interface with index, once more if changed: a kernel forgets what was joined on an interface
-// that was taken down and set up anew, and the socket does not.
+// join joins the group on the interface with index, once more if changed: a kernel forgets what
+// was joined on an interface that was taken down and set up anew, and the socket does not.
 func (s *socket) join(index int, changed bool) error {
 	if s.joined[index] && !changed {
 		return nil

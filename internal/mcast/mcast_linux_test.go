@@ -98,8 +98,9 @@ func (s sender) send(t *testing.T, ns *netns.NS, text string) {
 	})
 }
 
-// Forged packets by unicast from beyond a router were believed, on every interface. What is passed on comes from the link: to the
-// group, or from a subnet of the interface with a hop limit that no router lets through.
+// Forged packets by unicast from beyond a router were believed, on every interface. What is passed
+// on comes from the link: to the group, or from a subnet of the interface with a hop limit that no
+// router lets through.
 func TestOnlyTheLinkIsHeard(t *testing.T) {
 	if !netns.Inside() {
 		here, near, router, far := netns.New(t, "here"), netns.New(t, "near"), netns.New(t, "router"), netns.New(t, "far")
@@ -157,7 +158,8 @@ func TestOnlyTheLinkIsHeard(t *testing.T) {
 			t.Errorf("SetInterfaces = %d, %v, want %d", n, err, len(list))
 		}
 	}
-	// expect sends what is to be dropped and then what is to be heard, and expects the latter alone.
+	// expect sends what is to be dropped and then what is to be heard, and expects the latter
+	// alone.
 	end := 0
 	expect := func(dropped func(), ns *netns.NS, s sender, want string) {
 		t.Helper()

@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// share lets other programs listen on the same port, as they let us. On Linux SO_REUSEADDR says that. SO_REUSEPORT would
-// share out what comes to one address of the machine among those of one user; elsewhere it is what is needed.
+// share lets other programs listen on the same port, as they let us. On Linux SO_REUSEADDR says
+// that. SO_REUSEPORT would share out what comes to one address of the machine among those of one
+// user; elsewhere it is what is needed.
 func share(_, _ string, c syscall.RawConn) error {
 	var failed error
 	err := c.Control(func(fd uintptr) {

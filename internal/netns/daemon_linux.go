@@ -22,7 +22,8 @@ type AvahiDaemon struct {
 	cmd       *exec.Cmd
 }
 
-// Avahi is [StartAvahi] for a daemon that stays. It returns the environment for avahi's other programs there.
+// Avahi is [StartAvahi] for a daemon that stays. It returns the environment for avahi's other
+// programs there.
 func Avahi(t testing.TB, ns *NS) []string {
 	t.Helper()
 	return StartAvahi(t, ns).Env
@@ -77,7 +78,8 @@ func (a *AvahiDaemon) Start() {
 	Daemon(a.t, a.cmd, "Server startup complete")
 }
 
-// Daemon starts cmd and waits until it prints ready. It is stopped by the returned function, or at the end of the test.
+// Daemon starts cmd and waits until it prints ready. It is stopped by the returned function, or at
+// the end of the test.
 func Daemon(t testing.TB, cmd *exec.Cmd, ready string) (stop func()) {
 	t.Helper()
 	r, w, err := os.Pipe()

@@ -18,14 +18,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NS is a network namespace that lives as long as the test that made it. Its methods belong to the goroutine of the test.
+// NS is a network namespace that lives as long as the test that made it. Its methods belong to the
+// goroutine of the test.
 type NS struct {
 	name  string
 	links int
 }
 
-// New makes a namespace with a loopback interface that is up. name is for people; no other namespace gets the same
-// name in the system. When the test ends, processes that are left inside are killed.
+// New makes a namespace with a loopback interface that is up. name is for people; no other
+// namespace gets the same name in the system. When the test ends, processes that are left inside
+// are killed.
 func New(t testing.TB, name string) *NS {
 	t.Helper()
 	n := &NS{name: "swarmgate-" + name + "-" + rand.Text()[:8]}
@@ -48,14 +50,14 @@ func (n *NS) Sysctl(t testing.TB, path, value string) {
 	})
 }
 
-// Open returns the namespace with the name that [NS.Name] gave in another process, such as the one that called
-// [NS.Rerun]. It lives as long as the test there.
+// Open returns the namespace with the name that [NS.Name] gave in another process, such as the one
+// that called [NS.Rerun]. It lives as long as the test there.
 func Open(name string) *NS { return &NS{name: name} }
 
-// Link joins a and b with a cable and gives its ends the addresses addrA and addrB (with prefix length, as "10.1.0.1/24"),
-// or none where that is empty.
-// It returns the names of the interfaces, which are veth0, veth1 and so on in each namespace. IPv6 link-local addresses
-// come by themselves.
+// Link joins a and b with a cable and gives its ends the addresses addrA and addrB (with prefix
+// length, as "10.1.0.1/24"), or none where that is empty. It returns the names of the interfaces,
+// which are veth0, veth1 and so on in each namespace. IPv6 link-local addresses come by
+// themselves.
 func Link(t testing.TB, a *NS, addrA string, b *NS, addrB string) (devA, devB string) {
 	t.Helper()
 	devA, devB = a.nextDev(), b.nextDev()
@@ -102,15 +104,17 @@ func (n *NS) IP(t testing.TB, args ...string) {
 	ip(t, append([]string{"-n", n.name}, args...)...)
 }
 
-// Command returns a command that runs inside the namespace. It is killed when ctx ends; the caller starts it and waits.
+// Command returns a command that runs inside the namespace. It is killed when ctx ends; the caller
+// starts it and waits.
 func (n *NS) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", n.name, name}, args...)...)
 	cmd.WaitDelay = 5 * time.Second // for children that keep the output open
 	return cmd
 }
 
-// Do runs f inside the namespace. What f itself asks of the kernel is meant, so a socket that f makes stays inside;
-// goroutines that f starts run outside, and so does the resolver. f may end the test.
+// Do runs f inside the namespace. What f itself asks of the kernel is meant, so a socket that f
+// makes stays inside; goroutines that f starts run outside, and so does the resolver. f may end
+// the test.
 func (n *NS) Do(t testing.TB, f func()) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -143,8 +147,8 @@ const rerunEnv = "SWARMGATE_TEST_NETNS"
 // Inside reports whether this process is one that [NS.Rerun] started.
 func Inside() bool { return os.Getenv(rerunEnv) != "" }
 
-// Rerun runs the calling test once more in a process inside the namespace, where [Inside] is true, and takes over its
-// result. env are further variables ("KEY=value") for that process.
+// Rerun runs the calling test once more in a process inside the namespace, where [Inside] is true,
+// and takes over its result. env are further variables ("KEY=value") for that process.
 func (n *NS) Rerun(t *testing.T, env ...string) {
 	t.Helper()
 	cmd := n.Command(t.Context(), os.Args[0], "-test.run="+pattern(t.Name()), "-test.v", "-test.timeout=5m")

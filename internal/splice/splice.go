@@ -12,12 +12,14 @@ import (
 )
 
 const (
-	// BufferSize is what a copy takes from the pool while bytes are moving. Larger ones are no faster.
+	// BufferSize is what a copy takes from the pool while bytes are moving. Larger ones are no
+	// faster.
 	BufferSize = 32 << 10
 	// parkSize is what a waiting copy reads into. A message up to this size passes without a
 	// pooled buffer.
 	parkSize = 512
-	// linger is how long a copy keeps its pooled buffer after the last byte, within a factor of two.
+	// linger is how long a copy keeps its pooled buffer after the last byte, within a factor of
+	// two.
 	linger = time.Second
 	// slow is how long a Write must have taken for the next ones to be of stepSize bytes, so that
 	// Stalled sees what a destination takes that takes little at a time.
@@ -37,7 +39,8 @@ type Source interface {
 // Copy is one direction of a spliced pair. The zero value is ready; Run is called once, and the
 // other methods by any goroutine at any time.
 type Copy struct {
-	// Total is told of each byte that the destination takes, if it is set before Run. Copies may share it.
+	// Total is told of each byte that the destination takes, if it is set before Run. Copies may
+	// share it.
 	Total *atomic.Int64
 
 	moved   atomic.Int64

@@ -104,7 +104,8 @@ func TestCopySaysWhichSideFailed(t *testing.T) {
 	}
 }
 
-// scripted yields its reads one after the other and then blocks until its deadline, as an idle stream does.
+// scripted yields its reads one after the other and then blocks until its deadline, as an idle
+// stream does.
 type scripted struct {
 	reads    [][]byte
 	deadline time.Time
@@ -166,7 +167,8 @@ type blockedWriter chan struct{}
 
 func (w blockedWriter) Write(b []byte) (int, error) { <-w; return len(b), nil }
 
-// A destination that takes nothing for long is seen as stalled, and a deadline that passes meanwhile ends nothing.
+// A destination that takes nothing for long is seen as stalled, and a deadline that passes
+// meanwhile ends nothing.
 func TestCopyStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scripted{reads: [][]byte{make([]byte, parkSize), make([]byte, BufferSize), []byte("x")}, closed: make(chan struct{})}

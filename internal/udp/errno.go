@@ -4,7 +4,8 @@ package udp
 
 import "syscall"
 
-// transient are the errors of sending that tell of interfaces, addresses, routes, filters and queues as they are now.
+// transient are the errors of sending that tell of interfaces, addresses, routes, filters and
+// queues as they are now.
 var transient = []syscall.Errno{
 	syscall.ENETUNREACH,
 	syscall.EHOSTUNREACH,

@@ -6,7 +6,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// transient are the errors of sending that tell of interfaces, addresses, routes, filters and queues as they are now.
+// transient are the errors of sending that tell of interfaces, addresses, routes, filters and
+// queues as they are now.
 var transient = []syscall.Errno{
 	windows.WSAENETUNREACH,
 	windows.WSAEHOSTUNREACH,

@@ -27,8 +27,8 @@ func newReader(socket *net.UDPConn) (batchReader, bool, error) {
 	return &splitter{packets: packets}, true, nil
 }
 
-// cutSegmentSize takes the UDP_GRO message out of oob, in place. It returns the length of the packets in bytes, or 0 for
-// a packet that came alone, and the other control messages.
+// cutSegmentSize takes the UDP_GRO message out of oob, in place. It returns the length of the
+// packets in bytes, or 0 for a packet that came alone, and the other control messages.
 func cutSegmentSize(oob []byte) (size int, rest []byte) {
 	for at := oob; len(at) >= unix.SizeofCmsghdr; {
 		h, data, next, err := unix.ParseOneSocketControlMessage(at)

@@ -68,8 +68,9 @@ func connect(t testing.TB, server, client net.PacketConn, to net.Addr) (atServer
 	return atServer, atClient
 }
 
-// exchange sends size bytes each way on one stream, both at the same time, and compares their checksums. The first half
-// is sent before midway is called, and the other half once midway calls resume.
+// exchange sends size bytes each way on one stream, both at the same time, and compares their
+// checksums. The first half is sent before midway is called, and the other half once midway calls
+// resume.
 func exchange(t *testing.T, a, b *quic.Conn, size int64, midway func(resume func())) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -207,7 +208,8 @@ func wait(t *testing.T, what string, ch <-chan struct{}) {
 	}
 }
 
-// quic-go ends a connection at the first error of a send, so an interface that was down for a moment ended them all.
+// quic-go ends a connection at the first error of a send, so an interface that was down for a
+// moment ended them all.
 func TestConnectionSurvivesErrors(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENETUNREACH, syscall.EPERM} {
 		t.Run(errno.Error(), func(t *testing.T) {
@@ -236,7 +238,8 @@ func TestConnectionSurvivesErrors(t *testing.T) {
 	}
 }
 
-// The same with a cable, and what a kernel really says while an interface is down or an address is missing.
+// The same with a cable, and what a kernel really says while an interface is down or an address is
+// missing.
 func TestConnectionSurvivesOutage(t *testing.T) {
 	const server, client = 0, 1
 	for _, family := range []struct {

@@ -265,7 +265,8 @@ func receivedECN(t *testing.T, m *ipv4.Message) byte {
 	return 0
 }
 
-// The kernel of this machine puts packets together, and what ReadBatch returns are the packets that were sent.
+// The kernel of this machine puts packets together, and what ReadBatch returns are the packets
+// that were sent.
 func TestKernelTrains(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
 		t.Run(addr, func(t *testing.T) {

@@ -1,6 +1,7 @@
-// Package udp gives QUIC a UDP socket that is faster and harder to kill than the standard one. [Listen] opens a [Conn],
-// [Wrap] makes one of a socket that is there. It goes into quic.Transport, which finds all that it looks for: buffers that it
-// sets to 7 MiB, GSO, ECN and packet info are those of the *net.UDPConn below. Two things are added:
+// Package udp gives QUIC a UDP socket that is faster and harder to kill than the standard one.
+// [Listen] opens a [Conn], [Wrap] makes one of a socket that is there. It goes into
+// quic.Transport, which finds all that it looks for: buffers that it sets to 7 MiB, GSO, ECN and
+// packet info are those of the *net.UDPConn below. Two things are added:
 //
 //   - On Linux the kernel delivers packets of one flow together (UDP GRO), and [Conn.ReadBatch] takes them apart.
 //   - An error of sending that may pass by itself is a lost packet, not the end of the QUIC connection.
@@ -16,9 +17,9 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// Conn is a UDP socket for quic.Transport. Whoever opened or wrapped it closes it, and any number of goroutines may use
-// it. Read with the methods that are defined here: others of the embedded UDPConn return many packets as one where there
-// is GRO.
+// Conn is a UDP socket for quic.Transport. Whoever opened or wrapped it closes it, and any number
+// of goroutines may use it. Read with the methods that are defined here: others of the embedded
+// UDPConn return many packets as one where there is GRO.
 type Conn struct {
 	*net.UDPConn
 
@@ -33,7 +34,8 @@ type batchReader interface {
 	ReadBatch(ms []ipv4.Message, flags int) (int, error)
 }
 
-// Listen opens a socket on addr, "host:port", as [net.ListenPacket] does. network is "udp", "udp4" or "udp6".
+// Listen opens a socket on addr, "host:port", as [net.ListenPacket] does. network is "udp", "udp4"
+// or "udp6".
 func Listen(network, addr string) (*Conn, error) {
 	a, err := net.ResolveUDPAddr(network, addr)
 	if err != nil {
@@ -51,7 +53,8 @@ func Listen(network, addr string) (*Conn, error) {
 	return c, nil
 }
 
-// Wrap returns a Conn of socket, which the Conn owns unless there is an error. That the kernel has no GRO is none.
+// Wrap returns a Conn of socket, which the Conn owns unless there is an error. That the kernel has
+// no GRO is none.
 func Wrap(socket *net.UDPConn) (*Conn, error) {
 	reader, gro, err := newReader(socket)
 	if err != nil {
@@ -63,10 +66,11 @@ func Wrap(socket *net.UDPConn) (*Conn, error) {
 // GRO reports whether the kernel delivers packets of one flow together.
 func (c *Conn) GRO() bool { return c.gro }
 
-// ReadBatch waits for packets and reads up to len(ms) of them, as [ipv4.PacketConn.ReadBatch] does. Each message is one
-// packet as it was sent, with its own copy of the control messages; packets of one flow may share the Addr. A read
-// deadline and Close end the wait, but packets that the kernel has handed over before are still returned. flags are
-// those of recvmmsg(2) without MSG_PEEK.
+// ReadBatch waits for packets and reads up to len(ms) of them, as [ipv4.PacketConn.ReadBatch]
+// does. Each message is one packet as it was sent, with its own copy of the control messages;
+// packets of one flow may share the Addr. A read deadline and Close end the wait, but packets that
+// the kernel has handed over before are still returned. flags are those of recvmmsg(2) without
+// MSG_PEEK.
 func (c *Conn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	return c.reader.ReadBatch(ms, flags)
 }
@@ -96,18 +100,20 @@ func (c *Conn) ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAddr,
 	return m.N, m.NN, m.Flags, m.Addr.(*net.UDPAddr), nil
 }
 
-// WriteMsgUDP sends a packet, or several that a UDP_SEGMENT control message divides, as [net.UDPConn.WriteMsgUDP] does.
-// A packet that meets a network, an address, a route or a filter that is not as it should be is reported as sent. It is
-// lost like any other: QUIC sends its data again, and gives up once the peer has been silent for too long rather than at
-// the first such packet. So where there is no network at all a dial ends by its deadline.
+// WriteMsgUDP sends a packet, or several that a UDP_SEGMENT control message divides, as
+// [net.UDPConn.WriteMsgUDP] does. A packet that meets a network, an address, a route or a filter
+// that is not as it should be is reported as sent. It is lost like any other: QUIC sends its data
+// again, and gives up once the peer has been silent for too long rather than at the first such
+// packet. So where there is no network at all a dial ends by its deadline.
 func (c *Conn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
 	n, oobn, err = c.send(b, oob, addr)
 	if err == nil {
 		return n, oobn, nil
 	}
 	if errors.Is(err, syscall.EPERM) {
-		// The first packet of a socket may meet EPERM for no reason (https://go.dev/issue/63322). quic-go would send it
-		// again if it saw the error, so that a handshake need not wait for its timer.
+		// The first packet of a socket may meet EPERM for no reason (https://go.dev/issue/63322).
+		// quic-go would send it again if it saw the error, so that a handshake need not wait for
+		// its timer.
 		n, oobn, err = c.send(b, oob, addr)
 	}
 	if errno, ok := errors.AsType[syscall.Errno](err); ok && slices.Contains(transient, errno) {
@@ -116,7 +122,8 @@ func (c *Conn) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err e
 	return n, oobn, err
 }
 
-// WriteTo sends a packet, as [net.UDPConn.WriteTo] does, and reports the errors that [Conn.WriteMsgUDP] does.
+// WriteTo sends a packet, as [net.UDPConn.WriteTo] does, and reports the errors that
+// [Conn.WriteMsgUDP] does.
 func (c *Conn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	a, ok := addr.(*net.UDPAddr)
 	if !ok {

@@ -63,7 +63,8 @@ func sessions(ctx context.Context, t target) {
 	})
 }
 
-// firstFrames opens all streams that it may, each with the beginning of a frame that announces 16 KiB.
+// firstFrames opens all streams that it may, each with the beginning of a frame that announces 16
+// KiB.
 func firstFrames(ctx context.Context, t target) {
 	all := t.openAll(ctx, 256)
 	each(ctx, all, func(s *session) error {

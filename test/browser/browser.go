@@ -1,6 +1,6 @@
 // Package browser drives Chromium and Firefox for tests: drive.mjs opens a page of this folder in a
-// headless browser, and a [Page] calls the functions of that page. The other scripts are tests of their
-// own, which [Script] finds.
+// headless browser, and a [Page] calls the functions of that page. The other scripts are tests of
+// their own, which [Script] finds.
 package browser
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/swarmgate/swarmgate/test/internal/program"
 )
 
-// Page is a tab of a headless browser, with a page of this folder. The tabs of a browser take turns:
-// one call at a time.
+// Page is a tab of a headless browser, with a page of this folder. The tabs of a browser take
+// turns: one call at a time.
 type Page struct {
 	Origin string
 	PID    int
@@ -98,8 +98,8 @@ func (b *Page) Call(t *testing.T, name string, args map[string]any, v any) {
 	b.Begin(t, name, args)(v)
 }
 
-// Begin calls a function of the page. The returned function waits for the result, and reads it into v
-// unless that is nil.
+// Begin calls a function of the page. The returned function waits for the result, and reads it
+// into v unless that is nil.
 func (b *Page) Begin(t *testing.T, name string, args map[string]any) (wait func(v any)) {
 	t.Helper()
 	if args == nil {

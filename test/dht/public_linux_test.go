@@ -104,7 +104,8 @@ func meetBoth(t *testing.T, top *client.Topic) error {
 }
 
 // Native peers behind a firewall that drops what comes in were servers of the DHT, and a newcomer
-// waited for them in vain. Now nobody asks them, and a client of a gateway outside meets each of them.
+// waited for them in vain. Now nobody asks them, and a client of a gateway outside meets each of
+// them.
 func TestPeersBehindFirewall(t *testing.T) {
 	t.Parallel()
 	const peers = 10

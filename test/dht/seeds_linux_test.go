@@ -63,8 +63,8 @@ func meetAll(t *testing.T, what string, top *client.Topic, names string) {
 	t.Logf("%s: met %s after %v", what, names, time.Since(began))
 }
 
-// A seed was killed while two gateways knew each other by it. They never went back to it, so whoever
-// entered by it found nobody, with no error anywhere, for as long as one looked.
+// A seed was killed while two gateways knew each other by it. They never went back to it, so
+// whoever entered by it found nobody, with no error anywhere, for as long as one looked.
 func TestSeedOutage(t *testing.T) {
 	t.Parallel()
 	i := machine.NewInternet(t)

@@ -222,8 +222,8 @@ func TestLastTenthIsForNewAddresses(t *testing.T) {
 	wantCode(t, "one too many", err, wtproto.CodeBusy)
 }
 
-// quic-go refuses connections when 32 wait to be accepted. A burst, as after a restart, once lost some
-// of itself to that: 258 of 2,000.
+// quic-go refuses connections when 32 wait to be accepted. A burst, as after a restart, once lost
+// some of itself to that: 258 of 2,000.
 func TestBurstOfConnections(t *testing.T) {
 	g := Start(t, server.Config{MaxSessionsPerPrincipal: -1, HandshakesPerAddress: -1})
 	const n, sources = 1000, 16

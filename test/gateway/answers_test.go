@@ -11,8 +11,8 @@ import (
 	"github.com/swarmgate/swarmgate/server"
 )
 
-// Answers to HTTP/3 requests once waited for ever for a client that has no room for them: each request
-// of 18 bytes held 45 KB, which is 13 MB a connection.
+// Answers to HTTP/3 requests once waited for ever for a client that has no room for them: each
+// request of 18 bytes held 45 KB, which is 13 MB a connection.
 func TestAnswersThatNobodyTakes(t *testing.T) {
 	var begun, running atomic.Int32
 	page := make([]byte, 1<<20)

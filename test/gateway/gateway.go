@@ -139,7 +139,8 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// Peer is a plain TCP service on loopback that hands each connection to serve, and closes it when serve returns.
+// Peer is a plain TCP service on loopback that hands each connection to serve, and closes it when
+// serve returns.
 type Peer struct {
 	net.Listener
 	mu    sync.Mutex

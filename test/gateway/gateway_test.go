@@ -164,7 +164,8 @@ func TestKilledTCPPeer(t *testing.T) {
 	}
 }
 
-// 100 circuits that the client does not read hold no more than their credit, slow their peers down, and leave the 101st alone.
+// 100 circuits that the client does not read hold no more than their credit, slow their peers
+// down, and leave the 101st alone.
 func TestStalledCircuits(t *testing.T) {
 	const stalled = 100
 	topic := wtproto.TopicFromName("stalled")
@@ -230,7 +231,8 @@ func TestStalledCircuits(t *testing.T) {
 	}
 }
 
-// The same when peers stop reading: 100 circuits on which the client writes and nobody reads, and the 101st moves.
+// The same when peers stop reading: 100 circuits on which the client writes and nobody reads, and
+// the 101st moves.
 func TestStalledPeers(t *testing.T) {
 	const stalled = 100
 	topic := wtproto.TopicFromName("stalled peers")

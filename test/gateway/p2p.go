@@ -10,8 +10,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Host starts a libp2p host on loopback and a private DHT that is entered by seeds. It speaks for clients if gateway is set.
-// The caller, or the gateway that it is given to, closes it.
+// Host starts a libp2p host on loopback and a private DHT that is entered by seeds. It speaks for
+// clients if gateway is set. The caller, or the gateway that it is given to, closes it.
 func Host(t testing.TB, gateway bool, seeds ...string) *p2p.Host {
 	t.Helper()
 	policy, err := discovery.NewPolicy(discovery.PolicyConfig{Private: true})
@@ -27,15 +27,16 @@ func Host(t testing.TB, gateway bool, seeds ...string) *p2p.Host {
 	return h
 }
 
-// Seed starts a host by which a private DHT is entered, until the test ends, and returns its address.
+// Seed starts a host by which a private DHT is entered, until the test ends, and returns its
+// address.
 func Seed(t testing.TB) string {
 	h := Host(t, false)
 	t.Cleanup(func() { h.Close() })
 	return h.Addrs()[0]
 }
 
-// Native puts a native peer on topic until the test ends. It hands each circuit to serve in a goroutine, and ends the
-// circuit when serve returns.
+// Native puts a native peer on topic until the test ends. It hands each circuit to serve in a
+// goroutine, and ends the circuit when serve returns.
 func Native(t testing.TB, h *p2p.Host, topic wtproto.Topic, presence *discovery.Presence, serve func(discovery.Stream)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

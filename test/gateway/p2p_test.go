@@ -22,7 +22,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// childEnv makes this test's binary a native peer that echoes: its value is a topic's name and a seed.
+// childEnv makes this test's binary a native peer that echoes: its value is a topic's name and a
+// seed.
 const childEnv = "SWARMGATE_TEST_NATIVE"
 
 func TestMain(m *testing.M) {
@@ -54,7 +55,8 @@ func echo(s discovery.Stream) {
 	s.CloseWrite()
 }
 
-// Whichever of gateway and native peer comes first and finds the other, there is one circuit, and its client is the initiator.
+// Whichever of gateway and native peer comes first and finds the other, there is one circuit, and
+// its client is the initiator.
 func TestNativePeer(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
@@ -107,7 +109,8 @@ func TestNativePeer(t *testing.T) {
 	}
 }
 
-// A gateway that announces is a provider of its own topic, and finds itself: it never connects to itself.
+// A gateway that announces is a provider of its own topic, and finds itself: it never connects to
+// itself.
 func TestNeverOurselves(t *testing.T) {
 	g := Start(t, server.Config{Networks: []discovery.Network{Host(t, true, Seed(t))}})
 	topic := wtproto.TopicFromName("alone")
@@ -151,7 +154,8 @@ func TestKilledNativePeer(t *testing.T) {
 	cmd.Wait()
 }
 
-// Clients that read nothing hold up neither others at the same native peer, nor does a peer that reads nothing.
+// Clients that read nothing hold up neither others at the same native peer, nor does a peer that
+// reads nothing.
 func TestStalledCircuitsWithOneHost(t *testing.T) {
 	const stalled = 40
 	topic := wtproto.TopicFromName("one host")
@@ -232,7 +236,8 @@ func TestGatewaysMeet(t *testing.T) {
 	}
 }
 
-// What cannot be reached is bounded by the timeouts and told with its reason, to the operator and to the client.
+// What cannot be reached is bounded by the timeouts and told with its reason, to the operator and
+// to the client.
 func TestUnreachableIsTold(t *testing.T) {
 	dead := Listen(t, Echo)
 	dead.Close()

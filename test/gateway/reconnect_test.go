@@ -52,7 +52,8 @@ func (p *place) dial(cfg client.Config) *client.Client {
 	return c
 }
 
-// run starts a gateway. kill takes away its socket, so that it cannot say goodbye, and waits for its end.
+// run starts a gateway. kill takes away its socket, so that it cannot say goodbye, and waits for
+// its end.
 func (p *place) run(networks ...discovery.Network) (s *server.Server, kill func()) {
 	p.t.Helper()
 	s, err := server.New(server.Config{
@@ -126,8 +127,9 @@ func says(t testing.TB, conn *client.Conn) {
 	}
 }
 
-// A gateway is killed and started again: its clients are back, joined, and connected to the same peers as before, by themselves; and
-// none of them ever meets what the gateway may still remember of it.
+// A gateway is killed and started again: its clients are back, joined, and connected to the same
+// peers as before, by themselves; and none of them ever meets what the gateway may still remember
+// of it.
 func TestKilledGateway(t *testing.T) {
 	topic := wtproto.TopicFromName("killed gateway")
 	peer := Listen(t, Echo)
@@ -219,8 +221,8 @@ func (l *line) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-// A client whose line was cut comes back to a gateway that has not noticed: its new session replaces the old one, and it does not
-// meet itself.
+// A client whose line was cut comes back to a gateway that has not noticed: its new session
+// replaces the old one, and it does not meet itself.
 func TestGhost(t *testing.T) {
 	g := Start(t, server.Config{})
 	topic := wtproto.TopicFromName("ghost of a cut line")
@@ -264,8 +266,8 @@ func TestGhost(t *testing.T) {
 	})
 }
 
-// A gateway is taken out of service: its client goes to the other one, where it has circuits before those of the old one end, and
-// nothing of those is lost.
+// A gateway is taken out of service: its client goes to the other one, where it has circuits
+// before those of the old one end, and nothing of those is lost.
 func TestShutdownMovesClients(t *testing.T) {
 	topic := wtproto.TopicFromName("moving")
 	peer := Listen(t, Echo)

@@ -12,8 +12,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// A gateway is taken out of service while it still has bytes for a peer that does not read: the client, which has closed the circuit and
-// has another gateway, leaves it the time to deliver them.
+// A gateway is taken out of service while it still has bytes for a peer that does not read: the
+// client, which has closed the circuit and has another gateway, leaves it the time to deliver
+// them.
 func TestSlowPeerOfGatewayThatGoesAway(t *testing.T) {
 	topic := wtproto.TopicFromName("slow")
 	read, got := make(chan struct{}), make(chan int64, 1)

@@ -144,7 +144,8 @@ func next(t testing.TB, r *wtproto.Reader, want wtproto.Type) []byte {
 	}
 }
 
-// Bad input ends its session with the right code and a reason, over both transports, and no other session.
+// Bad input ends its session with the right code and a reason, over both transports, and no other
+// session.
 func TestBadInput(t *testing.T) {
 	topic := wtproto.TopicFromName("bystander")
 	g := Start(t, server.Config{
@@ -247,8 +248,8 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
-// A client that lets the gateway open three streams gets three circuits so and the others as offers, over both of which bytes
-// pass; one that declines gets no circuit.
+// A client that lets the gateway open three streams gets three circuits so and the others as
+// offers, over both of which bytes pass; one that declines gets no circuit.
 func TestOffers(t *testing.T) {
 	const peers, streams = 6, 3
 	topic := wtproto.TopicFromName("offers")
@@ -311,7 +312,8 @@ func TestOffers(t *testing.T) {
 	}
 }
 
-// A session ends with a code of its own when the gateway shuts down, after GOAWAY, and its circuits go on until the drain ends.
+// A session ends with a code of its own when the gateway shuts down, after GOAWAY, and its
+// circuits go on until the drain ends.
 func TestShutdown(t *testing.T) {
 	topic := wtproto.TopicFromName("shutdown")
 	g := Start(t, server.Config{Networks: []discovery.Network{Static(t, topic, Listen(t, Echo).Addr().String())}})

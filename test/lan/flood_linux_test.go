@@ -19,8 +19,8 @@ import (
 )
 
 // floodLAN sends forged announcements of services of a topic from ns, so many each second, until
-// stop is called. Each is another service, and says that it is at the source of its packet, of which
-// there are n.
+// stop is called. Each is another service, and says that it is at the source of its packet, of
+// which there are n.
 func floodLAN(t *testing.T, ns *netns.NS, topic string, perSecond, n int) (stop func() (sent int)) {
 	t.Helper()
 	fd := -1

@@ -99,8 +99,8 @@ func guard(t *testing.T, ns *netns.NS, port string) (visits *atomic.Int64) {
 
 const mdnsGroup = "224.0.0.251:5353"
 
-// A machine of the LAN cannot have a gateway connect to another machine, to the gateway's own, or to
-// one of another interface, and on an interface that is not the LAN nothing is heard, asked or
+// A machine of the LAN cannot have a gateway connect to another machine, to the gateway's own, or
+// to one of another interface, and on an interface that is not the LAN nothing is heard, asked or
 // dialed.
 func TestLANIntruders(t *testing.T) {
 	t.Parallel()

@@ -17,7 +17,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// echoOn runs an echo service on a TCP port in ns, which kill ends with SIGKILL, and its connections.
+// echoOn runs an echo service on a TCP port in ns, which kill ends with SIGKILL, and its
+// connections.
 func echoOn(t *testing.T, ns *netns.NS, port string) (kill func()) {
 	t.Helper()
 	cmd := ns.Command(t.Context(), "socat", "-d", "-d", "TCP6-LISTEN:"+port+",fork,reuseaddr,ipv6-v6only=0", "EXEC:cat")

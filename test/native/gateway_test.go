@@ -15,7 +15,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// A peer on js-libp2p echoes 16 MiB to a Go client, through a gateway that found it on the DHT, and through one that it found.
+// A peer on js-libp2p echoes 16 MiB to a Go client, through a gateway that found it on the DHT,
+// and through one that it found.
 func TestJSPeerThroughGateway(t *testing.T) {
 	for _, mode := range []string{"announce", "lookup"} {
 		t.Run(mode, func(t *testing.T) {

@@ -25,7 +25,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// jsPeer is a native peer that was written from docs/PROTOCOL.md on another libp2p: test/js-libp2p/peer.mjs.
+// jsPeer is a native peer that was written from docs/PROTOCOL.md on another libp2p:
+// test/js-libp2p/peer.mjs.
 type jsPeer struct {
 	t      *testing.T
 	binary []byte // its id
@@ -197,7 +198,8 @@ func exchange(t *testing.T, s discovery.Stream, size int) {
 	}
 }
 
-// js-libp2p and a gateway find each other, whichever of the two looks, and the gateway's circuits are echoed.
+// js-libp2p and a gateway find each other, whichever of the two looks, and the gateway's circuits
+// are echoed.
 func TestJSLibp2pGateway(t *testing.T) {
 	for _, tc := range []struct {
 		mode    string
@@ -300,7 +302,8 @@ func TestJSLibp2pGuess(t *testing.T) {
 	exchange(t, s, 1000)
 }
 
-// Two native peers, one of them js-libp2p: the one with the smaller id opens, whichever finds the other.
+// Two native peers, one of them js-libp2p: the one with the smaller id opens, whichever finds the
+// other.
 func TestJSLibp2pNative(t *testing.T) {
 	for _, mode := range []string{"announce", "lookup"} {
 		for _, weOpen := range []bool{true, false} {

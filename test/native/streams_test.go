@@ -70,8 +70,8 @@ type streamsPeer struct {
 }
 
 // Whoever a client meets, by whatever way, the two open a hundred streams at once, from either
-// side. All bytes come back, half-closes and codes pass, and one that is not read stalls none of the
-// others. The clients are a Go program and a page in each browser.
+// side. All bytes come back, half-closes and codes pass, and one that is not read stalls none of
+// the others. The clients are a Go program and a page in each browser.
 func TestStreams(t *testing.T) {
 	type start func(t *testing.T, g *gateway.Gateway, topic string) streamsSide
 	rows := func(t *testing.T, origin string, join start) {

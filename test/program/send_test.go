@@ -56,8 +56,8 @@ func startSwarmCommand(t *testing.T, args ...string) *swarmCommand {
 	return c
 }
 
-// A gateway is killed while a file passes through it, and started again at the same address. The file
-// arrives whole: both ends go on from where they were.
+// A gateway is killed while a file passes through it, and started again at the same address. The
+// file arrives whole: both ends go on from where they were.
 func TestSendOutlivesAKilledGateway(t *testing.T) {
 	from, to, state := t.TempDir(), t.TempDir(), t.TempDir()
 	path := filepath.Join(from, "big")

@@ -103,7 +103,8 @@ type shorts struct {
 	arrived         sync.Map // the number of a circuit: chan error of its peer's end
 }
 
-// session opens a session that has a circuit with each of the peers, and reports whether all was well.
+// session opens a session that has a circuit with each of the peers, and reports whether all was
+// well.
 func (s *shorts) session(t *testing.T, g *gateway.Gateway, topic wtproto.Topic, peers int) bool {
 	c, err := client.Dial(t.Context(), g.URL, client.Config{CertHashes: [][32]byte{g.Hash}})
 	if err != nil {

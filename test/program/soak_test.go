@@ -94,7 +94,8 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// pingPong sends random messages, each after the echo of the one before, until stop, and then the end.
+// pingPong sends random messages, each after the echo of the one before, until stop, and then the
+// end.
 func pingPong(conn *client.Conn, seed uint64, stop time.Time) (n int64, err error) {
 	defer conn.Close()
 	rng := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
@@ -122,7 +123,8 @@ func pingPong(conn *client.Conn, seed uint64, stop time.Time) (n int64, err erro
 	return n, nil
 }
 
-// settle returns heap and stacks after two collections, and how many goroutines there are, once both have stopped falling.
+// settle returns heap and stacks after two collections, and how many goroutines there are, once
+// both have stopped falling.
 func settle(t *testing.T) (memory uint64, goroutines int) {
 	sample := []metrics.Sample{
 		{Name: "/memory/classes/heap/objects:bytes"},

@@ -38,7 +38,8 @@ func (s *terminal) String() string {
 	return s.buf.String()
 }
 
-// startSSHD runs sshd on loopback until the test ends, and returns its address and the client's key.
+// startSSHD runs sshd on loopback until the test ends, and returns its address and the client's
+// key.
 func startSSHD(t *testing.T) (address, key string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -102,8 +103,8 @@ func startSwarm(t *testing.T, g *gateway.Gateway, args ...string) *terminal {
 	return &out
 }
 
-// tunnel runs swarm forward to address at one gateway and swarm listen at another, and returns where
-// the latter listens.
+// tunnel runs swarm forward to address at one gateway and swarm listen at another, and returns
+// where the latter listens.
 func tunnel(t *testing.T, address string) (local string) {
 	t.Helper()
 	seed := gateway.Seed(t)
@@ -119,8 +120,8 @@ func tunnel(t *testing.T, address string) (local string) {
 	return local
 }
 
-// A shell on another machine is used through two gateways as if its sshd were here: with a terminal,
-// what is typed, and a second session beside it.
+// A shell on another machine is used through two gateways as if its sshd were here: with a
+// terminal, what is typed, and a second session beside it.
 func TestSSHThroughTwoGateways(t *testing.T) {
 	address, key := startSSHD(t)
 	local := tunnel(t, address)

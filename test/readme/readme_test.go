@@ -22,8 +22,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// The page of web/README.md does what is said there, with the gateway that is said there: it shows its own greeting, echoed by the
-// demo's peer, and neither page nor browser complains.
+// The page of web/README.md does what is said there, with the gateway that is said there: it shows
+// its own greeting, echoed by the demo's peer, and neither page nor browser complains.
 func TestReadmePage(t *testing.T) {
 	readme, err := os.ReadFile("../../web/README.md")
 	if err != nil {
@@ -109,8 +109,8 @@ func onLocalhost(t *testing.T, address string) string {
 	return "http://" + net.JoinHostPort("localhost", port)
 }
 
-// The four commands of README.md: two gateways of a fleet, and a page in Chromium and one in Firefox that meet through them. Ctrl-C
-// ends the fleet and leaves nothing behind.
+// The four commands of README.md: two gateways of a fleet, and a page in Chromium and one in
+// Firefox that meet through them. Ctrl-C ends the fleet and leaves nothing behind.
 func TestReadmeFleet(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -144,7 +144,8 @@ func TestReadmeFleet(t *testing.T) {
 	}
 }
 
-// startFleet runs a command that starts a fleet, and returns the consoles that it prints. When the test ends it gets Ctrl-C.
+// startFleet runs a command that starts a fleet, and returns the consoles that it prints. When the
+// test ends it gets Ctrl-C.
 func startFleet(t *testing.T, command string) (consoles []string) {
 	t.Helper()
 	temp := t.TempDir()

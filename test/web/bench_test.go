@@ -19,7 +19,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// generator is a network with one peer within the gateway's own process, which sends for as long as somebody takes it.
+// generator is a network with one peer within the gateway's own process, which sends for as long
+// as somebody takes it.
 type generator struct{ topic wtproto.Topic }
 
 func (g generator) Name() string { return "generator" }

@@ -18,8 +18,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// A page of a few dozen lines, written from the protocol's document, joins, gets a circuit that the gateway opened and one that
-// it was offered, and echoes 8 MiB on each; and it learns the code and the reason with which a gateway ends its session.
+// A page of a few dozen lines, written from the protocol's document, joins, gets a circuit that
+// the gateway opened and one that it was offered, and echoes 8 MiB on each; and it learns the code
+// and the reason with which a gateway ends its session.
 func TestChromium(t *testing.T) {
 	data := make([]byte, 8<<20)
 	rand.NewChaCha8([32]byte{8}).Read(data)

@@ -67,7 +67,8 @@ type received struct {
 	Ms    int
 }
 
-// What web/src/credit.ts promises: circuits start with a reserve, and what is granted and unread never exceeds the budget.
+// What web/src/credit.ts promises: circuits start with a reserve, and what is granted and unread
+// never exceeds the budget.
 const (
 	reserve = 32 << 10
 	budget  = 12 << 20
@@ -78,13 +79,15 @@ func TestStalledCircuitsInBrowsers(t *testing.T) {
 	browser.Each(t, func(t *testing.T, page *browser.Page) { testStalled(t, page, 99, 0) })
 }
 
-// All places of a session are taken by circuits that have grown before the page stops to read them, and the last one moves on.
+// All places of a session are taken by circuits that have grown before the page stops to read
+// them, and the last one moves on.
 func TestFullBudgetInBrowsers(t *testing.T) {
 	browser.Each(t, func(t *testing.T, page *browser.Page) { testStalled(t, page, 255, 256<<10) })
 }
 
-// testStalled has the page read the first bytes of so many circuits and then no more, though data waits on each. One more circuit
-// has to bring all of its bytes, without a gap of a second, and within the budget.
+// testStalled has the page read the first bytes of so many circuits and then no more, though data
+// waits on each. One more circuit has to bring all of its bytes, without a gap of a second, and
+// within the budget.
 func testStalled(t *testing.T, page *browser.Page, stalled, first int) {
 	var addrs []string
 	for range stalled {
@@ -126,8 +129,8 @@ func random(n int, seed byte) []byte {
 	return b
 }
 
-// 200 peers reach one page, some through streams that the gateway opened and some through offers; each is echoed; when the
-// page is closed the gateway frees all of them.
+// 200 peers reach one page, some through streams that the gateway opened and some through offers;
+// each is echoed; when the page is closed the gateway frees all of them.
 func TestManyPeersInBrowsers(t *testing.T) {
 	const peers = 200
 	browser.Each(t, func(t *testing.T, page *browser.Page) {

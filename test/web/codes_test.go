@@ -21,7 +21,8 @@ type circuit interface {
 	Reset(wtproto.Code)
 }
 
-// others put one somebody on a topic, and return a gateway through which a page of origin meets it. It hands its circuits to serve.
+// others put one somebody on a topic, and return a gateway through which a page of origin meets
+// it. It hands its circuits to serve.
 var others = map[string]func(t *testing.T, origin string, topic wtproto.Topic, serve func(circuit)) *gateway.Gateway{
 	"client": func(t *testing.T, origin string, topic wtproto.Topic, serve func(circuit)) *gateway.Gateway {
 		g := gateway.Start(t, server.Config{Origins: []string{origin}})
@@ -44,8 +45,8 @@ var others = map[string]func(t *testing.T, origin string, topic wtproto.Topic, s
 	},
 }
 
-// Resets pass with their codes between a page and another client, and between a page and a native peer, whatever the page ends its
-// circuit with.
+// Resets pass with their codes between a page and another client, and between a page and a native
+// peer, whatever the page ends its circuit with.
 func TestCodesInBrowsers(t *testing.T) {
 	const mine, most = wtproto.CodeApplication + 777, wtproto.Code(1<<32 - 1)
 	browser.Each(t, func(t *testing.T, page *browser.Page) {
@@ -60,7 +61,8 @@ func TestCodesInBrowsers(t *testing.T) {
 					}
 				})
 				page.Open(t, browser.Target(g))
-				// meet exchanges bytes until both ends know that the circuit works, and has the other end do f.
+				// meet exchanges bytes until both ends know that the circuit works, and has the
+				// other end do f.
 				meet := func(args map[string]any, f func(circuit)) (told struct{ Closed, Read, Write browser.Outcome }) {
 					args["topic"] = name
 					wait := page.Begin(t, "meet", args)

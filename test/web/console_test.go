@@ -13,7 +13,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Whoever opens the address that the demo prints sees its peer found and echoing, talks to others who opened it, and gives them files.
+// Whoever opens the address that the demo prints sees its peer found and echoing, talks to others
+// who opened it, and gives them files.
 func TestConsole(t *testing.T) {
 	_, url := program.StartDemo(t)
 	for _, name := range []string{"chromium", "firefox"} {

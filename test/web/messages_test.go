@@ -84,7 +84,8 @@ func TestMessagesInBrowsers(t *testing.T) {
 	})
 }
 
-// A page is told how the messages of a program end: regularly, within one, or with one that is too large.
+// A page is told how the messages of a program end: regularly, within one, or with one that is too
+// large.
 func TestEndsOfMessagesInBrowsers(t *testing.T) {
 	text := messages.Message{Kind: messages.Text, Data: []byte("hi")}.Append(nil)
 	for _, c := range []struct {
@@ -119,8 +120,8 @@ func TestEndsOfMessagesInBrowsers(t *testing.T) {
 	}
 }
 
-// meetPage begins a call of a page, which joins a topic at a gateway, and returns the circuit with it.
-// wait is that of begin.
+// meetPage begins a call of a page, which joins a topic at a gateway, and returns the circuit with
+// it. wait is that of begin.
 func meetPage(t *testing.T, page *browser.Page, call string, args map[string]any) (conn *client.Conn, wait func(any)) {
 	t.Helper()
 	g := gateway.Start(t, server.Config{Origins: []string{page.Origin}})

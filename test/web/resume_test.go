@@ -10,7 +10,8 @@ import (
 	"github.com/swarmgate/swarmgate/test/internal/program"
 )
 
-// A file goes on from where it was when the gateway was killed in the middle of it and started again.
+// A file goes on from where it was when the gateway was killed in the middle of it and started
+// again.
 func TestResume(t *testing.T) {
 	binary, err := program.BuildServer()
 	if err != nil {

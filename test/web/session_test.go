@@ -28,8 +28,9 @@ func TestCloseInBrowsers(t *testing.T) {
 	})
 }
 
-// A page lives on after the end of its session, also where the circuits that it has with other clients end at the same time. Chromium's
-// pages crashed there, most of them in the first rounds: a stream was reset while the session was being closed.
+// A page lives on after the end of its session, also where the circuits that it has with other
+// clients end at the same time. Chromium's pages crashed there, most of them in the first rounds:
+// a stream was reset while the session was being closed.
 func TestCloseWithCircuitsInBrowsers(t *testing.T) {
 	browser.Each(t, func(t *testing.T, page *browser.Page) {
 		for range 5 {
@@ -54,7 +55,8 @@ func TestCloseWithCircuitsInBrowsers(t *testing.T) {
 	})
 }
 
-// A page of another origin is refused with FORBIDDEN, which it can tell from a gateway that is not there.
+// A page of another origin is refused with FORBIDDEN, which it can tell from a gateway that is not
+// there.
 func TestOriginInBrowsers(t *testing.T) {
 	browser.Each(t, func(t *testing.T, page *browser.Page) {
 		g := gateway.Start(t, server.Config{Origins: []string{"https://other.example"}})
@@ -69,7 +71,8 @@ func TestOriginInBrowsers(t *testing.T) {
 	})
 }
 
-// The same where the page asks the info document for the way: who must not read it is FORBIDDEN, who may is connected.
+// The same where the page asks the info document for the way: who must not read it is FORBIDDEN,
+// who may is connected.
 func TestOriginByInfoInBrowsers(t *testing.T) {
 	browser.Each(t, func(t *testing.T, page *browser.Page) {
 		for origin, want := range map[string]browser.Opened{

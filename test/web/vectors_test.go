@@ -13,7 +13,8 @@ import (
 	"github.com/swarmgate/swarmgate/test/browser"
 )
 
-// web/test's vectors and fuzz, which run under node with the unit tests, hold in the browsers too, and none of them is left out.
+// web/test's vectors and fuzz, which run under node with the unit tests, hold in the browsers too,
+// and none of them is left out.
 func TestVectorsInBrowsers(t *testing.T) {
 	want := 1 // that of test/browser/nodetest.js
 	for _, name := range []string{"vectors", "fuzz"} {

@@ -14,8 +14,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// The module in a Worker joins a topic and echoes a peer. In a SharedWorker it does so for two pages with one session, and goes on
-// for one of them when the other is closed.
+// The module in a Worker joins a topic and echoes a peer. In a SharedWorker it does so for two
+// pages with one session, and goes on for one of them when the other is closed.
 func TestWorkersInBrowsers(t *testing.T) {
 	browser.EachPage(t, "workers.html", func(t *testing.T, page *browser.Page) {
 		topics := []string{"alone", "first page", "second page"}

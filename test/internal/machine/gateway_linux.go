@@ -73,8 +73,8 @@ func (g *Gateway) Join(names ...string) (all []*client.Topic) {
 	return all
 }
 
-// Soon is how long a peer may take to be found on the LAN. An idle machine needs at most two seconds;
-// the faults that the tests look for took 17 s and more.
+// Soon is how long a peer may take to be found on the LAN. An idle machine needs at most two
+// seconds; the faults that the tests look for took 17 s and more.
 const Soon = 12 * time.Second
 
 // StartOnLAN starts a gateway in ns that looks for peers on the LAN, and is found there.

@@ -1,5 +1,5 @@
-// Package program builds and runs cmd/server and cmd/swarm for tests, whose folders are those of this
-// repository. Start runs a gateway until the test ends.
+// Package program builds and runs cmd/server and cmd/swarm for tests, whose folders are those of
+// this repository. Start runs a gateway until the test ends.
 package program
 
 import (
