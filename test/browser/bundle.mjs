@@ -1,5 +1,6 @@
-// Bundles for browsers: React with what the package has for it, and what web/test says of vectors and of random input, where node's test runner and its assertions are replaced by
-// nodetest.js, and its files by an object.
+// Bundles for browsers: React with what the package has for it, and what web/test says of vectors
+// and of random input, where node's test runner and its assertions are replaced by nodetest.js,
+// and its files by an object.
 import { readFile, readdir } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { build } from '../../web/node_modules/esbuild/lib/main.js'

@@ -1,5 +1,5 @@
-// node console.mjs chromium|firefox URL: opens the console of a demo at URL in two pages of a headless browser and looks at what they
-// show. It ends with status 0 if all is as it should be.
+// node console.mjs chromium|firefox URL: opens the console of a demo at URL in two pages of a
+// headless browser and looks at what they show. It ends with status 0 if all is as it should be.
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'

@@ -1,9 +1,10 @@
 // Opens a page of this folder in a headless browser and answers calls of its functions:
 //   node drive.mjs chromium|firefox PAGE
-// The page's server also has the other pages and scripts of this folder, the modules as /client.js and
-// /messages.js, web/test's vectors and fuzz as /vectors.js, and React with the package's hook as /react.js.
-// The first line out is {"origin": "http://127.0.0.1:port", "pid": of the browser}. Then each line in is
-// {"call": name, "args": object, "tab": number}, and each line out {"result": value} or {"error": text}. Calls of the driver's own:
+// The page's server also has the other pages and scripts of this folder, the modules as /client.js
+// and /messages.js, web/test's vectors and fuzz as /vectors.js, and React with the package's hook
+// as /react.js. The first line out is {"origin": "http://127.0.0.1:port", "pid": of the browser}.
+// Then each line in is {"call": name, "args": object, "tab": number}, and each line out {"result":
+// value} or {"error": text}. Calls of the driver's own:
 //   tab         opens the page once more, and returns the number of the tab
 //   goto        opens args.url, and returns when that was asked for, in ms since 1970
 //   back        goes back to the page before

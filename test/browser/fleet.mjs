@@ -1,5 +1,5 @@
-// node fleet.mjs URL URL: opens the console at the first URL in Chromium and at the second in Firefox. It ends with status 0 if they
-// meet, and each is told what the other says.
+// node fleet.mjs URL URL: opens the console at the first URL in Chromium and at the second in
+// Firefox. It ends with status 0 if they meet, and each is told what the other says.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -1,5 +1,6 @@
-// node resume.mjs chromium|firefox GATEWAY: opens the console of a gateway, started from the program GATEWAY, in two pages of a headless
-// browser. The gateway is killed while a file is on its way between them, and started again. It ends with status 0 if the file arrives whole.
+// node resume.mjs chromium|firefox GATEWAY: opens the console of a gateway, started from the
+// program GATEWAY, in two pages of a headless browser. The gateway is killed while a file is on
+// its way between them, and started again. It ends with status 0 if the file arrives whole.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'

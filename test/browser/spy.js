@@ -1,5 +1,6 @@
-// Watches what a program reads and writes on WebTransport, from outside of it: the frames of docs/PROTOCOL.md, sections 4, 7 and 8, that
-// concern credit, and the bytes of circuits that its readers were handed. It changes nothing: every call gets the browser's own promise.
+// Watches what a program reads and writes on WebTransport, from outside of it: the frames of
+// docs/PROTOCOL.md, sections 4, 7 and 8, that concern credit, and the bytes of circuits that its
+// readers were handed. It changes nothing: every call gets the browser's own promise.
 const HELLO = 0x01, PEER = 0x08, ACCEPT = 0x09, CREDIT = 0x0c
 
 /** Replaces globalThis.WebTransport, and returns what it has seen so far, as it goes on. */

@@ -1,5 +1,6 @@
-// Joins topics for pages and echoes their peers, as a Worker for one page or as a SharedWorker with one session for all. A message is
-// { target, topic }, target being what connect takes; the answer is the topic's 64 digits, or { error }.
+// Joins topics for pages and echoes their peers, as a Worker for one page or as a SharedWorker
+// with one session for all. A message is { target, topic }, target being what connect takes; the
+// answer is the topic's 64 digits, or { error }.
 import { connect } from '/client.js'
 
 let swarm

@@ -1,10 +1,13 @@
-// A native peer on js-libp2p, written from docs/PROTOCOL.md alone: sections 3, 4 and 10 to 12, and appendix B.
+// A native peer on js-libp2p, written from docs/PROTOCOL.md alone: sections 3, 4 and 10 to 12, and
+// appendix B.
 //
 //   node peer.mjs --topic NAME|HEX --seed MULTIADDR [--listen MULTIADDR] [--mode announce|lookup]
 //
-// It announces the topic on the private DHT, or looks for hosts and sends them MEET; it echoes what first circuits bring, and does
-// with further ones what their first byte says (test/native/streams_test.go). Each event is a line of JSON on stdout: ready, announced, met,
-// refused, opened, ended, unread, hundred, left, lost. Lines on its stdin are commands, and it ends when that does:
+// It announces the topic on the private DHT, or looks for hosts and sends them MEET; it echoes
+// what first circuits bring, and does with further ones what their first byte says
+// (test/native/streams_test.go). Each event is a line of JSON on stdout: ready, announced, met,
+// refused, opened, ended, unread, hundred, left, lost. Lines on its stdin are commands, and it
+// ends when that does:
 //
 //   hundred N SIZE   opens N further circuits at once, with the endpoint whose circuit began last, and sends SIZE bytes on each
 //   unread           says what the circuit ended with that the other side did not read
@@ -130,7 +133,8 @@ const proof = (label, from, to, ...more) => createHmac('sha256', topic)
   .update(Buffer.concat([Buffer.from(label), binary(from), binary(to), ...more].flatMap(b => [varint(b.length), b])))
   .digest()
 
-// known says whether a frame's sender knows the topic. It works as much for a topic that is not ours.
+// known says whether a frame's sender knows the topic. It works as much for a topic that is not
+// ours.
 const known = (d, p, label, from) => timingSafeEqual(p, proof(label, from, node.peerId)) & timingSafeEqual(d, digest)
 
 // Links: one control stream with each host.
@@ -326,8 +330,8 @@ class Circuit {
       e.error ? this.#closed.reject(e.error) : this.#closed.resolve()
       this.#wake?.()
     })
-    // byteStream gives back what came behind the first frame, and that is told of by 'message' later. If
-    // all came with that frame, its end was told before, and is not told again.
+    // byteStream gives back what came behind the first frame, and that is told of by 'message'
+    // later. If all came with that frame, its end was told before, and is not told again.
     const end = () => {
       this.#ended = true
       this.#wake?.()
@@ -413,7 +417,8 @@ class Circuit {
   }
 }
 
-// hundred opens n further circuits at once beside one that it does not read, and says what came of them.
+// hundred opens n further circuits at once beside one that it does not read, and says what came of
+// them.
 async function hundred (n, size) {
   const { peer, endpoint } = last
   const got = { echoed: 0, halves: 0, resets: 0, stalled: false, failed: [] }

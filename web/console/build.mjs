@@ -1,4 +1,5 @@
-// node console/build.mjs [DIR]: console.html, console.js and console.css, to web/dist or to DIR. node console/build.mjs test DIR: the tests, to DIR.
+// node console/build.mjs [DIR]: console.html, console.js and console.css, to web/dist or to DIR.
+// node console/build.mjs test DIR: the tests, to DIR.
 import { copyFile, mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { build, transform } from 'esbuild'

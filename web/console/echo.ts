@@ -28,7 +28,10 @@ export class EchoTest {
   /** `send` reports whether the bytes were taken. */
   constructor (send: (b: Uint8Array) => Promise<boolean>) { this.#send = send }
 
-  /** Runs it: small messages one after the other, then `bulk` bytes, a multiple of 64 KiB. It rejects with an EchoError. */
+  /**
+   * Runs it: small messages one after the other, then `bulk` bytes, a multiple of 64 KiB. It
+   * rejects with an EchoError.
+   */
   async run (bulk = BULK): Promise<EchoResult> {
     const times: number[] = []
     for (let i = 0; i < PINGS; i++) {
@@ -88,5 +91,8 @@ export class EchoTest {
   }
 }
 
-/** The byte at an offset: text, so that a program that shows it does no harm; not the same for long. */
+/**
+ * The byte at an offset: text, so that a program that shows it does no harm; not the same for
+ * long.
+ */
 function pattern (at: number): number { return at % 64 === 63 ? 10 : 97 + (at ^ at >> 6 ^ at >> 12) % 26 }

@@ -12,7 +12,7 @@ export interface Finding {
   title: string
   /** What is so. */
   text: string
-  /** What can be done, where something can. */
+  /** What can be done, if something can. */
   todo?: string
 }
 

@@ -24,7 +24,10 @@ export function count (n: number, one: string, many = one + 's'): string {
   return `${n} ${n === 1 ? one : many}`
 }
 
-/** Returns a text of somebody else as it can be shown in a line: without control characters and marks that turn its direction. */
+/**
+ * Returns a text of somebody else as it can be shown in a line: without control characters and
+ * marks that turn its direction.
+ */
 export function plain (s: string): string {
   return s.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, ' ').trim()
 }

@@ -268,7 +268,10 @@ class Console implements RoomEvents {
 function start (): void {
   const query = new URLSearchParams(location.search)
   const page = new Console({ quiet: query.has('quiet'), echo: query.has('echo') })
-  /** Joins a topic, which the page's address then names as well: in its fragment, which no server sees. */
+  /**
+   * Joins a topic, which the page's address then names as well: in its fragment, which no server
+   * sees.
+   */
   const go = (topic: string) => {
     history.replaceState(null, '', fragmentOf(topic))
     void page.join(topic)

@@ -2,7 +2,10 @@ import { generate } from 'lean-qr'
 
 const QUIET = 4 // modules of white around a code, which readers need
 
-/** Returns a QR code of a text as a path in a square whose sides are `size` long. It throws if the text is too long. */
+/**
+ * Returns a QR code of a text as a path in a square whose sides are `size` long. It throws if the
+ * text is too long.
+ */
 export function qrPath (text: string): { size: number, path: string } {
   const code = generate(text)
   const parts = []

@@ -31,7 +31,10 @@ export interface RoomEvents {
   bytes: (link: Link, b: Uint8Array) => void
   /** A console has said something. */
   text: (link: Link, text: string) => void
-  /** A console says too much: the rest of it is not told for a while. It is told once for each peer. */
+  /**
+   * A console says too much: the rest of it is not told for a while. It is told once for each
+   * peer.
+   */
   flooded: (link: Link) => void
   /** A console offers a file. */
   offered: (download: Download) => void
@@ -103,8 +106,8 @@ export class Room implements LinkEvents {
   }
 
   /**
-   * Ends all circuits. Nothing is told after it. It resolves when they have ended: a circuit that ends after its topic was joined anew is not
-   * made again.
+   * Ends all circuits. Nothing is told after it. It resolves when they have ended: a circuit that
+   * ends after its topic was joined anew is not made again.
    */
   async close (): Promise<void> {
     this.#closed = true
@@ -179,7 +182,10 @@ export class Room implements LinkEvents {
     return [...this.uploads].find(u => u.link === link && u.id === id && !u.over && !u.away)
   }
 
-  /** Returns a file that was offered to who is met again, and never taken: where its offer was lost, nobody can show a secret. */
+  /**
+   * Returns a file that was offered to who is met again, and never taken: where its offer was
+   * lost, nobody can show a secret.
+   */
   #unaccepted (link: Link, id: number): Upload | undefined {
     return [...this.uploads].find(u => u.away && u.endpoint === endpoint(link.peer) && u.id === id && u.state === 'offered')
   }
@@ -188,7 +194,9 @@ export class Room implements LinkEvents {
     return [...this.downloads].find(d => d.link === link && d.id === id && !d.over)
   }
 
-  /** Asks a console how far the files came that were on their way to it when its circuit was lost. */
+  /**
+   * Asks a console how far the files came that were on their way to it when its circuit was lost.
+   */
   #askAgain (link: Link): void {
     for (const u of this.uploads) if (u.away && u.endpoint === endpoint(link.peer)) void link.say({ type: 'again', id: u.id, ask: u.ask })
   }
@@ -229,7 +237,10 @@ export class Room implements LinkEvents {
     this.#sweep()
   }
 
-  /** Keeps what is on its way from and to a peer until it is met again, which it may have been already. */
+  /**
+   * Keeps what is on its way from and to a peer until it is met again, which it may have been
+   * already.
+   */
   #part (link: Link): void {
     for (const t of [...this.uploads, ...this.downloads]) if (t.link === link) t.part()
     const waiting = [...this.downloads].filter(d => d.away && d.state === 'offered')
@@ -248,7 +259,10 @@ export class Room implements LinkEvents {
   }
 }
 
-/** Reports whether a circuit was ended by one of its ends, so that the two do not meet again without a new join. */
+/**
+ * Reports whether a circuit was ended by one of its ends, so that the two do not meet again
+ * without a new join.
+ */
 function isForGood (error: unknown): boolean {
   if (error === undefined) return true
   const ends: number[] = [Code.NONE, Code.PEER_RESET, Code.LEFT, Code.DECLINED]

@@ -2,7 +2,10 @@ import { formatGatewayURL } from '../src/url.js'
 import { isLocal } from './info.js'
 import type { Info } from './info.js'
 
-/** Returns the topic that the fragment of the page's address names, or nothing. A fragment that is no escaped text is one as it is. */
+/**
+ * Returns the topic that the fragment of the page's address names, or nothing. A fragment that is
+ * no escaped text is one as it is.
+ */
 export function topicOf (hash: string): string {
   const text = hash.replace(/^#/, '')
   try {
@@ -24,8 +27,8 @@ export function programText (info: Info, topic: string): string {
 }
 
 /**
- * Returns the address of this page with the topic: where it came from, unless others reach the gateway under another address. The topic
- * is in the fragment, which browsers tell no server.
+ * Returns the address of this page with the topic: where it came from, unless others reach the
+ * gateway under another address. The topic is in the fragment, which browsers tell no server.
  */
 export function pageText (origin: string, info: Info | undefined, topic: string): string {
   const from = info && isLocal(origin) && !isLocal(info.webtransport) ? new URL(info.webtransport).origin : origin

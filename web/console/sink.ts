@@ -25,8 +25,9 @@ interface Picker { showSaveFilePicker?: (options: { suggestedName: string }) => 
 export function hasPicker (): boolean { return 'showSaveFilePicker' in globalThis }
 
 /**
- * Opens where to put a file, within a click: where somebody says, or on the browser's private disk and from there among the downloads, or
- * in memory where there is none. It rejects with an AbortError where nobody wants to say, and with a RoomError.
+ * Opens where to put a file, within a click: where somebody says, or on the browser's private disk
+ * and from there among the downloads, or in memory if there is none. It rejects with an
+ * AbortError if nobody wants to say, and with a RoomError.
  */
 export async function openSink (name: string, size: number): Promise<Sink> {
   const pick = (globalThis as Picker).showSaveFilePicker

@@ -2,7 +2,10 @@ const FOLDER = 'swarmgate-console'
 const KEPT = 10 * 60_000 // ms for the browser to copy a file to where it goes
 const FOLD = 1 << 20 // bytes that are written at once
 
-/** Opens the folder that the browser keeps for this origin on the disk, out of sight. It rejects where there is none, as in some private windows. */
+/**
+ * Opens the folder that the browser keeps for this origin on the disk, out of sight. It rejects
+ * if there is none, as in some private windows.
+ */
 async function folder (): Promise<FileSystemDirectoryHandle> {
   const root = await navigator.storage.getDirectory()
   return await root.getDirectoryHandle(FOLDER, { create: true })
@@ -44,7 +47,9 @@ export class StoredFile {
     if (this.#held >= FOLD) await this.#fold()
   }
 
-  /** Ends it, and returns what was written. It is on the disk until `remove`, or for some minutes. */
+  /**
+   * Ends it, and returns what was written. It is on the disk until `remove`, or for some minutes.
+   */
   async close (): Promise<File> {
     await this.#fold()
     await this.#stream.close()
@@ -79,7 +84,10 @@ export async function removeLeftovers (): Promise<void> {
   }
 }
 
-/** Returns for how many bytes there is room. Where that is less than wanted, somebody may be asked to allow the page more. */
+/**
+ * Returns for how many bytes there is room. Where that is less than wanted, somebody may be asked
+ * to allow the page more.
+ */
 export async function roomFor (wanted: number): Promise<number> {
   const left = async () => {
     const { quota = 0, usage = 0 } = await navigator.storage.estimate()
@@ -91,7 +99,10 @@ export async function roomFor (wanted: number): Promise<number> {
 
 const lockOf = (id: string): string => `${FOLDER}/${id}`
 
-/** Takes a lock, which tells other pages that a file is somebody's. It resolves with what gives it back. */
+/**
+ * Takes a lock, which tells other pages that a file is somebody's. It resolves with what gives it
+ * back.
+ */
 function hold (id: string): Promise<() => void> {
   return new Promise((resolve, reject) => {
     navigator.locks.request(lockOf(id), () => new Promise<void>(release => resolve(release))).catch(reject)

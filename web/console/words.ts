@@ -7,7 +7,9 @@ export interface Word {
   title: string
 }
 
-/** Says how a peer is connected with this page. `local` tells that the gateway is on this computer. */
+/**
+ * Says how a peer is connected with this page. `local` tells that the gateway is on this computer.
+ */
 export function way ({ network, client, initiator }: Pick<PeerInfo, 'network' | 'client' | 'initiator'>, local: boolean): Word {
   const { text, title } = wayTo(network, client, local)
   return { text, title: `${title} ${initiator ? 'This side' : 'The other side'} opened the connection.` }

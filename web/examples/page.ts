@@ -1,4 +1,5 @@
-// A page: says hello to everybody on a topic and shows what they say. In HTML: <pre id="log"></pre> and this module.
+// A page: says hello to everybody on a topic and shows what they say. In HTML: <pre
+// id="log"></pre> and this module.
 import { Code, connect, SwarmError } from 'swarmgate'
 import type { Peer } from 'swarmgate'
 

@@ -1,4 +1,5 @@
-// A React component, with swarmgate/react: who is on a topic. Any number of them may be shown at once.
+// A React component, with swarmgate/react: who is on a topic. Any number of them may be shown at
+// once.
 import { createElement as h } from 'react'
 import type { Swarm } from 'swarmgate'
 import { useTopic } from 'swarmgate/react'

@@ -1,5 +1,6 @@
-// A Worker that keeps the swarm away from the page: new Worker('worker.js', { type: 'module' }). The page posts { gateway, topic }, and
-// gets the two streams of each peer, transferred, so that bytes do not pass through this worker's messages.
+// A Worker that keeps the swarm away from the page: new Worker('worker.js', { type: 'module' }).
+// The page posts { gateway, topic }, and gets the two streams of each peer, transferred, so that
+// bytes do not pass through this worker's messages.
 import { connect } from 'swarmgate'
 
 interface Order { gateway: string, topic: string }

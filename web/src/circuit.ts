@@ -76,7 +76,8 @@ export class Circuit extends EventTarget implements Peer {
     this.writable = new WritableStream({
       start: c => {
         this.#sink = c
-        // Unlike a sink's abort(), it does not wait for a write that is under way. It comes before the stream knows of it.
+        // Unlike a sink's abort(), it does not wait for a write that is under way. It comes before
+        // the stream knows of it.
         c.signal.addEventListener('abort', () => queueMicrotask(() => this.abort(codeOf(c.signal.reason))))
       },
       write: chunk => this.#write(chunk),
@@ -96,7 +97,10 @@ export class Circuit extends EventTarget implements Peer {
 
   open ({ signal }: { signal?: AbortSignal } = {}): Promise<Peer> { return this.joined.host.connect(this, signal) }
 
-  /** Gives the circuit its stream, whose first frame is gone; `asked` says that the page has opened it. */
+  /**
+   * Gives the circuit its stream, whose first frame is gone; `asked` says that the page has opened
+   * it.
+   */
   attach (reader: Reader, writer: WritableStreamDefaultWriter<unknown>, asked?: boolean): void {
     this.#reader = reader
     this.#writer = writer
@@ -130,8 +134,9 @@ export class Circuit extends EventTarget implements Peer {
     if (this.#settled) return
     this.#settle(new SwarmError(code, 'the circuit was aborted here'))
     if (this.attached && carries(code) && !this.#finishing) return this.#end(code)
-    // A code that a reset does not carry, or a direction that has ended and cannot be reset, is told on the control stream. The gateway
-    // may end the circuit by that; else its stream ends a moment later.
+    // A code that a reset does not carry, or a direction that has ended and cannot be reset, is
+    // told on the control stream. The gateway may end the circuit by that; else its stream ends a
+    // moment later.
     this.#session.decline(this.frame.circuit, code)
     if (this.attached && !this.#released) this.#cancelTimer = this.#session.clock.after(NEWS, () => this.#end(code))
     else this.#end(code)
@@ -147,7 +152,7 @@ export class Circuit extends EventTarget implements Peer {
     }
   }
 
-  /** Returns the circuit with its stream, which is opened where it was offered. */
+  /** Returns the circuit with its stream, which is opened if it was offered. */
   async accept (): Promise<Circuit> {
     if (!this.attached && !this.error) await Promise.race([this.#session.accept(this), this.closed])
     if (this.error) throw this.error
@@ -209,8 +214,9 @@ export class Circuit extends EventTarget implements Peer {
   }
 
   /**
-   * The stream failed. What it says is not always the reason: a lost session is told by the session, Chromium's writer may fail before
-   * its reader knows the code, and a code that the browser cannot carry comes by WITHDRAW.
+   * The stream failed. What it says is not always the reason: a lost session is told by the
+   * session, Chromium's writer may fail before its reader knows the code, and a code that the
+   * browser cannot carry comes by WITHDRAW.
    */
   #failed (e: unknown): void {
     if (this.#settled) return this.#end(Code.NONE)
@@ -298,8 +304,8 @@ export class Circuit extends EventTarget implements Peer {
   }
 
   /**
-   * Waits for a write, or for the end of the circuit: what Firefox writes to a stream that the other side has reset may neither
-   * succeed nor fail.
+   * Waits for a write, or for the end of the circuit: what Firefox writes to a stream that the
+   * other side has reset may neither succeed nor fail.
    */
   async #sent (written: Promise<void>): Promise<void> {
     await Promise.race([written, this.closed]).catch(e => {

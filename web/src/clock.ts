@@ -2,7 +2,10 @@
 export interface Clock {
   /** Milliseconds since some moment; never goes back. */
   now: () => number
-  /** Calls `f` once in `ms` milliseconds or later, unless the function that it returns was called before. */
+  /**
+   * Calls `f` once in `ms` milliseconds or later, unless the function that it returns was called
+   * before.
+   */
   after: (ms: number, f: () => void) => () => void
   /** From 0 up to 1. */
   random: () => number

@@ -1,6 +1,7 @@
 /**
- * Why a session, a join or a circuit ended (docs/PROTOCOL.md, Codes). Numbers from `Code.APPLICATION` on belong to the programs
- * at the two ends of a circuit and pass through gateways unchanged.
+ * Why a session, a join or a circuit ended (docs/PROTOCOL.md, Codes). Numbers from
+ * `Code.APPLICATION` on belong to the programs at the two ends of a circuit and pass through
+ * gateways unchanged.
  */
 export const Code = {
   /** A regular end. */
@@ -56,7 +57,10 @@ export function codeName (code: number): string {
   return Object.entries(Code).find(([, c]) => c === code)?.[0] ?? `0x${code.toString(16)}`
 }
 
-/** Reports whether a session that ended with this code is not to be tried again (docs/PROTOCOL.md, Coming back). */
+/**
+ * Reports whether a session that ended with this code is not to be tried again (docs/PROTOCOL.md,
+ * Coming back).
+ */
 export function isPermanent (code: number): boolean {
   return (code >= Code.PROTOCOL && code <= Code.FORBIDDEN) || code === Code.TOKEN_EXPIRED || code === Code.REPLACED
 }

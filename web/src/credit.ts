@@ -4,15 +4,22 @@ export const MAX_CIRCUITS = 256
 /** Bytes of credit that a circuit starts with, and that stay reserved for it. */
 export const RESERVE = 32 << 10
 
-/** Bytes that all circuits of a session may have granted and unread: less than the 15 MiB of Chromium's connection window. */
+/**
+ * Bytes that all circuits of a session may have granted and unread: less than the 15 MiB of
+ * Chromium's connection window.
+ */
 export const BUDGET = 12 << 20
 
-/** Bytes that one circuit may have granted and unread: less than the 6 MiB of Chromium's stream window. */
+/**
+ * Bytes that one circuit may have granted and unread: less than the 6 MiB of Chromium's stream
+ * window.
+ */
 const MAX_WINDOW = 4 << 20
 
 /**
- * How many ms a quarter of a window may take to be read, on a path of any length, when the window is what holds the circuit up.
- * On a longer path the round trip decides; on a shorter one so do the delays of a busy machine.
+ * How many ms a quarter of a window may take to be read, on a path of any length, when the window
+ * is what holds the circuit up. On a longer path the round trip decides; on a shorter one so do
+ * the delays of a busy machine.
  */
 const PROMPTLY = 5
 
@@ -41,9 +48,10 @@ export class Account {
 }
 
 /**
- * Shares out what the gateway may have sent and the page has not read (docs/PROTOCOL.md, Credit). It keeps a reserve for each of 256
- * circuits, and the rest is a pool on which those grow that are read promptly. The sum over all accounts of granted - read is never
- * above the sum of their windows, and that is never above the budget.
+ * Shares out what the gateway may have sent and the page has not read (docs/PROTOCOL.md, Credit).
+ * It keeps a reserve for each of 256 circuits, and the rest is a pool on which those grow that are
+ * read promptly. The sum over all accounts of granted - read is never above the sum of their
+ * windows, and that is never above the budget.
  */
 export class Budget {
   /** Bytes of the pool that no window has. */
@@ -70,9 +78,10 @@ export class Budget {
   }
 
   /**
-   * Raises `a.granted` if a grant is due, and reports whether it did. A window that was read promptly doubles. It never has more than
-   * half of what the pool would have without it, so that the next circuit finds something; what others have taken meanwhile
-   * it gives back here. `rtt` is the round trip in ms.
+   * Raises `a.granted` if a grant is due, and reports whether it did. A window that was read
+   * promptly doubles. It never has more than half of what the pool would have without it, so that
+   * the next circuit finds something; what others have taken meanwhile it gives back here. `rtt`
+   * is the round trip in ms.
    */
   grant (a: Account, now: number, rtt: number): boolean {
     if (!a.due) return false

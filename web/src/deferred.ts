@@ -14,5 +14,5 @@ export function deferred<T = void> (): Deferred<T> {
   return { promise, resolve, reject }
 }
 
-/** Waits for nothing, where an error is told in another way. */
+/** Waits for nothing, if an error is told in another way. */
 export function ignore (promise: Promise<unknown> | undefined): void { promise?.catch(() => {}) }

@@ -1,8 +1,8 @@
 import { Code, codeName, isPermanent } from './codes.js'
 
 /**
- * One side ended a session, a join or a circuit. All errors of this module that are not mistakes of the caller (`TypeError`,
- * `RangeError`) or an `AbortSignal`'s reason are of this class.
+ * One side ended a session, a join or a circuit. All errors of this module that are not mistakes
+ * of the caller (`TypeError`, `RangeError`) or an `AbortSignal`'s reason are of this class.
  */
 export class SwarmError extends Error {
   /** Number on the wire; see `Code`. */
@@ -26,7 +26,10 @@ export class SwarmError extends Error {
   get permanent (): boolean { return isPermanent(this.code) }
 }
 
-/** Returns the code with which to end a stream because of `reason`: a code, an error that carries one, or anything, which is 0. */
+/**
+ * Returns the code with which to end a stream because of `reason`: a code, an error that carries
+ * one, or anything, which is 0.
+ */
 export function codeOf (reason: unknown): number {
   const code: unknown = reason instanceof SwarmError
     ? reason.code

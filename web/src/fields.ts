@@ -93,7 +93,9 @@ export function fixed (n: number): Field<Uint8Array> {
   return { put: (b, v) => { b.push(...v) }, get: f => f.take(n).slice() }
 }
 
-/** The 32 bytes of a topic, as 64 lower-case hexadecimal digits, for they are a key to many things. */
+/**
+ * The 32 bytes of a topic, as 64 lower-case hexadecimal digits, for they are a key to many things.
+ */
 export const topic: Field<string> = { put: (b, v) => { b.push(...unhex32(v)!) }, get: f => hex(f.take(32)) }
 
 /** A varint length and at most `limit` bytes. */
@@ -107,7 +109,10 @@ export function bytes (limit: number): Field<Uint8Array> {
   }
 }
 
-/** A varint length and at most `limit` bytes of UTF-8. A longer text is cut between two characters when it is put. */
+/**
+ * A varint length and at most `limit` bytes of UTF-8. A longer text is cut between two characters
+ * when it is put.
+ */
 export function text (limit: number): Field<string> {
   const { put, get } = bytes(limit)
   return {

@@ -16,7 +16,7 @@ export interface Message<T> {
   readonly type: number
   /** Returns the whole frame. */
   encode: (m: T) => Uint8Array<ArrayBuffer>
-  /** Reads a payload, and throws a SwarmError where it is malformed. */
+  /** Reads a payload, and throws a SwarmError if it is malformed. */
   parse: (payload: Uint8Array) => T
 }
 
@@ -69,7 +69,10 @@ export const Status = message(0x07, {
   connected: number,
   networks: list(16, 7, struct({ name: network, state: number, found: number, connecting: number, refused: number, lastCode: code, reason: text(256) }))
 })
-/** First on a stream that the gateway opens, the answer to CONNECT, or the offer of a circuit on the control stream. */
+/**
+ * First on a stream that the gateway opens, the answer to CONNECT, or the offer of a circuit on
+ * the control stream.
+ */
 export const Peer = message(0x08, { circuit, topic, flags: number, network, id, address: text(512) })
 /** First on a stream that takes an offer. */
 export const Accept = message(0x09, { circuit })
@@ -90,7 +93,10 @@ export const Connect = message(0x10, { topic, flags: number, network, id })
 /** The answer to CONNECT if there is no circuit. */
 export const Refused = message(0x11, { code, reason })
 
-/** Whether a frame is one of this version: of a session, or of those between hosts, which have no place in one. */
+/**
+ * Whether a frame is one of this version: of a session, or of those between hosts, which have no
+ * place in one.
+ */
 export const known = (type: number): boolean => type >= 0x01 && type <= 0x11 || type >= 0x20 && type <= 0x27
 
 // The bits of JOIN's flags.
@@ -117,8 +123,9 @@ export type End = 'EOF' | 'TRUNCATED'
 export type Reader = ReadableStreamBYOBReader
 
 /**
- * Reads the next frame and not a byte beyond it: what follows still belongs to the caller. It rejects with a SwarmError where the
- * payload is too long, before memory is taken for it, and with the stream's error.
+ * Reads the next frame and not a byte beyond it: what follows still belongs to the caller. It
+ * rejects with a SwarmError if the payload is too long, before memory is taken for it, and with
+ * the stream's error.
  */
 export async function readFrame (reader: Reader): Promise<Frame | End> {
   let head: Uint8Array<ArrayBuffer> = new Uint8Array(16)
@@ -139,7 +146,10 @@ export async function readFrame (reader: Reader): Promise<Frame | End> {
   return at < length ? 'TRUNCATED' : { type, payload: bytes }
 }
 
-/** Reads bytes `at` to `end` of `bytes`, or up to the end of the stream, and returns how far it got. */
+/**
+ * Reads bytes `at` to `end` of `bytes`, or up to the end of the stream, and returns how far it
+ * got.
+ */
 async function fill (reader: Reader, bytes: Uint8Array<ArrayBuffer>, at: number, end: number) {
   while (at < end) {
     const { value, done } = await reader.read(bytes.subarray(at, end))

@@ -20,7 +20,7 @@ export class Gateway {
   #stale = false // the route failed since it was learned, and can be learned again
   readonly #given: boolean // the route was, by hand
 
-  /** Throws a TypeError where the address is none that can be trusted. */
+  /** Throws a TypeError if the address is not one that can be trusted. */
   constructor (address: GatewayAddress, common: ConnectOptions = {}) {
     let { url, hashes = common.hashes, token = common.token ?? '' } =
       typeof address === 'string' || address instanceof URL ? { url: address } : address
@@ -48,7 +48,10 @@ export class Gateway {
     }
   }
 
-  /** Says where to connect: as it was told last, or, where that failed, by reading the info document. It rejects with a SwarmError. */
+  /**
+   * Says where to connect: as it was told last, or, if that failed, by reading the info
+   * document. It rejects with a SwarmError.
+   */
   async resolve (get: typeof fetch, signal: AbortSignal): Promise<Route> {
     if (this.#route && !this.#stale) return this.#route
     try {

@@ -1,5 +1,6 @@
 /**
- * Join peer-to-peer swarms from a web page, through a swarmgate gateway: one WHATWG stream for every peer.
+ * Join peer-to-peer swarms from a web page, through a swarmgate gateway: one WHATWG stream for
+ * every peer.
  *
  * @packageDocumentation
  */

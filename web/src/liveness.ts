@@ -5,10 +5,16 @@ const PING_IDLE = 15_000 // without a frame, while there are none
 const SILENT_AFTER = 3000 // without an answer, before another gateway is tried
 const LOST_AFTER = 25_000 // without a frame, and without an answer
 
-/** What a check found: nothing, that a PING is to be sent, that another gateway is worth a try, that the session is lost. */
+/**
+ * What a check found: nothing, that a PING is to be sent, that another gateway is worth a try,
+ * that the session is lost.
+ */
 export type Sign = 'alive' | 'quiet' | 'silent' | 'lost'
 
-/** Tells when to ask the gateway for a sign of life, and when to give it up (docs/PROTOCOL.md, 9). It holds no clock and no timer. */
+/**
+ * Tells when to ask the gateway for a sign of life, and when to give it up (docs/PROTOCOL.md, 9).
+ * It holds no clock and no timer.
+ */
 export class Liveness {
   /** When to check next, in ms; a check before it does no harm. */
   deadline = Infinity
@@ -27,8 +33,9 @@ export class Liveness {
   }
 
   /**
-   * Says how it is with the gateway. A check that comes late says that this page did not run, and nothing about the gateway: the wait
-   * begins anew. `ask` wants a PING at once, unless one is under way.
+   * Says how it is with the gateway. A check that comes late says that this page did not run, and
+   * nothing about the gateway: the wait begins anew. `ask` wants a PING at once, unless one is
+   * under way.
    */
   check (now: number, circuits: boolean, ask = false): Sign {
     if (now - this.deadline > LATE) this.hear(now)

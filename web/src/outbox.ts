@@ -3,8 +3,8 @@ import type { Of } from './frames.js'
 import type { Circuit } from './circuit.js'
 
 /**
- * What the control stream has still to say. Of CREDIT it keeps the newest offset of each circuit, of PONG the newest, of the rest
- * everything in order. It does no I/O.
+ * What the control stream has still to say. Of CREDIT it keeps the newest offset of each circuit,
+ * of PONG the newest, of the rest everything in order. It does no I/O.
  */
 export class Outbox {
   #frames: Uint8Array[] = []

@@ -5,9 +5,12 @@ import { realClock } from './clock.js'
 export interface Platform {
   clock: Clock
   fetch: typeof fetch
-  /** Undefined where there is none. */
+  /** Undefined if there is none. */
   WebTransport: typeof WebTransport | undefined
-  /** Calls `wake` when the network or the page may be back, and `sleep` when the page is left, until the function that it returns is called. */
+  /**
+   * Calls `wake` when the network or the page may be back, and `sleep` when the page is left,
+   * until the function that it returns is called.
+   */
   watch: (wake: () => void, sleep: () => void) => () => void
 }
 

@@ -3,7 +3,10 @@ import { Code } from './codes.js'
 import { deferred } from './deferred.js'
 import type { SwarmError } from './errors.js'
 
-/** Circuits, or offers of them, that wait until the page takes them; each has a place in its session. Several iterations share it. */
+/**
+ * Circuits, or offers of them, that wait until the page takes them; each has a place in its
+ * session. Several iterations share it.
+ */
 export class Queue implements AsyncIterable<Circuit> {
   /** Nothing is added any more. */
   ended = false
@@ -33,7 +36,10 @@ export class Queue implements AsyncIterable<Circuit> {
   /** Takes a circuit out that has ended. */
   drop (circuit: Circuit): void { this.#waiting = this.#waiting.filter(c => c !== circuit) }
 
-  /** Ends it. With an error iterations throw it after the last circuit; without one what waits is reset. */
+  /**
+   * Ends it. With an error iterations throw it after the last circuit; without one what waits is
+   * reset.
+   */
   end (error?: SwarmError): void {
     this.ended = true
     this.#error = error

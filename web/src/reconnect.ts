@@ -23,11 +23,17 @@ export interface Wait {
 
 /** What the state machine has done by others. S is a session, or what will be one. */
 export interface Hooks<S> {
-  /** Opens a session with a gateway, with the JOINs of all topics. Its end is told by `ended`, and never before `dial` returns. */
+  /**
+   * Opens a session with a gateway, with the JOINs of all topics. Its end is told by `ended`, and
+   * never before `dial` returns.
+   */
   dial: (gateway: number) => S
   /** Ends a session that did not come about, without telling `ended`. */
   drop: (session: S) => void
-  /** Topics and circuits belong to this session from now on; one before it, if there still is one, is let go. */
+  /**
+   * Topics and circuits belong to this session from now on; one before it, if there still is one,
+   * is let go.
+   */
   connected: (session: S, gateway: number) => void
   disconnected: (error: SwarmError) => void
   reconnecting: (wait: Wait) => void
@@ -40,7 +46,10 @@ export function delay (n: number, clock: Clock): number {
   return Math.min(MAX_DELAY, FIRST_DELAY * 2 ** n) * (1 + clock.random()) / 2
 }
 
-/** Keeps a client connected to one of several gateways (docs/PROTOCOL.md, Coming back). It knows nothing of what a session is. */
+/**
+ * Keeps a client connected to one of several gateways (docs/PROTOCOL.md, Coming back). It knows
+ * nothing of what a session is.
+ */
 export class Reconnect<S> {
   readonly #hooks: Hooks<S>
   readonly #clock: Clock
@@ -110,7 +119,10 @@ export class Reconnect<S> {
     this.#advance()
   }
 
-  /** GOAWAY came on a session, the current one or one that was left: its gateway is to be left alone for so many ms. */
+  /**
+   * GOAWAY came on a session, the current one or one that was left: its gateway is to be left
+   * alone for so many ms.
+   */
   goaway (session: S, gateway: number, retryAfter: number): void {
     this.#rested[gateway] = this.#clock.now() + retryAfter
     if (session !== this.current) return
@@ -128,7 +140,10 @@ export class Reconnect<S> {
     if (session === this.current && !this.#leaving) this.#stop()
   }
 
-  /** Something says that the network is back: a wait ends, unless all gateways want to be left alone. */
+  /**
+   * Something says that the network is back: a wait ends, unless all gateways want to be left
+   * alone.
+   */
   nudge (): void {
     const now = this.#clock.now()
     if (this.state !== 'waiting' || now - this.#nudged < NUDGE || now < this.#rested[this.#inOrder()[0]!]!) return
@@ -144,7 +159,10 @@ export class Reconnect<S> {
     this.#at = -1
   }
 
-  /** Looks for another gateway beside the current session, if there is one and this is not done already. */
+  /**
+   * Looks for another gateway beside the current session, if there is one and this is not done
+   * already.
+   */
   #move (): void {
     if (this.#search !== 'connected' || this.#rested.length === 1) return
     this.#age()
@@ -156,7 +174,10 @@ export class Reconnect<S> {
     if (this.#at >= 0 && this.#clock.now() - this.#since >= LIVED) this.#waits = 0
   }
 
-  /** Returns the gateways but that of the session: what may be tried first comes first, and of these what worked last. */
+  /**
+   * Returns the gateways but that of the session: what may be tried first comes first, and of
+   * these what worked last.
+   */
   #inOrder (): number[] {
     const now = this.#clock.now()
     const rest = (g: number) => Math.max(0, this.#rested[g]! - now)
@@ -193,7 +214,10 @@ export class Reconnect<S> {
     this.#cancelTimer = this.#clock.after(due - this.#clock.now(), () => this.#tick(due))
   }
 
-  /** Does what was due. In a race, a timer that comes late says that this page did not run, and nothing about gateways. */
+  /**
+   * Does what was due. In a race, a timer that comes late says that this page did not run, and
+   * nothing about gateways.
+   */
   #tick (due: number): void {
     const now = this.#clock.now()
     if (this.#search === 'waiting') return this.#race()
@@ -221,7 +245,9 @@ export class Reconnect<S> {
     else if (this.#search === 'waiting') this.#wait(error)
   }
 
-  /** Waits before the next race. Without a session it is told, with the error of what came before. */
+  /**
+   * Waits before the next race. Without a session it is told, with the error of what came before.
+   */
   #wait (error: SwarmError): void {
     this.#stop()
     this.#search = 'waiting'
@@ -246,8 +272,9 @@ export class Reconnect<S> {
   }
 
   /**
-   * Reports whether trying again cannot help. That a session was replaced may be this client's own doing, where two addresses lead to
-   * one gateway. Where a gateway refused a token, another one may help, once after each session.
+   * Reports whether trying again cannot help. That a session was replaced may be this client's own
+   * doing, if two addresses lead to one gateway. If a gateway refused a token, another one
+   * may help, once after each session.
    */
   #permanent ({ code, remote }: SwarmError): boolean {
     if (code === Code.REPLACED) return this.#clock.now() - this.#beside >= ATTEMPT

@@ -20,8 +20,8 @@ import type { JoinedTopic } from './topic.js'
 const LAST_WORD = 1000 // ms that the reason of a session's end may come after the end of its control stream
 const DELIVERY = 30_000 // ms that what was written last has to reach the peers before a session is closed that was left
 
-// A PING is longer than it has to be: QUIC answers a packet of a connection that it does not know, as a gateway does that was
-// restarted, only where the packet is longer than that answer.
+// A PING is longer than it has to be: QUIC answers a packet of a connection that it does not know,
+// as a gateway does that was restarted, only if the packet is longer than that answer.
 const PING = Ping.encode({ data: new Uint8Array(32) })
 
 type Writer = WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>
@@ -29,7 +29,10 @@ type Writer = WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>
 /** What a session tells its client. */
 export interface SessionHost {
   welcomed: (s: Session) => void
-  /** It ended by itself, or the gateway ended it. Never told before `start` returns, nor after `close`. */
+  /**
+   * It ended by itself, or the gateway ended it. Never told before `start` returns, nor after
+   * `close`.
+   */
   ended: (s: Session, error: SwarmError) => void
   heard: (s: Session) => void
   silent: (s: Session) => void
@@ -46,7 +49,10 @@ interface Membership {
   gone: Deferred<void> // resolves when the gateway knows of it no more
 }
 
-/** One WebTransport session: its control stream, the topics that it has joined, its circuits and their credit. */
+/**
+ * One WebTransport session: its control stream, the topics that it has joined, its circuits and
+ * their credit.
+ */
 export class Session {
   readonly clock: Clock
   readonly gateway: Gateway
@@ -108,7 +114,9 @@ export class Session {
     this.#send(Join.encode(topic.frame))
   }
 
-  /** Leaves a topic, and resolves when the gateway knows of it no more, or the session has ended. */
+  /**
+   * Leaves a topic, and resolves when the gateway knows of it no more, or the session has ended.
+   */
   async leave (topic: JoinedTopic): Promise<void> {
     const m = this.#memberships.get(topic.hex)
     if (m?.topic === topic) this.#leave(m)
@@ -121,8 +129,9 @@ export class Session {
   }
 
   /**
-   * Lets it have no new circuits, and closes it in a while after those it has have ended; after GOAWAY the gateway does, which knows when
-   * the peers have all that was written. It may be called again.
+   * Lets it have no new circuits, and closes it in a while after those it has have ended; after
+   * GOAWAY the gateway does, which knows when the peers have all that was written. It may be
+   * called again.
    */
   retire (): void {
     if (this.#retired) return
@@ -153,8 +162,8 @@ export class Session {
   }
 
   /**
-   * Sends DECLINE: 50 a second, after 100 at once, for a gateway ends a session that says too much. An offer that is not declined is
-   * withdrawn in time, and a circuit reset without a code.
+   * Sends DECLINE: 50 a second, after 100 at once, for a gateway ends a session that says too
+   * much. An offer that is not declined is withdrawn in time, and a circuit reset without a code.
    */
   decline (circuit: number, code: number): void {
     const now = this.clock.now()
@@ -252,7 +261,10 @@ export class Session {
       : new SwarmError(Code.PEER_UNREACHABLE, `no answer from ${this.gateway.origin}`, { cause })
   }
 
-  /** A stream that is needed failed. Why is told by the end of the session, which comes on another stream. */
+  /**
+   * A stream that is needed failed. Why is told by the end of the session, which comes on another
+   * stream.
+   */
   #broken (e: unknown): void {
     if (this.#error) return
     if (e instanceof SwarmError || !this.#transport) return this.#fail(e instanceof SwarmError ? e : this.#lost(e))
@@ -380,7 +392,10 @@ export class Session {
     of.topic?.taken()
   }
 
-  /** LEFT is the last word on a topic unless a JOIN is under way, which the gateway takes for a new one. */
+  /**
+   * LEFT is the last word on a topic unless a JOIN is under way, which the gateway takes for a new
+   * one.
+   */
   #onLeft ({ topic, code, reason }: Of<typeof Left>): void {
     const of = this.#memberships.get(topic)
     if (!of) return
@@ -395,7 +410,9 @@ export class Session {
 
   #onStatus (m: Of<typeof Status>): void { this.#memberships.get(m.topic)?.topic?.update(m) }
 
-  /** Ends a circuit that was offered, or one whose reset does not tell its code in every browser. */
+  /**
+   * Ends a circuit that was offered, or one whose reset does not tell its code in every browser.
+   */
   #onWithdraw ({ circuit, code }: Of<typeof Withdraw>): void {
     this.#circuits.get(circuit)?.end(new SwarmError(code || Code.WITHDRAWN, 'the circuit was withdrawn', { remote: true }))
   }
@@ -412,7 +429,10 @@ export class Session {
     } catch {} // the session is over, and says so itself
   }
 
-  /** Makes a circuit of a stream that the gateway opened. One that ends before its first frame ends alone. */
+  /**
+   * Makes a circuit of a stream that the gateway opened. One that ends before its first frame ends
+   * alone.
+   */
   async #takeStream ({ readable, writable }: WebTransportBidirectionalStream): Promise<void> {
     let code: number = Code.NONE
     try {

@@ -44,7 +44,10 @@ export class SharedTopic {
   /** What it is now; another object after each change. */
   get view (): TopicView { return this.#view }
 
-  /** Calls `changed` after each change, until the function that it returns is called. The last one that goes leaves the topic. */
+  /**
+   * Calls `changed` after each change, until the function that it returns is called. The last one
+   * that goes leaves the topic.
+   */
   watch (changed: () => void, options: TopicOptions = {}): () => void {
     const watcher = () => changed() // a set has it once
     this.#watchers.add(watcher)

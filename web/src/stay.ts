@@ -3,7 +3,10 @@ import { Queue } from './queue.js'
 
 /** The time of a peer on a topic, from its first open circuit to the end of its last. */
 export class Stay {
-  /** What the page knows it by: the circuit that came first. Undefined while only further ones have come. */
+  /**
+   * What the page knows it by: the circuit that came first. Undefined while only further ones have
+   * come.
+   */
   peer: Circuit | undefined
   /** Those that are open. */
   readonly circuits = new Set<Circuit>()

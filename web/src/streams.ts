@@ -1,6 +1,9 @@
 import { ignore } from './deferred.js'
 
-/** Returns what a stream is aborted with. Its code is another one where this browser's resets cannot carry `code`. */
+/**
+ * Returns what a stream is aborted with. Its code is another one if this browser's resets
+ * cannot carry `code`.
+ */
 function streamError (code: number): WebTransportError {
   const init = { streamErrorCode: code }
   try {

@@ -72,7 +72,7 @@ class Client extends EventTarget implements Swarm {
 
   get closed (): Promise<void> { return this.#closed.promise }
 
-  /** Makes the first attempt, and rejects where it fails. */
+  /** Makes the first attempt, and rejects if it fails. */
   start (): Promise<void> {
     this.#machine.start()
     return this.#first.promise

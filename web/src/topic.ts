@@ -85,7 +85,10 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
     this.#emit('status', this.status)
   }
 
-  /** A circuit is open; `asked` says that the page has opened it. Its peer is here, unless it is a further one that has overtaken the first. */
+  /**
+   * A circuit is open; `asked` says that the page has opened it. Its peer is here, unless it is a
+   * further one that has overtaken the first.
+   */
   enter (c: Circuit, asked?: boolean): void {
     if (this.#queue.ended) return c.abort(Code.LEFT)
     const name = c.network + c.id

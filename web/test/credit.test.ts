@@ -24,7 +24,10 @@ test('there are 256 places', () => {
 
 describe('grants', () => {
   const rtt = 100
-  /** A step reads `n` bytes `at` ms after the last grant, and expects the offset that is granted then, 0 for none. */
+  /**
+   * A step reads `n` bytes `at` ms after the last grant, and expects the offset that is granted
+   * then, 0 for none.
+   */
   type Step = [n: number, at: number, want: number]
   const table: Array<[name: string, total: number, rtt: number, steps: Step[]]> = [
     ['less than a quarter', BUDGET, rtt, [[8 * KiB - 1, 0, 0], [1, 0, (8 + 64) * KiB]]],

@@ -1,5 +1,5 @@
-// What crosses: ends, losses and calls of the page that meet in one moment. Each of these went wrong once. Where the moment is a microtask
-// or two, all of them are tried.
+// What crosses: ends, losses and calls of the page that meet in one moment. Each of these went
+// wrong once. Where the moment is a microtask or two, all of them are tried.
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Offer } from '../src/api.js'

@@ -1,4 +1,5 @@
-// What hosts say to each other and compute (docs/PROTOCOL.md, 10 to 12): not for clients, but the codec has to do for it.
+// What hosts say to each other and compute (docs/PROTOCOL.md, 10 to 12): not for clients, but the
+// codec has to do for it.
 import { code, fixed, list, number, putVarint } from '../src/fields.js'
 import { message } from '../src/frames.js'
 import { concat } from './bytes.js'

@@ -3,8 +3,8 @@ import { test } from 'node:test'
 import { Liveness } from '../src/liveness.js'
 
 /**
- * A check at a time, with or without circuits or because the page is back, or a frame that comes; what it finds and when it wants to
- * look again.
+ * A check at a time, with or without circuits or because the page is back, or a frame that comes;
+ * what it finds and when it wants to look again.
  */
 type Step = [at: number, what: 'circuits' | 'none' | 'back' | 'frame', sign?: string, deadline?: number]
 

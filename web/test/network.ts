@@ -253,7 +253,10 @@ export class FakeTransport {
     return s
   }
 
-  /** Lets the dial succeed, and returns the client's first frames: HELLO, and so many JOINs, which have to come in one go. */
+  /**
+   * Lets the dial succeed, and returns the client's first frames: HELLO, and so many JOINs, which
+   * have to come in one go.
+   */
   async begin (joins = 0) {
     this.ready.resolve()
     this.control = await this.accept()

@@ -1,4 +1,5 @@
-// docs/PROTOCOL.md, Coming back: the traces that every client follows, and what the web client has beyond them.
+// docs/PROTOCOL.md, Coming back: the traces that every client follows, and what the web client has
+// beyond them.
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'

@@ -8,7 +8,9 @@ export type End = Peer & {
   lose: (code?: number) => void
 }
 
-/** Returns the two ends of a circuit. The initiator is the first; both see a peer with the same id. */
+/**
+ * Returns the two ends of a circuit. The initiator is the first; both see a peer with the same id.
+ */
 export function pipe (network = 'client', id = 'ab'.repeat(16)): [End, End] {
   const there = wire()
   const back = wire()
@@ -48,7 +50,10 @@ export function pipe (network = 'client', id = 'ab'.repeat(16)): [End, End] {
   }
 }
 
-/** Returns a stream that takes some chunks before they arrive, one after the other, as a network does. */
+/**
+ * Returns a stream that takes some chunks before they arrive, one after the other, as a network
+ * does.
+ */
 function wire (): { readable: ReadableStream<Uint8Array>, writable: WritableStream<Uint8Array> } {
   const some = new CountQueuingStrategy({ highWaterMark: 8 })
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>({}, undefined, some)

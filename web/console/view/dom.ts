@@ -15,7 +15,10 @@ export function h<K extends keyof HTMLElementTagNameMap> (tag: K, attributes: At
   return e
 }
 
-/** Returns names as they can stand in a sentence, whose direction they do not change: all, or the first few and how many more. */
+/**
+ * Returns names as they can stand in a sentence, whose direction they do not change: all, or the
+ * first few and how many more.
+ */
 export function listed (names: string[], most = 5): Child[] {
   const shown: Child[] = names.slice(0, names.length > most + 1 ? most : names.length).map(name => h('bdi', {}, name))
   if (shown.length < names.length) shown.push(`${names.length - shown.length} more`)
@@ -27,7 +30,10 @@ export function $<E extends HTMLElement = HTMLElement> (id: string): E {
   return document.getElementById(id) as E
 }
 
-/** Sets the text of an element where it is another one, so that a screen reader is not told the same again. */
+/**
+ * Sets the text of an element if it is another one, so that a screen reader is not told the
+ * same again.
+ */
 export function setText (e: Element, text: string): void {
   if (e.textContent !== text) e.textContent = text
 }

@@ -2,7 +2,10 @@ import type { Phase } from '../session.js'
 import { excuse, wantsToken } from '../session.js'
 import { $, h, setText } from './dom.js'
 
-/** Shows how the connection with the gateway is. `retry` ends a wait, `enter` connects with a token. */
+/**
+ * Shows how the connection with the gateway is. `retry` ends a wait, `enter` connects with a
+ * token.
+ */
 export function showPhase (phase: Phase, retry: () => void, enter: (token: string) => void): void {
   const e = $('phase')
   e.dataset['phase'] = phase.name
@@ -23,7 +26,7 @@ export function showPhase (phase: Phase, retry: () => void, enter: (token: strin
   trouble.hidden = false
 }
 
-/** Asks for a token, where the trouble is shown. */
+/** Asks for a token, if the trouble is shown. */
 function askForToken (trouble: HTMLElement, text: string, todo: string, enter: (token: string) => void): void {
   const field = h('input', { id: 'token', type: 'password', required: true, autocomplete: 'off', spellcheck: 'false' })
   const submit = (event: Event) => {

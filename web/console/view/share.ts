@@ -35,7 +35,9 @@ export class ShareView {
     for (const kind of [this.#program, this.#page]) kind.addEventListener('change', () => this.show())
   }
 
-  /** Opens the dialog. The hashes of a certificate change in time, so they are asked for each time. */
+  /**
+   * Opens the dialog. The hashes of a certificate change in time, so they are asked for each time.
+   */
   async open (): Promise<void> {
     this.#dialog.showModal()
     this.show()

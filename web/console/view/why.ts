@@ -11,7 +11,10 @@ export class WhyView {
     this.#details.querySelector('summary')!.addEventListener('click', () => { this.#touched = true })
   }
 
-  /** Shows an answer. The panel is open while nobody is there, unless somebody has decided otherwise. */
+  /**
+   * Shows an answer. The panel is open while nobody is there, unless somebody has decided
+   * otherwise.
+   */
   show (findings: Finding[], peers: number): void {
     if (!this.#touched) this.#details.open = peers === 0
     const title = peers > 0 ? 'How is the topic?' : 'Why do I find nobody?'

@@ -7,9 +7,10 @@ import type { SwarmError } from './errors.js';
  */
 export type Token = string | Uint8Array | ((signal: AbortSignal) => string | Uint8Array | Promise<string | Uint8Array>);
 /**
- * Where a gateway is: an address such as `https://gateway.example` whose info document tells the rest, or one with the SHA-256 hashes of
- * its certificates, each 32 bytes or 64 hexadecimal digits, which needs no document. A gateway URL (`swarmgate://host:4433/?h=…`) says
- * both; a topic in it is ignored here.
+ * Where a gateway is: an address such as `https://gateway.example` whose info document tells the
+ * rest, or one with the SHA-256 hashes of its certificates, each 32 bytes or 64 hexadecimal
+ * digits, which needs no document. A gateway URL (`swarmgate://host:4433/?h=…`) says both; a topic
+ * in it is ignored here.
  */
 export type GatewayAddress = string | URL | {
     url: string | URL;
@@ -21,7 +22,7 @@ export type GatewayAddress = string | URL | {
 export interface ConnectOptions {
     /** The gateway; or `gateways`. */
     url?: string | URL;
-    /** Several gateways, each once: the first that answers is used, the others where it fails. */
+    /** Several gateways, each once: the first that answers is used, the others if it fails. */
     gateways?: readonly GatewayAddress[];
     /** Certificate hashes of gateways that have none of their own. */
     hashes?: ReadonlyArray<string | Uint8Array>;
@@ -39,10 +40,14 @@ export interface JoinOptions {
     /** Circuits at once on this topic, at most. 0 or nothing leaves it to the gateway. */
     maxPeers?: number;
     /**
-     * Let peers open further circuits, which come out of `peer.streams`. Without it the gateway refuses them. `peer.open` works in either case.
+     * Let peers open further circuits, which come out of `peer.streams`. Without it the gateway
+     * refuses them. `peer.open` works in either case.
      */
     streams?: boolean;
-    /** Names of the networks to be on, such as `dht` and `client`; at most 16. None, or an empty list, leaves it to the gateway. */
+    /**
+     * Names of the networks to be on, such as `dht` and `client`; at most 16. None, or an empty
+     * list, leaves it to the gateway.
+     */
     networks?: readonly string[];
     /** Yield an `Offer` for every peer, to be accepted or declined, instead of the peer. */
     offerOnly?: boolean;
@@ -53,7 +58,11 @@ export interface JoinOptions {
 export interface NetworkStatus {
     /** `dht`, `lan`, `static`, … */
     name: string;
-    /** `starting`: has not answered yet. `searching`: works. `failing`: its last attempt failed, and it goes on. `ended`: gave up. `queued`: works, and waits for its turn to look for the topic the first time. */
+    /**
+     * `starting`: has not answered yet. `searching`: works. `failing`: its last attempt failed, and
+     * it goes on. `ended`: gave up. `queued`: works, and waits for its turn to look for the topic
+     * the first time.
+     */
     state: 'starting' | 'searching' | 'failing' | 'ended' | 'queued' | 'unknown';
     /** Peers remembered. */
     found: number;
@@ -61,9 +70,15 @@ export interface NetworkStatus {
     connecting: number;
     /** Of them, those whose last dial failed. */
     refused: number;
-    /** Why the last attempt of the network, or the last dial of a peer of it, failed; see `Code`. 0 where none did. */
+    /**
+     * Why the last attempt of the network, or the last dial of a peer of it, failed; see `Code`. 0
+     * if none did.
+     */
     code: number;
-    /** Why nobody may be found, or find this client, on the network, and what can be done: for people. Empty while nothing is wrong. */
+    /**
+     * Why nobody may be found, or find this client, on the network, and what can be done: for
+     * people. Empty while nothing is wrong.
+     */
     reason: string;
 }
 /** What the gateway knows of a topic. */
@@ -76,7 +91,10 @@ export interface TopicStatus {
     connected: number;
     networks: NetworkStatus[];
 }
-/** Events of a `Swarm`. They come in this order, each once a change; `connected` alone is a move to another gateway. */
+/**
+ * Events of a `Swarm`. They come in this order, each once a change; `connected` alone is a move to
+ * another gateway.
+ */
 export interface SwarmEvents {
     /** The session was lost, and no other one took its place. */
     disconnected: CustomEvent<{
@@ -91,7 +109,10 @@ export interface SwarmEvents {
         /** Why the session, or the last attempt, failed. */
         error: SwarmError;
     }>;
-    /** There is a session again, or one with another gateway in place of the one before; the topics are joined again. */
+    /**
+     * There is a session again, or one with another gateway in place of the one before; the topics
+     * are joined again.
+     */
     connected: CustomEvent<{
         gateway: string;
     }>;
@@ -102,7 +123,10 @@ export interface TopicEvents {
     status: CustomEvent<TopicStatus>;
     /** A peer has come: its first circuit is open. The iteration yields the same object. */
     peer: CustomEvent<Peer>;
-    /** A peer that came has left: its last circuit has ended, or the topic has. If it is connected anew before that, another `peer` follows. */
+    /**
+     * A peer that came has left: its last circuit has ended, or the topic has. If it is connected
+     * anew before that, another `peer` follows.
+     */
     leave: CustomEvent<Peer>;
 }
 /** Events of a `Peer`. */
@@ -119,18 +143,25 @@ export interface Target<Events> extends EventTarget {
 }
 /** What a swarm is doing (docs/PROTOCOL.md, Coming back). */
 export type State = 'connecting' | 'connected' | 'waiting' | 'closed';
-/** A client of one or several gateways, made by `connect`. It stays connected, and joins its topics again, until it is closed. */
+/**
+ * A client of one or several gateways, made by `connect`. It stays connected, and joins its topics
+ * again, until it is closed.
+ */
 export interface Swarm extends Target<SwarmEvents> {
     /** What it is doing. */
     readonly state: State;
     /** Address of the gateway that it is connected to, or was last. */
     readonly gateway: string;
-    /** Resolves after `close`; rejects with a SwarmError where trying again cannot help, such as one with `Code.UNAUTHORIZED`. */
+    /**
+     * Resolves after `close`; rejects with a SwarmError if trying again cannot help, such as one
+     * with `Code.UNAUTHORIZED`.
+     */
     readonly closed: Promise<void>;
     /**
-     * Joins a topic: 32 bytes, 64 hexadecimal digits, or a name. It resolves when a gateway has taken it, and waits for one where there is
-     * none. It rejects with a SwarmError where the gateway refuses or the swarm is closed, with the signal's reason, and with a TypeError or
-     * a RangeError. A topic that is joined already is returned again, with its options changed.
+     * Joins a topic: 32 bytes, 64 hexadecimal digits, or a name. It resolves when a gateway has
+     * taken it, and waits for one if there is none. It rejects with a SwarmError if the
+     * gateway refuses or the swarm is closed, with the signal's reason, and with a TypeError or a
+     * RangeError. A topic that is joined already is returned again, with its options changed.
      */
     join(topic: string | Uint8Array, options: JoinOptions & {
         offerOnly: true;
@@ -139,29 +170,42 @@ export interface Swarm extends Target<SwarmEvents> {
         offerOnly?: false;
     }): Promise<Topic>;
     join(topic: string | Uint8Array, options?: JoinOptions): Promise<Topic<Peer | Offer>>;
-    /** Ends a wait: gateways are tried at once, but no more than once a second, and none that is going away before its time. */
+    /**
+     * Ends a wait: gateways are tried at once, but no more than once a second, and none that is
+     * going away before its time.
+     */
     retry(): void;
-    /** Ends everything at once; what peers were not sent yet is lost. It may be called more than once. */
+    /**
+     * Ends everything at once; what peers were not sent yet is lost. It may be called more than
+     * once.
+     */
     close(): void;
 }
 /**
- * A topic that is joined. Iterating it yields its peers as they come, each once; several iterations share them. It ends after `leave` and
- * after the swarm was closed, and throws a SwarmError where the gateway took the topic away or the swarm failed.
+ * A topic that is joined. Iterating it yields its peers as they come, each once; several
+ * iterations share them. It ends after `leave` and after the swarm was closed, and throws a
+ * SwarmError if the gateway took the topic away or the swarm failed.
  */
 export interface Topic<T extends Peer | Offer = Peer> extends Target<TopicEvents>, AsyncIterable<T> {
     /** The 32 bytes. */
     readonly key: Uint8Array;
     /** The 32 bytes as 64 hexadecimal digits. */
     readonly hex: string;
-    /** Who is here: the peers with open circuits, whether the page has taken them or not, in the order in which they came. */
+    /**
+     * Who is here: the peers with open circuits, whether the page has taken them or not, in the
+     * order in which they came.
+     */
     readonly peers: readonly Peer[];
     /** What the gateway said last, undefined before it has said anything. */
     readonly status: TopicStatus | undefined;
-    /** Resolves after `leave` and after the swarm was closed, rejects with a SwarmError where the iteration throws it. */
+    /**
+     * Resolves after `leave` and after the swarm was closed, rejects with a SwarmError if the
+     * iteration throws it.
+     */
     readonly closed: Promise<void>;
     /**
-     * Leaves the topic: peers that were not taken yet are reset, those that were stay. It resolves when the gateway has said so, and may be
-     * called more than once.
+     * Leaves the topic: peers that were not taken yet are reset, those that were stay. It resolves
+     * when the gateway has said so, and may be called more than once.
      */
     leave(): Promise<void>;
 }
@@ -169,59 +213,88 @@ export interface Topic<T extends Peer | Offer = Peer> extends Target<TopicEvents
 export interface PeerInfo {
     /** Names the peer on its network: hexadecimal digits. */
     readonly id: string;
-    /** How the gateway reaches it: `dht`, `lan`, `static`, or `client` for another client of the same gateway. */
+    /**
+     * How the gateway reaches it: `dht`, `lan`, `static`, or `client` for another client of the same
+     * gateway.
+     */
     readonly network: string;
     /** Where it is, for people. Empty unless the gateway tells. */
     readonly address: string;
     /** This end is the initiator; the peer was told that it is not. */
     readonly initiator: boolean;
-    /** It is a client of a gateway, this one (network `client`) or another. Else it is a native peer or a TCP service. */
+    /**
+     * It is a client of a gateway, this one (network `client`) or another. Else it is a native peer
+     * or a TCP service.
+     */
     readonly client: boolean;
-    /** The circuit is one beside the first with this peer. One of the two has asked for it: the initiator. */
+    /**
+     * The circuit is one beside the first with this peer. One of the two has asked for it: the
+     * initiator.
+     */
     readonly further: boolean;
     /** Where it was met: 64 hexadecimal digits. */
     readonly topic: string;
 }
-/** A circuit with a peer, and the peer. Iterating it yields what it sends, and ends at its end; to stop iterating does not end the circuit. */
+/**
+ * A circuit with a peer, and the peer. Iterating it yields what it sends, and ends at its end; to
+ * stop iterating does not end the circuit.
+ */
 export interface Peer extends PeerInfo, Target<PeerEvents>, AsyncIterable<Uint8Array> {
     /**
-     * What the peer sends: a byte stream, which is read fastest with a BYOB reader. A peer whose bytes are not read is held up alone. To
-     * cancel it ends the circuit both ways, with the code of a SwarmError or the number that is the reason.
+     * What the peer sends: a byte stream, which is read fastest with a BYOB reader. A peer whose
+     * bytes are not read is held up alone. To cancel it ends the circuit both ways, with the code of
+     * a SwarmError or the number that is the reason.
      */
     readonly readable: ReadableStream<Uint8Array>;
-    /** What it is sent. To close it tells the peer that no more comes; to abort it ends the circuit both ways, as cancelling does. */
+    /**
+     * What it is sent. To close it tells the peer that no more comes; to abort it ends the circuit
+     * both ways, as cancelling does.
+     */
     readonly writable: WritableStream<Uint8Array | ArrayBuffer | ArrayBufferView>;
     /**
-     * Further circuits that the peer opens, if the topic was joined with `streams`; several iterations share them. Those that nobody takes wait,
-     * and count as circuits. It ends when the last circuit with the peer has ended, and with the topic as its iteration does. A peer that
+     * Further circuits that the peer opens, if the topic was joined with `streams`; several
+     * iterations share them. Those that nobody takes wait, and count as circuits. It ends when the
+     * last circuit with the peer has ended, and with the topic as its iteration does. A peer that
      * opens one after that comes out of the topic's iteration again.
      */
     readonly streams: AsyncIterable<Peer>;
     /**
-     * Opens one more circuit with the peer, also if this one has ended: a stream, or with a TCP service a connection of its own. It resolves
-     * when the peer has answered, and rejects with a SwarmError (`Code.DECLINED` where the peer wants none, `Code.PEER_GONE` also where there is
-     * no session) or with the signal's reason. The signal does not end a circuit that is open.
+     * Opens one more circuit with the peer, also if this one has ended: a stream, or with a TCP
+     * service a connection of its own. It resolves when the peer has answered, and rejects with a
+     * SwarmError (`Code.DECLINED` if the peer wants none, `Code.PEER_GONE` also if there is no
+     * session) or with the signal's reason. The signal does not end a circuit that is open.
      */
     open(options?: {
         signal?: AbortSignal;
     }): Promise<Peer>;
-    /** Resolves when both directions have ended or this side ended it without a code, rejects with a SwarmError where it was reset or lost. */
+    /**
+     * Resolves when both directions have ended or this side ended it without a code, rejects with a
+     * SwarmError if it was reset or lost.
+     */
     readonly closed: Promise<void>;
     /**
-     * Ends the circuit: what was written reaches the peer, followed by the end; what it still sends is thrown away, until it ends too or 30 s
-     * have passed. It does not wait, and may be called more than once.
+     * Ends the circuit: what was written reaches the peer, followed by the end; what it still sends
+     * is thrown away, until it ends too or 30 s have passed. It does not wait, and may be called
+     * more than once.
      */
     close(): void;
     /**
-     * Ends the circuit at once, both ways. The peer is told the code where its network can carry one; numbers from `Code.APPLICATION` on are
-     * the programs' own. It may be called more than once, and after `close`; the first code counts.
+     * Ends the circuit at once, both ways. The peer is told the code if its network can carry
+     * one; numbers from `Code.APPLICATION` on are the programs' own. It may be called more than
+     * once, and after `close`; the first code counts.
      */
     abort(code?: number): void;
 }
 /** A peer that waits for the page to decide, for 10 s. */
 export interface Offer extends PeerInfo {
-    /** Takes it. It rejects with a SwarmError where the offer holds no longer. A second call returns the same peer. */
+    /**
+     * Takes it. It rejects with a SwarmError if the offer holds no longer. A second call returns
+     * the same peer.
+     */
     accept(): Promise<Peer>;
-    /** Refuses it, with `Code.DECLINED` unless another code is given. The peer is not offered again until one side joins anew. */
+    /**
+     * Refuses it, with `Code.DECLINED` unless another code is given. The peer is not offered again
+     * until one side joins anew.
+     */
     decline(code?: number): void;
 }

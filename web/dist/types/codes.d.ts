@@ -1,6 +1,7 @@
 /**
- * Why a session, a join or a circuit ended (docs/PROTOCOL.md, Codes). Numbers from `Code.APPLICATION` on belong to the programs
- * at the two ends of a circuit and pass through gateways unchanged.
+ * Why a session, a join or a circuit ended (docs/PROTOCOL.md, Codes). Numbers from
+ * `Code.APPLICATION` on belong to the programs at the two ends of a circuit and pass through
+ * gateways unchanged.
  */
 export declare const Code: {
     /** A regular end. */
@@ -52,5 +53,8 @@ export declare const Code: {
 };
 /** Returns the name of a code in docs/PROTOCOL.md, or its number in hex. */
 export declare function codeName(code: number): string;
-/** Reports whether a session that ended with this code is not to be tried again (docs/PROTOCOL.md, Coming back). */
+/**
+ * Reports whether a session that ended with this code is not to be tried again (docs/PROTOCOL.md,
+ * Coming back).
+ */
 export declare function isPermanent(code: number): boolean;

@@ -1,13 +1,15 @@
 import type { ConnectOptions, GatewayAddress, Swarm } from './api.js';
 /**
- * Connects to a gateway, or to the first of several that answers, and stays connected until the swarm is closed or trying again cannot
- * help. It rejects with a SwarmError where no gateway answers (`Code.PEER_UNREACHABLE`) or they refuse, with a TypeError where an address is
- * none, and with the reason of `signal`. A signal that is aborted later closes the swarm.
+ * Connects to a gateway, or to the first of several that answers, and stays connected until the
+ * swarm is closed or trying again cannot help. It rejects with a SwarmError if no gateway
+ * answers (`Code.PEER_UNREACHABLE`) or they refuse, with a TypeError if an address is not valid, and
+ * with the reason of `signal`. A signal that is aborted later closes the swarm.
  *
  * ```ts
  * const swarm = await connect('https://gateway.example')
  * const topic = await swarm.join('wowcool')
- * for await (const peer of topic) talk(peer).catch(console.warn) // without await: peers do not wait for each other
+ * for await (const peer of topic) talk(peer).catch(console.warn) // without await: peers do not
+ * wait for each other
  *
  * async function talk (peer: Peer) {
  *   try {

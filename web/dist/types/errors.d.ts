@@ -1,6 +1,6 @@
 /**
- * One side ended a session, a join or a circuit. All errors of this module that are not mistakes of the caller (`TypeError`,
- * `RangeError`) or an `AbortSignal`'s reason are of this class.
+ * One side ended a session, a join or a circuit. All errors of this module that are not mistakes
+ * of the caller (`TypeError`, `RangeError`) or an `AbortSignal`'s reason are of this class.
  */
 export declare class SwarmError extends Error {
     /** Number on the wire; see `Code`. */
@@ -17,7 +17,10 @@ export declare class SwarmError extends Error {
     /** Trying to connect again cannot help. */
     get permanent(): boolean;
 }
-/** Returns the code with which to end a stream because of `reason`: a code, an error that carries one, or anything, which is 0. */
+/**
+ * Returns the code with which to end a stream because of `reason`: a code, an error that carries
+ * one, or anything, which is 0.
+ */
 export declare function codeOf(reason: unknown): number;
 /** Reports whether `x` is a number that fits into a code. */
 export declare function isCode(x: unknown): x is number;

@@ -21,6 +21,9 @@ export declare class SharedTopic {
     constructor(swarm: Swarm, name: string);
     /** What it is now; another object after each change. */
     get view(): TopicView;
-    /** Calls `changed` after each change, until the function that it returns is called. The last one that goes leaves the topic. */
+    /**
+     * Calls `changed` after each change, until the function that it returns is called. The last one
+     * that goes leaves the topic.
+     */
     watch(changed: () => void, options?: TopicOptions): () => void;
 }
