@@ -21,6 +21,7 @@ type stay struct {
 	peer     Peer   // as its first circuit told
 	circuits []*Conn
 	further  bool     // a further circuit was opened
+	lost     bool     // the gateway did not reach it, and there was a circuit
 	session  *session // of the newest circuit
 }
 
@@ -59,6 +60,7 @@ func (r *roster) add(c *Conn) bool {
 	}
 	if !slices.Contains(s.circuits, c) {
 		s.circuits = append(s.circuits, c)
+		s.lost = false
 	}
 	s.further = s.further || c.peer.Further
 	s.session = c.session
@@ -86,7 +88,7 @@ func (r *roster) end(c *Conn, how ending) []Peer {
 	if len(s.circuits) > 0 {
 		return nil
 	}
-	gone := how == endedLost || how == endedThere && !s.further
+	gone := s.lost || how == endedLost || how == endedThere && !s.further
 	idle := 0
 	for _, o := range r.stays {
 		if len(o.circuits) == 0 {
@@ -103,10 +105,16 @@ func (r *roster) end(c *Conn, how ending) []Peer {
 }
 
 // unreachable notes that the gateway does not reach p, and reports whether p was taken for here.
-// Circuits that the program has not taken prove nothing: nobody reads or writes them.
+// Circuits that the program has not taken prove nothing: nobody reads or writes them. With one that
+// it has taken p is here until the end of that.
 func (r *roster) unreachable(p Peer) bool {
-	return len(r.drop(func(s *stay) bool {
-		return s.peer.same(p) && !slices.ContainsFunc(s.circuits, func(c *Conn) bool { return c.taken })
+	s := r.find(p)
+	if s == nil {
+		return false
+	}
+	s.lost = true
+	return len(r.drop(func(o *stay) bool {
+		return o == s && !slices.ContainsFunc(s.circuits, func(c *Conn) bool { return c.taken })
 	})) > 0
 }
 

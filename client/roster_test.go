@@ -29,6 +29,8 @@ func TestRoster(t *testing.T) {
 		{"Open does not reach it", "+a gone:a", " 1"},
 		{"Open does not reach it after this end has closed", "!a here:a gone:a", " 1"},
 		{"Open does not reach it, and there is a circuit", "!a gone:a", "a 1"},
+		{"and this end closes that", "!a *a gone:a here:a here:a", " 1"},
+		{"unless Open has reached it since", "!a gone:a *a here:a here:a", "a 1"},
 		{"its session is lost", "+a +b here:b session", " 2"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
