@@ -3,35 +3,52 @@
 GO       ?= go
 GOFUMPT  := mvdan.cc/gofumpt@v0.12.0
 STATIC   := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ACTIONS  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.7
 VULN     := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 FUZZTIME ?= 20s
 SOAKTIME ?= 10m
+SEED     ?= 0
 HOSTS    ?= 1000
 REAL     ?= 300
 N        ?= 3
 
-# The rooms whose tests run under the race detector. The folders of test/ but test/gateway run real programs, real
-# browsers and real peers, one folder after the other: together they would be too much for two cores.
-REAL_ROOMS = $(filter-out %/test/gateway,$(shell $(GO) list ./test/...))
-ROOMS      = $(filter-out $(REAL_ROOMS),$(shell $(GO) list ./...))
+# REAL_ROOMS run real programs, real browsers and real peers: the folders of test/ but test/gateway. ROOMS are all
+# others; their tests run under the race detector.
+#
+# Where the time goes: the tests of a room wait about as long as they compute, mostly for timeouts of the protocol. So
+# four rooms run at once, of REAL_ROOMS two, because other programs than ours give up after 10 s if they get too little of
+# two cores. Those that take longest begin first, in this order. In test/web, the tests with t.Parallel begin when the
+# others, which measure memory and times, have ended.
+SLOW       = $(addprefix github.com/swarmgate/swarmgate/,test/web test/soak test/program test/native discovery/p2p test/gateway server)
+slow_first = $(filter $(1),$(SLOW)) $(filter-out $(SLOW),$(1))
+REAL_ROOMS = $(call slow_first,$(filter-out %/test/gateway,$(shell $(GO) list ./test/...)))
+ROOMS      = $(call slow_first,$(filter-out $(REAL_ROOMS),$(shell $(GO) list ./...)))
 
-.PHONY: help test deps web web-check unit fuzz real soak meet lint bench bench-web attack demo fleet fleet-sim send
+.PHONY: help test deps web web-check unit fuzz real soak meet lint bench bench-quick bench-compare bench-go bench-web bench-old attack demo fleet fleet-sim send release release-check packages image image-context
 
 help:
 	@echo 'make test       install what is missing, then run every test'
 	@echo 'make web        build what browsers get: web/dist'
 	@echo 'make unit       the tests of each room, with the race detector'
 	@echo 'make fuzz       each fuzz target for $(FUZZTIME)'
-	@echo 'make real       real peers, real browsers, and 100 sessions for a minute'
-	@echo 'make soak       what moves bytes, for longer: 100 sessions, and short circuits on each network, $(SOAKTIME) each'
+	@echo 'make real       real peers, real browsers, and a soak of a minute'
+	@echo 'make soak       clients, peers, topics, tokens and certificates that come and go for $(SOAKTIME); SEED=... again'
 	@echo 'make meet       $(HOSTS) hosts that meet on one topic in a simulation, and $(REAL) real ones'
 	@echo 'make send       swarm send of 1 GiB through a gateway that is killed in the middle'
-	@echo 'make lint       gofumpt, go vet, staticcheck, go mod tidy, govulncheck'
-	@echo 'make bench      latencies of joining and of further streams, and throughput'
-	@echo 'make bench-web  the web client in Chromium and Firefox'
+	@echo 'make lint       gofumpt, go vet, staticcheck, go mod tidy, actionlint, govulncheck'
+	@echo 'make bench      a table of speeds, memory and latencies beside what else one could use, on a quiet machine'
+	@echo 'make bench-quick    the same with few bytes, to see that it runs'
+	@echo 'make bench-compare  the gateway of BASE=<commit> and that of this checkout, in turns'
+	@echo 'make bench-go   Go benchmarks of joining, of further streams and of bytes, all in one process, for benchstat'
+	@echo 'make bench-web  the web client in Chromium and Firefox, and what secret rooms cost it'
+	@echo 'make bench-old  the original, discovery-swarm-stream, and swarmgate side by side, with the same old peers: a table'
 	@echo 'make attack     a gateway under attack, and what honest clients feel of it: a table'
 	@echo 'make demo       a gateway with a peer to talk to'
 	@echo 'make fleet      $(N) gateways that find each other, N=... of them'
+	@echo 'make release    dist/ for VERSION=1.2.3: archives, Debian packages, the npm package, and their checksums'
+	@echo 'make image      the image of VERSION=1.2.3, of the archives in dist/, with buildah'
+	@echo 'make packages   installs the Debian packages on a Debian of its own, and runs the image (root)'
+	@echo 'make release-check  the same twice, in folders and caches of their own, and whether both are equal'
 	@echo 'make fleet-sim  50 gateways with 5,000 clients on 500 topics in virtual time, who come, go and die: a table'
 
 test: deps
@@ -56,21 +73,25 @@ attack:
 bench-web:
 	$(GO) test -tags benchweb -run BenchWeb -count=1 -v -timeout 60m ./test/web
 
+bench-old:
+	$(GO) test -tags benchold -run TestBenchOld -count=1 -v -timeout 20m ./bench/old
+
 unit:
-	$(GO) test -race -shuffle=on -timeout 20m $(ROOMS)
+	$(GO) test -race -shuffle=on -p 4 -timeout 20m $(ROOMS)
 
 fuzz:
 	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzControlReader$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzFirstFrame$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzGatewayURL$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 	$(GO) test ./client/messages -run '^$$' -fuzz '^FuzzReceive$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+	$(GO) test ./client/secret -run '^$$' -fuzz '^FuzzSealed$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 	$(GO) test ./internal/proxied -run '^$$' -fuzz '^FuzzReadHeader$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 
 real:
-	$(GO) test -shuffle=on -count=1 -p 1 -parallel 4 -timeout 20m $(REAL_ROOMS)
+	$(GO) test -shuffle=on -count=1 -p 2 -parallel 4 -timeout 20m $(REAL_ROOMS)
 
 soak:
-	$(GO) test -count=1 -timeout 0 -v -run '^(TestSoak|TestShortCircuits)$$' ./test/program -soak $(SOAKTIME) -short-circuits $(SOAKTIME)
+	$(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./test/soak -soak $(SOAKTIME) -seed $(SEED)
 
 send:
 	$(GO) test -count=1 -v -timeout 30m -run '^TestSendOutlivesAKilledGateway$$' ./test/program -send-size 1073741824
@@ -83,10 +104,21 @@ lint:
 	$(GO) vet ./...
 	$(GO) run $(STATIC) ./...
 	$(GO) mod tidy -diff
+	cd test/pebble && $(GO) mod tidy -diff
+	$(GO) run $(ACTIONS) -shellcheck= -pyflakes=
 	test/govulncheck.sh $(VULN)
 
 bench:
-	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 20m ./bench
+	$(GO) run ./bench -out bench
+
+bench-quick:
+	$(GO) run ./bench -quick
+
+bench-compare:
+	bench/compare.sh '$(BASE)'
+
+bench-go:
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 20m ./bench/inprocess
 
 demo:
 	$(GO) run ./cmd/server --demo
@@ -96,3 +128,23 @@ fleet:
 
 fleet-sim:
 	$(GO) test -count=1 -timeout 60m -v -run '^TestFleet$$' ./server -fleet-gateways 50 -fleet-clients 5000 -fleet-topics 500 -fleet-minutes 10
+
+release:
+	$(GO) run ./packaging/release -version '$(VERSION)'
+
+image:
+	for arch in amd64 arm64; do packaging/image/build.sh '$(VERSION)' $$arch dist; done
+	cd dist && sha256sum swarmgate_*_image_*.tar >>SHA256SUMS
+
+# bin/image is what packaging/image/Containerfile is built in.
+image-context:
+	mkdir -p bin/image
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/image/swarmgate ./cmd/server
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/image/swarm ./cmd/swarm
+	packaging/image/context.sh bin/image bin/image
+
+packages: deps
+	$(GO) test -tags packages -count=1 -v -timeout 60m -run '^(TestDebianPackage|TestRunbook|TestImage|TestKubernetesTakesTheManifest)$$' ./test/deploy
+
+release-check:
+	packaging/release-check.sh '$(VERSION)' $(PLATFORMS)

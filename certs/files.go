@@ -48,6 +48,9 @@ func NewFiles(certFile, keyFile string, logger *slog.Logger) (*Files, error) {
 	return &Files{files}, nil
 }
 
+// Check looks at the files now, without waiting for a client.
+func (f *Files) Check() { f.files.Check() }
+
 // TLSConfig returns a new configuration for servers.
 func (f *Files) TLSConfig() *tls.Config { return tlsConfig(f.certificate) }
 

@@ -51,7 +51,7 @@ func issue(t *testing.T, at time.Time) (cert, key []byte, hash [32]byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := marshalPair(c, c)
+	data, err := marshalPairs(pair{c, c})
 	if err != nil {
 		t.Fatal(err)
 	}

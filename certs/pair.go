@@ -28,7 +28,8 @@ type names struct {
 	ips []net.IP
 }
 
-// dnsName matches a host name in letters, digits, hyphens and underscores, which may be a wildcard.
+// dnsName matches a host name in letters, digits, hyphens and underscores, which may be a
+// wildcard.
 var dnsName = regexp.MustCompile(`^(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`)
 
 // parseNames reports all bad names together.
@@ -79,34 +80,69 @@ func makeCertificate(n names, now time.Time) (*tls.Certificate, error) {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-// marshalPair returns the state file of two certificates.
-func marshalPair(current, next *tls.Certificate) ([]byte, error) {
+// pair is a current certificate and the next one, with Leaf. The zero value has none.
+type pair struct{ current, next *tls.Certificate }
+
+// none reports whether p has no certificates.
+func (p pair) none() bool { return p.current == nil }
+
+// fits reports whether p is what clients have to get now: the current certificate can be served,
+// and it is not yet the turn of the next one.
+func (p pair) fits(now time.Time) bool {
+	return usable(p.current, now) && now.Before(p.made().Add(period))
+}
+
+// made returns when p was made.
+func (p pair) made() time.Time { return p.next.Leaf.NotBefore.Add(backdate) }
+
+// early reports whether p was made later than now. Then the clock was wrong then, or is now.
+func (p pair) early(now time.Time) bool { return !p.none() && now.Before(p.next.Leaf.NotBefore) }
+
+// usable reports whether clients whose clocks are a little wrong take c.
+func usable(c *tls.Certificate, now time.Time) bool {
+	return c != nil && !now.Before(c.Leaf.NotBefore) && now.Before(c.Leaf.NotAfter.Add(-reserve))
+}
+
+// marshalPairs returns the state file of pairs.
+func marshalPairs(pairs ...pair) ([]byte, error) {
 	var out []byte
-	for _, c := range []*tls.Certificate{current, next} {
-		key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
-		if err != nil {
-			return nil, err
+	for _, p := range pairs {
+		for _, c := range []*tls.Certificate{p.current, p.next} {
+			key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, pem.EncodeToMemory(&pem.Block{Type: certBlock, Bytes: c.Leaf.Raw})...)
+			out = append(out, pem.EncodeToMemory(&pem.Block{Type: keyBlock, Bytes: key})...)
 		}
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: certBlock, Bytes: c.Leaf.Raw})...)
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: keyBlock, Bytes: key})...)
 	}
 	return out, nil
 }
 
-// parsePair reads what marshalPair returned.
-func parsePair(data []byte) (current, next *tls.Certificate, err error) {
-	var certs [2]*tls.Certificate
-	for i := range certs {
-		cert, rest := pem.Decode(data)
-		key, rest := pem.Decode(rest)
-		if cert == nil || key == nil {
-			return nil, nil, errors.New("does not hold two certificates with their keys")
-		}
-		c, err := tls.X509KeyPair(pem.EncodeToMemory(cert), pem.EncodeToMemory(key)) // checks that they belong together
-		if err != nil {
-			return nil, nil, err
-		}
-		certs[i], data = &c, rest
+// parsePairs reads what marshalPairs returned: one pair, or two.
+func parsePairs(data []byte) (first, second pair, err error) {
+	if first, data, err = parsePair(data); err != nil {
+		return pair{}, pair{}, err
 	}
-	return certs[0], certs[1], nil
+	if b, _ := pem.Decode(data); b != nil {
+		second, _, err = parsePair(data)
+	}
+	return first, second, err
+}
+
+// parsePair reads a pair, and returns what follows it.
+func parsePair(data []byte) (p pair, rest []byte, err error) {
+	for _, c := range []**tls.Certificate{&p.current, &p.next} {
+		cert, after := pem.Decode(data)
+		key, after := pem.Decode(after)
+		if cert == nil || key == nil {
+			return pair{}, nil, errors.New("does not hold two certificates with their keys")
+		}
+		found, err := tls.X509KeyPair(pem.EncodeToMemory(cert), pem.EncodeToMemory(key)) // checks that they belong together
+		if err != nil {
+			return pair{}, nil, err
+		}
+		*c, data = &found, after
+	}
+	return p, data, nil
 }

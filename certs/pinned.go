@@ -23,11 +23,14 @@ const (
 	// period is how long a certificate is the next one, known but not served, and how long it is
 	// then the current one.
 	period = 6 * 24 * time.Hour
-	// saveAgain is the wait before another attempt to save.
+	// saveAgain is the wait before another attempt to save, and tellAgain that before the log hears
+	// of it again.
 	saveAgain = time.Minute
+	tellAgain = time.Hour
 )
 
-// pinnedName is the state file: the current certificate and its key, the next one and its key.
+// pinnedName is the state file: the current certificate and its key, the next one and its key; and
+// the same of a pair that was made since, for as long as it may be the clock that is wrong.
 const pinnedName = "pinned.pem"
 
 // PinnedConfig sets up a [Pinned]. The zero value is for a gateway on this machine.
@@ -43,21 +46,28 @@ type PinnedConfig struct {
 // always two, the current one and the next. Every 6 days the next becomes the current one and
 // another is made, so whoever has learned both hashes finds one of them for 6 days at least. Each
 // is valid for 13 days, which browsers allow.
+//
+// If the clock is wrong for a moment, clients get other certificates meanwhile, and those that
+// they know again when it is right: see succession.
 type Pinned struct {
 	// constant
 	dir   *StateDir
 	names names
 	log   *slog.Logger
+	start time.Time // with the monotonic clock
 
-	mu            sync.Mutex
-	current, next *tls.Certificate // guarded by mu; with Leaf
-	unsaved       bool             // guarded by mu; the state file has older ones
-	tried         time.Time        // guarded by mu; when they were last to be saved
+	mu      sync.Mutex
+	certs   succession // guarded by mu
+	serve   pair       // guarded by mu; the last answer of certs
+	unsaved bool       // guarded by mu; the state file has older ones
+	tried   time.Time  // guarded by mu; when they were last to be saved
+	told    time.Time  // guarded by mu; when the log last heard that this fails
 }
 
 // NewPinned returns a Source with the certificates in dir, where the gateway has been before, or
 // with new ones, which it keeps there. A changed list of names is for certificates that are made
-// from then on. A state file that is damaged is an error.
+// from then on. A state file that is damaged is an error, and so is one that is not there and
+// cannot be made.
 func NewPinned(dir *StateDir, cfg PinnedConfig) (*Pinned, error) {
 	p, err := newPinned(dir, cfg)
 	if err != nil {
@@ -71,30 +81,28 @@ func newPinned(dir *StateDir, cfg PinnedConfig) (*Pinned, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pinned{dir: dir, names: names, log: cfg.Logger}
+	p := &Pinned{dir: dir, names: names, log: cfg.Logger, start: time.Now()}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	data, err := dir.Read(pinnedName)
+	first := errors.Is(err, fs.ErrNotExist)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case first:
 	case err != nil:
 		return nil, err
 	default:
-		if p.current, p.next, err = parsePair(data); err != nil {
+		if p.certs.kept, p.certs.made, err = parsePairs(data); err != nil {
 			return nil, fmt.Errorf("state file %q: %w; delete it to get new certificates", pinnedName, err)
 		}
 	}
-	now := time.Now()
-	if err := p.turnLocked(now); err != nil {
+	if err := p.turnLocked(p.start); err != nil {
 		return nil, err
 	}
-	if p.unsaved {
-		if err := p.saveLocked(now); err != nil {
-			return nil, err
-		}
+	if err := p.saveLocked(p.start); err != nil && first {
+		return nil, err
 	}
 	return p, nil
 }
@@ -121,35 +129,24 @@ func (p *Pinned) pair() (current, next *tls.Certificate) {
 	if err := p.turnLocked(now); err != nil {
 		p.log.Error("cannot make a certificate, keeping the old one", "error", err)
 	}
-	if p.unsaved && now.Sub(p.tried) >= saveAgain {
-		// Until that works a restarted gateway is one certificate behind, and still has one that
-		// its clients know.
-		if err := p.saveLocked(now); err != nil {
-			p.log.Error("cannot save certificates", "error", err)
-		}
-	}
-	return p.current, p.next
+	_ = p.saveLocked(now) // which logs its error
+	return p.serve.current, p.serve.next
 }
 
-// turnLocked puts the next certificate into the place of the current one when the time has come,
-// and makes what is missing.
+// turnLocked asks what to serve now.
 func (p *Pinned) turnLocked(now time.Time) error {
-	if usable(p.current, now) && now.Before(p.next.Leaf.NotBefore.Add(backdate+period)) {
-		return nil
-	}
-	current := p.next
-	if !usable(current, now) { // the first start, or nobody came for long, or the clock was wrong
-		var err error
-		if current, err = p.makeLocked(now); err != nil {
-			return err
-		}
-	}
-	next, err := p.makeLocked(now)
+	serve, changed, err := p.certs.at(now, now.Sub(p.start), func() (*tls.Certificate, error) { return p.makeLocked(now) })
 	if err != nil {
 		return err
 	}
-	p.current, p.next = current, next
-	p.unsaved, p.tried = true, time.Time{}
+	if changed {
+		p.unsaved, p.tried, p.told = true, time.Time{}, time.Time{}
+	}
+	if kept := p.certs.kept; serve != p.serve && serve != kept && kept.early(now) {
+		p.log.Warn("the certificates that clients know are not valid yet, serving others until the clock is right",
+			"clock", now, "valid_from", kept.next.Leaf.NotBefore)
+	}
+	p.serve = serve
 	return nil
 }
 
@@ -163,20 +160,25 @@ func (p *Pinned) makeLocked(now time.Time) (*tls.Certificate, error) {
 	return cert, nil
 }
 
+// saveLocked saves the certificates, unless that is done or was tried less than a minute ago. It
+// logs the error once an hour. Until that works a restarted gateway is one certificate behind, and
+// still has one that its clients know.
 func (p *Pinned) saveLocked(now time.Time) error {
-	p.tried = now
-	data, err := marshalPair(p.current, p.next)
-	if err != nil {
-		return err
+	if !p.unsaved || now.Sub(p.tried) < saveAgain {
+		return nil
 	}
-	if err := p.dir.Write(pinnedName, data); err != nil {
+	p.tried = now
+	data, err := marshalPairs(p.certs.pairs()...)
+	if err == nil {
+		err = p.dir.Write(pinnedName, data)
+	}
+	if err != nil {
+		if now.Sub(p.told) >= tellAgain {
+			p.told = now
+			p.log.Error("cannot save certificates", "error", err)
+		}
 		return err
 	}
 	p.unsaved = false
 	return nil
-}
-
-// usable reports whether clients whose clocks are a little wrong take c.
-func usable(c *tls.Certificate, now time.Time) bool {
-	return c != nil && !now.Before(c.Leaf.NotBefore) && now.Before(c.Leaf.NotAfter.Add(-reserve))
 }

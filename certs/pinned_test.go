@@ -343,7 +343,8 @@ func TestPinnedSaveFails(t *testing.T) {
 		d := openState(t, dir)
 		var log bytes.Buffer
 		p := newPinnedTest(t, d, PinnedConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-		if err := os.Rename(dir, dir+".away"); err != nil {
+		inTheWay := filepath.Join(dir, ".new-"+pinnedName)
+		if err := os.Mkdir(inTheWay, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		var v visitors
@@ -356,7 +357,7 @@ func TestPinnedSaveFails(t *testing.T) {
 		if got := strings.Count(log.String(), "cannot save"); got != 1 {
 			t.Errorf("the failure was logged %d times in a minute, want once:\n%s", got, &log)
 		}
-		if err := os.Rename(dir+".away", dir); err != nil {
+		if err := os.RemoveAll(inTheWay); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)

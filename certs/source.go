@@ -2,6 +2,7 @@ package certs
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -14,8 +15,10 @@ type Source interface {
 	// Hashes returns the SHA-256 of the certificates in DER, the current one and then the next;
 	// nil where clients trust an authority. They change, so ask again for each client.
 	Hashes() [][32]byte
-	// Kind is [wtproto.CertificatePinned] or [wtproto.CertificateCA].
+	// Kind is [wtproto.CertificatePinned] or [wtproto.CertificateCA]. It may change as well.
 	Kind() string
+	// Leaf returns the certificate that clients get now; of several the one that expires first.
+	Leaf() *x509.Certificate
 }
 
 var (
@@ -32,3 +35,12 @@ func (p *Pinned) Kind() string { return wtproto.CertificatePinned }
 
 // Kind returns [wtproto.CertificateCA].
 func (f *Files) Kind() string { return wtproto.CertificateCA }
+
+// Leaf returns the current certificate.
+func (p *Pinned) Leaf() *x509.Certificate {
+	current, _ := p.pair()
+	return current.Leaf
+}
+
+// Leaf returns the certificate of the files.
+func (f *Files) Leaf() *x509.Certificate { return f.files.Value().Leaf }

@@ -16,25 +16,26 @@ import (
 // another process may have opened it already.
 const lockName = ".lock"
 
-var errInUse = errors.New("in use by another gateway")
-
 // StateDir is a directory with the files that make a restarted gateway the same gateway. One
 // process has it at a time. Any number of goroutines may use it.
 type StateDir struct {
-	path   string   // constant; empty in memory
-	lock   *os.File // constant; nil in memory
-	shared bool     // constant; its group may write
+	place          // constant; without a path in memory
+	root  *os.Root // constant; nil in memory, and for a peek
+	held  *os.File // constant; has the lock, nil as root
 
 	mu     sync.Mutex
 	closed bool              // guarded by mu
-	memory map[string][]byte // guarded by mu; nil in a directory
+	memory map[string][]byte // guarded by mu; what was written, nil in a directory
+	used   map[string]bool   // guarded by mu; the names of files that were read
 }
 
 // OpenStateDir opens the directory path until [StateDir.Close]. If there is none it makes it, for
 // its user alone. The mode of one that is there is its owner's business and stays (others may well
-// read names, the files are for their user alone), but one that everybody may write to, such as
-// /tmp, is refused: anybody could put keys there. So is one that another StateDir has open. With
-// an empty path the files are in memory only.
+// read names, the files are for their user alone). But anybody could put keys into one that
+// everybody may write to, such as /tmp, or a volume that only this gateway has: in it the files are
+// in a directory of their own, which belongs to this user. A directory that cannot be written to
+// is enough if it has all files. One that another StateDir has open is refused. With an empty path
+// the files are in memory only.
 func OpenStateDir(path string) (*StateDir, error) {
 	if path == "" {
 		return &StateDir{memory: make(map[string][]byte)}, nil
@@ -47,27 +48,42 @@ func OpenStateDir(path string) (*StateDir, error) {
 }
 
 func openStateDir(path string) (*StateDir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, err
-	}
-	info, err := os.Stat(path)
+	place, err := findPlace(path, false)
 	if err != nil {
 		return nil, err
 	}
-	group, everybody := writers(info.Mode())
-	if everybody {
-		return nil, errors.New("everybody may write to it; name one of its own")
-	}
-	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	root, err := os.OpenRoot(place.path)
 	if err != nil {
 		return nil, err
 	}
-	if err := lockFile(lock); err != nil {
-		lock.Close()
+	held, err := place.lock(root)
+	if err != nil {
+		root.Close()
 		return nil, err
 	}
-	return &StateDir{path: path, lock: lock, shared: group}, nil
+	return &StateDir{place: place, root: root, held: held}, nil
 }
+
+// PeekStateDir returns the StateDir that [OpenStateDir] would return, or its error, but changes
+// nothing: it makes no directory and no file, and takes no lock, so another StateDir may have the
+// directory open. What is written to it stays in memory.
+func PeekStateDir(path string) (*StateDir, error) {
+	d := &StateDir{memory: make(map[string][]byte)}
+	if path == "" {
+		return d, nil
+	}
+	var err error
+	if d.place, err = findPlace(path, true); err != nil {
+		return nil, fmt.Errorf("certs: state directory %s: %w", path, err)
+	}
+	return d, nil
+}
+
+// Path returns where the files are; empty in memory.
+func (d *StateDir) Path() string { return d.path }
+
+// ReadOnly reports whether files cannot be written.
+func (d *StateDir) ReadOnly() bool { return d.readOnly }
 
 // Shared reports whether the group of the directory may write to it, as to a volume of Kubernetes
 // with fsGroup. Its members can replace the keys.
@@ -94,7 +110,8 @@ func (d *StateDir) Key(name string, size int) ([]byte, error) {
 	return key, nil
 }
 
-// Read returns the content of a file. The error is an [fs.ErrNotExist] where there is no such file.
+// Read returns the content of a file. The error is an [fs.ErrNotExist] where there is no such
+// file.
 func (d *StateDir) Read(name string) ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -109,6 +126,35 @@ func (d *StateDir) Write(name string, data []byte) error {
 	return d.writeLocked(name, data)
 }
 
+// Folder returns the path of a folder in the directory for files of a library, which it makes if
+// there is none, unless d is from [PeekStateDir]. In memory there is none.
+func (d *StateDir) Folder(name string) (path string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.checkLocked(name); err != nil {
+		return "", stateError(name, err)
+	}
+	if d.path == "" {
+		return "", stateError(name, errors.New("wants a directory"))
+	}
+	path = filepath.Join(d.path, name)
+	info, err := os.Stat(path)
+	switch missing := errors.Is(err, fs.ErrNotExist); {
+	case err == nil && !info.IsDir():
+		err = errors.New("not a directory")
+	case missing && d.readOnly:
+		err = errReadOnly
+	case missing && d.memory != nil: // only to look
+		err = nil
+	case missing:
+		err = os.Mkdir(path, 0o700)
+	}
+	if err != nil {
+		return "", stateError(name, err)
+	}
+	return path, nil
+}
+
 // Close lets others open the directory. Later calls of other methods return an error that is
 // [fs.ErrClosed]; a second Close does nothing.
 func (d *StateDir) Close() error {
@@ -118,27 +164,30 @@ func (d *StateDir) Close() error {
 		return nil
 	}
 	d.closed = true
-	if d.lock == nil {
+	if d.root == nil {
 		return nil
 	}
-	return d.lock.Close() // ends the lock
+	return errors.Join(d.held.Close(), d.root.Close()) // the first ends the lock
 }
 
 func (d *StateDir) readLocked(name string) ([]byte, error) {
 	if err := d.checkLocked(name); err != nil {
 		return nil, stateError(name, err)
 	}
-	if d.memory != nil {
-		data, ok := d.memory[name]
-		if !ok {
-			return nil, stateError(name, fs.ErrNotExist)
-		}
+	if data, ok := d.memory[name]; ok {
 		return bytes.Clone(data), nil
+	}
+	if d.path == "" {
+		return nil, stateError(name, fs.ErrNotExist)
 	}
 	data, err := os.ReadFile(filepath.Join(d.path, name))
 	if err != nil {
 		return nil, stateError(name, err)
 	}
+	if d.used == nil {
+		d.used = make(map[string]bool)
+	}
+	d.used[name] = true
 	return data, nil
 }
 
@@ -146,11 +195,14 @@ func (d *StateDir) writeLocked(name string, data []byte) error {
 	if err := d.checkLocked(name); err != nil {
 		return stateError(name, err)
 	}
+	if d.readOnly {
+		return stateError(name, errReadOnly)
+	}
 	if d.memory != nil {
 		d.memory[name] = append([]byte{}, data...)
 		return nil
 	}
-	if err := replaceFile(d.path, name, data); err != nil {
+	if err := replaceFile(d.root, name, data); err != nil {
 		return stateError(name, err)
 	}
 	return nil
@@ -172,14 +224,14 @@ func stateError(name string, err error) error {
 
 // replaceFile writes beside the file and renames: with the lock nobody else uses the same name for
 // that.
-func replaceFile(dir, name string, data []byte) (err error) {
-	temp := filepath.Join(dir, ".new-"+name)
+func replaceFile(root *os.Root, name string, data []byte) (err error) {
+	temp := ".new-" + name
 	defer func() {
 		if err != nil {
-			os.Remove(temp)
+			root.Remove(temp)
 		}
 	}()
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -190,8 +242,8 @@ func replaceFile(dir, name string, data []byte) (err error) {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(temp, filepath.Join(dir, name)); err != nil {
+	if err := root.Rename(temp, name); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return syncDir(root)
 }

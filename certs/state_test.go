@@ -181,36 +181,191 @@ func TestStateModes(t *testing.T) {
 	}
 }
 
-func TestStateRefusesOthersDirectories(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "file")
+func TestStateRefusesAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	paths := []string{file}
-	shared := []fs.FileMode{0o777 | fs.ModeSticky, 0o777, 0o703}
-	for _, mode := range shared {
-		if runtime.GOOS == "windows" {
-			break // which has no such modes
+	for _, path := range []string{file, filepath.Join(file, "below")} {
+		for name, open := range map[string]func(string) (*StateDir, error){"Open": OpenStateDir, "Peek": PeekStateDir} {
+			if d, err := open(path); d != nil || err == nil {
+				t.Errorf("%sStateDir(%s) = %v, %v; want an error", name, path, d, err)
+			}
 		}
-		path := filepath.Join(dir, mode.String())
-		if err := errors.Join(os.Mkdir(path, 0o700), os.Chmod(path, mode)); err != nil {
+	}
+}
+
+// Anybody could put keys into a directory that everybody may write to. In it the gateway has one
+// of its own, or nothing.
+func TestStateOfEverybody(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return // which has no such modes
+	}
+	for _, mode := range []fs.FileMode{0o777 | fs.ModeSticky, 0o777, 0o703} {
+		dir := filepath.Join(t.TempDir(), "shared")
+		own := filepath.Join(dir, ownName)
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, mode), os.WriteFile(filepath.Join(dir, "k"), []byte("forged"), 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		paths = append(paths, path)
-	}
-	for _, path := range paths {
-		if d, err := OpenStateDir(path); d != nil || err == nil {
-			t.Errorf("OpenStateDir(%s) = %v, %v; want an error", path, d, err)
+		peek, err := PeekStateDir(dir)
+		if err != nil || peek.Path() != own {
+			t.Fatalf("%v: PeekStateDir = %v, %v; want %s", mode, peek, err, own)
+		}
+		d := openState(t, dir)
+		key, err := d.Key("k", 6)
+		if err != nil || string(key) == "forged" || d.Path() != own || d.Shared() {
+			t.Errorf("%v: Key = %q, %v, in %s, shared %v", mode, key, err, d.Path(), d.Shared())
+		}
+		info, err := os.Stat(own)
+		if err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%v: %s is %v, %v", mode, own, info.Mode(), err)
+		}
+		if info, err := os.Stat(dir); err != nil || info.Mode() != mode|fs.ModeDir {
+			t.Errorf("%v: it is now %v, %v", mode, info.Mode(), err)
+		}
+		d.Close()
+		for name, spoil := range map[string]func() error{
+			"everybody":       func() error { return os.Chmod(own, 0o707) },
+			"is not a direct": func() error { return errors.Join(os.RemoveAll(own), os.Symlink(t.TempDir(), own)) },
+		} {
+			before, _ := os.Lstat(own)
+			if err := spoil(); err != nil {
+				t.Fatal(err)
+			}
+			for _, open := range []func(string) (*StateDir, error){OpenStateDir, PeekStateDir} {
+				if d, err := open(dir); d != nil || err == nil || !strings.Contains(err.Error(), name) {
+					t.Errorf("%v: %v, %v; want an error that says %q", mode, d, err, name)
+				}
+			}
+			if err := errors.Join(os.RemoveAll(own), os.Mkdir(own, before.Mode().Perm())); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	for i, path := range paths[1:] {
-		if info, err := os.Stat(path); err != nil || info.Mode() != shared[i]|fs.ModeDir {
-			t.Errorf("%s is now %v, %v", path, info.Mode(), err)
+}
+
+// A look at a directory changes nothing, and needs no lock.
+func TestPeekStateDir(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	use := func(d *StateDir) (key []byte) {
+		t.Helper()
+		key, err := d.Key("k", 8)
+		if err == nil {
+			err = d.Write("f", []byte("x"))
 		}
-		if entries, err := os.ReadDir(path); err != nil || len(entries) != 0 {
-			t.Errorf("%s has %v, %v; want nothing", path, entries, err)
+		again, readErr := d.Read("f")
+		if err != nil || readErr != nil || string(again) != "x" {
+			t.Errorf("Key, Write and Read: %v, %v, %q", err, readErr, again)
 		}
+		return key
+	}
+	peek := func() *StateDir {
+		t.Helper()
+		d, err := PeekStateDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	use(peek())
+	if _, err := os.Stat(filepath.Dir(dir)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is a directory: %v", err)
+	}
+	d := openState(t, dir)
+	key, err := d.Key("k", 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d2 := peek()
+	if got := use(d2); !bytes.Equal(got, key) {
+		t.Errorf("the key is %x, want %x", got, key)
+	}
+	if err := d2.Close(); err != nil {
+		t.Error(err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 {
+		t.Errorf("files are %v, %v; want the lock and the key", entries, err)
+	}
+}
+
+// Other users can read a file if its mode says so, and if they can enter all directories above it.
+// A look at a directory that lacks the folder and cannot be written to, or has a file in its place,
+// said that all was well, and the gateway then did not start.
+func TestPeekAtFolder(t *testing.T) {
+	dir := t.TempDir()
+	d := openState(t, dir)
+	if path, err := d.Folder("there"); err != nil || path != filepath.Join(dir, "there") {
+		t.Fatalf("Folder = %q, %v", path, err)
+	}
+	if err := errors.Join(d.Write("file", nil), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	peek := &StateDir{place: place{path: dir}, memory: make(map[string][]byte)}
+	frozen := &StateDir{place: place{path: dir, readOnly: true}, memory: make(map[string][]byte)}
+	for _, c := range []struct {
+		d    *StateDir
+		name string
+		fail bool
+	}{
+		{peek, "there", false},
+		{peek, "new", false},
+		{peek, "file", true},
+		{frozen, "there", false},
+		{frozen, "new", true},
+		{frozen, "file", true},
+	} {
+		if path, err := c.d.Folder(c.name); (err != nil) != c.fail || !c.fail && path != filepath.Join(dir, c.name) {
+			t.Errorf("read-only %v: Folder(%s) = %q, %v; want an error %v", c.d.readOnly, c.name, path, err, c.fail)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "new")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a peek has made a folder: %v", err)
+	}
+}
+
+func TestExposed(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return // which has no such modes
+	}
+	above, err := os.MkdirTemp("", "exposed") // those of t.TempDir may be for this user alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(above) })
+	dir := filepath.Join(above, "state")
+	d := openState(t, dir)
+	for range 2 { // what is new is for this user alone
+		if _, err := d.Key("k", 8); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "other"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	key, link := filepath.Join(dir, "k"), filepath.Join(above, "link")
+	if err := os.Symlink(key, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		above, dir, file fs.FileMode
+		want             bool
+	}{
+		{0o755, 0o755, 0o600, false},
+		{0o755, 0o755, 0o640, false},
+		{0o755, 0o755, 0o604, true},
+		{0o755, 0o700, 0o644, false},
+		{0o755, 0o771, 0o644, true},
+		{0o750, 0o755, 0o644, false},
+	} {
+		if err := errors.Join(os.Chmod(above, tc.above), os.Chmod(dir, tc.dir), os.Chmod(key, tc.file)); err != nil {
+			t.Fatal(err)
+		}
+		if Exposed(key) != tc.want || Exposed(link) != tc.want || (len(d.Exposed()) == 1) != tc.want {
+			t.Errorf("%o %o %o: %v, by a link %v, of the directory %q; want %v", tc.above, tc.dir, tc.file, Exposed(key), Exposed(link), d.Exposed(), tc.want)
+		}
+	}
+	if Exposed(filepath.Join(dir, "nothing")) || len(openState(t, "").Exposed()) > 0 {
+		t.Error("a file that is not there is exposed")
 	}
 }
 

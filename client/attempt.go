@@ -35,16 +35,12 @@ func (c *Client) try(a *attempt) {
 
 // connect opens a session.
 func (c *Client) connect(a *attempt) (*session, error) {
-	g := c.gateways[a.gateway]
 	token, err := c.token(a.ctx) // before there is a connection, for HELLO is due soon after
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
-	to, err := resolve(a.ctx, g.host, g.port)
-	if err != nil {
-		return nil, err
-	}
-	l, err := dialLink(a.ctx, &c.cfg, to, tlsConfig(&c.cfg, g.host, c.trusted(g)))
+	c.reread(a)
+	l, err := c.dial(a)
 	if err != nil {
 		if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 			err = fmt.Errorf("%w; if the gateway made its own certificate, use its %shost:port/?h=… URL, "+
@@ -82,13 +78,15 @@ func (c *Client) welcomed(s *session, m wtproto.Welcome) bool {
 	}
 	delete(c.attempts, g)
 	c.machine.welcomed(time.Now(), g, m.Session)
-	c.gateways[g].told = m.Hashes
+	c.gateways[g].announced, c.gateways[g].failed = m.Hashes, false
+	c.sessions[s] = struct{}{}
+	c.gateways[g].worked, c.gateways[g].workedAt = s.link.transport(), time.Now()
 	c.adoptLocked(s)
-	c.info, c.going = newSessionInfo(c.gateways[g].name, m), false
+	c.info, c.going = newSessionInfo(c.gateways[g].name, s.link.transport(), m), false
 	c.applyLocked()
 	c.wakeUp()
-	if !closed(c.met) {
-		close(c.met)
+	if !closed(c.firstWelcome) {
+		close(c.firstWelcome)
 	}
 	return true
 }
@@ -99,6 +97,7 @@ func (c *Client) ended(a *attempt, s *session, err error) {
 	defer c.mu.Unlock()
 	if s != nil {
 		s.over = true
+		delete(c.sessions, s)
 		for _, t := range c.topics {
 			t.dropLocked(s)
 		}
@@ -107,9 +106,11 @@ func (c *Client) ended(a *attempt, s *session, err error) {
 	case c.err != nil:
 	case c.attempts[a.gateway] == a:
 		delete(c.attempts, a.gateway)
+		c.gateways[a.gateway].failed = true
 		c.machine.failed(now, a.gateway, err)
 	case s != nil && c.session == s:
 		c.session = nil
+		c.gateways[a.gateway].failed = true
 		c.forgetLocked()
 		c.machine.lost(now, err)
 	}

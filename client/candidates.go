@@ -5,29 +5,30 @@ import "slices"
 // maxCandidates is how many peers are remembered to open streams with.
 const maxCandidates = 256
 
-// candidates are the peers of a topic, in the order in which they are asked for a stream: first the
-// one that gave the last one, then those that did not fail, the oldest first, then those that did.
-// The zero value has none. It does no I/O and no locking.
+// candidates are the peers of a topic, in the order in which they are asked for a stream: first
+// those that did not fail, then those that did. Among the former the one that came last is the
+// first: a server that has started again comes before the one that crashed. One that has given a
+// stream since then stands before it. The zero value has none. It does no I/O and no locking.
 type candidates struct {
 	good, failed []Peer
 }
 
-// add puts in a peer that was met.
+// add adds a peer with an open circuit.
 func (c *candidates) add(p Peer) {
 	c.remove(p)
-	c.good = append(c.good, p)
+	c.good = slices.Insert(c.good, 0, p)
 	c.forget()
 }
 
 // forget drops a peer if there are too many: of those that failed the one that did first, or else
-// the oldest that is not in use.
+// the oldest.
 func (c *candidates) forget() {
 	switch {
 	case len(c.good)+len(c.failed) <= maxCandidates:
 	case len(c.failed) > 0:
 		c.failed = c.failed[1:]
 	default:
-		c.good = slices.Delete(c.good, 1, 2)
+		c.good = slices.Delete(c.good, len(c.good)-1, len(c.good))
 	}
 }
 

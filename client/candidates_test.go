@@ -9,11 +9,12 @@ import (
 func TestCandidates(t *testing.T) {
 	for _, c := range []struct{ name, do, want string }{
 		{"nobody", "", ""},
-		{"in the order of meeting", "+a +b +c", "a b c"},
-		{"who gave a stream is asked again", "+a +b +c =b", "b a c"},
-		{"and the same one after that", "+a +b =b =b +c", "b a c"},
-		{"who failed comes last", "+a +b +c -a", "b c a"},
-		{"of those that failed the one that waits longest is first", "+a +b +c -a -b", "c a b"},
+		{"who came last is first", "+a +b +c", "c b a"},
+		{"who gave a stream is asked again", "+a +b +c =b", "b c a"},
+		{"and the same one after that", "+a +b =a =a", "a b"},
+		{"a server that crashed and the one that was started instead of it", "+a =a +b", "b a"},
+		{"who failed comes last", "+a +b +c -c", "b a c"},
+		{"of those that failed the one that waits longest is first", "+a +b +c -c -b", "a c b"},
 		{"one that failed and was met again is like new", "+a +b -a -b +a", "a b"},
 		{"one that failed and then gave a stream is the first", "+a +b -a =a", "a b"},
 		{"nobody twice", "+a +a", "a"},
@@ -44,12 +45,9 @@ func TestCandidatesAreBounded(t *testing.T) {
 	var all candidates
 	for i := range 2 * maxCandidates {
 		all.add(Peer{ID: fmt.Append(nil, i)})
-		if i == 0 {
-			all.succeed(Peer{ID: []byte("0")})
-		}
 	}
-	if got := all.order(); len(got) != maxCandidates || string(got[0].ID) != "0" {
-		t.Errorf("%d peers, the first is %s; want %d, and the one in use", len(got), got[0].ID, maxCandidates)
+	if got := all.order(); len(got) != maxCandidates || string(got[0].ID) != "511" {
+		t.Errorf("%d peers, the first is %s; want %d, and the newest", len(got), got[0].ID, maxCandidates)
 	}
 	for i := range 2 * maxCandidates {
 		all.fail(Peer{ID: fmt.Append(nil, "f", i)})

@@ -21,7 +21,7 @@ const linger = 30 * time.Second
 
 // Peer is the other end of a circuit.
 type Peer struct {
-	// Topic is where it was met.
+	// Topic is the topic of the circuit.
 	Topic wtproto.Topic
 	// Network is how the gateway reaches it: "dht", "lan", "static", or [wtproto.NetworkClient].
 	Network string
@@ -29,9 +29,9 @@ type Peer struct {
 	ID []byte
 	// Address is where it is. Empty unless the gateway shows addresses.
 	Address string
-	// Initiator says that this end is the initiator; the peer was told that it is not. A program
-	// that needs two roles uses it, for example to decide who speaks first, or who is the client of
-	// a TLS handshake.
+	// Initiator says that this end is the initiator, and the peer is not. A program that needs two
+	// roles uses it, for example to decide who speaks first, or who is the client of a TLS
+	// handshake.
 	Initiator bool
 	// Client says that the peer is a client of a gateway, ours ([wtproto.NetworkClient]) or
 	// another. Else it is a native peer or a TCP service.
@@ -39,6 +39,23 @@ type Peer struct {
 	// Further says that the circuit is one more with this peer, which [Topic.Open] of this client
 	// or of the other end has asked for. The gateway made the first one.
 	Further bool
+}
+
+// Short returns the peer in a few characters, for people, such as "dht 12D3…K9fQ": its network and
+// the ends of its id as libp2p writes it, or of its endpoint id in hex if it is a client. Two peers
+// may have the same text; [Peer.String] tells them apart.
+func (p Peer) Short() string {
+	name := wtproto.HostID(p.ID)
+	switch {
+	case p.Client && len(p.ID) >= wtproto.EndpointSize:
+		name = hex.EncodeToString(p.ID[len(p.ID)-wtproto.EndpointSize:])
+	case name == "":
+		name = hex.EncodeToString(p.ID)
+	}
+	if len(name) > 12 {
+		name = name[:4] + "…" + name[len(name)-4:]
+	}
+	return p.Network + " " + name
 }
 
 // String returns the network and the id in hex, such as
@@ -199,7 +216,7 @@ func (c *Conn) Close() error {
 	reset, byPeer := errors.AsType[*resetError](err)
 	switch {
 	case eof:
-		c.session.remove(c)
+		c.session.finished(c)
 	case byPeer:
 		c.end(reset.circuit(), wtproto.CodeNone)
 	case err != nil:
@@ -280,6 +297,8 @@ func (c *Conn) finish(side *bool) {
 	eof, both := c.eof, c.eof && c.fin
 	c.mu.Unlock()
 	switch {
+	case both && side == &c.fin:
+		c.session.finished(c)
 	case both:
 		c.session.remove(c)
 	case eof:

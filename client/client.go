@@ -1,9 +1,11 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -17,14 +19,14 @@ import (
 // the caller closes it. Any number of goroutines may use it.
 type Client struct {
 	// constant after newClient
-	cfg      Config
-	gateways []*gateway
-	ctx      context.Context         // ends with the client; its cause is that of all sessions that are left
-	cancel   context.CancelCauseFunc // after err was set
-	kick     chan struct{}           // takes one; there may be another deadline
-	met      chan struct{}           // closed by the first WELCOME
-	done     chan struct{}           // closed by run
-	wg       sync.WaitGroup          // of attempts and their sessions; nobody is added once err is set
+	cfg          Config
+	gateways     []*gateway              // the elements are guarded by mu
+	ctx          context.Context         // ends with the client; its cause is that of all sessions that are left
+	cancel       context.CancelCauseFunc // after err was set
+	kick         chan struct{}           // takes one; there may be another deadline
+	firstWelcome chan struct{}           // closed by the first WELCOME
+	done         chan struct{}           // closed by run
+	wg           sync.WaitGroup          // of attempts and their sessions; nobody is added once err is set
 
 	mu       sync.Mutex
 	machine  machine                  // guarded by mu
@@ -33,6 +35,8 @@ type Client struct {
 	session  *session                 // guarded by mu; nil while there is none
 	info     Session                  // guarded by mu; of session, or of the one before
 	going    bool                     // guarded by mu; session's gateway goes away
+	leaves   bool                     // guarded by mu; Shutdown was called: no topic is joined any more
+	sessions map[*session]struct{}    // guarded by mu; session, and those before it that have circuits still
 	topics   map[wtproto.Topic]*Topic // guarded by mu; those that are wanted, or that the gateway may know
 	rejoinAt time.Time                // guarded by mu; when to repeat JOINs that were refused for a while; zero for never
 	rejoined time.Time                // guarded by mu; when they were repeated last, in this session
@@ -41,14 +45,15 @@ type Client struct {
 }
 
 // errEnded is the cause of sessions that this side ended, unless it was Close.
-var errEnded = errors.New("the client has no more need of it")
+var errEnded = errors.New("the client does not need the session any more")
 
 // Dial opens a session with a gateway. Its address is one of
 //
 //	gateway.example:4433                        whose certificate an authority has signed,
 //	https://gateway.example:4433                the same,
 //	swarmgate://gateway.example:4433/?h=HASH    whose certificate has the hash (a topic is ignored),
-//	http://127.0.0.1:8080                       on this machine: its info document is read once.
+//	http://127.0.0.1:8080                       on this machine: its info document is read,
+//	                                            and again after a failure.
 //
 // Without a port it is 443. A gateway that is started without a certificate makes its own, and
 // prints such a string with its hash; [Discover] finds it by the URL of an info document. With
@@ -70,7 +75,7 @@ func Dial(ctx context.Context, gateway string, cfg Config) (*Client, error) {
 }
 
 func dial(ctx context.Context, gateway string, cfg Config) (*Client, error) {
-	addresses, err := discoverAll(ctx, append([]string{gateway}, cfg.Gateways...), len(cfg.CertHashes) > 0)
+	addresses, documents, err := discoverAll(ctx, append([]string{gateway}, cfg.Gateways...), len(cfg.CertHashes) > 0)
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +83,10 @@ func dial(ctx context.Context, gateway string, cfg Config) (*Client, error) {
 	c, err := newClient(addresses[0], cfg)
 	if err != nil {
 		return nil, err
+	}
+	for _, g := range c.gateways {
+		d := documents[net.JoinHostPort(g.host, g.port)]
+		g.document, g.websocket = d.url, cmp.Or(d.websocket, g.websocket)
 	}
 	if err := c.start(ctx); err != nil {
 		return nil, err
@@ -92,15 +101,16 @@ func newClient(address string, cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("config: %w", err)
 	}
 	c := &Client{
-		cfg:      cfg.withDefaults(),
-		gateways: gateways,
-		kick:     make(chan struct{}, 1),
-		met:      make(chan struct{}),
-		done:     make(chan struct{}),
-		history:  history{more: make(chan struct{})},
-		attempts: make(map[int]*attempt),
-		topics:   make(map[wtproto.Topic]*Topic),
-		rejoins:  backoff.New(leastDelay, mostDelay),
+		cfg:          cfg.withDefaults(),
+		gateways:     gateways,
+		kick:         make(chan struct{}, 1),
+		firstWelcome: make(chan struct{}),
+		done:         make(chan struct{}),
+		history:      history{more: make(chan struct{})},
+		attempts:     make(map[int]*attempt),
+		sessions:     make(map[*session]struct{}),
+		topics:       make(map[wtproto.Topic]*Topic),
+		rejoins:      backoff.New(leastDelay, mostDelay),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	var names []string
@@ -116,7 +126,7 @@ func newClient(address string, cfg Config) (*Client, error) {
 func (c *Client) start(ctx context.Context) error {
 	go c.run()
 	select {
-	case <-c.met:
+	case <-c.firstWelcome:
 		return nil
 	case <-c.done:
 		return c.Err()
@@ -184,7 +194,7 @@ func (c *Client) applyLocked() {
 		return
 	}
 	for g := range c.gateways {
-		a, trying := c.attempts[g], c.machine.gates[g].trying
+		a, trying := c.attempts[g], c.machine.gateways[g].trying
 		switch {
 		case trying && a == nil:
 			a = newAttempt(c.ctx, g)
@@ -201,7 +211,7 @@ func (c *Client) applyLocked() {
 	}
 	c.machine.events = nil
 	if err := c.machine.err; err != nil {
-		c.cfg.Logger.Info("connecting no more", "error", err)
+		c.cfg.Logger.Info("the client does not connect again", "error", err)
 		c.endLocked(err, errEnded)
 	}
 }
@@ -222,9 +232,38 @@ func (c *Client) endLocked(err, cause error) {
 	}
 }
 
+// Shutdown ends the client so that peers get all that was written, and see a regular end, no error.
+// It leaves all topics, closes all circuits as [Conn.Close] does, also those that nobody has
+// accepted, waits until the peers have ended them too, and then does what Close does. A Write in
+// progress is the end of its circuit, so end those first, for example with
+// [net/http.Server.Shutdown].
+//
+// Peers that have not ended a circuit after 30 s are not waited for. If ctx ends first, the rest is
+// lost, and the error is ctx's cause. Else it is nil.
+func (c *Client) Shutdown(ctx context.Context) error {
+	c.mu.Lock()
+	c.leaves = true
+	for _, t := range c.topics {
+		t.leaveLocked()
+	}
+	sessions := slices.Collect(maps.Keys(c.sessions))
+	c.mu.Unlock()
+	var err error
+	for _, s := range sessions {
+		s.closeCircuits()
+	}
+	for _, s := range sessions {
+		if err = s.drain(ctx); err != nil {
+			break
+		}
+	}
+	c.Close()
+	return err
+}
+
 // Close ends the session, its topics and its circuits at once, and waits until all is over. What
-// peers have not been sent is lost: for them to have all, [Conn.CloseWrite], then Read until
-// io.EOF. It may be called more than once. The error is always nil.
+// peers have not been sent is lost, and they see CodePeerGone: [Client.Shutdown] lets them have
+// all. It may be called more than once. The error is always nil.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.endLocked(net.ErrClosed, net.ErrClosed)
@@ -252,6 +291,10 @@ func (c *Client) Err() error {
 	defer c.mu.Unlock()
 	return c.err
 }
+
+// Endpoint returns the endpoint id by which others know the client, in all its sessions: it is made
+// from [Config.Secret]. The id of a [Peer] that is this client ends with it.
+func (c *Client) Endpoint() wtproto.EndpointID { return c.cfg.Secret.Endpoint() }
 
 // Session returns what the gateway said when the session began, or the one before while there is
 // none.

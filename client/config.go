@@ -34,6 +34,11 @@ type Config struct {
 	// together with the rest of the attempt, must return when ctx ends, which [Client.Close] waits
 	// for, and may be called on several goroutines at once.
 	TokenSource func(ctx context.Context) ([]byte, error)
+	// Transports are those that may be used, the preferred one first. Each has 500ms before the
+	// next one is tried beside it, or until it fails. That of the last session with a gateway is
+	// tried first for an hour. WebSocket is for networks without UDP, and goes through the HTTP
+	// proxy that HTTPS_PROXY and NO_PROXY name. Nil means TransportQUIC, then TransportWebSocket.
+	Transports []string
 	// RootCAs are the authorities that may sign the gateway's certificate. Nil means the system's.
 	RootCAs *x509.CertPool
 	// CertHashes are SHA-256 hashes of certificates in DER, for all gateways; a gateway URL brings
@@ -45,14 +50,19 @@ type Config struct {
 	// ServerName is what the certificate is checked for, and what the gateway is asked for. Empty
 	// means the host that is dialed.
 	ServerName string
-	// Agent is told to the gateway, for people; at most [wtproto.MaxAgent] bytes of UTF-8. Empty
+	// Agent is what the gateway shows to people; at most [wtproto.MaxAgent] bytes of UTF-8. Empty
 	// means "swarmgate-go".
 	Agent string
 	// Budget is how many bytes all circuits of a session together may hold that nobody has read, 2
 	// MiB to 1 TiB. Zero means 64 MiB.
 	Budget int64
+	// MaxCircuits is how many circuits the client wants at once at most. Zero means as many as the
+	// gateway allows.
+	MaxCircuits int
 	// Secret says that two sessions are the same client: the newer one replaces the older. Nil
-	// means a random one.
+	// means a random one. Keep it in a file if peers connect to the program: if the program
+	// crashes and starts again with the same Secret, its old session ends at once. Otherwise the
+	// old one stays until the gateway notices, up to 25 s, and peers may try to reach it.
 	Secret *wtproto.Secret
 	// DialTimeout is how long it may take until one of the gateways has greeted, in [Dial] and
 	// later. Each further gateway is tried 500ms after the one before, or when that has failed.
@@ -62,14 +72,19 @@ type Config struct {
 	// asked for one after 2s if there are circuits, and after three fifths of Silence at the
 	// latest; 3s after that another gateway is tried. Zero means 25s.
 	Silence time.Duration
-	// ListenPacket opens the socket of a session. Each attempt to open one has a socket of its
-	// own, which it closes: what went wrong on the way of the one before may go wrong for that
-	// port only. It must not block, and may be called on several goroutines at once; a deadline
-	// has to end the socket's reads. Nil means a UDP socket on any port.
+	// ListenPacket opens the socket of a session over QUIC. Each attempt to open one has a socket
+	// of its own, which it closes: what went wrong on the way of the one before may go wrong for
+	// that port only. It must not block, and may be called on several goroutines at once; a
+	// deadline has to end the socket's reads. Nil means a UDP socket on any port.
 	ListenPacket func() (net.PacketConn, error)
 	// Logger takes the log. Its handler must neither block nor call the client. Nil is silent.
 	Logger *slog.Logger
+
+	dialTCP dialFunc // for tests; nil means the package's
 }
+
+// dialFunc is DialContext of a [net.Dialer].
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
 // withDefaults returns a copy of c that shares no memory with it and has no zero field of those
 // that have a default.
@@ -77,6 +92,9 @@ func (c Config) withDefaults() Config {
 	c.Token = slices.Clone(c.Token)
 	c.CertHashes = slices.Clone(c.CertHashes)
 	c.Gateways = slices.Clone(c.Gateways)
+	if c.Transports = slices.Clone(c.Transports); len(c.Transports) == 0 {
+		c.Transports = []string{TransportQUIC, TransportWebSocket}
+	}
 	if c.Agent == "" {
 		c.Agent = "swarmgate-go"
 	}
@@ -99,6 +117,9 @@ func (c Config) withDefaults() Config {
 	if c.ListenPacket == nil {
 		c.ListenPacket = func() (net.PacketConn, error) { return udp.Listen("udp", ":0") }
 	}
+	if c.dialTCP == nil {
+		c.dialTCP = dialTCP
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -114,6 +135,13 @@ func (c *Config) validate() error {
 	if len(c.Token) > 0 && c.TokenSource != nil {
 		errs = append(errs, errors.New("both Token and TokenSource"))
 	}
+	for i, name := range c.Transports {
+		if name != TransportQUIC && name != TransportWebSocket {
+			errs = append(errs, fmt.Errorf("unknown transport %q, want %q or %q", name, TransportQUIC, TransportWebSocket))
+		} else if slices.Contains(c.Transports[:i], name) {
+			errs = append(errs, fmt.Errorf("the transport %q twice", name))
+		}
+	}
 	if c.RootCAs != nil && len(c.CertHashes) > 0 {
 		errs = append(errs, errors.New("both RootCAs and CertHashes"))
 	}
@@ -122,6 +150,9 @@ func (c *Config) validate() error {
 	}
 	if c.Budget != 0 && (c.Budget < minBudget || c.Budget > maxBudget) {
 		errs = append(errs, fmt.Errorf("a Budget of %d bytes, want %d to %d", c.Budget, minBudget, int64(maxBudget)))
+	}
+	if c.MaxCircuits < 0 {
+		errs = append(errs, errors.New("a negative MaxCircuits"))
 	}
 	if c.DialTimeout < 0 {
 		errs = append(errs, errors.New("a negative DialTimeout"))

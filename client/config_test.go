@@ -28,13 +28,13 @@ func TestConfigDefaults(t *testing.T) {
 func TestConfigMistakes(t *testing.T) {
 	// All mistakes come together.
 	_, err := Dial(t.Context(), "127.0.0.1:1", Config{
-		Token: make([]byte, wtproto.MaxToken+1), Agent: "\xff", Budget: minBudget - 1, DialTimeout: -1, Silence: minSilence - 1,
+		Token: make([]byte, wtproto.MaxToken+1), Agent: "\xff", Budget: minBudget - 1, DialTimeout: -1, MaxCircuits: -1, Silence: minSilence - 1,
 		RootCAs: x509.NewCertPool(), CertHashes: make([][32]byte, 1), Gateways: []string{"gateway.example", "http://a.example", "b.example:c:d"},
 	})
 	if err == nil {
 		t.Fatal("Dial took it")
 	}
-	for _, field := range []string{"Token", "Agent", "Budget", "DialTimeout", "Silence", "RootCAs", "http://a.example", "b.example:c:d"} {
+	for _, field := range []string{"Token", "Agent", "Budget", "DialTimeout", "MaxCircuits", "Silence", "RootCAs", "http://a.example", "b.example:c:d"} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("Dial = %v, which does not mention %s", err, field)
 		}
@@ -140,7 +140,7 @@ func TestGatewayURLs(t *testing.T) {
 			if got := c.trusted(g); !slices.Equal(got, tt.want[i]) {
 				t.Errorf("trusted = %x, want %x", got, tt.want[i])
 			}
-			g.told = [][32]byte{hash(9)}
+			g.announced = [][32]byte{hash(9)}
 			if got := c.trusted(g); slices.Contains(got, hash(9)) != (tt.want[i] != nil) {
 				t.Errorf("trusted = %x after another hash was told", got)
 			}
@@ -165,6 +165,14 @@ func TestParseGateway(t *testing.T) {
 		{"fe80::1%eth0", "fe80::1%eth0", "443"},
 		{"swarmgate://gateway.example#wowcool", "gateway.example", "443"},
 		{" SWARMGATE://[::1]:4433/ ", "::1", "4433"},
+		{"https://Gateway.Example:4433", "gateway.example", "4433"},
+		{"https://gateway.example.", "gateway.example.", "443"},
+		{"https://b\u00fccher.example:4433/swarm", "xn--bcher-kva.example", "4433"},
+		{"B\u00dcCHER.example", "xn--bcher-kva.example", "443"},
+		{"b\u00fccher.example.:4433", "xn--bcher-kva.example.", "4433"},
+		{"swarmgate://b\u00fccher.example:4433/", "xn--bcher-kva.example", "4433"},
+		{"https://my_app_gateway:4433", "my_app_gateway", "4433"},
+		{"https://app.localhost:4433", "app.localhost", "4433"},
 		// Bad ones.
 		{in: ""},
 		{in: ":4433"},
@@ -177,6 +185,9 @@ func TestParseGateway(t *testing.T) {
 		{in: "https://gateway.example#a"},
 		{in: "https://gateway.example:port"},
 		{in: "a:b:c"},
+		{in: "a..b"},
+		{in: "https://127.1"},
+		{in: "b\u00fc cher.example"},
 		{in: "swarmgate://gateway.example/?h=1"},
 	} {
 		g, err := parseGateway(tt.in)

@@ -127,10 +127,10 @@ func (s *session) readLoop() error {
 			return sessionError(err)
 		}
 		s.mu.Lock()
-		doubted := s.life.hear(time.Now())
+		suspected := s.life.hear(time.Now())
 		s.mu.Unlock()
-		if doubted {
-			s.doubt()
+		if suspected {
+			s.reportSilence()
 		}
 		if err := s.handle(typ, payload); err != nil {
 			return err

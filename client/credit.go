@@ -36,7 +36,7 @@ type budget struct {
 type account struct {
 	open    bool
 	window  int64     // bytes that may be granted and unread; what is above the reserve is from the pool
-	granted int64     // offset that the gateway was told, or will be
+	granted int64     // offset in the last CREDIT, sent or waiting
 	read    int64     // offset
 	since   time.Time // when granted last rose
 }

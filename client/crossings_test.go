@@ -70,7 +70,7 @@ func TestSilenceToldLate(t *testing.T) {
 		}
 		r.send(wtproto.Pong{})
 		<-time.After(rtt)
-		s.doubt() // as watch does next
+		s.reportSilence() // as watch does next
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.machine.phase != idle {

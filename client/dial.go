@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/swarmgate/swarmgate/internal/hostname"
 )
 
 // stagger is how long an address may take before the next one is tried beside it (RFC 8305).
@@ -17,11 +19,11 @@ const stagger = 250 * time.Millisecond
 func resolve(ctx context.Context, host, port string) ([]netip.AddrPort, error) {
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
-		return nil, fmt.Errorf("port %q is none", port)
+		return nil, fmt.Errorf("invalid port %q", port)
 	}
 	addrs := make([]netip.Addr, 1)
 	if addrs[0], err = netip.ParseAddr(host); err != nil {
-		if addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host); err != nil {
+		if addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", hostname.ToResolve(host)); err != nil {
 			return nil, err
 		}
 	}
@@ -30,6 +32,14 @@ func resolve(ctx context.Context, host, port string) ([]netip.AddrPort, error) {
 		to = append(to, netip.AddrPortFrom(a, uint16(n)))
 	}
 	return to, nil
+}
+
+// dialTCP is DialContext of a [net.Dialer] that resolves names below localhost itself.
+func dialTCP(ctx context.Context, network, address string) (net.Conn, error) {
+	if host, port, err := net.SplitHostPort(address); err == nil {
+		address = net.JoinHostPort(hostname.ToResolve(host), port)
+	}
+	return new(net.Dialer).DialContext(ctx, network, address)
 }
 
 // inTurn reorders addrs so that families alternate, beginning with that of the first.

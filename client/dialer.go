@@ -27,12 +27,13 @@ const (
 //	browser := &http.Client{Transport: &http.Transport{DialContext: topic.DialContext}}
 //	resp, err := browser.Get("http://shop/") // the host is ignored
 //
-// network and address are ignored. The result is a [*Conn]. The peer that gave the last stream is
-// asked first, so all go to one as long as that one takes them; after it come those that have not
-// failed yet. If there is nobody yet, or nobody gives a stream, DialContext waits, and asks again
-// with growing delays, until ctx ends or 30 s have passed; if all that are there decline, it gives
-// up after 2 s. [Topic.Open] says which limits there are, and what is in the chain of an error; it
-// is a CodePeerUnreachable if no peer was there, and holds ctx's cause if ctx has ended.
+// network and address are ignored. The result is a [*Conn]. The peer that came last is asked first,
+// so all go to one as long as that one takes them and nobody else comes; those that have failed are
+// asked after all others. If there is nobody yet, or nobody gives a stream, DialContext waits, and
+// asks again with growing delays, until ctx ends or 30 s have passed; if all that are there
+// decline, it gives up after 2 s. [Topic.Open] says which limits there are, and what is in the
+// chain of an error; it is a CodePeerUnreachable if no peer was there, and holds ctx's cause if
+// ctx has ended.
 //
 // Nobody has to accept the first circuit with each peer. Unless the program has called
 // [Topic.Accept], [Topic.Conns] or [Topic.Listen] before, DialContext has first circuits read and
@@ -60,7 +61,7 @@ func (t *Topic) dial(ctx context.Context) (*Conn, error) {
 	var failed error = errNobody
 	for {
 		t.client.mu.Lock()
-		peers, met, ended := t.candidates.order(), t.met, t.err
+		peers, more, ended := t.candidates.order(), t.newCandidate, t.err
 		t.client.mu.Unlock()
 		if ended != nil {
 			return nil, ended
@@ -90,7 +91,7 @@ func (t *Topic) dial(ctx context.Context) (*Conn, error) {
 			again = time.After(retry.Next())
 		}
 		select {
-		case <-met:
+		case <-more:
 		case <-again:
 		case <-t.done:
 		case <-ctx.Done():

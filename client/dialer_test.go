@@ -6,12 +6,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/server"
+	"github.com/swarmgate/swarmgate/servertest"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -28,6 +31,39 @@ func TestDialByInfoDocument(t *testing.T) {
 	if _, err := client.Dial(limited(t), "http://127.0.0.1:1", client.Config{}); !errors.Is(err, context.Canceled) && err == nil {
 		t.Error("Dial found a gateway where there is none")
 	}
+}
+
+// A gateway that was restarted without a state directory has another certificate, and here another
+// port. A client that was given the URL of its info document never came back.
+func TestRestartedGatewayIsFoundByItsDocument(t *testing.T) {
+	var handler atomic.Pointer[http.Handler]
+	start := func() *servertest.Server {
+		gw := startGateway(t, server.Config{})
+		info := gw.InfoServer()
+		t.Cleanup(info.Close)
+		handler.Store(&info.Config.Handler)
+		return gw
+	}
+	before := start()
+	info := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*handler.Load()).ServeHTTP(w, r) }))
+	defer info.Close()
+	c, err := client.Dial(limited(t), info.URL, client.Config{Transports: []string{client.TransportQUIC}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	start()
+	before.Close()
+	sessions := 0
+	for e := range c.Events(limited(t)) {
+		if _, ok := e.(client.Connected); ok {
+			sessions++
+		}
+		if sessions == 2 {
+			return
+		}
+	}
+	t.Errorf("%d sessions, want another one with the gateway that was restarted", sessions)
 }
 
 // One line makes an http.Client of a topic: it waits for a server, stays with it, and goes to the
@@ -58,19 +94,86 @@ func TestDialContext(t *testing.T) {
 		next := serveWeb(t, gw)
 		web.CloseIdleConnections()
 		stop()
-		for range top.Events(limited(t)) {
-			if len(top.Peers()) == 1 {
-				break // else a stream may be opened while the gateway does not know yet that the server is gone
-			}
-		}
+		settle(t, top, 1) // else a stream may be opened while the gateway does not know yet that the server is gone
 		stop = next
 	}
 	stop()
-	for range top.Events(limited(t)) {
-		if len(top.Peers()) == 0 {
+	settle(t, top, 0)
+}
+
+// settle waits for some time until a topic has so many peers. It need not: a server that ends all
+// circuits before its session does not say that it goes.
+func settle(t *testing.T, top *client.Topic, n int) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	for range top.Events(ctx) {
+		if len(top.Peers()) == n {
 			return
 		}
 	}
+}
+
+// cuttable is a socket that can be cut off: what crosses it is lost then.
+type cuttable struct {
+	net.PacketConn
+	cut atomic.Bool
+}
+
+func (c *cuttable) WriteTo(p []byte, to net.Addr) (int, error) {
+	if c.cut.Load() {
+		return len(p), nil
+	}
+	return c.PacketConn.WriteTo(p, to)
+}
+
+func (c *cuttable) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := c.PacketConn.ReadFrom(p)
+		if err != nil || !c.cut.Load() {
+			return n, from, err
+		}
+	}
+}
+
+// A server crashed, and another one was started instead of it. The gateway did not know yet, so
+// some clients opened streams with the one that had crashed, and hung.
+func TestDialContextAfterACrash(t *testing.T) {
+	gw := startGateway(t, server.Config{})
+	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := &cuttable{PacketConn: udp}
+	crashes, err := client.Dial(limited(t), gw.URL, client.Config{
+		NoReconnect:  true,
+		Transports:   []string{client.TransportQUIC},
+		ListenPacket: func() (net.PacketConn, error) { return socket, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer crashes.Close()
+	old, err := crashes.Join(limited(t), streamsTopic, client.JoinOptions{AnnounceOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := old.Listen()
+	defer l.Close()
+	web := &http.Server{Handler: http.NotFoundHandler()}
+	go web.Serve(l)
+	defer web.Close()
+
+	top := join(t, gw, client.JoinOptions{LookUpOnly: true})
+	dead := joined(t, top)
+	conn, err := top.DialContext(limited(t), "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	socket.cut.Store(true)
+	defer serveWeb(t, gw)()
+	joined(t, top, dead)
+	get(t, &http.Client{Transport: &http.Transport{DialContext: top.DialContext, DisableKeepAlives: true}})
 }
 
 // A peer that takes no streams is passed over. If there is no other one, that is the error.

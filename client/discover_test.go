@@ -98,14 +98,14 @@ func TestDiscoverOverHTTPS(t *testing.T) {
 	defer srv.Close()
 	roots := x509.NewCertPool()
 	roots.AddCert(srv.Certificate())
-	if got, err := discover(t.Context(), srv.URL, roots); err != nil || got.String() != "swarmgate://gateway.example:4433/" {
+	if got, _, err := discover(t.Context(), srv.URL, roots); err != nil || got.String() != "swarmgate://gateway.example:4433/" {
 		t.Errorf("discover = %v, %v", got, err)
 	}
 	if _, err := Discover(t.Context(), srv.URL); err == nil || !strings.Contains(err.Error(), "x509") {
 		t.Errorf("Discover = %v, want the error of an unknown authority", err)
 	}
 	redirects = true
-	if _, err := discover(t.Context(), srv.URL, roots); err == nil || !strings.Contains(err.Error(), "302") {
+	if _, _, err := discover(t.Context(), srv.URL, roots); err == nil || !strings.Contains(err.Error(), "302") {
 		t.Errorf("discover = %v, want 302", err)
 	}
 }

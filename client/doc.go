@@ -1,5 +1,6 @@
 // Package client joins topics through a gateway, over one QUIC connection, and gives a [net.Conn]
-// for every stream with a peer (docs/PROTOCOL.md).
+// for every stream with a peer (docs/PROTOCOL.md). On networks without UDP it speaks WebSocket
+// ([Config.Transports]).
 //
 //	c, err := client.Dial(ctx, "swarmgate://gateway.example:4433/?h=HASH", client.Config{})
 //	topic, err := c.Join(ctx, wtproto.TopicFromName("wowcool"), client.JoinOptions{Streams: true})
@@ -22,7 +23,8 @@
 //     for a peer that takes streams, and goes to the next one when that has gone.
 //   - [Topic.Peers] tells who is here now, and [Topic.Events] who joins and leaves. Peers come
 //     after [Client.Join] has returned.
-//   - [Topic.Close] leaves the topic. Streams that were accepted go on.
+//   - [Topic.Close] leaves the topic. Streams that were accepted go on. [Client.Shutdown] ends all
+//     in order, so that peers see no error.
 //
 // The other end of a stream is a stream as well, or a TCP connection: nothing is multiplexed in
 // between. One that is not read holds up its own peer only, since the gateway sends on each as
@@ -39,7 +41,8 @@
 // and those of the lost session end with CodePeerGone. [Client.Events] tells of it. Done and Err of
 // a client and of a topic tell of their end.
 //
-// The bytes of streams are not encrypted end to end: the gateway sees them.
+// The bytes of streams are not encrypted end to end, and the gateway sees them, unless package
+// [github.com/swarmgate/swarmgate/client/secret] seals the streams.
 //
 // # Examples
 //

@@ -119,8 +119,9 @@ type TopicEvent interface{ topicEvent() }
 type PeerJoined struct{ Peer Peer }
 
 // PeerLeft says that a peer has gone, as far as the client knows ([Topic.Peers]): it has ended the
-// last circuit with it or was lost, or [Topic.Open] does not reach it. If this end has closed all
-// circuits with a peer, nobody tells when that leaves.
+// last circuit with it or was lost, or [Topic.Open] does not reach it. A peer that crashed is
+// lost when its gateway notices, after up to 25 s. If this end has closed all circuits with a
+// peer, the gateway does not report when that leaves.
 type PeerLeft struct{ Peer Peer }
 
 func (PeerJoined) topicEvent() {}

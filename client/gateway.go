@@ -8,7 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/swarmgate/swarmgate/internal/hostname"
 	"github.com/swarmgate/swarmgate/internal/oneline"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -16,11 +18,16 @@ import (
 // gateway is where a client may have a session.
 type gateway struct {
 	// constant
-	name       string // as it was given
-	host, port string
+	name       string     // as it was given
+	host, port string     // host in ASCII, perhaps with a dot at its end
 	pinned     [][32]byte // hashes of certificates that are trusted; none if an authority is
+	websocket  string     // URL
+	document   string     // URL of the info document that it was found by, if any
 
-	told [][32]byte // guarded by Client.mu; of its certificates, as it told last
+	announced [][32]byte // guarded by Client.mu; hashes of its certificates, as it last announced them
+	worked    string     // guarded by Client.mu; the transport of the last session
+	workedAt  time.Time  // guarded by Client.mu; when that began
+	failed    bool       // guarded by Client.mu; its last attempt or session has ended
 }
 
 // trusted returns the hashes of the certificates of g that are trusted, if it is not an authority.
@@ -30,7 +37,7 @@ func (c *Client) trusted(g *gateway) [][32]byte {
 	if len(g.pinned) == 0 {
 		return nil
 	}
-	return slices.Concat(g.told, g.pinned)
+	return slices.Concat(g.announced, g.pinned)
 }
 
 // parseGateways returns the gateways at addresses, each once. hashes are good for all of them.
@@ -44,14 +51,18 @@ func parseGateways(addresses []string, hashes [][32]byte) ([]*gateway, error) {
 			continue
 		}
 		g.pinned = slices.Concat(g.pinned, hashes)
-		same := func(h *gateway) bool { return h.host == g.host && h.port == g.port }
-		if i := slices.IndexFunc(all, same); i >= 0 {
+		if i := slices.IndexFunc(all, g.same); i >= 0 {
 			all[i].pinned = append(all[i].pinned, g.pinned...)
 		} else {
 			all = append(all, g)
 		}
 	}
 	return all, oneline.Join(failures...)
+}
+
+// same reports whether g and h are one.
+func (g *gateway) same(h *gateway) bool {
+	return strings.TrimSuffix(h.host, ".") == strings.TrimSuffix(g.host, ".") && h.port == g.port
 }
 
 // hostOf returns the host and the port in the name of a gateway, without a scheme and hashes.
@@ -79,6 +90,9 @@ func parseGateway(address string) (*gateway, error) {
 		if err != nil {
 			return nil, err // it says "parse" and the address
 		}
+		if err := believable(u); u.Scheme == "http" && err != nil {
+			return nil, err
+		}
 		if u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
 			u.Path != "" && u.Path != "/" && u.Path != wtproto.Path {
 			return nil, fmt.Errorf("%q: want https://host[:port], %shost[:port]/, or http:// on this machine", address, wtproto.URLScheme)
@@ -101,5 +115,14 @@ func parseGateway(address string) (*gateway, error) {
 	if g.host == "" {
 		return nil, fmt.Errorf("%q has no host", address)
 	}
+	host, err := hostname.Parse(g.host)
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasSuffix(g.host, ".") {
+		host += "." // it is complete: the resolver appends nothing
+	}
+	g.host = host
+	g.websocket = (&url.URL{Scheme: "wss", Host: net.JoinHostPort(g.host, g.port), Path: wtproto.Path}).String()
 	return g, nil
 }

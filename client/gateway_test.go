@@ -102,7 +102,10 @@ type fake struct {
 	cert tls.Certificate
 	next atomic.Pointer[tls.Certificate] // instead of cert
 	tr   *quic.Transport
-	ln   *quic.Listener
+	ln   *quic.Listener // nil if it speaks WebSocket only
+
+	conns   chan farLink
+	sockets *farSockets // nil if it speaks QUIC only
 }
 
 // newGateway listens on socket, or on loopback if that is nil.
@@ -119,7 +122,7 @@ func newGatewayWith(t testing.TB, socket net.PacketConn, cert tls.Certificate) *
 			t.Fatal(err)
 		}
 	}
-	g := &fake{t: t, addr: socket.LocalAddr().String(), cert: cert, tr: &quic.Transport{Conn: socket}}
+	g := &fake{t: t, conns: make(chan farLink, 16), addr: socket.LocalAddr().String(), cert: cert, tr: &quic.Transport{Conn: socket}}
 	var err error
 	g.ln, err = g.tr.Listen(
 		&tls.Config{
@@ -155,7 +158,18 @@ func (g *fake) close() {
 
 // config is what a client needs to trust the gateway, for one session.
 func (g *fake) config() Config {
-	return Config{CertHashes: [][32]byte{sha256.Sum256(g.cert.Certificate[0])}, NoReconnect: true}
+	var transports []string
+	if g.ln != nil {
+		transports = append(transports, TransportQUIC)
+	}
+	if g.sockets != nil {
+		transports = append(transports, TransportWebSocket)
+	}
+	return Config{
+		CertHashes:  [][32]byte{sha256.Sum256(g.cert.Certificate[0])},
+		Transports:  transports,
+		NoReconnect: true,
+	}
 }
 
 // live returns the session of a client.
@@ -172,15 +186,38 @@ func goesAway(c *Client) bool {
 	return c.going
 }
 
+// connection returns the next connection with a client.
+func (g *fake) connection() farLink {
+	g.t.Helper()
+	ctx := deadline(g.t)
+	if g.ln != nil {
+		go func() {
+			if conn, err := g.ln.Accept(ctx); err == nil {
+				g.conns <- quicFar{conn} // for a later call, if this one has something else
+			}
+		}()
+	}
+	var sessions chan *farSession
+	if g.sockets != nil {
+		sessions = g.sockets.sessions
+	}
+	select {
+	case c := <-g.conns:
+		return c
+	case c := <-sessions:
+		return c
+	case <-ctx.Done():
+		g.t.Fatal("gateway: no connection")
+		return nil
+	}
+}
+
 // accept returns the next session, of which HELLO was read and nothing answered.
 func (g *fake) accept() *remote {
 	g.t.Helper()
-	conn, err := g.ln.Accept(deadline(g.t))
-	if err != nil {
-		g.t.Fatalf("gateway: accept: %v", err)
-	}
-	r := &remote{t: g.t, conn: conn}
-	r.control, err = conn.AcceptStream(deadline(g.t))
+	r := &remote{t: g.t, conn: g.connection()}
+	var err error
+	r.control, err = r.conn.AcceptStream(deadline(g.t))
 	if err != nil {
 		g.t.Fatalf("gateway: no control stream: %v", err)
 	}
@@ -245,8 +282,8 @@ var welcome = wtproto.Welcome{Version: 1, Session: wtproto.SessionID{0xab}, MaxT
 // remote is the gateway's end of a session.
 type remote struct {
 	t       testing.TB
-	conn    *quic.Conn
-	control *quic.Stream
+	conn    farLink
+	control farStream
 	frames  *wtproto.Reader
 	hello   wtproto.Hello
 }
@@ -330,9 +367,14 @@ func (r *remote) join(c *Client, topic wtproto.Topic, opts JoinOptions) *Topic {
 	return d.t
 }
 
-// open opens a stream that begins with first.
-func (r *remote) open(first []byte) *quic.Stream {
+// open opens a stream that begins with first. Over WebSocket that is an offer, and first is PEER.
+func (r *remote) open(first []byte) farStream {
 	r.t.Helper()
+	if _, ok := r.conn.(*farSession); ok {
+		r.write(first)
+		s, _ := r.accepted()
+		return s
+	}
 	s, err := r.conn.OpenStreamSync(deadline(r.t))
 	if err != nil {
 		r.t.Fatalf("gateway: open: %v", err)
@@ -349,7 +391,7 @@ func peer(id wtproto.CircuitID) wtproto.Peer {
 }
 
 // circuit opens a circuit and returns its both ends.
-func (r *remote) circuit(t *Topic, id wtproto.CircuitID) (*Conn, *quic.Stream) {
+func (r *remote) circuit(t *Topic, id wtproto.CircuitID) (*Conn, farStream) {
 	r.t.Helper()
 	s := r.open(peer(id).Append(nil))
 	return accept(r.t, t), s
@@ -367,7 +409,7 @@ func accept(t testing.TB, topic *Topic) *Conn {
 }
 
 // accepted returns the next stream that the client opened for an offer.
-func (r *remote) accepted() (*quic.Stream, wtproto.CircuitID) {
+func (r *remote) accepted() (farStream, wtproto.CircuitID) {
 	r.t.Helper()
 	s, err := r.conn.AcceptStream(deadline(r.t))
 	if err != nil {
@@ -409,7 +451,10 @@ func (r *remote) closed() *quic.ApplicationError {
 }
 
 // reset ends both directions of a stream.
-func reset(s *quic.Stream, code wtproto.Code) { quicStream{s}.reset(code) }
+func reset(s farStream, code wtproto.Code) {
+	s.CancelRead(quic.StreamErrorCode(code))
+	s.CancelWrite(quic.StreamErrorCode(code))
+}
 
 // streamEnd returns the code with which the client ended a direction of a stream, from the error of
 // Read or Write.
@@ -423,7 +468,7 @@ func streamEnd(t testing.TB, err error) wtproto.Code {
 }
 
 // readReset waits until the client has reset what it sends on s, and returns the code.
-func readReset(t testing.TB, s *quic.Stream) wtproto.Code {
+func readReset(t testing.TB, s farStream) wtproto.Code {
 	t.Helper()
 	s.SetReadDeadline(time.Now().Add(30 * time.Second))
 	var b [512]byte
@@ -435,7 +480,7 @@ func readReset(t testing.TB, s *quic.Stream) wtproto.Code {
 }
 
 // writeStopped waits until the client has stopped what it receives on s, and returns the code.
-func writeStopped(t testing.TB, s *quic.Stream) wtproto.Code {
+func writeStopped(t testing.TB, s farStream) wtproto.Code {
 	t.Helper()
 	wait(t, "STOP_SENDING", s.Context().Done())
 	return streamEnd(t, context.Cause(s.Context()))

@@ -356,7 +356,7 @@ func TestNextCertificate(t *testing.T) {
 		nextIs[Disconnected](d)
 		n.cutOff[0].Store(true) // until the other one was tried
 		nextIs[Reconnecting](d)
-		if e := nextIs[Reconnecting](d); !strings.Contains(e.Err.Error(), "not one of those that are trusted") {
+		if e := nextIs[Reconnecting](d); !strings.Contains(e.Err.Error(), "not one of the trusted ones") {
 			t.Errorf("%+v: another gateway was trusted for the certificate", e)
 		}
 		n.cutOff[0].Store(false)

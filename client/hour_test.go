@@ -59,6 +59,7 @@ func TestHTTPForAnHour(t *testing.T) {
 			c, err := client.Dial(t.Context(), "192.0.2.1:4433", client.Config{
 				CertHashes:   [][32]byte{sha256.Sum256(cert.Certificate[0])},
 				ListenPacket: func() (net.PacketConn, error) { return sockets[n], nil },
+				Transports:   []string{client.TransportQUIC},
 				NoReconnect:  true, // a session that is lost fails the test
 			})
 			if err != nil {

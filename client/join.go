@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -64,9 +65,15 @@ func (c *Client) join(ctx context.Context, topic wtproto.Topic, opts JoinOptions
 func (c *Client) startJoin(ctx context.Context, topic wtproto.Topic, opts JoinOptions) (*Topic, error) {
 	for {
 		c.mu.Lock()
+		before := c.topics[topic]
 		t, started, err := c.startJoinLocked(topic, opts)
+		var stayed []*Conn
+		if started && before == nil {
+			stayed = c.stayedLocked(t)
+		}
 		c.mu.Unlock()
 		if started || err != nil {
+			t.inherit(stayed, opts.Filter)
 			return t, err
 		}
 		select {
@@ -74,6 +81,32 @@ func (c *Client) startJoin(ctx context.Context, topic wtproto.Topic, opts JoinOp
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
+	}
+}
+
+// stayedLocked returns the open circuits of those that had t's topic before t, which take their
+// ends to t from now on.
+func (c *Client) stayedLocked(t *Topic) (stayed []*Conn) {
+	for s := range c.sessions {
+		for _, o := range s.of(t.key) {
+			o.topic.heir = t
+			stayed = append(stayed, o)
+		}
+	}
+	slices.SortFunc(stayed, func(a, b *Conn) int { return cmp.Compare(a.id, b.id) })
+	return stayed
+}
+
+// inherit puts the peers of circuits of earlier topics into the roster: those that filter lets in,
+// and that this end has not closed.
+func (t *Topic) inherit(stayed []*Conn, filter func(Peer) bool) {
+	for _, c := range stayed {
+		if c.isClosed() || filter != nil && !filter(c.peer) {
+			continue
+		}
+		t.client.mu.Lock()
+		t.meetLocked(c)
+		t.client.mu.Unlock()
 	}
 }
 
@@ -87,6 +120,8 @@ func (c *Client) startJoinLocked(topic wtproto.Topic, opts JoinOptions) (t *Topi
 	switch {
 	case c.err != nil:
 		return nil, false, c.err
+	case c.leaves:
+		return nil, false, net.ErrClosed
 	case t != nil && t.err != nil:
 		return t, false, nil
 	case c.session != nil && !c.session.send(opts.frame(topic)):
@@ -117,7 +152,7 @@ func (c *Client) wanted() map[wtproto.Topic]wtproto.Join {
 	return all
 }
 
-// adoptLocked makes s the session of all topics. What has changed since its HELLO is told now.
+// adoptLocked makes s the session of all topics. It sends what has changed since its HELLO.
 func (c *Client) adoptLocked(s *session) {
 	if old := c.session; old != nil {
 		for _, t := range c.topics {

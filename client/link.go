@@ -9,9 +9,8 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// link is a connection with a gateway: QUIC (quic.go), or whatever else can carry streams. Any
-// number of goroutines may use it. Errors of a link are errors of the session, as sessionError
-// makes them.
+// link is a connection with a gateway: QUIC (quic.go) or WebSockets (websocket.go). Any number of
+// goroutines may use it. Errors of a link are errors of the session, as sessionError makes them.
 type link interface {
 	// open opens a stream, and waits until the gateway allows one more, the link has ended or ctx
 	// does; then the error is ctx's cause.
@@ -23,6 +22,8 @@ type link interface {
 	accept(ctx context.Context) (stream, error)
 	// close ends the link, tells the gateway why, and gives back the socket. The first call counts.
 	close(code wtproto.Code, reason string)
+	// transport is TransportQUIC or TransportWebSocket.
+	transport() string
 	// rtt is how long an answer takes now.
 	rtt() time.Duration
 }

@@ -18,14 +18,18 @@ import (
 // After the Close of the last listener peers that open streams are declined at once, also with
 // [JoinOptions.Streams], unless the program has called Topic.Accept or Topic.Conns itself.
 //
-// The end of the topic ends Accept too: with [net.ErrClosed] after [Topic.Leave], and with the
-// error of [Topic.Err] else. So whoever ends an [net/http.Server] calls Shutdown first, which
-// closes the listener, and leaves the topic after it; otherwise Serve returns the error of Accept,
-// as it does if any other listener is closed under it.
+// The end of the topic ends Accept too: with [net.ErrClosed] after [Topic.Leave], otherwise with
+// the error of [Topic.Err]. So end an [net/http.Server] first, and leave the topic after that:
 //
-// The first circuit with a peer is among what Accept returns, whether or not the peer ever sends
-// on it. [net/http.Server.Shutdown] takes such a connection for one whose request is about to
-// come, and waits until it is 5 s old; Close of the http.Server does not wait.
+//	web := &http.Server{Handler: handler}
+//	go web.Serve(topic.Listen())
+//	<-stop                             // for example of signal.NotifyContext
+//	web.Shutdown(ctx)                  // closes the listener, and waits for requests
+//	c.Shutdown(ctx)                    // peers get all that was written
+//
+// Accept returns the first circuit with a peer too, even if the peer never sends on it.
+// [net/http.Server.Shutdown] expects a request on such a connection, and waits until the
+// connection is 5 s old. [net/http.Server.Close] does not wait.
 func (t *Topic) Listen() net.Listener {
 	t.client.mu.Lock()
 	t.accepts, t.listened = true, true

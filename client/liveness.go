@@ -14,38 +14,38 @@ const (
 	lateness    = time.Second // with which a check proves nothing
 )
 
-// liveness tells when to ask the gateway for a sign of life, when to doubt that it comes, and when
-// to give the gateway up. It holds no clock and no timer.
+// liveness decides when to send PING, when to suspect the gateway, and when to give it up. It
+// holds no clock and no timer.
 type liveness struct {
 	silence time.Duration // constant; when to give up
 
-	heard    time.Time // when the last frame came
-	asked    time.Time // when a PING was sent that is not answered; zero without one
-	doubted  bool      // silent was found since
-	deadline time.Time // of the next check; zero before the first
+	heard     time.Time // when the last frame came
+	asked     time.Time // when the PING without an answer was sent; zero without one
+	suspected bool      // check has found silent since
+	deadline  time.Time // of the next check; zero before the first
 }
 
-// hear notes that a frame came, and reports whether that was doubted.
+// hear notes that a frame came, and reports whether the gateway was suspected.
 func (l *liveness) hear(now time.Time) bool {
-	doubted := l.doubted
-	l.heard, l.asked, l.doubted = now, time.Time{}, false
-	return doubted
+	suspected := l.suspected
+	l.heard, l.asked, l.suspected = now, time.Time{}, false
+	return suspected
 }
 
-// sign is what a check found.
+// sign is the result of a check.
 type sign int
 
 const (
 	alive  sign = iota
-	quiet       // a PING is to be sent
-	silent      // it is not answered; told once
-	heard       // what was told before says nothing
+	quiet       // it is time to send PING
+	silent      // no answer to it; reported once
+	heard       // silent was wrong
 	lost
 )
 
-// check says how it is with the gateway, and sets the deadline of the next check; one before it
-// does no harm. A check that comes late says that this program did not run, and nothing about the
-// gateway: the wait begins anew.
+// check returns the state of the gateway, and sets the deadline of the next check. An earlier
+// check does no harm. A late check means that this program did not run. That proves nothing about
+// the gateway, so the wait begins anew.
 func (l *liveness) check(now time.Time, circuits bool) sign {
 	found := alive
 	if !l.deadline.IsZero() && now.Sub(l.deadline) > lateness && l.hear(now) {
@@ -59,9 +59,9 @@ func (l *liveness) check(now time.Time, circuits bool) sign {
 	switch since := now.Sub(l.heard); {
 	case asked && since >= l.silence:
 		return lost
-	case asked && circuits && !l.doubted && now.Sub(l.asked) >= silentAfter:
+	case asked && circuits && !l.suspected && now.Sub(l.asked) >= silentAfter:
 		found = silent
-		l.doubted = true
+		l.suspected = true
 	case !asked && since >= patience:
 		found = quiet
 		l.asked, asked = now, true
@@ -78,15 +78,14 @@ func (l *liveness) check(now time.Time, circuits bool) sign {
 	return found
 }
 
-// question is a PING that is longer than it has to be: QUIC answers a packet of a connection that
-// it does not know, as a gateway does that was restarted, only where the packet is longer than that
-// answer.
-type question struct{}
+// paddedPing is a PING that is longer than necessary. A restarted gateway answers a packet of an
+// unknown connection with QUIC's stateless reset, but only if the packet is longer than that reset.
+type paddedPing struct{}
 
-const questionSize = 32
+const paddedPingSize = 32
 
 // Append adds the frame to b.
-func (question) Append(b []byte) []byte {
-	b = append(b, byte(wtproto.TypePing), questionSize)
-	return append(b, make([]byte, questionSize)...)
+func (paddedPing) Append(b []byte) []byte {
+	b = append(b, byte(wtproto.TypePing), paddedPingSize)
+	return append(b, make([]byte, paddedPingSize)...)
 }

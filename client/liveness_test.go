@@ -34,16 +34,16 @@ func TestLiveness(t *testing.T) {
 			pings: []time.Duration{10 * s}, silent: []time.Duration{13 * s}, lost: 25 * s,
 		},
 		{
-			name: "circuits after a question", circuits: span{20 * s, forever},
+			name: "circuits after a PING", circuits: span{20 * s, forever},
 			pings: []time.Duration{15 * s}, silent: []time.Duration{20 * s}, lost: 25 * s,
 		},
-		{name: "circuits end, the question stays", circuits: span{0, 3 * s}, pings: []time.Duration{2 * s}, lost: 25 * s},
+		{name: "circuits end, the PING stays", circuits: span{0, 3 * s}, pings: []time.Duration{2 * s}, lost: 25 * s},
 		{
 			name: "an answer in time", circuits: span{0, forever}, frames: []time.Duration{5*s - 1},
 			pings: []time.Duration{2 * s, 7*s - 1}, silent: []time.Duration{10*s - 1}, lost: 30*s - 1,
 		},
 		{
-			name: "doubted twice", circuits: span{0, forever}, frames: []time.Duration{6 * s},
+			name: "suspected twice", circuits: span{0, forever}, frames: []time.Duration{6 * s},
 			pings: []time.Duration{2 * s, 8 * s}, silent: []time.Duration{5 * s, 11 * s}, heard: []time.Duration{6 * s}, lost: 31 * s,
 		},
 		{
@@ -120,9 +120,9 @@ func TestLiveness(t *testing.T) {
 
 // The longer PING is a PING.
 func TestQuestion(t *testing.T) {
-	typ, payload, err := wtproto.NewReader(bytes.NewReader(question{}.Append(nil))).Next()
+	typ, payload, err := wtproto.NewReader(bytes.NewReader(paddedPing{}.Append(nil))).Next()
 	if err != nil || typ != wtproto.TypePing {
-		t.Fatalf("question = %v, %v", typ, err)
+		t.Fatalf("paddedPing = %v, %v", typ, err)
 	}
 	if _, err := wtproto.ParsePing(payload); err != nil {
 		t.Error(err)

@@ -14,13 +14,13 @@ import (
 
 // proxy copies one way between two circuits, as a gateway does: an end is passed on as an end, a
 // reset as a reset both ways.
-func proxy(dst io.Writer, to, from *quic.Stream) {
+func proxy(dst io.Writer, to, from farStream) {
 	if _, err := io.Copy(dst, from); err != nil {
 		code := quic.StreamErrorCode(wtproto.CodePeerGone)
 		if e, ok := err.(*quic.StreamError); ok {
 			code = e.ErrorCode
 		}
-		for _, s := range []*quic.Stream{to, from} {
+		for _, s := range []farStream{to, from} {
 			s.CancelRead(code)
 			s.CancelWrite(code)
 		}
@@ -30,11 +30,12 @@ func proxy(dst io.Writer, to, from *quic.Stream) {
 }
 
 // A circuit between two clients is a net.Conn in every way that the Go authors test.
-func TestConn(t *testing.T) {
+func TestConn(t *testing.T) { overEach(t, testConn) }
+
+func testConn(t *testing.T, g *fake) {
 	nettest.TestConn(t, func() (net.Conn, net.Conn, func(), error) {
-		g := newGateway(t, nil)
 		var conns [2]*Conn
-		var streams [2]*quic.Stream
+		var streams [2]farStream
 		var writers [2]*creditWriter
 		var clients [2]*Client
 		for i := range conns {

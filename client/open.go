@@ -78,7 +78,7 @@ func (t *Topic) joinedSession(ctx context.Context) (*session, error) {
 func (s *session) connect(ctx context.Context, t *Topic, p Peer) (*Conn, error) {
 	c := &Conn{session: s, topic: t}
 	if !s.reserve(c) {
-		return nil, wtproto.Errorf(wtproto.CodeCircuitLimit, "the session has %d circuits, which is the most", maxCircuits)
+		return nil, wtproto.Errorf(wtproto.CodeCircuitLimit, "the session has %d circuits already, and no more are allowed", maxCircuits)
 	}
 	defer s.settled()
 	st, err := s.link.open(ctx)

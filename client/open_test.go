@@ -15,7 +15,7 @@ import (
 )
 
 // asked returns the next stream that the client opened for a further circuit.
-func (r *remote) asked() (*quic.Stream, wtproto.Connect) {
+func (r *remote) asked() (farStream, wtproto.Connect) {
 	r.t.Helper()
 	s, err := r.conn.AcceptStream(deadline(r.t))
 	if err != nil {
@@ -67,8 +67,10 @@ func whole(t *testing.T, c *Client, circuits int) {
 
 // A further circuit is one like the first, with the gateway's bytes right behind its answer, and
 // its peer is no newcomer.
-func TestOpen(t *testing.T) {
-	c, r := newSessionPair(t, nil)
+func TestOpen(t *testing.T) { overEach(t, testOpen) }
+
+func testOpen(t *testing.T, g *fake) {
+	c, r := g.session(nil)
 	topic := r.join(c, topicA, JoinOptions{})
 	first, _ := r.circuit(topic, 1)
 	result := startOpen(deadline(t), topic, first.Peer())
@@ -105,26 +107,28 @@ func TestOpen(t *testing.T) {
 }
 
 // Whatever the gateway answers, the place is given back and the session goes on.
-func TestOpenRefused(t *testing.T) {
+func TestOpenRefused(t *testing.T) { overEach(t, testOpenRefused) }
+
+func testOpenRefused(t *testing.T, g *fake) {
 	for _, tt := range []struct {
 		name   string
-		answer func(s *quic.Stream)
+		answer func(s farStream)
 		code   wtproto.Code
 		remote bool
-		end    func(testing.TB, *quic.Stream) wtproto.Code // how the client ends the stream, if that can be seen
+		end    func(testing.TB, farStream) wtproto.Code // how the client ends the stream, if that can be seen
 	}{
-		{"REFUSED", func(s *quic.Stream) {
+		{"REFUSED", func(s farStream) {
 			s.Write(wtproto.Refused{Code: wtproto.CodeDeclined, Reason: "no"}.Append(nil))
 			s.Close()
 			s.CancelRead(quic.StreamErrorCode(wtproto.CodeDeclined))
 		}, wtproto.CodeDeclined, true, nil},
-		{"a reset", func(s *quic.Stream) { s.CancelWrite(quic.StreamErrorCode(wtproto.CodeBusy)) }, wtproto.CodeBusy, true, readReset},
-		{"no answer", func(s *quic.Stream) { s.Close() }, wtproto.CodeProtocol, false, readReset},
-		{"half an answer", func(s *quic.Stream) { s.Write(further(2).Append(nil)[:9]); s.Close() }, wtproto.CodeProtocol, false, readReset},
-		{"another frame", func(s *quic.Stream) { s.Write(wtproto.Ping{}.Append(nil)) }, wtproto.CodeProtocol, false, writeStopped},
+		{"a reset", func(s farStream) { s.CancelWrite(quic.StreamErrorCode(wtproto.CodeBusy)) }, wtproto.CodeBusy, true, readReset},
+		{"no answer", func(s farStream) { s.Close() }, wtproto.CodeProtocol, false, readReset},
+		{"half an answer", func(s farStream) { s.Write(further(2).Append(nil)[:9]); s.Close() }, wtproto.CodeProtocol, false, readReset},
+		{"another frame", func(s farStream) { s.Write(wtproto.Ping{}.Append(nil)) }, wtproto.CodeProtocol, false, writeStopped},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c, r := newSessionPair(t, nil)
+			c, r := g.session(nil)
 			topic := r.join(c, topicA, JoinOptions{})
 			first, fs := r.circuit(topic, 1)
 			result := startOpen(deadline(t), topic, first.Peer())
@@ -144,7 +148,9 @@ func TestOpenRefused(t *testing.T) {
 }
 
 // Answers that break the protocol end the session.
-func TestOpenMalformed(t *testing.T) {
+func TestOpenMalformed(t *testing.T) { overEach(t, testOpenMalformed) }
+
+func testOpenMalformed(t *testing.T, g *fake) {
 	other := further(2)
 	other.Topic = topicB
 	for name, answer := range map[string][]byte{
@@ -154,7 +160,7 @@ func TestOpenMalformed(t *testing.T) {
 		"an id twice":       further(1).Append(nil),
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, r := newSessionPair(t, nil)
+			c, r := g.session(nil)
 			topic := r.join(c, topicA, JoinOptions{})
 			first, _ := r.circuit(topic, 1)
 			result := startOpen(deadline(t), topic, first.Peer())
@@ -169,8 +175,10 @@ func TestOpenMalformed(t *testing.T) {
 }
 
 // The end of ctx takes CONNECT back, and costs nobody else.
-func TestOpenCanceled(t *testing.T) {
-	c, r := newSessionPair(t, nil)
+func TestOpenCanceled(t *testing.T) { overEach(t, testOpenCanceled) }
+
+func testOpenCanceled(t *testing.T, g *fake) {
+	c, r := g.session(nil)
 	topic := r.join(c, topicA, JoinOptions{})
 	first, fs := r.circuit(topic, 1)
 	enough := errors.New("enough")
@@ -192,8 +200,10 @@ func TestOpenCanceled(t *testing.T) {
 
 // Circuits that were asked for take places from when they are asked for, and the last place is that
 // of the budget.
-func TestOpenTakesPlaces(t *testing.T) {
-	c, r := newSessionPair(t, nil)
+func TestOpenTakesPlaces(t *testing.T) { overEach(t, testOpenTakesPlaces) }
+
+func testOpenTakesPlaces(t *testing.T, g *fake) {
+	c, r := g.session(nil)
 	topic := r.join(c, topicA, JoinOptions{})
 	first, _ := r.circuit(topic, 1)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -206,7 +216,14 @@ func TestOpenTakesPlaces(t *testing.T) {
 	}
 	_, err := topic.Open(deadline(t), first.Peer())
 	wantError(t, "Open", err, wtproto.CodeCircuitLimit, false)
-	if code := readReset(t, r.open(peer(2).Append(nil))); code != wtproto.CodeCircuitLimit {
+	refused := func() wtproto.Code { return readReset(t, r.open(peer(2).Append(nil))) }
+	if g.sockets != nil {
+		refused = func() wtproto.Code {
+			r.send(peer(2))
+			return expect(r, wtproto.TypeDecline, wtproto.ParseDecline).Code
+		}
+	}
+	if code := refused(); code != wtproto.CodeCircuitLimit {
 		t.Errorf("a circuit of the gateway was reset with %v, want %v", code, wtproto.CodeCircuitLimit)
 	}
 	cancel()
@@ -228,8 +245,9 @@ func TestOpenTakesPlaces(t *testing.T) {
 
 // A session that is lost takes the CONNECTs along. What is asked for without a session waits until
 // the topic is joined.
-func TestOpenAcrossSessions(t *testing.T) {
-	g := newGateway(t, nil)
+func TestOpenAcrossSessions(t *testing.T) { overEach(t, testOpenAcrossSessions) }
+
+func testOpenAcrossSessions(t *testing.T, g *fake) {
 	c, r := g.session(func(c *Config) { c.NoReconnect = false })
 	topic := r.join(c, topicA, JoinOptions{})
 	first, _ := r.circuit(topic, 1)
@@ -288,87 +306,12 @@ func TestOpenOfLeft(t *testing.T) {
 	whole(t, c, 1)
 }
 
-// A server of streams gets those that peers open, for which JOIN asks, and its end is not that of
-// the topic.
-func TestListen(t *testing.T) {
-	c, r := newSessionPair(t, nil)
-	topic := r.join(c, topicA, JoinOptions{LookUpOnly: true})
-	l := topic.Listen()
-	if m := r.joins(topicA); m.Flags != wtproto.JoinLookUp|wtproto.JoinStreams {
-		t.Errorf("JOIN has the flags %v", m.Flags)
-	}
-	if l.Addr().Network() != "swarmgate" || l.Addr().String() != topicA.Short() {
-		t.Errorf("Addr = %v", l.Addr())
-	}
-	topic.Listen().Close() // of two, one goes
-	s := r.open(peer(1).Append(nil))
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	echo(t, conn.(*Conn), s)
-	accepting := make(chan error, 1)
-	go func() {
-		_, err := l.Accept()
-		accepting <- err
-	}()
-	l.Close()
-	if err := <-accepting; err != net.ErrClosed {
-		t.Errorf("Accept = %v, want %v", err, net.ErrClosed)
-	}
-	r.open(peer(2).Append(nil))
-	waitPlaces(t, c, 2)
-	if _, err := l.Accept(); err != net.ErrClosed {
-		t.Errorf("Accept = %v, want %v", err, net.ErrClosed)
-	}
-	accept(t, topic)
-}
-
-// Conns ends without an error after Leave and Close, and with one otherwise.
-func TestConns(t *testing.T) {
-	c, r := newSessionPair(t, nil)
-	for _, tt := range []struct {
-		name string
-		end  func(*Topic, context.CancelFunc)
-		want func(error) bool
-	}{
-		{"Close", func(topic *Topic, _ context.CancelFunc) { topic.Close() }, func(err error) bool { return err == nil }},
-		{"the context", func(_ *Topic, cancel context.CancelFunc) { cancel() }, func(err error) bool { return errors.Is(err, context.Canceled) }},
-		{"LEFT", func(*Topic, context.CancelFunc) {
-			r.send(wtproto.Left{Topic: wtproto.TopicFromName("LEFT"), Code: wtproto.CodeForbidden})
-		}, func(err error) bool {
-			e, ok := errors.AsType[*wtproto.Error](err)
-			return ok && e.Code == wtproto.CodeForbidden
-		}},
-	} {
-		topic := r.join(c, wtproto.TopicFromName(tt.name), JoinOptions{})
-		m := peer(wtproto.CircuitID(len(tt.name)))
-		m.Topic = topic.Key()
-		r.open(m.Append(nil))
-		ctx, cancel := context.WithCancel(t.Context())
-		n := 0
-		var last error
-		for conn, err := range topic.Conns(ctx) {
-			n++
-			if last = err; err == nil {
-				conn.Close()
-				tt.end(topic, cancel)
-			}
-		}
-		cancel()
-		if want := 2; !tt.want(last) || last != nil && n != want {
-			t.Errorf("%s: %d rounds, the last with %v", tt.name, n, last)
-		}
-		if tt.name == "Close" {
-			expect(r, wtproto.TypeLeave, wtproto.ParseLeave)
-		}
-	}
-}
-
 // Who is on a topic: each peer joins once and leaves once, for whoever looks, and at the end of the
 // topic all leave.
-func TestTopicEvents(t *testing.T) {
-	c, r := newSessionPair(t, nil)
+func TestTopicEvents(t *testing.T) { overEach(t, testTopicEvents) }
+
+func testTopicEvents(t *testing.T, g *fake) {
+	c, r := g.session(nil)
 	topic := r.join(c, topicA, JoinOptions{})
 	told := make(chan TopicEvent)
 	go func() {
@@ -436,7 +379,7 @@ func TestTopicEvents(t *testing.T) {
 func TestResetBeforeAccept(t *testing.T) {
 	c, r := newSessionPair(t, nil)
 	topic := r.join(c, topicA, JoinOptions{})
-	send := func(id wtproto.CircuitID, text string) *quic.Stream {
+	send := func(id wtproto.CircuitID, text string) farStream {
 		s := r.open(peer(id).Append(nil))
 		s.Write([]byte(text))
 		var last *Conn

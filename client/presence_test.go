@@ -14,21 +14,6 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// presentClient joins the topic of these tests with a client of its own, which the caller may end.
-func presentClient(t *testing.T, gw *servertest.Server, opts client.JoinOptions) (*client.Topic, *client.Client) {
-	t.Helper()
-	c, err := client.Dial(limited(t), gw.URL, client.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	top, err := c.Join(limited(t), streamsTopic, opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return top, c
-}
-
 // joined waits for the next peer that is here and not one of before.
 func joined(t *testing.T, top *client.Topic, before ...client.Peer) client.Peer {
 	t.Helper()
@@ -65,7 +50,7 @@ func waitLeft(t *testing.T, top *client.Topic, p client.Peer) {
 // client's Close.
 func serveWeb(t *testing.T, gw *servertest.Server) (stop func()) {
 	t.Helper()
-	top, c := presentClient(t, gw, client.JoinOptions{AnnounceOnly: true})
+	top, c := joinWith(t, gw, client.JoinOptions{AnnounceOnly: true, Streams: true}) // from the first JOIN on: nobody is declined
 	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok") })}
 	served := make(chan error, 1)
 	l := top.Listen()
@@ -154,5 +139,16 @@ func get(t *testing.T, web *http.Client) {
 	defer resp.Body.Close()
 	if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "ok" {
 		t.Fatalf("got %q, %v", b, err)
+	}
+}
+
+// A program could not say who it is: Endpoint is what others see as the end of its id.
+func TestEndpointIsWhatOthersSee(t *testing.T) {
+	gw := startGateway(t, server.Config{})
+	top := join(t, gw, client.JoinOptions{})
+	_, c := joinWith(t, gw, client.JoinOptions{})
+	me := c.Endpoint()
+	if p := joined(t, top); string(p.ID) != string(me[:]) {
+		t.Errorf("others see %x, Endpoint is %v", p.ID, me)
 	}
 }

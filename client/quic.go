@@ -13,7 +13,8 @@ import (
 
 	"github.com/quic-go/quic-go"
 
-	"github.com/swarmgate/swarmgate/internal/oneline"
+	"github.com/swarmgate/swarmgate/internal/udp"
+	"github.com/swarmgate/swarmgate/internal/urgency"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -39,14 +40,16 @@ func quicConfig(cfg *Config) *quic.Config {
 		MaxConnectionReceiveWindow:       connWindow,
 		MaxIncomingStreams:               maxStreams,
 		MaxIncomingUniStreams:            -1,
+		InitialPacketSize:                wtproto.PacketSize,
+		DisablePathMTUDiscovery:          true,
 		EnableStreamResetPartialDelivery: true, // a first frame arrives though its stream was reset
 	}
 }
 
 // quicLink is a link over raw QUIC, on a socket of its own.
 type quicLink struct {
-	transport *quic.Transport
-	conn      *quic.Conn
+	tr   *quic.Transport
+	conn *quic.Conn
 }
 
 // noConnectionIDs gives connections of clients ids of no length. A socket has one session, so
@@ -57,14 +60,21 @@ type noConnectionIDs struct{}
 func (noConnectionIDs) GenerateConnectionID() (id quic.ConnectionID, err error) { return id, nil }
 func (noConnectionIDs) ConnectionIDLen() int                                    { return 0 }
 
-// dialLink returns a link with the gateway at one of the addresses to.
-func dialLink(ctx context.Context, cfg *Config, to []netip.AddrPort, trust *tls.Config) (link, error) {
+// dialQUICLink returns a link with g, whose certificate is trusted as trust says.
+func dialQUICLink(ctx context.Context, cfg *Config, g *gateway, trust *tls.Config) (link, error) {
+	to, err := resolve(ctx, g.host, g.port)
+	if err != nil {
+		return nil, err
+	}
 	socket, err := cfg.ListenPacket()
 	if err != nil {
 		return nil, err
 	}
-	l := quicLink{transport: &quic.Transport{Conn: socket, ConnectionIDGenerator: noConnectionIDs{}}}
-	if l.conn, err = dialQUIC(ctx, l.transport, to, trust, quicConfig(cfg)); err != nil {
+	if fast, ok := socket.(*udp.Conn); ok {
+		socket = &probingSocket{Conn: fast}
+	}
+	l := quicLink{tr: &quic.Transport{Conn: socket, ConnectionIDGenerator: noConnectionIDs{}}}
+	if l.conn, err = dialQUIC(ctx, l.tr, to, trust, quicConfig(cfg)); err != nil {
 		l.release()
 		return nil, err
 	}
@@ -75,7 +85,7 @@ func (l quicLink) open(ctx context.Context) (stream, error) {
 	s, err := l.conn.OpenStreamSync(ctx)
 	switch {
 	case err == nil:
-		return quicStream{s}, nil
+		return quicStream{s, urgency.NewWriter(s)}, nil
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
@@ -85,7 +95,7 @@ func (l quicLink) open(ctx context.Context) (stream, error) {
 func (l quicLink) tryOpen() (stream, error) {
 	s, err := l.conn.OpenStream()
 	if err == nil {
-		return quicStream{s}, nil
+		return quicStream{s, urgency.NewWriter(s)}, nil
 	}
 	if _, ok := errors.AsType[*quic.StreamLimitReachedError](err); ok {
 		return nil, errNoStream
@@ -98,7 +108,7 @@ func (l quicLink) accept(ctx context.Context) (stream, error) {
 	if err != nil {
 		return nil, sessionError(quicError(err))
 	}
-	return quicStream{s}, nil
+	return quicStream{s, urgency.NewWriter(s)}, nil
 }
 
 func (l quicLink) close(code wtproto.Code, reason string) {
@@ -108,14 +118,19 @@ func (l quicLink) close(code wtproto.Code, reason string) {
 
 // release gives back the socket. What is still to be sent is lost.
 func (l quicLink) release() {
-	l.transport.Close()
-	l.transport.Conn.Close()
+	l.tr.Close()
+	l.tr.Conn.Close()
 }
+
+func (l quicLink) transport() string { return TransportQUIC }
 
 func (l quicLink) rtt() time.Duration { return l.conn.ConnectionStats().SmoothedRTT }
 
 // quicStream is a stream of a quicLink.
-type quicStream struct{ *quic.Stream }
+type quicStream struct {
+	*quic.Stream
+	writer *urgency.Writer
+}
 
 func (s quicStream) Read(p []byte) (int, error) {
 	n, err := s.Stream.Read(p)
@@ -123,9 +138,12 @@ func (s quicStream) Read(p []byte) (int, error) {
 }
 
 func (s quicStream) Write(p []byte) (int, error) {
-	n, err := s.Stream.Write(p)
+	n, err := s.writer.Write(p)
 	return n, streamError(err)
 }
+
+// goFirst has what is written to s go before what all other streams of the link send.
+func (s quicStream) goFirst() { s.writer.First() }
 
 func (s quicStream) CloseWrite() error {
 	if s.Close() == nil {
@@ -217,53 +235,13 @@ func dialError(err error) error {
 // dialQUIC returns the first connection that comes about. Each address gets a head start of
 // stagger before the next one, and all that are in progress are given up before it returns.
 func dialQUIC(ctx context.Context, tr *quic.Transport, to []netip.AddrPort, tlsConf *tls.Config, conf *quic.Config) (*quic.Conn, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type result struct {
-		conn    *quic.Conn
-		failure oneline.Failure // Err is nil if there is a connection
-	}
-	results := make(chan result)
-	next := time.NewTimer(stagger)
-	defer next.Stop()
-	running := 0
-	start := func() {
-		addr := net.UDPAddrFromAddrPort(to[0])
-		to = to[1:]
-		running++
-		next.Reset(stagger)
-		go func() {
+	var field []runner[*quic.Conn]
+	for _, a := range to {
+		addr := net.UDPAddrFromAddrPort(a)
+		field = append(field, runner[*quic.Conn]{addr.String(), func(ctx context.Context) (*quic.Conn, error) {
 			conn, err := tr.Dial(ctx, addr, tlsConf, conf)
-			results <- result{conn, oneline.Failure{Of: addr.String(), Err: dialError(err)}}
-		}()
+			return conn, dialError(err)
+		}})
 	}
-	start()
-	var winner *quic.Conn
-	var failures []oneline.Failure
-	for running > 0 {
-		select {
-		case <-next.C:
-			if len(to) > 0 && winner == nil {
-				start()
-			}
-		case r := <-results:
-			running--
-			switch {
-			case r.failure.Err != nil:
-				failures = append(failures, r.failure)
-			case winner == nil:
-				winner = r.conn
-				cancel()
-			default:
-				r.conn.CloseWithError(0, "another address was faster")
-			}
-			if r.failure.Err != nil && len(to) > 0 && winner == nil && ctx.Err() == nil {
-				start()
-			}
-		}
-	}
-	if winner == nil {
-		return nil, oneline.Join(failures...)
-	}
-	return winner, nil
+	return race(ctx, stagger, field, func(conn *quic.Conn) { conn.CloseWithError(0, "another address was faster") })
 }

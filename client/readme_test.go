@@ -21,8 +21,8 @@ func TestReadmeSnippets(t *testing.T) {
 	_, part, _ := strings.Cut(string(readme), "\n**From Go**")
 	part, _, _ = strings.Cut(part, "\n**From a shell**")
 	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(part, -1)
-	if len(blocks) != 3 {
-		t.Fatalf("%d snippets, want a client, a web server and its client", len(blocks))
+	if len(blocks) != 4 {
+		t.Fatalf("%d snippets, want a client, a web server and its client, and a secret room", len(blocks))
 	}
 	var funcs, imports strings.Builder
 	for i, block := range blocks {
@@ -38,7 +38,7 @@ func TestReadmeSnippets(t *testing.T) {
 		}
 		fmt.Fprintf(&funcs, "func _%d(ctx context.Context, c *client.Client) error {\n%s\nreturn nil\n}\n", i, code)
 	}
-	source := "package snippets\nimport (\n\"context\"\n\"fmt\"\n\"io\"\n\"net/http\"\n\"os\"\n)\n" + imports.String() + funcs.String()
+	source := "package snippets\nimport (\n\"context\"\n\"fmt\"\n\"io\"\n\"net/http\"\n\"os\"\n\"time\"\n\"github.com/swarmgate/swarmgate/client/secret\"\n)\n" + imports.String() + funcs.String()
 	dir := t.TempDir()
 	file, overlay := filepath.Join(dir, "snippets.go"), filepath.Join(dir, "overlay.json")
 	there, err := filepath.Abs("snippets/snippets.go") // where the module's imports are known

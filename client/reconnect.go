@@ -35,42 +35,43 @@ const (
 )
 
 // machine decides when a client tries which of its gateways, and when it gives up
-// (docs/PROTOCOL.md, Coming back). It is told what happens and what time it is, and others do what
-// it decided: try the gateways that have trying set and no others, pass on its events, call tick
-// at its deadline, and end the client once err is set. It holds no clock, timer or connection.
+// (docs/PROTOCOL.md, Coming back). It gets events with the time, and others do what it decides:
+// try the gateways that have trying set and no others, pass on its events, call tick at its
+// deadline, and end the client once err is set. It holds no clock, timer or connection.
 type machine struct {
 	timeout time.Duration // constant; for any gateway to answer
 	once    bool          // constant; the first session is the last one
 	renews  bool          // constant; each attempt has a token of its own
 
-	gates  []gate
-	best   int     // the gateway that worked last
-	events []Event // for others to take
-	err    error   // why it is over
+	gateways []gatewayState
+	best     int     // the gateway that worked last
+	events   []Event // for others to take
+	err      error   // why it is over
 
 	// the session, if there is one
-	at     int       // its gateway, or nowhere
-	since  time.Time // when it began
-	goaway bool      // it is to be left whatever comes
-	met    bool      // there has been one
+	at         int       // its gateway, or nowhere
+	since      time.Time // when it began
+	goaway     bool      // GOAWAY came: the client leaves it in any case
+	hadSession bool      // there has been one
 
 	// the search for a session: the first, or one after it or beside it
-	phase    phase
-	delays   backoff.Backoff
-	attempt  int               // since the session was lost
-	refused  int               // 1 + the attempt in which a token was refused first since WELCOME, or 0
-	until    time.Time         // when the phase is over
-	order    []int             // gateways that are still to be tried in this race
-	next     time.Time         // when the first of them is
-	errs     []oneline.Failure // of those that were tried, the permanent ones first
-	hopeless int               // how many are permanent
-	beside   time.Time         // when a gateway was last tried beside another one or a session
+	phase      phase
+	delays     backoff.Backoff
+	attempt    int               // since the session was lost
+	refused    int               // 1 + the attempt in which a token was refused first since WELCOME, or 0
+	until      time.Time         // when the phase is over
+	order      []int             // gateways that are still to be tried in this race
+	next       time.Time         // when the first of them is
+	errs       []oneline.Failure // of the tried ones, the permanent ones first
+	permanents int               // how many of them are permanent
+	beside     time.Time         // when a gateway was last tried beside another one or a session
 }
 
-// gate is a gateway.
-type gate struct {
+// gatewayState is a gateway as the machine sees it.
+type gatewayState struct {
 	name      string
 	trying    bool
+	failing   error     // of one of its transports, while another one is tried
 	notBefore time.Time // it asked to be left alone until then
 }
 
@@ -78,7 +79,7 @@ type gate struct {
 func newMachine(timeout time.Duration, once bool, names ...string) machine {
 	m := machine{timeout: timeout, once: once, at: nowhere, delays: backoff.New(leastDelay, mostDelay)}
 	for _, name := range names {
-		m.gates = append(m.gates, gate{name: name})
+		m.gateways = append(m.gateways, gatewayState{name: name})
 	}
 	return m
 }
@@ -92,22 +93,25 @@ func (m *machine) welcomed(now time.Time, g int, session wtproto.SessionID) {
 	m.stop()
 	m.age(now)
 	m.at, m.best, m.since = g, g, now
-	m.met, m.goaway, m.attempt, m.refused = true, false, 0, 0
-	m.events = append(m.events, Connected{Gateway: m.gates[g].name, Session: session})
+	m.hadSession, m.goaway, m.attempt, m.refused = true, false, 0, 0
+	m.events = append(m.events, Connected{Gateway: m.gateways[g].name, Session: session})
 }
 
 // failed takes the end of an attempt. The next gateway need not wait for its time.
 func (m *machine) failed(now time.Time, g int, err error) {
-	m.gates[g].trying = false
+	m.gateways[g].trying = false
 	at := len(m.errs)
 	if m.permanent(now, err) { // what is comes first, for a caller looks at the first code
-		at = m.hopeless
-		m.hopeless++
+		at = m.permanents
+		m.permanents++
 	}
-	m.errs = slices.Insert(m.errs, at, oneline.Failure{Of: hostOf(m.gates[g].name), Err: err})
+	m.errs = slices.Insert(m.errs, at, oneline.Failure{Of: hostOf(m.gateways[g].name), Err: err})
 	m.next = now
 	m.advance(now)
 }
+
+// failing takes that one of the transports with a gateway has failed, while another one is tried.
+func (m *machine) failing(g int, err error) { m.gateways[g].failing = err }
 
 // lost takes the end of the session.
 func (m *machine) lost(now time.Time, err error) {
@@ -117,7 +121,7 @@ func (m *machine) lost(now time.Time, err error) {
 	case m.once || m.permanent(now, err):
 		m.end(err)
 	case m.phase == racing: // for one that was to take its place
-		m.errs, m.hopeless = nil, 0 // what was said beside the session ends nothing
+		m.errs, m.permanents = nil, 0 // what was said beside the session ends nothing
 		m.events = append(m.events, Disconnected{Err: err})
 		m.reconnecting(0, err)
 	default:
@@ -135,7 +139,7 @@ func (m *machine) goneAway(now time.Time, retryAfter time.Duration) {
 
 // rest takes that a gateway wants to be left alone, which one may say that was left already.
 func (m *machine) rest(now time.Time, g int, retryAfter time.Duration) {
-	m.gates[g].notBefore = now.Add(retryAfter)
+	m.gateways[g].notBefore = now.Add(retryAfter)
 }
 
 // silent takes that the gateway did not answer in time.
@@ -176,7 +180,7 @@ func (m *machine) deadline() time.Time {
 
 // move looks for another gateway, if there is one and this is not done already.
 func (m *machine) move(now time.Time) {
-	if m.phase == idle && len(m.gates) > 1 && !m.once {
+	if m.phase == idle && len(m.gateways) > 1 && !m.once {
 		m.age(now)
 		m.race(now)
 	}
@@ -192,12 +196,12 @@ func (m *machine) age(now time.Time) {
 // candidates returns the gateways that a race is about, in the order in which they are tried.
 func (m *machine) candidates(now time.Time) []int {
 	var order []int
-	for g := range m.gates {
+	for g := range m.gateways {
 		if g != m.at {
 			order = append(order, g)
 		}
 	}
-	rest := func(g int) time.Duration { return max(0, m.gates[g].notBefore.Sub(now)) }
+	rest := func(g int) time.Duration { return max(0, m.gateways[g].notBefore.Sub(now)) }
 	slices.SortStableFunc(order, func(a, b int) int {
 		switch c := cmp.Compare(rest(a), rest(b)); {
 		case c != 0:
@@ -215,13 +219,13 @@ func (m *machine) candidates(now time.Time) []int {
 // race begins to try gateways.
 func (m *machine) race(now time.Time) {
 	m.phase, m.until = racing, now.Add(m.timeout)
-	m.order, m.next, m.errs, m.hopeless = m.candidates(now), now, nil, 0
+	m.order, m.next, m.errs, m.permanents = m.candidates(now), now, nil, 0
 	m.advance(now)
 }
 
 // due returns when the next gateway is tried.
 func (m *machine) due() time.Time {
-	if rested := m.gates[m.order[0]].notBefore; rested.After(m.next) {
+	if rested := m.gateways[m.order[0]].notBefore; rested.After(m.next) {
 		return rested
 	}
 	return m.next
@@ -235,7 +239,7 @@ func (m *machine) advance(now time.Time) {
 		if m.at != nowhere || m.trying() {
 			m.beside = now
 		}
-		m.gates[g].trying = true
+		m.gateways[g].trying, m.gateways[g].failing = true, nil
 		m.next = now.Add(headStart)
 	}
 	if !m.trying() {
@@ -244,22 +248,32 @@ func (m *machine) advance(now time.Time) {
 }
 
 func (m *machine) trying() bool {
-	return slices.ContainsFunc(m.gates, func(g gate) bool { return g.trying })
+	return slices.ContainsFunc(m.gateways, func(g gatewayState) bool { return g.trying })
 }
 
-// noAnswer is a context.DeadlineExceeded that says how long somebody has waited.
-type noAnswer time.Duration
+// noAnswer is a context.DeadlineExceeded that says how long somebody has waited, and what has
+// failed meanwhile.
+type noAnswer struct {
+	waited time.Duration
+	failed error // nil for nothing
+}
 
-func (d noAnswer) Error() string { return fmt.Sprintf("no answer in %v", time.Duration(d)) }
+func (e noAnswer) Error() string {
+	text := fmt.Sprintf("no answer in %v", e.waited)
+	if e.failed != nil {
+		text += fmt.Sprintf(" (%v)", e.failed)
+	}
+	return text
+}
 
 // Is makes errors.Is find context.DeadlineExceeded.
 func (noAnswer) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // giveUp ends a race that took too long.
 func (m *machine) giveUp(now time.Time) {
-	for _, g := range m.gates {
+	for _, g := range m.gateways {
 		if g.trying {
-			err := &wtproto.Error{Code: wtproto.CodePeerUnreachable, Err: noAnswer(m.timeout)}
+			err := &wtproto.Error{Code: wtproto.CodePeerUnreachable, Err: noAnswer{m.timeout, g.failing}}
 			m.errs = append(m.errs, oneline.Failure{Of: hostOf(g.name), Err: err})
 		}
 	}
@@ -270,10 +284,10 @@ func (m *machine) giveUp(now time.Time) {
 func (m *machine) fail(now time.Time) {
 	err := oneline.Join(m.errs...)
 	if err == nil {
-		err = wtproto.Errorf(wtproto.CodeShutdown, "every gateway asked to be left alone")
+		err = wtproto.Errorf(wtproto.CodeShutdown, "every gateway asked the client to stay away for a while")
 	}
 	m.stop()
-	if m.at == nowhere && (!m.met || m.once || m.hopeless > 0) {
+	if m.at == nowhere && (!m.hadSession || m.once || m.permanents > 0) {
 		m.end(err)
 		return
 	}
@@ -286,7 +300,7 @@ func (m *machine) wait(now time.Time, err error) {
 	m.stop()
 	m.phase = waiting
 	m.until = now.Add(m.delays.Next())
-	if first := m.gates[m.candidates(now)[0]].notBefore; first.After(m.until) {
+	if first := m.gateways[m.candidates(now)[0]].notBefore; first.After(m.until) {
 		m.until = first
 	}
 	if m.at == nowhere {
@@ -302,8 +316,8 @@ func (m *machine) reconnecting(delay time.Duration, err error) {
 // stop ends a search.
 func (m *machine) stop() {
 	m.phase, m.order = idle, nil
-	for g := range m.gates {
-		m.gates[g].trying = false
+	for g := range m.gateways {
+		m.gateways[g].trying = false
 	}
 }
 
@@ -334,7 +348,7 @@ func (m *machine) permanent(now time.Time, err error) bool {
 // renew takes that a gateway refused a token, and reports whether another one may help: once after
 // each session.
 func (m *machine) renew() bool {
-	if !m.renews || !m.met {
+	if !m.renews || !m.hadSession {
 		return false
 	}
 	if m.refused == 0 {

@@ -83,7 +83,7 @@ func duration(t *testing.T, text string) time.Duration {
 func (m *machine) do(t *testing.T, now time.Time, step string) {
 	what, rest, _ := strings.Cut(step, " ")
 	first, second, _ := strings.Cut(rest, " ")
-	gateway := slices.IndexFunc(m.gates, func(g gate) bool { return g.name == first })
+	gateway := slices.IndexFunc(m.gateways, func(g gatewayState) bool { return g.name == first })
 	switch what {
 	case "start":
 		m.start(now)
@@ -111,7 +111,7 @@ func (m *machine) do(t *testing.T, now time.Time, step string) {
 // state returns where a machine is after a step, and forgets its events.
 func (m *machine) state(step machineStep) machineStep {
 	now := machineStep{At: step.At, Do: step.Do}
-	for _, g := range m.gates {
+	for _, g := range m.gateways {
 		if g.trying {
 			now.Tries += g.name
 		}
@@ -252,8 +252,8 @@ func TestMachineInvariants(t *testing.T) {
 		connected, attempt := false, 0
 		for range 60 {
 			var tried []int
-			for g := range m.gates {
-				if m.gates[g].trying {
+			for g := range m.gateways {
+				if m.gateways[g].trying {
 					tried = append(tried, g)
 				}
 			}
@@ -306,7 +306,7 @@ func TestMachineInvariants(t *testing.T) {
 			if m.at == nowhere && m.deadline().IsZero() {
 				t.Fatalf("round %d: nothing will happen", round)
 			}
-			if m.at != nowhere && m.gates[m.at].trying {
+			if m.at != nowhere && m.gateways[m.at].trying {
 				t.Fatalf("round %d: it tries the gateway that it has a session with", round)
 			}
 			if m.phase == racing != m.trying() {

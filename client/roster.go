@@ -18,7 +18,7 @@ type roster struct {
 // stay is the time of a peer from its first open circuit until it is known to have gone.
 type stay struct {
 	n        uint64 // from 1, another one for each stay
-	peer     Peer   // as its first circuit told
+	peer     Peer   // as in the PEER of its first circuit
 	circuits []*Conn
 	further  bool     // a further circuit was opened
 	lost     bool     // the gateway did not reach it, and there was a circuit

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +15,9 @@ import (
 
 // firstFrameTimeout is how long a stream may take to say which circuit it is.
 const firstFrameTimeout = 5 * time.Second
+
+// flushTime is how long what was written last may take to leave.
+const flushTime = time.Second
 
 // session is one connection to a gateway and its circuits. Its goroutines: run, which watches over
 // the gateway's silence, the reader and the writer of the control stream, the acceptor of streams,
@@ -29,6 +34,7 @@ type session struct {
 	cancel   context.CancelCauseFunc // the first cause counts
 	wake     chan struct{}           // takes one; the outbox has something
 	recheck  chan struct{}           // takes one; it is time for another look
+	emptied  chan struct{}           // takes one; the last circuit has ended
 	welcomed chan struct{}           // closed by the control reader, once it is the client's session
 	wg       sync.WaitGroup          // of all goroutines but run
 
@@ -49,6 +55,7 @@ type session struct {
 	asked    int                         // guarded by mu; CONNECTs that wait for their answer
 	budget   budget                      // guarded by mu, with the accounts of all circuits
 	life     liveness                    // guarded by mu
+	flushed  time.Time                   // guarded by mu; when all that was written should have left
 }
 
 // newSession opens the control stream and queues HELLO with a token, and with it the JOINs of all
@@ -58,22 +65,27 @@ func newSession(c *Client, a *attempt, l link, token []byte) (*session, error) {
 	if err != nil {
 		return nil, sessionError(err)
 	}
+	if q, ok := control.(quicStream); ok {
+		q.goFirst()
+	}
 	ctx, cancel := context.WithCancelCause(a.ctx)
 	s := &session{
 		client: c, cfg: &c.cfg, attempt: a, link: l, log: c.cfg.Logger, control: control, ctx: ctx, cancel: cancel,
 		wake:     make(chan struct{}, 1),
 		recheck:  make(chan struct{}, 1),
+		emptied:  make(chan struct{}, 1),
 		welcomed: make(chan struct{}),
 		circuits: make(map[wtproto.CircuitID]*Conn),
 		budget:   newBudget(c.cfg.Budget),
 		life:     liveness{silence: c.cfg.Silence, heard: time.Now()},
 	}
 	s.out.frames = wtproto.Hello{
-		Version: wtproto.Version,
-		Credit:  uint64(s.budget.reserve),
-		Secret:  *c.cfg.Secret,
-		Token:   token,
-		Agent:   c.cfg.Agent,
+		Version:  wtproto.Version,
+		Credit:   uint64(s.budget.reserve),
+		Secret:   *c.cfg.Secret,
+		Token:    token,
+		Agent:    c.cfg.Agent,
+		Circuits: min(uint64(c.cfg.MaxCircuits), 1<<62-1),
 	}.Append(nil)
 	s.flight = c.wanted()
 	for _, m := range s.flight { // as many as there are: all of them are known to be wanted
@@ -123,9 +135,9 @@ func (s *session) watch() error {
 		case lost:
 			return wtproto.Errorf(wtproto.CodeIdle, "no sign of life from the gateway for %v", s.cfg.Silence)
 		case quiet:
-			s.answer(question{})
+			s.answer(paddedPing{})
 		case silent, heard:
-			s.doubt()
+			s.reportSilence()
 		}
 		switch {
 		case !left || circuits > 0:
@@ -142,14 +154,14 @@ func (s *session) watch() error {
 	}
 }
 
-// doubt tells the client whether the gateway is silent, as it is now: watch and the control reader
-// may come here in either order.
-func (s *session) doubt() {
+// reportSilence tells the client whether the gateway is silent now. watch and the control reader
+// may call it in either order.
+func (s *session) reportSilence() {
 	s.client.tell(s, func(m *machine, now time.Time) {
 		s.mu.Lock()
-		doubted := s.life.doubted
+		suspected := s.life.suspected
 		s.mu.Unlock()
-		if doubted {
+		if suspected {
 			m.silent(now)
 		} else {
 			m.heard(now)
@@ -330,8 +342,14 @@ func (s *session) remove(c *Conn) {
 	placed := s.circuits[c.id] == c
 	if placed {
 		delete(s.circuits, c.id)
-		if len(s.circuits) == 0 && s.retired {
-			s.nudge()
+		if len(s.circuits) == 0 {
+			select {
+			case s.emptied <- struct{}{}:
+			default:
+			}
+			if s.retired {
+				s.nudge()
+			}
 		}
 	}
 	s.mu.Unlock()
@@ -364,6 +382,63 @@ func (s *session) settle(c *Conn) {
 func (s *session) settleLocked(c *Conn) {
 	s.budget.close(&c.account)
 	s.out.drop(c)
+}
+
+// closeCircuits closes all circuits.
+func (s *session) closeCircuits() {
+	s.mu.Lock()
+	all := slices.Collect(maps.Values(s.circuits))
+	s.mu.Unlock()
+	for _, c := range all {
+		c.Close()
+	}
+}
+
+// drain waits until all circuits have ended and what was written has left, or the session has
+// ended. The error is ctx's cause.
+func (s *session) drain(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		circuits, wait := len(s.circuits), time.Until(s.flushed)
+		s.mu.Unlock()
+		var flushed <-chan time.Time
+		switch {
+		case circuits > 0:
+		case wait <= 0:
+			return nil
+		default:
+			flushed = time.After(wait)
+		}
+		select {
+		case <-s.emptied:
+		case <-flushed:
+		case <-s.ctx.Done():
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// finished takes the place of c back. Its peer had ended before this end did, so no answer will say
+// that it has what was written last.
+func (s *session) finished(c *Conn) {
+	s.mu.Lock()
+	s.flushed = time.Now().Add(flushTime)
+	s.mu.Unlock()
+	s.remove(c)
+}
+
+// of returns the circuits of topic that have not ended.
+func (s *session) of(topic wtproto.Topic) (all []*Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.circuits {
+		if c.topic.key == topic {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // spawn runs f on a goroutine of the session, if there still is one.

@@ -97,9 +97,7 @@ func TestTruncatedPeer(t *testing.T) {
 			t.Fatalf("stream %d: the client left it open", i)
 		}
 	}
-	if n := live(c).places(); n != 0 {
-		t.Errorf("%d circuits", n)
-	}
+	waitPlaces(t, c, 0)
 	conn, s := r.circuit(topic, 2)
 	echo(t, conn, s)
 }
@@ -181,9 +179,7 @@ func TestWithdraw(t *testing.T) {
 				t.Errorf("reset with %v, want %v", code, wtproto.CodeWithdrawn)
 			}
 			r.sync()
-			if n := live(c).places(); n != 0 {
-				t.Errorf("%d circuits", n)
-			}
+			waitPlaces(t, c, 0)
 			if handedOut {
 				_, err := conn.Read(make([]byte, 1))
 				wantError(t, "Read", err, wtproto.CodePeerGone, true)

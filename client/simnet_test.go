@@ -223,8 +223,8 @@ func TestShortCut(t *testing.T) {
 	})
 }
 
-// A gateway that was restarted and kept its key tells at the next question that the session is
-// gone.
+// A gateway that was restarted and kept its key answers the next PING with a reset that says that
+// the session is gone.
 func TestStatelessReset(t *testing.T) {
 	for name, after := range map[string]time.Duration{"with a circuit": pingAfter, "without": 15 * time.Second} {
 		t.Run(name, func(t *testing.T) {
@@ -260,7 +260,7 @@ func TestDialTimeout(t *testing.T) {
 	for name, listens := range map[string]bool{"nobody listens": false, "no WELCOME": true} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, n *network) {
-				cfg := Config{ListenPacket: n.listen, DialTimeout: 7 * time.Second}
+				cfg := Config{ListenPacket: n.listen, Transports: []string{TransportQUIC}, DialTimeout: 7 * time.Second}
 				if listens {
 					g := newGateway(t, n.gateway)
 					cfg.CertHashes = g.config().CertHashes

@@ -11,6 +11,7 @@ import (
 // Session is what a gateway said when it let the client in.
 type Session struct {
 	Gateway     string            // as it was given to [Dial] or in [Config.Gateways], without a topic
+	Transport   string            // [TransportQUIC] or [TransportWebSocket]
 	ID          wtproto.SessionID // a random name, for people and logs
 	Agent       string            // the gateway's program, for people
 	Version     int               // of the protocol
@@ -19,10 +20,11 @@ type Session struct {
 	CertHashes  [][32]byte        // of the gateway's pinned certificates: current, next. Empty with an authority's
 }
 
-// newSessionInfo returns what WELCOME of the gateway with this name says.
-func newSessionInfo(name string, m wtproto.Welcome) Session {
+// newSessionInfo returns what WELCOME of the gateway with this name says, which came over a
+// transport.
+func newSessionInfo(name, transport string, m wtproto.Welcome) Session {
 	return Session{
-		Gateway: name, ID: m.Session, Agent: m.Agent, Version: toInt(m.Version),
+		Gateway: name, Transport: transport, ID: m.Session, Agent: m.Agent, Version: toInt(m.Version),
 		MaxTopics: toInt(m.MaxTopics), MaxCircuits: toInt(m.MaxCircuits), CertHashes: m.Hashes,
 	}
 }

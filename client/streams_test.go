@@ -39,8 +39,8 @@ func startGateway(t *testing.T, cfg server.Config) *servertest.Server {
 	return gw
 }
 
-// join returns a topic of a new client.
-func join(t *testing.T, gw *servertest.Server, opts client.JoinOptions) *client.Topic {
+// joinWith returns a topic of a new client, which the caller may end before the test does.
+func joinWith(t *testing.T, gw *servertest.Server, opts client.JoinOptions) (*client.Topic, *client.Client) {
 	t.Helper()
 	c, err := client.Dial(limited(t), gw.URL, client.Config{})
 	if err != nil {
@@ -51,6 +51,13 @@ func join(t *testing.T, gw *servertest.Server, opts client.JoinOptions) *client.
 	if err != nil {
 		t.Fatal(err)
 	}
+	return top, c
+}
+
+// join is [joinWith] for a client that lasts as long as the test.
+func join(t *testing.T, gw *servertest.Server, opts client.JoinOptions) *client.Topic {
+	t.Helper()
+	top, _ := joinWith(t, gw, opts)
 	return top
 }
 
@@ -271,11 +278,20 @@ func TestOpenAfterFirst(t *testing.T) {
 	}
 }
 
-// A gateway that ends takes along those who wait for it, with a code.
+// A gateway that ends takes along those who wait for it, with a code; and so does the end of the
+// client those who ask later, on a busy machine.
 func TestGatewayEndsDuringOpen(t *testing.T) {
 	gw := startGateway(t, server.Config{})
 	peer := gw.Listen(streamsTopic)
-	top := join(t, gw, client.JoinOptions{})
+	c, err := client.Dial(limited(t), gw.URL, client.Config{NoReconnect: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	top, err := c.Join(limited(t), streamsTopic, client.JoinOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	one := first(t, top)
 	var asked []<-chan error
 	for range 150 { // more than the peer has room for, so that some wait

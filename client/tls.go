@@ -40,11 +40,12 @@ func tlsConfig(cfg *Config, host string, hashes [][32]byte) *tls.Config {
 	return c
 }
 
-// verifyPinned checks what a browser checks of a certificate that is trusted for its hash.
+// verifyPinned checks what a browser checks of a certificate that the client trusts for its hash.
 func verifyPinned(cert *x509.Certificate, hashes [][32]byte, now time.Time) error {
 	hash := sha256.Sum256(cert.Raw)
 	if !slices.Contains(hashes, hash) {
-		return fmt.Errorf("the gateway's certificate has the hash %x, which is not one of those that are trusted", hash)
+		return fmt.Errorf("the gateway's certificate has the hash %x, which is not one of the trusted ones "+
+			"(a gateway that is restarted without --state-dir has a new certificate)", hash)
 	}
 	if key, ok := cert.PublicKey.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
 		return errors.New("the gateway's certificate has no ECDSA P-256 key")
@@ -53,7 +54,7 @@ func verifyPinned(cert *x509.Certificate, hashes [][32]byte, now time.Time) erro
 		return fmt.Errorf("the gateway's certificate is valid from %v to %v, and it is %v", cert.NotBefore, cert.NotAfter, now.UTC().Truncate(time.Second))
 	}
 	if cert.NotAfter.Sub(cert.NotBefore) > maxPinnedValidity {
-		return fmt.Errorf("the gateway's certificate is valid for %v, at most %v where it is trusted for its hash", cert.NotAfter.Sub(cert.NotBefore), maxPinnedValidity)
+		return fmt.Errorf("the gateway's certificate is valid for %v, at most %v if clients trust it for its hash", cert.NotAfter.Sub(cert.NotBefore), maxPinnedValidity)
 	}
 	return nil
 }

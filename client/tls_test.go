@@ -52,7 +52,7 @@ func TestPinned(t *testing.T) {
 				t.Errorf("verifyPinned = %v, want %q", err, tt.want)
 			}
 			err = verifyPinned(tt.cert.Leaf, [][32]byte{{1}}, time.Now())
-			if err == nil || !strings.Contains(err.Error(), "not one of those") {
+			if err == nil || !strings.Contains(err.Error(), "not one of the trusted ones") {
 				t.Errorf("verifyPinned with another hash = %v", err)
 			}
 		})
@@ -83,7 +83,7 @@ func TestTrust(t *testing.T) {
 		}, nil},
 		{"another hash", ecCertificate(t, elliptic.P256(), nil), func(c *Config, _ tls.Certificate) {
 			c.CertHashes = [][32]byte{{9}}
-		}, func(err error) bool { return strings.Contains(err.Error(), "not one of those that are trusted") }},
+		}, func(err error) bool { return strings.Contains(err.Error(), "not one of the trusted ones") }},
 		{"a hash of an RSA certificate", rsaCertificate(t), func(c *Config, cert tls.Certificate) {
 			c.CertHashes = [][32]byte{sha256.Sum256(cert.Certificate[0])}
 		}, func(err error) bool { return strings.Contains(err.Error(), "no ECDSA P-256 key") }},

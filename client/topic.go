@@ -31,29 +31,30 @@ type Topic struct {
 	queue     []*Conn // not yet accepted; each has a place in its session
 	err       error
 	roster    roster
-	accepts   bool // somebody has asked for circuits: with Accept, or with Listen
-	direct    bool // with Accept
-	listened  bool // with Listen
-	listeners int  // that are open
+	heir      *Topic // that was joined anew after this one has ended; it has the circuits that stayed
+	accepts   bool   // somebody has asked for circuits: with Accept, or with Listen
+	direct    bool   // with Accept
+	listened  bool   // with Listen
+	listeners int    // that are open
 	status    Status
 	said      uint64        // how often status has changed
 	changed   chan struct{} // closed when anything of this, or held, changes
 
 	// guarded by client.mu; of DialContext
-	discards   bool // it was called
-	candidates candidates
-	met        chan struct{} // closed when there is another candidate
+	discards     bool // it was called
+	candidates   candidates
+	newCandidate chan struct{} // closed when there is another candidate
 }
 
 func newTopic(c *Client, key wtproto.Topic) *Topic {
 	return &Topic{
 		client: c, key: key,
-		left:    make(chan struct{}),
-		done:    make(chan struct{}),
-		joined:  make(chan struct{}),
-		ready:   make(chan struct{}, 1),
-		changed: make(chan struct{}),
-		met:     make(chan struct{}),
+		left:         make(chan struct{}),
+		done:         make(chan struct{}),
+		joined:       make(chan struct{}),
+		ready:        make(chan struct{}, 1),
+		changed:      make(chan struct{}),
+		newCandidate: make(chan struct{}),
 	}
 }
 
@@ -130,10 +131,14 @@ func (t *Topic) Conns(ctx context.Context) iter.Seq2[*Conn, error] {
 //   - [Topic.Open] was told that it cannot be reached, or
 //   - the session or the topic has ended.
 //
+// If a peer crashes or loses its network, its gateway notices after up to 25 s. Until then the
+// peer is on the list, and nobody answers on streams with it.
+//
 // A circuit that this end closes does not take its peer from the list, and gateways do not tell
 // when a peer leaves that there is no circuit with: whoever needs to know keeps the first circuit
 // open, or leaves it to the topic and does not accept it. Peers come after [Client.Join] has
-// returned: at once, or in a while; [Topic.Events] waits for them.
+// returned: at once, or in a while; [Topic.Events] waits for them. If a topic was left and is
+// joined again, the peers of the circuits that are still open from before are here at once.
 func (t *Topic) Peers() []Peer {
 	t.client.mu.Lock()
 	defer t.client.mu.Unlock()
@@ -274,10 +279,11 @@ func (t *Topic) takeLocked(c *Conn) {
 
 // meetLocked notes that c is open, unless it has ended already.
 func (t *Topic) meetLocked(c *Conn) {
+	t = t.heirLocked()
 	if c.session.placed(c) && t.roster.add(c) {
 		t.candidates.add(c.peer)
-		close(t.met)
-		t.met = make(chan struct{})
+		close(t.newCandidate)
+		t.newCandidate = make(chan struct{})
 		t.changedLocked()
 	}
 }
@@ -286,6 +292,20 @@ func (t *Topic) meetLocked(c *Conn) {
 func (t *Topic) part(c *Conn, how ending) {
 	t.client.mu.Lock()
 	defer t.client.mu.Unlock()
+	t.endedLocked(c, how)
+}
+
+// heirLocked returns the topic that has the circuits of t now.
+func (t *Topic) heirLocked() *Topic {
+	for t.heir != nil {
+		t = t.heir
+	}
+	return t
+}
+
+// endedLocked notes how c has ended.
+func (t *Topic) endedLocked(c *Conn, how ending) {
+	t = t.heirLocked()
 	t.goneLocked(t.roster.end(c, how))
 }
 
@@ -305,7 +325,7 @@ const (
 func (t *Topic) wasReset(c *Conn, code wtproto.Code) bool {
 	t.client.mu.Lock()
 	defer t.client.mu.Unlock()
-	t.goneLocked(t.roster.end(c, endingOf(code)))
+	t.endedLocked(c, endingOf(code))
 	return c.taken
 }
 

@@ -256,8 +256,10 @@ func TestLeaveContext(t *testing.T) {
 }
 
 // LEFT that nobody asked for ends a topic after the circuits that are there were accepted.
-func TestTakenAway(t *testing.T) {
-	c, r := newSessionPair(t, nil)
+func TestTakenAway(t *testing.T) { overEach(t, testTakenAway) }
+
+func testTakenAway(t *testing.T, g *fake) {
+	c, r := g.session(nil)
 	topic := r.join(c, topicA, JoinOptions{})
 	r.open(peer(1).Append(nil))
 	s := r.open(peer(2).Append(nil))
@@ -360,8 +362,10 @@ func TestOptionsAndLeaveAgainstLeft(t *testing.T) {
 }
 
 // Several Accepts share what comes, each circuit goes to one, and a ctx that ends takes none along.
-func TestAcceptConcurrently(t *testing.T) {
-	c, r := newSessionPair(t, nil)
+func TestAcceptConcurrently(t *testing.T) { overEach(t, testAcceptConcurrently) }
+
+func testAcceptConcurrently(t *testing.T, g *fake) {
+	c, r := g.session(nil)
 	topic := r.join(c, topicA, JoinOptions{})
 	ctx, cancel := context.WithCancel(t.Context())
 	canceled := make(chan error, 1)
@@ -434,8 +438,10 @@ func TestAcceptWakesAll(t *testing.T) {
 }
 
 // A Join that is not answered ends with the session.
-func TestSessionEndsDuringJoin(t *testing.T) {
-	c, r := newSessionPair(t, nil)
+func TestSessionEndsDuringJoin(t *testing.T) { overEach(t, testSessionEndsDuringJoin) }
+
+func testSessionEndsDuringJoin(t *testing.T, g *fake) {
+	c, r := g.session(nil)
 	result := startJoin(deadline(t), c, topicA, JoinOptions{})
 	expect(r, wtproto.TypeJoin, wtproto.ParseJoin)
 	r.conn.CloseWithError(0x0a, "busy")

@@ -2,17 +2,16 @@ package discovery
 
 import "time"
 
-// Observer is told what networks do, for metrics. Its functions may be nil. They are called by
-// several goroutines at once, on paths that wait for them, so they return at once.
+// Observer gets events of networks, for metrics. Its functions may be nil. Several goroutines may
+// call them at once, and wait for them, so they must return at once.
 type Observer struct {
-	// LookedUp is called after each look-up that was carried through: of one topic in a DHT, of
-	// all topics on a LAN. found is how many answers came; err says why there may be more, or why
-	// none could.
+	// LookedUp is called after each look-up: of one topic in a DHT, or of all topics on a LAN.
+	// found is the number of answers. err says why some or all answers may be missing.
 	LookedUp func(network string, found int, took time.Duration, err error)
-	// Announced is called after each announcement of a topic that was carried through.
+	// Announced is called after each announcement of a topic.
 	Announced func(network string, took time.Duration, err error)
-	// Turned is called when something begins for which there are turns: work is "lookup" or
-	// "announcement" of a topic, or "dial" of a host, and waited is how long it waited.
+	// Turned is called when work begins that had to wait for its turn. work is "lookup" or
+	// "announcement" of a topic, or "dial" of a host. waited is how long it waited.
 	Turned func(network, work string, waited time.Duration)
 }
 

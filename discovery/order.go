@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Class says how near an address is, and so in which order the addresses of one peer are tried: the
-// smallest first.
+// Class says how near an address is. The addresses of a peer are tried in this order, the smallest
+// class first.
 type Class int
 
 // The classes of addresses.
@@ -14,7 +14,7 @@ const (
 	ClassSubnet    Class = iota // in a subnet of this machine
 	ClassLinkLocal              // link-local
 	ClassFar                    // any other
-	ClassLoopback               // this machine, or any other one for itself
+	ClassLoopback               // of every machine for itself
 	numClasses
 )
 
@@ -32,9 +32,9 @@ func ClassOf(ip netip.Addr, subnets []netip.Prefix) Class {
 	return ClassFar
 }
 
-// Order returns addrs, each once, in the order in which they are tried: by their [Class], loopback
-// last, which a peer may have for itself. Of each class IPv4 and IPv6 take turns (RFC 8305, 4);
-// else the order stays. If the subnets cannot be read, none is near.
+// Order returns addrs without duplicates, in the order in which to try them: by their [Class],
+// loopback last. Within a class IPv4 and IPv6 take turns (RFC 8305, 4). Otherwise it keeps the
+// order. If it cannot read the subnets, it takes no address for near.
 func (p *Policy) Order(addrs []netip.AddrPort) []netip.AddrPort {
 	view, _ := p.lan.view()
 	return order(addrs, view.subnets)
@@ -59,7 +59,7 @@ func order(addrs []netip.AddrPort, subnets []netip.Prefix) []netip.AddrPort {
 	return out
 }
 
-// alternate has the families of addrs take turns, that of the first one first.
+// alternate sorts addrs so that the families take turns, beginning with that of the first address.
 func alternate(addrs []netip.AddrPort) []netip.AddrPort {
 	var first, second []netip.AddrPort
 	for _, a := range addrs {

@@ -14,7 +14,7 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Source says where an address was learned, which decides how far it is trusted.
+// Source says where an address was learned. The policy trusts some sources more than others.
 type Source int
 
 // The sources, from the least trusted to the most. An unknown value counts as SourcePublic.
@@ -36,8 +36,8 @@ func (s Source) String() string {
 	}
 }
 
-// Keepalive of connections that are dialed through a policy: a peer whose machine vanished is
-// noticed within a minute.
+// Keepalive of connections that are dialed through a policy. It detects within a minute that the
+// machine of a peer has vanished.
 const (
 	keepaliveIdle     = 30 * time.Second
 	keepaliveInterval = 10 * time.Second
@@ -53,9 +53,9 @@ type PolicyConfig struct {
 	// tests and development. It also lets LANInterfaces name loopback and point-to-point
 	// interfaces.
 	Private bool
-	// LANInterfaces are the names of the interfaces that are the LAN. None means every interface
-	// that is up and multicast, and neither loopback nor point-to-point. One that does not exist
-	// may come later.
+	// LANInterfaces are the names of the interfaces that are the LAN. If there are none, the LAN
+	// is every interface that is up and multicast, and neither loopback nor point-to-point. A
+	// named interface may appear later.
 	LANInterfaces []string
 }
 
@@ -105,8 +105,9 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 	return p, nil
 }
 
-// AddOwn adds listen addresses of this process, which are never dialed, whatever the source. A
-// wildcard address stands for its port on every local address. An address with port 0 is ignored.
+// AddOwn adds listen addresses of this process. The policy forbids to dial them, whatever the
+// source. A wildcard address stands for its port on every local address. Addresses with port 0 are
+// ignored.
 func (p *Policy) AddOwn(addrs ...netip.AddrPort) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -122,15 +123,15 @@ func (p *Policy) AddOwn(addrs ...netip.AddrPort) {
 	}
 }
 
-// Check returns nil where addr, learned from src, may be dialed, else an [*wtproto.Error] with
-// CodeForbidden and a reason that names the address. IPv4-mapped IPv6 addresses count as the IPv4
-// addresses that they are.
+// Check returns nil if addr, learned from src, may be dialed. Otherwise it returns an
+// [*wtproto.Error] with CodeForbidden and a reason that names the address. IPv4-mapped IPv6
+// addresses count as IPv4 addresses.
 func (p *Policy) Check(src Source, addr netip.AddrPort) error {
 	ip, zone := addr.Addr().Unmap(), addr.Addr().Zone()
 	bare := ip.WithZone("")
 	switch {
 	case !ip.IsValid():
-		return forbid(addr, "is no address")
+		return forbid(addr, "is not an address")
 	case addr.Port() == 0:
 		return forbid(addr, "has port 0")
 	case zone != "" && (ip.Is4() || !ip.IsLinkLocalUnicast()):
@@ -187,7 +188,7 @@ func (p *Policy) checkLAN(addr netip.AddrPort, ip netip.Addr) error {
 		}
 		return forbid(addr, "is not on a LAN interface: name the interface with --lan-interface")
 	}
-	if ip.IsLoopback() { // an interface that is not called loopback may have it
+	if ip.IsLoopback() { // any interface may have a loopback address
 		return forbid(addr, "is loopback: have the service announce an address of the LAN, or allow it with --dial-allow")
 	}
 	for _, i := range view.lan {
@@ -212,7 +213,7 @@ func (p *Policy) isOwn(addr netip.AddrPort) (bool, error) {
 	if exact || !port {
 		return exact, nil
 	}
-	if addr.Addr().IsLoopback() { // all of 127.0.0.0/8, of which an interface lists one address
+	if addr.Addr().IsLoopback() { // all of 127.0.0.0/8, though the interface lists one address only
 		return true, nil
 	}
 	view, err := p.lan.view()
@@ -252,9 +253,9 @@ func (p *Policy) Dialer(src Source) *net.Dialer {
 			if err := p.bind(ctx, addr, c); err != nil {
 				return err
 			}
-			// One dial of a plain TCP service is for all who want it, and what a principal's dials
-			// may cost is limited by the server. So all services share as one payer, and leave
-			// at least half to hosts.
+			// One dial of a plain TCP service is for all who want it, and the server limits the
+			// dials of each principal. So all services count as one payer, which leaves at least
+			// half to hosts.
 			return p.Spend(nil, src, addr)
 		},
 	}

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// interfacesAge is how old the list of interfaces may be that a check uses. Reading it costs a few
-// system calls, and a look-up on a DHT checks hundreds of addresses.
+// interfacesAge is how old the list of interfaces of a check may be. Reading the list costs a few
+// system calls, and a look-up in a DHT checks hundreds of addresses.
 const interfacesAge = 2 * time.Second
 
 // Interface is a network interface with the subnets of its addresses.
@@ -31,14 +31,14 @@ type interfaces struct {
 	at   time.Time      // guarded by mu; when last was read
 }
 
-// interfacesView is what interfaces knew at one moment. It is not changed once it is made.
+// interfacesView is the state of interfaces at one moment. Nobody changes it later.
 type interfacesView struct {
 	lan     []Interface
 	local   map[netip.Addr]struct{} // every address of the machine, without zone
 	subnets []netip.Prefix          // of all interfaces but loopback
 }
 
-// view returns what the interfaces are now or were a moment ago. An error is not remembered.
+// view returns the interfaces as they are now, or were a moment ago. It does not remember errors.
 func (i *interfaces) view() (interfacesView, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// namesAge is how old the addresses of our own names may be.
+	// namesAge is how long the resolved addresses of our own names are used.
 	namesAge = time.Minute
-	// namesWithin is how long it may take to resolve them.
+	// namesWithin bounds the time to resolve them.
 	namesWithin = 2 * time.Second
 )
 
-// ownNames are public names and addresses of this process, which no interface has: of a NAT, of a
-// balancer. Any number of goroutines may use it. They are for plain TCP only: other gateways may
-// have the same name, and a libp2p host is known by its id.
+// ownNames are public names and addresses of this process that no interface has, for example those
+// of a NAT or a load balancer. Only dials of plain TCP services check them: another gateway may
+// have the same name, and a libp2p host has an id. Any number of goroutines may use it.
 type ownNames struct {
 	lookUp func(ctx context.Context, network, host string) ([]netip.Addr, error)
 

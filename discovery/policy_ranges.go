@@ -50,8 +50,8 @@ var privateRanges = prefixes(
 	"127.0.0.0/8", "::1/128", // loopback
 )
 
-// metadata are the addresses at which clouds hand out credentials and configuration to whoever
-// asks from the machine.
+// metadata are the addresses at which clouds give credentials and configuration to any program of
+// the machine.
 var metadata = addresses(
 	"169.254.169.254",    // most clouds
 	"169.254.170.2",      // AWS: containers

@@ -45,7 +45,8 @@ func testPolicy(t testing.TB, cfg PolicyConfig) *Policy {
 	return p
 }
 
-// isForbidden reports whether err refuses an address, and fails the test where it is another error.
+// isForbidden reports whether err refuses an address, and fails the test where it is another
+// error.
 func isForbidden(t testing.TB, err error) bool {
 	t.Helper()
 	if err == nil {

@@ -1,43 +1,59 @@
 package discovery
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// State is what the joining side is on a topic at one moment.
+// State says what the joining side wants on a topic at one moment.
 type State struct {
 	Announce  bool                 // be found by others
 	LookUp    bool                 // find others
-	Endpoints []wtproto.EndpointID // ours; a native peer has one, the zero value. Not to be changed by those who read it
-	// Want is how many peers of other hosts the endpoints have places for, those that they are
-	// connected with included. Zero means that nobody said.
+	Endpoints []wtproto.EndpointID // ours; a native peer has one, the zero value. Readers must not change it
+	// Want is the number of places that the endpoints have for peers of other hosts, taken places
+	// included. Zero means that it is unknown.
 	Want int
 	// Need says that some of the endpoints, or all, lack a circuit with a client of another
-	// gateway without which the mesh of the topic may fall into parts. Who has a place left for
-	// that should give it.
+	// gateway without which the mesh of the topic may fall into parts. Other hosts should give it
+	// a place if they have one left.
 	Need bool
-	// Networks are those names of a [Compound] by which the endpoints want peers. Nil means all.
-	// Not to be changed by those who read it.
+	// Networks are the names of a [Compound] whose peers the endpoints want. Nil means all.
+	// Readers must not change it.
 	Networks []string
-	// For are some of those for whose sake we are on the topic, at most [MaxPayers]. They take
-	// turns where work for topics waits. A gateway without them is there for nobody's sake just
-	// now; a native peer counts as one. Not to be changed by those who read it.
+	// EndpointNetworks are the names that an endpoint wants, for each endpoint that does not want
+	// all of Networks. A host hears only of endpoints that want the network on which it is met.
+	// Readers must not change it.
+	EndpointNetworks map[wtproto.EndpointID][]string
+	// For are some of the payers of the topic, at most [MaxPayers]. Work for topics waits in turns
+	// of payers. If a gateway has no payers, nobody needs the topic now. A native peer counts as
+	// one payer. Readers must not change it.
 	For []Payer
 }
 
-// Wants reports whether peers are wanted that count as those of the network called name.
+// Wants reports whether the endpoints want peers of the network called name.
 func (s State) Wants(name string) bool { return s.Networks == nil || slices.Contains(s.Networks, name) }
 
-// MaxPayers is how many payers a [State] may have: enough that a topic is not held up by one of
-// them.
+// EndpointsFor returns the endpoints that want peers of the network called name.
+func (s State) EndpointsFor(name string) []wtproto.EndpointID {
+	if len(s.EndpointNetworks) == 0 {
+		return s.Endpoints
+	}
+	return slices.DeleteFunc(slices.Clone(s.Endpoints), func(e wtproto.EndpointID) bool {
+		networks, narrow := s.EndpointNetworks[e]
+		return narrow && !slices.Contains(networks, name)
+	})
+}
+
+// MaxPayers is how many payers a [State] may have. It is enough that no single payer can delay a
+// topic.
 const MaxPayers = 8
 
-// Payer is for whose sake work is done: a path of things that are opaque and can be compared with
-// ==, the widest first, such as the network that a client's address is in, the address, and the
-// session. Those who share the first ones share their turns.
+// Payer says for whom a network works. It is a path of values that are opaque and comparable with
+// ==, the widest first: for example the network of a client's address, the address, and the
+// session. Payers with the same first values share the turns of these.
 type Payer []any
 
 // SamePayers reports whether a and b are the same payers in the same order.
@@ -62,8 +78,8 @@ func Native() *Presence {
 	return NewPresence(State{Announce: true, LookUp: true, Endpoints: []wtproto.EndpointID{{}}})
 }
 
-// Set changes the state, and tells those who wait for a change unless s is what was there. It
-// keeps s.Endpoints and s.For.
+// Set changes the state. If s differs from the old state, it wakes those who wait for a change. It
+// keeps the slices and the map of s.
 func (p *Presence) Set(s State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -71,14 +87,15 @@ func (p *Presence) Set(s State) {
 	p.state = s
 	if old.Announce == s.Announce && old.LookUp == s.LookUp && old.Want == s.Want && old.Need == s.Need &&
 		(old.Networks == nil) == (s.Networks == nil) && slices.Equal(old.Networks, s.Networks) &&
-		slices.Equal(old.Endpoints, s.Endpoints) && SamePayers(old.For, s.For) {
+		slices.Equal(old.Endpoints, s.Endpoints) &&
+		maps.EqualFunc(old.EndpointNetworks, s.EndpointNetworks, slices.Equal) && SamePayers(old.For, s.For) {
 		return
 	}
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
 
-// State returns the state, and a channel that is closed once it is another.
+// State returns the state, and a channel that is closed when the state changes.
 func (p *Presence) State() (State, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,10 +1,24 @@
 package discovery
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/swarmgate/swarmgate/wtproto"
 )
+
+// Each network hears of the endpoints that want it.
+func TestEndpointsFor(t *testing.T) {
+	s := State{
+		Endpoints:        []wtproto.EndpointID{{1}, {2}, {3}},
+		EndpointNetworks: map[wtproto.EndpointID][]string{{2}: {"lan"}, {3}: {"dht", "static"}},
+	}
+	for name, want := range map[string][]wtproto.EndpointID{"dht": {{1}, {3}}, "lan": {{1}, {2}}, "other": {{1}}} {
+		if got := s.EndpointsFor(name); !slices.Equal(got, want) {
+			t.Errorf("endpoints for %s: %v, want %v", name, got, want)
+		}
+	}
+}
 
 // Whoever waits for a change is told of each one, and of nothing else.
 func TestPresenceChanges(t *testing.T) {
@@ -19,6 +33,7 @@ func TestPresenceChanges(t *testing.T) {
 		{"looks up", func(s *State) { s.LookUp = true }, true},
 		{"wants one", func(s *State) { s.Want = 1 }, true},
 		{"another endpoint", func(s *State) { s.Endpoints = []wtproto.EndpointID{{2}} }, true},
+		{"an endpoint wants the LAN only", func(s *State) { s.EndpointNetworks = map[wtproto.EndpointID][]string{{1}: {"lan"}} }, true},
 		{"equal payers", func(s *State) { s.For = []Payer{{"net", "session"}} }, false},
 		{"another session pays", func(s *State) { s.For = []Payer{{"net", "other"}} }, true},
 		{"one more pays", func(s *State) { s.For = []Payer{{"net", "session"}, {"other", "session"}} }, true},

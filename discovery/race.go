@@ -6,17 +6,18 @@ import (
 	"time"
 )
 
-// Stagger is how long an address of a peer may be without an answer before the next one is tried
-// beside it (RFC 8305, 5).
+// Stagger is how long a dial waits for an answer of one address before it tries the next one as
+// well (RFC 8305, 5).
 const Stagger = 250 * time.Millisecond
 
-// maxTried is how many addresses of one peer are tried, and so how many at once.
+// maxTried is how many addresses of one peer are tried, one by one or at once.
 const maxTried = 8
 
-// race calls dial for each of addrs, if there are several in goroutines of its own: for the next
-// one as soon as one has failed, or after [Stagger], until one succeeds. It cancels the others,
-// hands those of them that succeed all the same to lose, and returns once all have returned. If
-// none succeeds, it returns the errors of those that were tried, in the order of addrs.
+// race calls dial for addrs until one call succeeds. It calls it for the next address as soon as a
+// call has failed, or after [Stagger]. If there are several addresses, the calls run in goroutines
+// of their own. race then cancels the other calls, passes the results of those that succeed all
+// the same to lose, and returns when all have returned. If no call succeeds, it returns their
+// errors in the order of addrs.
 func race[T any](
 	ctx context.Context, addrs []netip.AddrPort,
 	dial func(ctx context.Context, i int) (T, error), lose func(i int, loser T),

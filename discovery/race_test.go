@@ -15,8 +15,8 @@ import (
 // never is an address that does not answer.
 const never = time.Duration(-1)
 
-// Each address is tried after 250 ms beside those before it, at once if one of them has failed, and
-// the first answer counts.
+// Each address is tried after 250 ms beside those before it, at once if one of them has failed,
+// and the first answer counts.
 func TestRace(t *testing.T) {
 	const ms = time.Millisecond
 	for _, tc := range []struct {

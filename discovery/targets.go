@@ -9,34 +9,34 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// Dials in vain that one target gets: some at once, and then slowly more. A
-// target that the operator allows, or on the LAN, gets some times as many. All targets together
-// get more than what one principal may have dialed in vain, each dial at eight addresses.
+// Failed dials that one target may get: some at once, and then slowly more. A target on the LAN,
+// or in a range that the operator allows, gets several times as many. All targets together get
+// more than the failed dials of one principal at eight addresses each.
 const (
 	targetBurst  = 32
 	targetEvery  = 5 * time.Second
 	targetTrust  = 16
 	targetsBurst = 16_384
 	targetsEvery = 2500 * time.Microsecond
-	// targetsSwept is the least number of targets at which those that say nothing any more are
-	// looked for.
+	// targetsSwept is the least number of targets at which targets without failed dials are
+	// removed.
 	targetsSwept = 1024
 )
 
-// targets counts dials in vain, so that nobody who writes addresses into a DHT or on a LAN can
-// have this process attack a third party. Pure accounting; the zero value is ready. Any number of
-// goroutines may use it.
+// targets counts failed dials, so that nobody can make this process attack a third party by
+// writing its addresses into a DHT or on a LAN. Pure accounting; the zero value is ready. Any
+// number of goroutines may use it.
 type targets struct {
 	mu      sync.Mutex
-	all     vain             // guarded by mu
-	payers  map[any]float64  // guarded by mu; of all, those for the sake of each payer, in units of scale
-	scale   float64          // guarded by mu; by which all in payers have become fewer
-	each    map[target]*vain // guarded by mu
-	sweepAt int              // guarded by mu
+	all     failures             // guarded by mu
+	payers  map[any]float64      // guarded by mu; of all, those of each payer, in units of scale
+	scale   float64              // guarded by mu; the factor by which all in payers have decreased
+	each    map[target]*failures // guarded by mu
+	sweepAt int                  // guarded by mu
 }
 
-// target is what one party is taken to own: an IPv4 address, an IPv6 /64, or one IPv6 address on a
-// link, of which neighbours share the /64.
+// target is a set of addresses that probably belong to one party: an IPv4 address, an IPv6 /64, or
+// on a link, where neighbours share the /64, one IPv6 address.
 type target struct {
 	prefix netip.Prefix
 	zone   string // of a link-local address
@@ -59,14 +59,14 @@ func (t target) String() string {
 	return t.prefix.String()
 }
 
-// vain counts dials in vain, of which one is forgotten at each step of time.
-type vain struct {
+// failures counts failed dials, and forgets one of them at each step of time.
+type failures struct {
 	n  int
 	at time.Time // up to when steps were counted
 }
 
-// settle forgets what is over at now.
-func (v *vain) settle(every time.Duration, now time.Time) {
+// settle forgets the dials whose time is over at now.
+func (v *failures) settle(every time.Duration, now time.Time) {
 	steps := int(min(now.Sub(v.at)/every, time.Duration(v.n)))
 	if v.n -= steps; v.n == 0 {
 		v.at = now
@@ -75,9 +75,10 @@ func (v *vain) settle(every time.Duration, now time.Time) {
 	}
 }
 
-// take counts a dial of key for the sake of who, as one in vain until it is given back, or returns
-// an error if key, who, or all had too many. One payer may have as many of all as it leaves to
-// others, so the first has half at most, two have a third each, and a newcomer always gets some.
+// take counts a dial of key for the payer who. The dial counts as failed until give takes it back.
+// take returns an error if key, who, or all together have too many failed dials. A payer may have
+// as many as it leaves to others: one alone has half of all at most, two have a third each, and a
+// newcomer always gets some.
 func (t *targets) take(who any, key target, trusted bool, now time.Time) error {
 	burst, every := targetBurst, targetEvery
 	if trusted {
@@ -88,20 +89,20 @@ func (t *targets) take(who any, key target, trusted bool, now time.Time) error {
 	t.sweepLocked(now)
 	v := t.each[key]
 	if v == nil {
-		v = &vain{at: now}
+		v = &failures{at: now}
 	}
 	v.settle(every, now)
 	t.settleLocked(now)
 	switch {
 	case v.n >= burst:
-		return wtproto.Errorf(wtproto.CodeRateLimited, "%s was dialed in vain too often: see that its peers answer, and stay, and wait", key)
+		return wtproto.Errorf(wtproto.CodeRateLimited, "too many dials of %s failed: see that its peers answer and stay, then wait", key)
 	case t.all.n >= targetsBurst:
-		return wtproto.Errorf(wtproto.CodeRateLimited, "too many dials are in vain: wait, and see at /api/topics which peers do not answer")
+		return wtproto.Errorf(wtproto.CodeRateLimited, "too many dials failed: wait, and see at /api/topics which peers do not answer")
 	case t.payers[who]*t.scale >= float64(targetsBurst-t.all.n):
-		return wtproto.Errorf(wtproto.CodeRateLimited, "too many dials for the same principal are in vain: wait, and see at /api/topics which peers do not answer")
+		return wtproto.Errorf(wtproto.CodeRateLimited, "too many dials for the same principal failed: wait, and see at /api/topics which peers do not answer")
 	}
 	if t.each == nil {
-		t.each = make(map[target]*vain)
+		t.each = make(map[target]*failures)
 	}
 	t.each[key] = v
 	v.n++
@@ -110,7 +111,7 @@ func (t *targets) take(who any, key target, trusted bool, now time.Time) error {
 	return nil
 }
 
-// settleLocked forgets what is over of all, of each payer as much as it has of all.
+// settleLocked forgets the dials whose time is over, of each payer in proportion to its part.
 func (t *targets) settleLocked(now time.Time) {
 	before := t.all.n
 	t.all.settle(targetsEvery, now)
@@ -133,7 +134,7 @@ func (t *targets) settleLocked(now time.Time) {
 	t.scale = 1
 }
 
-// give says that a dial of key for the sake of who was not in vain.
+// give notes that a dial of key for the payer who has succeeded.
 func (t *targets) give(who any, key target) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -150,7 +151,7 @@ func (t *targets) give(who any, key target) {
 	}
 }
 
-// sweepLocked forgets the targets without dials in vain, once there are many.
+// sweepLocked forgets the targets without failed dials if there are many targets.
 func (t *targets) sweepLocked(now time.Time) {
 	if len(t.each) < max(t.sweepAt, targetsSwept) {
 		return
@@ -163,12 +164,12 @@ func (t *targets) sweepLocked(now time.Time) {
 	t.sweepAt = 2 * len(t.each)
 }
 
-// Spend counts a dial of addr, learned from src, that is about to be made for the sake of who, as
-// one in vain until [Policy.Refund]. It returns an [*wtproto.Error] with CodeRateLimited if addr's
-// IPv4 address or IPv6 /64, or on a link its IPv6 address, or all addresses together, had too many
-// of these, or who too many of all. What who is can be compared with ==, such as the widest part
-// of a [Payer]; nil is for nobody's sake, and shares as one. Addresses of [SourceConfigured] are
-// not counted.
+// Spend counts a dial of addr, learned from src, that is about to begin for the payer who. The
+// dial counts as failed until [Policy.Refund]. Spend returns an [*wtproto.Error] with
+// CodeRateLimited if there are too many failed dials: of addr's IPv4 address or IPv6 /64 (on a
+// link of its IPv6 address), of all addresses together, or of who. The payer who must be
+// comparable with ==, for example the widest part of a [Payer]. All dials with nil share as one
+// payer. Addresses of [SourceConfigured] are not counted.
 func (p *Policy) Spend(who any, src Source, addr netip.AddrPort) error {
 	if src == SourceConfigured {
 		return nil
@@ -177,8 +178,8 @@ func (p *Policy) Spend(who any, src Source, addr netip.AddrPort) error {
 	return p.targets.take(who, targetOf(ip, src == SourceLAN), src == SourceLAN || p.isAllowed(ip), time.Now())
 }
 
-// Refund says that a dial of addr, learned from src, for the sake of who was not in vain: the peer
-// was there and stayed.
+// Refund notes that a dial of addr, learned from src, for the payer who has succeeded: the peer
+// answered and stayed connected.
 func (p *Policy) Refund(who any, src Source, addr netip.AddrPort) {
 	if src != SourceConfigured {
 		p.targets.give(who, targetOf(addr.Addr(), src == SourceLAN))

@@ -71,7 +71,7 @@ func TestNeighboursAreTargetsOfTheirOwn(t *testing.T) {
 	}
 }
 
-// Dials that are not in vain are not counted, however many there are.
+// Dials that succeed are not counted, however many there are.
 func TestTargetsUseful(t *testing.T) {
 	var l targets
 	ip, now := netip.MustParseAddr("198.51.100.7"), time.Unix(1e9, 0)
@@ -84,13 +84,13 @@ func TestTargetsUseful(t *testing.T) {
 	l.give(nil, targetOf(ip, false)) // once too often
 	for i := range targetBurst {
 		if err := l.take(nil, targetOf(ip, false), false, now); err != nil {
-			t.Fatalf("dial %d in vain: %v", i, err)
+			t.Fatalf("dial %d: %v", i, err)
 		}
 	}
 	wantCode(t, "one more", l.take(nil, targetOf(ip, false), false, now), wtproto.CodeRateLimited, false)
 }
 
-// All targets together have a limit, and those without dials in vain are forgotten.
+// All targets together have a limit, and those without failed dials are forgotten.
 func TestTargetsInAll(t *testing.T) {
 	var l targets
 	now := time.Unix(1e9, 0)
@@ -120,8 +120,8 @@ func TestTargetsInAll(t *testing.T) {
 	}
 }
 
-// A principal that made topics full of dead targets used up the dials in vain of all: nobody else's
-// peers were dialed.
+// A principal that made topics full of dead targets used up the failed dials of all, so
+// that nobody else's peers were dialed.
 func TestTargetsArePaidFor(t *testing.T) {
 	var l targets
 	now := time.Unix(1e9, 0)
@@ -136,10 +136,10 @@ func TestTargetsArePaidFor(t *testing.T) {
 		return made
 	}
 	if made := hammer("one"); made != targetsBurst/2 {
-		t.Errorf("the first made %d dials in vain, want %d", made, targetsBurst/2)
+		t.Errorf("the first made %d failed dials, want %d", made, targetsBurst/2)
 	}
 	if made := hammer("two"); made != targetsBurst/4 {
-		t.Errorf("the second made %d dials in vain, want %d", made, targetsBurst/4)
+		t.Errorf("the second made %d failed dials, want %d", made, targetsBurst/4)
 	}
 	for range 10 {
 		now = now.Add(10 * targetsEvery)
@@ -154,7 +154,7 @@ func TestTargetsArePaidFor(t *testing.T) {
 		ip = ip.Next()
 	}
 	if made != targetsBurst/8 {
-		t.Errorf("the newcomer made %d dials in vain, want %d", made, targetsBurst/8)
+		t.Errorf("the newcomer made %d failed dials, want %d", made, targetsBurst/8)
 	}
 	now = now.Add(time.Hour)
 	if made := hammer("one"); made != targetsBurst/2 || len(l.payers) != 1 {

@@ -16,18 +16,17 @@ import (
 
 // tcpStream is a raw TCP connection as a [Stream]. A Reset is a TCP RST, which carries no code.
 //
-// The kernel tells of a reset or a loss once, to whichever system call comes first, and every
-// later read looks like a regular end. So each system call notes what it was told before the next
-// one may draw a conclusion: what Read returns at the end is what the kernel said, and is guessed
-// from nothing.
+// The kernel reports a reset or a loss once, to the first system call that comes. Every later read
+// looks like a regular end. So each system call records the kernel's answer before the next one
+// may draw a conclusion: Read returns what the kernel reported, and never guesses.
 type tcpStream struct {
 	conn     *net.TCPConn
 	remote   netip.AddrPort
 	calls    calls
 	watch    watch       // copied by OnLost
 	ended    func()      // called once conn is closed
-	useful   func()      // called when the peer has sent something; may be called again
-	received atomic.Bool // it was
+	useful   func()      // called when the peer has sent bytes; may be called again
+	received atomic.Bool // useful was called
 	end      sync.Once   // of conn
 
 	sawEOF  atomic.Bool // Read has returned io.EOF
@@ -39,8 +38,8 @@ func newTCPStream(conn *net.TCPConn) (*tcpStream, error) {
 	return s, s.calls.init(conn)
 }
 
-// TCPStream returns a TCP connection that somebody has opened to this program as a [Stream], which
-// owns it from now on. If there is an error the connection is closed.
+// TCPStream returns a TCP connection from somebody else as a [Stream], which owns the connection
+// from now on. If it fails, it closes the connection.
 func TCPStream(conn *net.TCPConn) (Stream, error) {
 	s, err := newTCPStream(conn)
 	if err != nil {
@@ -93,7 +92,7 @@ func (s *tcpStream) CloseWrite() error {
 
 func (s *tcpStream) Reset(wtproto.Code) {
 	s.end.Do(func() {
-		_ = s.conn.SetLinger(0) // Close then sends RST; it fails where the connection is gone
+		_ = s.conn.SetLinger(0) // Close then sends RST; it fails if the connection is gone
 		_ = s.conn.Close()
 		s.ended()
 	})
@@ -119,23 +118,23 @@ func (s *tcpStream) SetReadDeadline(t time.Time) error { return s.conn.SetReadDe
 
 // faults keeps the first error by which the kernel ended a connection.
 type faults struct {
-	// Read-locked during each system call until what it said is noted. Whoever locks it knows all
-	// that was said so far.
+	// Each system call holds it for reading until its answer is recorded. So the holder of the
+	// write lock knows all answers so far.
 	mu    sync.RWMutex
 	first atomic.Pointer[error]
 }
 
 // note keeps err, from a system call, if it is the first one that ended the connection. The caller
-// holds mu for reading. EPIPE only repeats what was known before: the connection has ended, or the
-// peer had sent its end before it reset.
+// holds mu for reading. EPIPE says nothing new: the connection has ended, or the peer had sent its
+// end before it reset.
 func (f *faults) note(err error) {
 	if err != nil && err != syscall.EPIPE {
 		f.first.CompareAndSwap(nil, &err)
 	}
 }
 
-// kernelError returns the error by which the kernel ended the connection, nil if it has not or
-// nobody was told yet.
+// kernelError returns the error with which the kernel ended the connection. It is nil if the
+// kernel has not ended it, or no system call knows yet.
 func (f *faults) kernelError() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -156,8 +155,8 @@ func (c *calls) cause(err error) error {
 	return err
 }
 
-// tcpError gives err, from a connection that was open, the code that [Stream] promises. What the
-// caller did itself and deadlines stay as they are.
+// tcpError gives err, an error of an open connection, the code that [Stream] promises. It does not
+// change timeouts and errors that the caller caused itself.
 func tcpError(err error) error {
 	switch {
 	case err == nil, errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):

@@ -14,8 +14,7 @@ import (
 )
 
 // TCPDialer opens raw TCP circuits for a network, through the policy, and ends them with the
-// network: what networks of plain TCP services have in common. Any number of goroutines may use
-// it.
+// network. All networks of plain TCP services use it. Any number of goroutines may use it.
 type TCPDialer struct {
 	policy *Policy
 	src    Source
@@ -38,12 +37,12 @@ func NewTCPDialer(policy *Policy, src Source) *TCPDialer {
 // Done returns a channel that is closed by [TCPDialer.Close].
 func (d *TCPDialer) Done() <-chan struct{} { return d.life.Done() }
 
-// Dial connects to one of addrs ("host:port"): to the first that answers, which are tried in the
-// order of [Policy.Order], the next one beside those that have not answered within [Stagger], and
-// eight at most. Names are resolved before. The policy is asked about each address right before it
-// is tried. The error holds an [*wtproto.Error]: CodeForbidden or CodeRateLimited if the policy
-// refused all of them, CodeShutdown after [TCPDialer.Close], else CodePeerUnreachable with the
-// reason of the first. The stream is a [Located].
+// Dial connects to one of addrs ("host:port"): the first that answers. It resolves names, and
+// tries at most eight addresses in the order of [Policy.Order], a further one whenever there was
+// no answer within [Stagger]. It asks the policy about each address right before it tries that.
+// The error holds an [*wtproto.Error]: CodeForbidden or CodeRateLimited if the policy refused all
+// of them, CodeShutdown after [TCPDialer.Close], else CodePeerUnreachable with the reason of the
+// first. The stream is a [Located].
 func (d *TCPDialer) Dial(ctx context.Context, addrs ...string) (Stream, error) {
 	d.mu.Lock()
 	if d.life.Err() != nil {
@@ -108,9 +107,9 @@ func (d *TCPDialer) dial(ctx context.Context, names []string) (*tcpStream, error
 	return s, nil
 }
 
-// try is what became of the dial of one address.
+// try is the result of the dial of one address.
 type try struct {
-	spent    bool // it was counted as one in vain
+	spent    bool // the dial counts as failed
 	answered bool // though another one was faster
 }
 
@@ -133,9 +132,9 @@ func (d *TCPDialer) try(ctx context.Context, addr netip.AddrPort, t *try) (*net.
 	return conn.(*net.TCPConn), nil
 }
 
-// refund says that the dial of addrs was not in vain. Whoever names addresses of others beside its
-// own, so that they are dialed too, gains nothing: if they did not answer, and are not of the
-// machine that did, they stay counted.
+// refund notes that the dial of addrs has succeeded. Addresses that did not answer still count as
+// failed dials, unless they are of the machine that answered. So a peer gains nothing by naming
+// addresses of others beside its own.
 func (d *TCPDialer) refund(addrs []netip.AddrPort, tries []try, winner int) {
 	of := func(a netip.AddrPort) target { return targetOf(a.Addr(), d.src == SourceLAN) }
 	home := of(addrs[winner])
@@ -146,8 +145,9 @@ func (d *TCPDialer) refund(addrs []netip.AddrPort, tries []try, winner int) {
 	}
 }
 
-// places returns the addresses of names in the order in which they are tried: those that the
-// policy allows, at most maxTried, or else one that it does not, for its reason.
+// places returns the addresses of names in the order in which to try them: those that the policy
+// allows, at most maxTried. If it allows none, places returns one of them, so that the dial fails
+// with the reason of the policy.
 func (d *TCPDialer) places(ctx context.Context, names []string) ([]netip.AddrPort, error) {
 	var all []netip.AddrPort
 	var failed error
@@ -198,8 +198,8 @@ func (d *TCPDialer) resolve(ctx context.Context, name string) ([]netip.AddrPort,
 	return addrs, err
 }
 
-// firstFault returns of errs, which are not empty, the first that is not the policy's, or else the
-// last.
+// firstFault returns the first of errs that is not the policy's. If there is none, it returns the
+// last. There must be at least one.
 func firstFault(errs []error) error {
 	for _, err := range errs {
 		if _, own := errors.AsType[*wtproto.Error](err); err != nil && !own {
@@ -209,7 +209,7 @@ func firstFault(errs []error) error {
 	return errs[len(errs)-1]
 }
 
-// stays is how long a connection must last to have been of use, if the peer sends nothing.
+// stays is how long a connection must last to count as a success if the peer sends nothing.
 const stays = time.Second
 
 // Close ends dials and circuits, and waits for both.
@@ -220,7 +220,7 @@ func (d *TCPDialer) Close() {
 	d.dials.Wait()
 	d.mu.Lock()
 	open := d.open
-	d.open = nil // nothing is added any more
+	d.open = nil // no stream is added any more
 	d.mu.Unlock()
 	for s := range open {
 		s.Reset(wtproto.CodeShutdown)

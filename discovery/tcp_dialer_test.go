@@ -84,9 +84,9 @@ func TestTCPDialerNames(t *testing.T) {
 	}
 }
 
-// Of the addresses that were tried beside the one that answered, those are not counted as dialed in
-// vain that answered too, or are of the same machine. Whoever adds a third party's to its own would
-// have that dialed without a limit.
+// A successful dial refunds the tried addresses that answered too, or that are of the same
+// machine, and no others. Else a peer could have a third party dialed without a limit, by adding
+// addresses of the third party to its own.
 func TestTCPDialerRefunds(t *testing.T) {
 	addrs := addrPorts("198.51.100.1:1", "198.51.100.2:1", "198.51.100.3:1", "198.51.100.1:2", "198.51.100.4:1")
 	policy := testPolicy(t, PolicyConfig{})
@@ -106,7 +106,7 @@ func TestTCPDialerRefunds(t *testing.T) {
 			n = v.n
 		}
 		if n != want {
-			t.Errorf("%v: %d dials in vain, want %d", addrs[i], n, want)
+			t.Errorf("%v: %d failed dials, want %d", addrs[i], n, want)
 		}
 	}
 }

@@ -4,7 +4,7 @@ package discovery
 
 import "net"
 
-// calls makes the system calls of a connection. Where this is built, the kernel repeats a reset to
+// calls makes the system calls of a connection. On these systems the kernel reports a reset to
 // every call.
 type calls struct {
 	faults

@@ -10,6 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// shortRead is how long a read may be that is acknowledged at once, if it has left nothing: a peer
+// with Nagle's algorithm may wait for that before it sends the rest. During bulk transfers the
+// kernel acknowledges soon enough.
+const shortRead = 16 << 10
+
 // calls makes the system calls of a connection, one read and one write at a time.
 type calls struct {
 	faults
@@ -19,7 +24,7 @@ type calls struct {
 
 // transfer is one read or write, owned by the caller of read or write.
 type transfer struct {
-	call func(fd uintptr) bool // reports whether it is done; made once, since a new one would take memory each time
+	call func(fd uintptr) bool // reports whether it is done; made once, because a new one each time would take memory
 	b    []byte                // to be read into, or still to be written
 	n    int
 	err  error
@@ -31,7 +36,7 @@ func (c *calls) init(conn *net.TCPConn) (err error) {
 	return err
 }
 
-// read is that of the connection.
+// read reads from the connection.
 func (c *calls) read(b []byte) (int, error) {
 	c.in.b, c.in.n, c.in.err = b, 0, nil
 	err := c.raw.Read(c.in.call)
@@ -47,10 +52,13 @@ func (c *calls) read(b []byte) (int, error) {
 
 func (c *calls) tryRead(fd uintptr) bool {
 	c.in.n, c.in.err = c.system(syscall.Read, fd, c.in.b)
+	if n := c.in.n; n > 0 && n < len(c.in.b) && n <= shortRead {
+		acknowledge(fd)
+	}
 	return c.in.err != syscall.EAGAIN
 }
 
-// write is that of the connection.
+// write writes to the connection.
 func (c *calls) write(b []byte) (int, error) {
 	c.out.b, c.out.n, c.out.err = b, 0, nil
 	err := c.raw.Write(c.out.call)
@@ -70,7 +78,7 @@ func (c *calls) tryWrite(fd uintptr) bool {
 	return c.out.err != syscall.EAGAIN
 }
 
-// system makes one system call, and notes what it says.
+// system makes one system call, and records its answer.
 func (c *calls) system(call func(int, []byte) (int, error), fd uintptr, b []byte) (int, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -88,7 +96,7 @@ func (c *calls) system(call func(int, []byte) (int, error), fd uintptr, b []byte
 	}
 }
 
-// ask notes what the kernel would tell the next system call.
+// ask records what the kernel would report to the next system call.
 func (c *calls) ask() {
 	_ = c.raw.Control(func(fd uintptr) {
 		c.mu.RLock()

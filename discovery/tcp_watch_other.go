@@ -2,7 +2,7 @@
 
 package discovery
 
-// watch is nothing where this is built: the kernel notices.
+// watch does nothing on these systems: their kernels notice a loss themselves.
 type watch struct{}
 
 func newWatch() watch { return watch{} }

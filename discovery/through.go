@@ -11,16 +11,16 @@ import (
 // throughKey is the key of the interface's name in a context.
 type throughKey struct{}
 
-// Through returns a context whose dials by [Policy.Dialer] go out of the interface with this name:
-// an address that was heard of there may be that of another machine elsewhere, if two interfaces
-// have one subnet or a route says so. Dials to addresses of this machine are as without. On
-// systems other than Linux nothing makes sure of it.
+// Through returns a context with which [Policy.Dialer] dials through the interface with this name.
+// If two interfaces have the same subnet, or a route says so, an address that was heard on one
+// interface may be another machine elsewhere. Dials to addresses of this machine do not change.
+// Only Linux enforces it.
 func Through(ctx context.Context, name string) context.Context {
 	return context.WithValue(ctx, throughKey{}, name)
 }
 
-// bind has the socket c, which is to be connected with addr, go out of the interface that ctx
-// names, if any.
+// bind makes the socket c, which is about to connect to addr, use the interface that ctx names, if
+// any.
 func (p *Policy) bind(ctx context.Context, addr netip.AddrPort, c syscall.RawConn) error {
 	name, _ := ctx.Value(throughKey{}).(string)
 	if name == "" {
@@ -32,7 +32,7 @@ func (p *Policy) bind(ctx context.Context, addr netip.AddrPort, c syscall.RawCon
 	}
 	ip := addr.Addr().Unmap()
 	if _, local := view.local[ip.WithZone("")]; local || ip.IsLoopback() || ip.Zone() != "" {
-		return nil // what a zone says is enough
+		return nil // the zone names the interface
 	}
 	err = bindToInterface(c, name)
 	if err != nil && view.isAmbiguous(ip) {
@@ -41,7 +41,7 @@ func (p *Policy) bind(ctx context.Context, addr netip.AddrPort, c syscall.RawCon
 	return nil // old kernels let only root choose
 }
 
-// isAmbiguous reports whether ip is in subnets of several interfaces.
+// isAmbiguous reports whether several interfaces have a subnet with ip.
 func (v interfacesView) isAmbiguous(ip netip.Addr) bool {
 	n := 0
 	for _, s := range v.subnets {

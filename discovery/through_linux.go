@@ -7,8 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bindToInterface has packets of the socket c leave by the interface with this name, and come by
-// it.
+// bindToInterface makes the socket c send and receive through the interface with this name only.
 func bindToInterface(c syscall.RawConn, name string) error {
 	var failed error
 	err := c.Control(func(fd uintptr) { failed = unix.BindToDevice(int(fd), name) })

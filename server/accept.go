@@ -43,14 +43,13 @@ type acceptor struct {
 	transport *quic.Transport
 	listener  *quic.EarlyListener
 	h3        *webtransport.Server
-	farewells chan struct{} // holds one for each visit that is being told why it has to go
 	answers   *crowd.Crowd[*http.ResponseController]
 	wg        sync.WaitGroup
 }
 
 func newAcceptor(s *Server, conn net.PacketConn) (*acceptor, error) {
 	a := &acceptor{
-		server: s, farewells: make(chan struct{}, farewells),
+		server:  s,
 		answers: crowd.New[*http.ResponseController](maxAnswers, maxAnswersAddress, s.cfg.TrustedProxies...),
 	}
 	if c, ok := conn.(*net.UDPConn); ok {
@@ -76,7 +75,7 @@ func newAcceptor(s *Server, conn net.PacketConn) (*acceptor, error) {
 				s.cfg.Observer.refused(r)
 				return nil, r.Error
 			}
-			return context.WithValue(ctx, visitKey{}, &visit{began: make(chan struct{})}), nil
+			return context.WithValue(ctx, visitKey{}, &visit{from: addrOf(client), began: make(chan struct{})}), nil
 		},
 	}
 	if k := s.cfg.StatelessResetKey; k != nil {
@@ -95,8 +94,11 @@ func newAcceptor(s *Server, conn net.PacketConn) (*acceptor, error) {
 		MaxConnectionReceiveWindow:       window,
 		MaxIncomingStreams:               int64(streams),
 		MaxIncomingUniStreams:            8, // HTTP/3's own
+		InitialPacketSize:                wtproto.PacketSize,
+		DisablePathMTUDiscovery:          true,
 		EnableDatagrams:                  true,
 		EnableStreamResetPartialDelivery: true,
+		Tracer:                           s.qlogs.trace,
 	}
 	tlsConfig := s.cfg.TLS.Clone()
 	tlsConfig.NextProtos = []string{wtproto.ALPN, http3.NextProtoH3}
@@ -163,9 +165,9 @@ func (a *acceptor) close() {
 // serve serves one connection until it ends.
 func (a *acceptor) serve(conn *quic.Conn) {
 	v := conn.Context().Value(visitKey{}).(*visit)
-	v.conn = conn
-	a.enter(v)
-	defer a.leave(v)
+	v.conn, v.cut = conn, func(r *refusal) { cutConn(conn, r) }
+	a.server.enter(v, conn.RemoteAddr())
+	defer a.server.leave(v)
 	select {
 	case <-conn.HandshakeComplete():
 	case <-conn.Context().Done():
@@ -175,7 +177,7 @@ func (a *acceptor) serve(conn *quic.Conn) {
 		return
 	}
 	if conn.ConnectionState().TLS.NegotiatedProtocol == wtproto.ALPN {
-		a.run(v, quicLink{conn})
+		a.server.run(v, quicLink{conn})
 		return
 	}
 	a.serveHTTP3(v)
@@ -236,5 +238,5 @@ func (a *acceptor) upgrade(v *visit, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	close(v.began)
-	a.run(v, newWebTransportLink(v.conn, session, keep, r.Header.Get("Origin")))
+	a.server.run(v, newWebTransportLink(v.conn, session, keep, page{r.Header.Get("Origin"), r.Host}))
 }

@@ -63,7 +63,7 @@ func (a *allowance) spend(ctx context.Context, n int, o *Observer) error {
 	if a.pace.Limit() == rate.Inf || a.pace.AllowN(time.Now(), n) {
 		return nil
 	}
-	o.refused(refuse(LimitByteRate, "%v bytes a second are the most", a.pace.Limit()))
+	o.refused(refuse(LimitByteRate, "at most %v bytes a second are allowed", a.pace.Limit()))
 	return a.pace.WaitN(ctx, n)
 }
 

@@ -241,6 +241,27 @@ func TestHangUpIsAFailure(t *testing.T) {
 	}
 }
 
+// A stranger that opened circuits and ended them at once used up what a client may fail to dial, so
+// that the client was kept from all its peers.
+func TestStrangersThatHangUp(t *testing.T) {
+	inBubble(t, Config{NewCircuits: -1, FailedDials: 10}, func(t *testing.T, g *bubble) {
+		c := g.connect()
+		c.join(announceAndLookUp, 0)
+		for n := range 100 {
+			in := g.lan.peer(fmt.Sprint("stranger ", n)).inbound(c.endpoint())
+			g.lan.see(in.sighting(0))
+			c.circuit()
+			reset(in.far, wtproto.CodeApplication)
+			synctest.Wait()
+		}
+		g.lan.see(g.lan.peer("friend").sighting())
+		pass(100 * time.Millisecond)
+		if n := c.streams(); n != 1 {
+			t.Errorf("%d circuits with the friend, want 1", n)
+		}
+	})
+}
+
 // A client that ends its circuits at once says nothing about the peer.
 func TestClientThatHangsUp(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {

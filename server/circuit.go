@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,7 +68,7 @@ const (
 	ended     verdict = iota // by its client, or for its client's sake: not to be made again
 	peerEnded                // by its peer: not to be made again until one of the two joins anew, which a service cannot
 	broken                   // the connection with the peer was lost
-	refused                  // it never opened, and not by the client's will, or it ended to make room
+	refused                  // it never opened, and not by the client's will, it ended to make room, or a client has lost its stream alone
 	hungUp                   // the peer ended it at once, without a byte: peerEnded, and as good as a failed dial
 )
 
@@ -127,6 +128,8 @@ func (c *circuit) serve(ctx context.Context) verdict {
 	switch {
 	case peerLost(cause):
 		return broken
+	case slices.ContainsFunc(c.legs(), (*leg).isLost):
+		return refused
 	case codeOf(cause) == wtproto.CodeBusy && (c.yields.Load() || c.client && c.peerFailed.Load()):
 		return refused
 	case c.peerFirst.Load() && c.toClient.Moved() == 0 && time.Since(began) < atOnce:
@@ -248,13 +251,13 @@ func (c *circuit) copy(cp *splice.Copy, dst, src end) {
 func (c *circuit) waiting(all []holding, before time.Time) []holding {
 	near := c.near.session
 	toPeer := holding{circuit: c, session: near, who: near.principal, since: c.toPeer.Stalled()}
-	toPeer.held = c.toPeer.Held() + window(initialStreamWindow, streamWindow, c.toPeer.Moved()+c.toPeer.Held())
+	toPeer.held = c.toPeer.Held() + c.near.unread(c.toPeer.Moved()+c.toPeer.Held())
 	toClient := holding{circuit: c, session: near, who: near.principal, since: later(c.toClient.Stalled(), c.near.credit)}
 	toClient.held = c.toClient.Held()
 	if c.far != nil {
 		toPeer.since = later(toPeer.since, c.far.credit)
 		toClient.session, toClient.who = c.far.session, c.far.session.principal
-		toClient.held += window(initialStreamWindow, streamWindow, c.toClient.Moved()+c.toClient.Held())
+		toClient.held += c.far.unread(c.toClient.Moved() + c.toClient.Held())
 	} else if w, ok := c.peer.(discovery.Windowed); ok {
 		initial, most := w.ReadWindow()
 		toClient.held += window(initial, most, c.toClient.Moved()+c.toClient.Held())

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/internal/crowd"
+	"github.com/swarmgate/swarmgate/internal/hostname"
 	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -29,27 +29,32 @@ type Config struct {
 	// TLS has the certificate. Required; NextProtos is set by the server.
 	TLS *tls.Config
 	// Hashes returns the SHA-256 hashes of the current and the next certificate where they are
-	// pinned. Nil means that an authority signed the certificate. It is asked once a session and
-	// must be fast.
+	// pinned, and none if an authority signed the certificate, as Nil does. It is asked once a
+	// session, since that may change, and must be fast.
 	Hashes func() [][32]byte
 	// Authorizer decides who may have a session. Nil lets everybody in.
 	Authorizer Authorizer
 	// Networks find and reach the peers. Without one, clients still meet each other.
 	Networks []discovery.Network
 	// DefaultNetworks are the names of those that a client gets which does not ask for networks by
-	// name, [wtproto.NetworkClient] too. Nil means all.
+	// name, [wtproto.NetworkClient] too. Nil means all but those that are [discovery.OnRequest],
+	// which cannot be among them.
 	DefaultNetworks []string
 	// IsolateClients keeps the clients of this gateway from being connected to each other.
 	IsolateClients bool
-	// Origins are the web origins that sessions may come from, such as "https://app.example". "*"
-	// allows all. A session without an Origin header, from a native program, passes always.
+	// Names are public names and IP addresses of the gateway, each perhaps with a port, such as
+	// "gateway.example:4433". Clients are told to connect to the first one, and without one to the
+	// host that they asked for the info document. If the name has no port, the port is the one that
+	// they asked by https, else that of Serve's socket. The gateway's own pages at these names may
+	// have sessions.
+	Names []string
+	// Origins are the web origins that sessions may come from, such as "https://app.example".
+	// "https://*.app.example" allows all names below one, "*" allows all. A session without an
+	// Origin header, from a native program, passes always.
 	Origins []string
 	// ShowAddresses tells clients the addresses of native peers. It never tells those of other
 	// clients.
 	ShowAddresses bool
-	// Authority is the host:port that clients are told to connect to. Empty means the host that
-	// they asked for the info document, and the port of Serve's socket.
-	Authority string
 	// Agent is told to clients, at most [wtproto.MaxAgent] bytes. Empty means "swarmgate".
 	Agent string
 	// Handler answers HTTP/3 requests that are not sessions. Nil answers with the info document
@@ -82,15 +87,16 @@ type Config struct {
 	// NewTopics is how many topics without subscribers a principal may join a minute. Zero means
 	// 300.
 	NewTopics int
-	// MaxCircuits is how many circuits, offers included, a session may have at once. Zero means
-	// 256. Without a limit 2,048 still hold for streams and flow control.
+	// MaxCircuits is how many circuits, offers included, a session may have at once, if its client
+	// does not want fewer. Zero means 256. Without a limit 2,048 still hold for streams and flow
+	// control.
 	MaxCircuits int
 	// MaxCircuitsPerPrincipal and MaxCircuitsTotal are how many circuits a principal and the
 	// gateway may have. Zero means sixteen times MaxCircuits, and 100,000.
 	MaxCircuitsPerPrincipal, MaxCircuitsTotal int
 	// MaxPairCircuits is how many further circuits a session may have with one peer on a topic:
 	// those that it asked for and those that the peer asked for. Zero means seven eighths of
-	// MaxCircuits, 224 by default.
+	// MaxCircuits, 224 by default. It is seven eighths of what a client wants at most.
 	MaxPairCircuits int
 	// NewCircuits is how many circuits a second a principal may begin, and ten times as many at
 	// once. Further ones wait. Zero means 500.
@@ -130,14 +136,26 @@ type Config struct {
 	OfferTimeout time.Duration
 	// DialTimeout is how long a dial may take. Zero means 10s.
 	DialTimeout time.Duration
+	// WebSocketPing is how often a WebSocket gets a Ping, and how long the client has to answer it.
+	// It is shorter than what proxies wait before they cut a silent connection, often a minute.
+	// Zero means 25s.
+	WebSocketPing time.Duration
 	// PingAfter is how long a session may be silent before the gateway sends it a PING. Zero means
-	// 20s.
+	// 20s. A session that has circuits is asked after a fifth of Silence, if that is less.
 	PingAfter time.Duration
 	// Idle is how long a silent session lives. Zero means 60s.
 	Idle time.Duration
+	// Silence is how long a silent session lives that has circuits, if it is less than Idle: its
+	// peers wait for it. Zero means 25s.
+	Silence time.Duration
 	// Grace is how long a topic without subscribers stays on its networks. Zero means 15s.
 	Grace time.Duration
 
+	// Handover says that somebody else holds the sockets too, and gives them to the next process of
+	// this gateway, as systemd does. [Server.Shutdown] then refuses nobody who comes for that
+	// process: it throws away what new clients send to Serve's socket, and they send it again. The
+	// socket has to be a *net.UDPConn or one of package udp.
+	Handover bool
 	// StatelessResetKey lets a restarted gateway end the sessions of the one before at their next
 	// packet, and TokenKey keeps address validation valid. Both are to be kept over restarts; nil
 	// means a random one.
@@ -202,9 +220,14 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.FirstFrameTimeout, 5*time.Second)
 	orDefault(&c.OfferTimeout, 10*time.Second)
 	orDefault(&c.DialTimeout, 10*time.Second)
+	orDefault(&c.WebSocketPing, 25*time.Second)
 	orDefault(&c.PingAfter, 20*time.Second)
 	orDefault(&c.Idle, time.Minute)
+	orDefault(&c.Silence, 25*time.Second)
 	orDefault(&c.Grace, 15*time.Second)
+	if c.DefaultNetworks == nil {
+		c.DefaultNetworks = c.namesByDefault()
+	}
 	if c.Memory == 0 {
 		c.Memory = AvailableMemory()
 	}
@@ -253,10 +276,20 @@ func (c Config) validate() error {
 		if known := c.networkNames(); name != wtproto.NetworkClient && !slices.Contains(known, name) {
 			errs = append(errs, fmt.Errorf("default network %q is not one of %s", name, strings.Join(known, ", ")))
 		}
+		for _, n := range c.Networks {
+			if n != nil && onRequest(n) && slices.Contains(namesOf(n), name) {
+				errs = append(errs, fmt.Errorf("default network %q is only for clients that ask for it by name", name))
+			}
+		}
 	}
 	for _, o := range c.Origins {
-		if err := validOrigin(o); err != nil {
-			errs = append(errs, err)
+		if _, err := hostname.ParseOrigins(o); err != nil {
+			errs = append(errs, fmt.Errorf("origin %w", err))
+		}
+	}
+	for _, n := range c.Names {
+		if _, err := hostname.ParseHostPort(n); err != nil {
+			errs = append(errs, fmt.Errorf("name %w", err))
 		}
 	}
 	if int64(c.MaxCircuits) > maxCircuits {
@@ -276,8 +309,10 @@ func (c Config) validate() error {
 		{"FirstFrameTimeout", c.FirstFrameTimeout},
 		{"OfferTimeout", c.OfferTimeout},
 		{"DialTimeout", c.DialTimeout},
+		{"WebSocketPing", c.WebSocketPing},
 		{"PingAfter", c.PingAfter},
 		{"Idle", c.Idle},
+		{"Silence", c.Silence},
 		{"Grace", c.Grace},
 	} {
 		if d.d < 0 {
@@ -285,30 +320,6 @@ func (c Config) validate() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func validOrigin(o string) error {
-	if o == "*" {
-		return nil
-	}
-	u, err := url.Parse(o)
-	if err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return fmt.Errorf("origin %q: want scheme://host[:port]", o)
-	}
-	return nil
-}
-
-// originAllowed reports whether a session with this Origin header may be.
-func (c *Config) originAllowed(origin string) bool {
-	if origin == "" {
-		return true
-	}
-	for _, o := range c.Origins {
-		if o == "*" || strings.EqualFold(o, origin) {
-			return true
-		}
-	}
-	return false
 }
 
 // circuits returns how many circuits a session's windows are made for.
@@ -360,10 +371,10 @@ func (c *Config) ledger() *ledger {
 	}
 	return newLedger(
 		[numResources]quota{
-			resourceSessions:  {int64(c.MaxSessions), int64(c.MaxSessionsPerPrincipal), LimitSessions, LimitSessionsPrincipal, "sessions"},
-			resourceTopics:    {int64(c.MaxTopicsTotal), int64(c.MaxTopicsPerPrincipal), LimitTopics, LimitTopicsPrincipal, "topics"},
-			resourceQuestions: {-1, questionsOfAddress, LimitQuestions, LimitQuestions, "questions to the authorizer"},
-			resourceCircuits:  {int64(c.MaxCircuitsTotal), int64(c.MaxCircuitsPerPrincipal), LimitCircuits, LimitCircuitsPrincipal, "circuits"},
+			resourceSessions:    {int64(c.MaxSessions), int64(c.MaxSessionsPerPrincipal), LimitSessions, LimitSessionsPrincipal, "sessions"},
+			resourceTopics:      {int64(c.MaxTopicsTotal), int64(c.MaxTopicsPerPrincipal), LimitTopics, LimitTopicsPrincipal, "topics"},
+			resourceAuthorizing: {-1, authorizingOfAddress, LimitAuthorizing, LimitAuthorizing, "requests to the authorizer"},
+			resourceCircuits:    {int64(c.MaxCircuitsTotal), int64(c.MaxCircuitsPerPrincipal), LimitCircuits, LimitCircuitsPrincipal, "circuits"},
 		},
 		[numFlows]pace{
 			flowFrames:      {rate.Limit(c.ControlRate) * framesOfEachAsk * framesOfPrincipal, framesOfEachAsk * framesOfPrincipal * 100, LimitFramesPrincipal, "frames"},

@@ -70,7 +70,9 @@ func TestConfigMistakes(t *testing.T) {
 			c.Origins = []string{"https://app.example", "http://127.0.0.1:8080", "https://[::1]:443", "*"}
 		}, ""},
 		{"an origin without a scheme", func(c *Config) { c.Origins = []string{"app.example"} }, `origin "app.example"`},
-		{"an origin with a path", func(c *Config) { c.Origins = []string{"https://app.example/"} }, `origin "https://app.example/"`},
+		{"an origin with a path", func(c *Config) { c.Origins = []string{"https://app.example/a"} }, `origin "https://app.example/a"`},
+		{"an origin below all", func(c *Config) { c.Origins = []string{"https://*"} }, `origin "https://*"`},
+		{"a name with a scheme", func(c *Config) { c.Names = []string{"https://a.example"} }, `name "https://a.example"`},
 		{"an origin with a query", func(c *Config) { c.Origins = []string{"https://app.example?a"} }, `origin "https://app.example?a"`},
 		{"an origin with a fragment", func(c *Config) { c.Origins = []string{"https://app.example#a"} }, `origin "https://app.example#a"`},
 		{"an origin with a user", func(c *Config) { c.Origins = []string{"https://me@app.example"} }, `origin "https://me@app.example"`},
@@ -82,8 +84,10 @@ func TestConfigMistakes(t *testing.T) {
 		{"negative FirstFrameTimeout", func(c *Config) { c.FirstFrameTimeout = -1 }, "negative FirstFrameTimeout"},
 		{"negative OfferTimeout", func(c *Config) { c.OfferTimeout = -1 }, "negative OfferTimeout"},
 		{"negative DialTimeout", func(c *Config) { c.DialTimeout = -1 }, "negative DialTimeout"},
+		{"negative WebSocketPing", func(c *Config) { c.WebSocketPing = -1 }, "negative WebSocketPing"},
 		{"negative PingAfter", func(c *Config) { c.PingAfter = -1 }, "negative PingAfter"},
 		{"negative Idle", func(c *Config) { c.Idle = -1 }, "negative Idle"},
+		{"negative Silence", func(c *Config) { c.Silence = -1 }, "negative Silence"},
 		{"negative Grace", func(c *Config) { c.Grace = -1 }, "negative Grace"},
 		{"negative limits", func(c *Config) {
 			c.MaxSessions, c.MaxSessionsPerPrincipal, c.MaxTopics, c.MaxCircuits, c.DefaultPeers = -1, -1, -1, -1, -1
@@ -149,8 +153,10 @@ func TestConfigDefaults(t *testing.T) {
 		{"FirstFrameTimeout", c.FirstFrameTimeout, 5 * time.Second},
 		{"OfferTimeout", c.OfferTimeout, 10 * time.Second},
 		{"DialTimeout", c.DialTimeout, 10 * time.Second},
+		{"WebSocketPing", c.WebSocketPing, 25 * time.Second},
 		{"PingAfter", c.PingAfter, 20 * time.Second},
 		{"Idle", c.Idle, time.Minute},
+		{"Silence", c.Silence, 25 * time.Second},
 		{"Grace", c.Grace, 15 * time.Second},
 		{"Agent", c.Agent, "swarmgate"},
 	} {
@@ -174,31 +180,46 @@ func TestConfigKeepsWhatIsSet(t *testing.T) {
 	}
 }
 
-func TestOriginAllowed(t *testing.T) {
-	listed := []string{"https://app.example", "http://127.0.0.1:8080"}
+func TestPagesThatMayHaveSessions(t *testing.T) {
+	listed := Config{Origins: []string{"https://app.example", "http://127.0.0.1:8080", "https://*.below.example"}}
+	named := Config{Names: []string{"gate.example", "other.example:8443", "192.0.2.1"}}
 	for _, test := range []struct {
-		origins []string
-		origin  string
-		want    bool
+		cfg          Config
+		origin, host string
+		want         bool
 	}{
-		{nil, "", true}, // a native program
-		{nil, "https://app.example", false},
-		{listed, "", true},
-		{listed, "https://app.example", true},
-		{listed, "HTTPS://App.Example", true},
-		{listed, "http://127.0.0.1:8080", true},
-		{listed, "http://127.0.0.1", false},
-		{listed, "http://app.example", false},
-		{listed, "https://app.example:444", false},
-		{listed, "https://app.example.evil.example", false},
-		{listed, "https://evil.example", false},
-		{listed, "null", false},
-		{[]string{"*"}, "https://evil.example", true},
-		{[]string{"*"}, "null", true},
+		{Config{}, "", "", true}, // a native program
+		{Config{}, "https://app.example", "app.example", false},
+		{listed, "", "", true},
+		{listed, "https://app.example", "", true},
+		{listed, "HTTPS://App.Example", "", true},
+		{listed, "http://127.0.0.1:8080", "", true},
+		{listed, "https://a.below.example", "", true},
+		{listed, "https://below.example", "", false},
+		{listed, "http://127.0.0.1", "", false},
+		{listed, "http://app.example", "", false},
+		{listed, "https://app.example:444", "app.example:444", false},
+		{listed, "https://app.example.evil.example", "", false},
+		{listed, "https://evil.example", "", false},
+		{listed, "null", "", false},
+		{Config{Origins: []string{"*"}}, "https://evil.example", "", true},
+		{Config{Origins: []string{"*"}}, "null", "", true},
+		// The gateway's own pages, at whatever port a browser reaches it.
+		{named, "https://gate.example", "", true},
+		{named, "https://gate.example:4433", "", true},
+		{named, "https://gate.example.:4433", "", true},
+		{named, "https://gate.example:8443", "gate.example:8443", true},
+		{named, "https://gate.example:8443", "gate.example", false},
+		{named, "https://gate.example:8443", "other.example:8443", false},
+		{named, "https://other.example:8443", "", true},
+		{named, "https://192.0.2.1:9", "192.0.2.1:9", true},
+		{named, "http://gate.example", "gate.example:80", false},
+		{named, "https://evil.example:4433", "evil.example:4433", false}, // which was pointed at the gateway
+		{named, "null", "", false},
 	} {
-		c := Config{Origins: test.origins}
-		if got := c.originAllowed(test.origin); got != test.want {
-			t.Errorf("origin %q with %q listed: allowed %v, want %v", test.origin, test.origins, got, test.want)
+		s := quietServer(t, test.cfg)
+		if got := s.pages.allow(page{test.origin, test.host}, s.port()); got != test.want {
+			t.Errorf("origin %q, host %q with %q and %q: allowed %v, want %v", test.origin, test.host, test.cfg.Origins, test.cfg.Names, got, test.want)
 		}
 	}
 }

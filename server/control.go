@@ -52,35 +52,14 @@ func (s *session) status(sub *subscription, t wtproto.Topic, frame []byte) {
 	})
 }
 
-// writeLoop sends what is queued, asks a silent client for a sign of life, and ends a dead one. It
-// returns when the session ends.
+// writeLoop sends what is queued. It returns when the session ends.
 func (s *session) writeLoop(str stream) {
-	var (
-		buf   []byte
-		ask   = min(s.cfg.PingAfter, s.cfg.Idle)
-		timer = time.NewTimer(ask)
-	)
-	defer timer.Stop()
+	var buf []byte
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-s.wake:
-		case now := <-timer.C:
-			s.mu.Lock()
-			heard := s.heard
-			s.mu.Unlock()
-			silent := now.Sub(heard)
-			switch {
-			case silent >= s.cfg.Idle:
-				s.cancel(wtproto.Errorf(wtproto.CodeIdle, "silent for %v", s.cfg.Idle))
-				return
-			case silent < ask:
-				timer.Reset(ask - silent)
-			default:
-				timer.Reset(min(ask, s.cfg.Idle-silent)) // the answer may begin another silence
-				s.ask(now)
-			}
 		}
 		s.mu.Lock()
 		buf = s.out.take(buf[:0])
@@ -95,14 +74,38 @@ func (s *session) writeLoop(str stream) {
 	}
 }
 
-// ask sends PING, unless one is not answered yet.
-func (s *session) ask(now time.Time) {
+// watchSilence begins to watch for the client's signs of life.
+func (s *session) watchSilence() {
 	s.mu.Lock()
-	if !s.asked.IsZero() {
-		s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.look = time.AfterFunc(0, s.checkSilence)
+}
+
+// checkSilence asks a silent client for a sign of life, and ends the session of a dead one. It
+// never blocks: the writer may wait for a client that reads nothing.
+func (s *session) checkSilence() {
+	if s.ctx.Err() != nil {
 		return
 	}
-	s.asked = now
+	s.mu.Lock()
+	now := time.Now()
+	ping, over, wait := s.silence.check(now, len(s.legs) > 0)
+	silent := now.Sub(s.silence.heard)
+	if !over {
+		s.look.Reset(wait)
+	}
+	s.mu.Unlock()
+	switch {
+	case ping:
+		s.ping()
+	case over:
+		s.cancel(wtproto.Errorf(wtproto.CodeIdle, "silent for %v", silent.Round(time.Second)))
+	}
+}
+
+// ping sends PING.
+func (s *session) ping() {
+	s.mu.Lock()
 	s.pings++
 	var p wtproto.Ping
 	binary.BigEndian.PutUint64(p.Data[:], s.pings)
@@ -121,15 +124,16 @@ const (
 // now. It never blocks.
 func (s *session) suspect(now time.Time) bool {
 	s.mu.Lock()
-	silent, asked := now.Sub(s.heard), s.asked
+	asked := s.silence.asked
+	ask := asked.IsZero() && now.Sub(s.silence.heard) >= askedAfter
+	if ask {
+		s.silence.asked = now
+	}
 	s.mu.Unlock()
-	if !asked.IsZero() {
-		return now.Sub(asked) >= answerWithin
+	if ask {
+		s.ping()
 	}
-	if silent >= askedAfter {
-		s.ask(now)
-	}
-	return false
+	return !asked.IsZero() && now.Sub(asked) >= answerWithin
 }
 
 // reserve takes a place for a circuit that payer begins, or says why not: a limit has been met, or
@@ -169,7 +173,7 @@ func (s *session) takePlaceLocked(begins func() *refusal) *refusal {
 	switch {
 	case refused != nil:
 	case !within(s.places, s.maxCircuits):
-		refused = refuse(LimitCircuitsSession, "%d circuits of a session are the most", s.maxCircuits)
+		refused = refuse(LimitCircuitsSession, "a session may have at most %d circuits", s.maxCircuits)
 	default:
 		if refused = s.server.ledger.take(s.principal, resourceCircuits, 1); refused != nil {
 			break
@@ -195,12 +199,15 @@ func (s *session) register(l *leg) error {
 	s.mu.Lock()
 	if s.goaway || s.ctx.Err() != nil {
 		s.mu.Unlock()
-		return wtproto.Errorf(wtproto.CodeShutdown, "the session takes nothing new")
+		return wtproto.Errorf(wtproto.CodeShutdown, "the session opens no more circuits")
 	}
 	s.lastID++
 	l.peer.Circuit = s.lastID
 	l.credit = newCredit(nil, s.credit, l.circuit.over)
 	s.legs[s.lastID] = l
+	if len(s.legs) == 1 && s.look != nil {
+		s.look.Reset(0) // its silence counts earlier
+	}
 	if l.stream != nil {
 		s.mu.Unlock()
 		return nil

@@ -298,7 +298,7 @@ func (l *fakeLink) done() <-chan struct{} { return l.ended }
 func (l *fakeLink) remoteAddr() net.Addr  { return &net.UDPAddr{IP: l.from, Port: 9} }
 func (l *fakeLink) transport() string     { return "fake" }
 func (l *fakeLink) losesCodes() bool      { return l.loses }
-func (l *fakeLink) origin() string        { return l.fromOrigin }
+func (l *fakeLink) page() page            { return page{origin: l.fromOrigin} }
 
 // dial opens a stream as the client.
 func (l *fakeLink) dial() *fakeStream {

@@ -209,6 +209,7 @@ type fakeInbound struct {
 	near, far *fakeStream
 	err       error // of Accept
 	further   bool
+	unasked   bool // nothing but an announcement has brought it
 
 	mu       sync.Mutex
 	accepted int
@@ -217,11 +218,12 @@ type fakeInbound struct {
 
 // sighting brings i, and says that its peer found us and is there for as long as holds says.
 func (i *fakeInbound) sighting(holds time.Duration) discovery.Sighting {
-	return discovery.Sighting{Peer: i.peer.Peer, Holds: holds, FoundUs: true, Inbound: i}
+	return discovery.Sighting{Peer: i.peer.Peer, Holds: holds, PeerFoundUs: true, Inbound: i}
 }
 
 func (i *fakeInbound) To() wtproto.EndpointID { return i.to }
 func (i *fakeInbound) Further() bool          { return i.further }
+func (i *fakeInbound) Unsolicited() bool      { return i.unasked }
 
 func (i *fakeInbound) Accept() (discovery.Stream, error) {
 	i.mu.Lock()

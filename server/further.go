@@ -137,8 +137,8 @@ func (t *topic) connectFurther(s *subscription, e connectAsked) error {
 		return err
 	}
 	for _, side := range f.sides() {
-		if !within(side.furthers.with[f.key(side)], t.router.cfg.MaxPairCircuits) {
-			r := refuse(LimitCircuitsPair, "%d further circuits with one peer are the most", t.router.cfg.MaxPairCircuits)
+		if !within(side.furthers.with[f.key(side)], side.session.maxPairCircuits) {
+			r := refuse(LimitCircuitsPair, "at most %d further circuits with one peer are allowed", side.session.maxPairCircuits)
 			t.router.cfg.Observer.refused(r)
 			return r.Error
 		}
@@ -195,7 +195,7 @@ func (t *topic) clientFor(s *subscription, id string) (*subscription, error) {
 	case t.router.cfg.IsolateClients:
 		return nil, wtproto.Errorf(wtproto.CodeForbidden, reasonIsolated)
 	case !s.meets(wtproto.NetworkClient):
-		return nil, wtproto.Errorf(wtproto.CodeForbidden, "other clients are not among the networks that you may have, or asked for")
+		return nil, wtproto.Errorf(wtproto.CodeForbidden, "other clients need the network \"client\": JOIN did not ask for it, or your token does not allow it")
 	case len(id) != wtproto.EndpointSize:
 		return nil, errNotHere
 	}
@@ -208,9 +208,9 @@ func (t *topic) clientFor(s *subscription, id string) (*subscription, error) {
 	case !o.welcomesStreams():
 		return nil, wtproto.Errorf(wtproto.CodeDeclined, reasonNoStreams)
 	case o.session.suspect(t.now):
-		return nil, wtproto.Errorf(wtproto.CodePeerUnreachable, "the client does not answer just now")
+		return nil, wtproto.Errorf(wtproto.CodePeerUnreachable, "the client does not answer now")
 	case o.session.behind():
-		return nil, wtproto.Errorf(wtproto.CodeBusy, "the client is slow to read what it is told")
+		return nil, wtproto.Errorf(wtproto.CodeBusy, "the client does not read its control stream fast enough")
 	}
 	return o, nil
 }
@@ -228,9 +228,9 @@ func (t *topic) peerFor(s *subscription, id string) (*peer, error) {
 	case with == nil && !(p.weFound && s.looksUp()) && !(p.foundUs && s.announces()):
 		return nil, errNotHere
 	case !s.meets(p.Network):
-		return nil, wtproto.Errorf(wtproto.CodeForbidden, "the network is not among those that you may have, or asked for")
+		return nil, wtproto.Errorf(wtproto.CodeForbidden, "JOIN did not ask for the network of the peer, or your token does not allow it")
 	case p.further == nil:
-		return nil, wtproto.Errorf(wtproto.CodePeerUnreachable, "the peer cannot be reached just now")
+		return nil, wtproto.Errorf(wtproto.CodePeerUnreachable, "the gateway cannot reach the peer now")
 	}
 	return p, nil
 }
@@ -330,7 +330,7 @@ func (t *topic) inboundFurther(s discovery.Sighting, sub *subscription, p *peer)
 	case !sub.welcomesStreams():
 	case sub.session.behind():
 		code = wtproto.CodeBusy
-	case !within(sub.furthers.with[p.key], t.router.cfg.MaxPairCircuits):
+	case !within(sub.furthers.with[p.key], sub.session.maxPairCircuits):
 		code = wtproto.CodeCircuitLimit
 		t.router.cfg.Observer.refused(refuse(LimitCircuitsPair, ""))
 	default:

@@ -13,23 +13,23 @@ import (
 // This file applies a session's grant: the session asks for it once, and keeps it without I/O from
 // then on.
 
-// questionsOfAddress is how many sessions of one address may wait for the Authorizer at once.
-const questionsOfAddress = 16
+// authorizingOfAddress is how many sessions of one address may wait for the Authorizer at once.
+const authorizingOfAddress = 16
 
 // authorize asks what the client may do, and charges its principal for the session.
 func (s *session) authorize(token []byte) error {
 	addr := crowd.AddrOf(s.link.remoteAddr())
 	if a := s.cfg.Authorizer; a != nil {
-		if r := s.server.ledger.take(s.from, resourceQuestions, 1); r != nil {
+		if r := s.server.ledger.take(s.from, resourceAuthorizing, 1); r != nil {
 			s.cfg.Observer.refused(r)
 			return r.Error
 		}
-		defer s.server.ledger.give(s.from, resourceQuestions, 1)
-		ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.HelloTimeout, wtproto.Errorf(wtproto.CodeBusy, "nobody could say in time whether you may come in"))
+		defer s.server.ledger.give(s.from, resourceAuthorizing, 1)
+		ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.HelloTimeout, wtproto.Errorf(wtproto.CodeBusy, "the authorizer did not answer in time"))
 		defer cancel()
 		asked := time.Now()
 		grant, err := a.Authorize(ctx, auth.Request{
-			Token: token, Origin: s.link.origin(), Address: addr.Unmap(), Transport: s.link.transport(), Agent: s.agent,
+			Token: token, Origin: s.link.page().origin, Address: addr.Unmap(), Transport: s.link.transport(), Agent: s.agent,
 		})
 		s.cfg.Observer.authorized(time.Since(asked), codeOf(err))
 		if err != nil {
@@ -40,8 +40,8 @@ func (s *session) authorize(token []byte) error {
 		}
 		if err := grant.Validate(); err != nil {
 			level := s.server.router.troubles.level(slog.LevelError, "authorizer", wtproto.CodeInternal, time.Now())
-			s.log.Log(s.ctx, level, "the authorizer granted what makes no sense", "error", err)
-			return &wtproto.Error{Code: wtproto.CodeInternal, Reason: "the grant makes no sense", Err: err}
+			s.log.Log(s.ctx, level, "the authorizer returned an invalid grant", "error", err)
+			return &wtproto.Error{Code: wtproto.CodeInternal, Reason: "the authorizer returned an invalid grant", Err: err}
 		}
 		s.grant = grant
 	}

@@ -380,7 +380,7 @@ func TestGrantOfBytes(t *testing.T) {
 }
 
 // One address that asks the authorizer for much keeps nobody else from an answer.
-func TestQuestionsOfOneAddress(t *testing.T) {
+func TestAuthorizingOfOneAddress(t *testing.T) {
 	var answer chan struct{}
 	ask := authorizer(func(ctx context.Context, r auth.Request) (auth.Grant, error) {
 		if string(r.Token) != "slow" {
@@ -395,7 +395,7 @@ func TestQuestionsOfOneAddress(t *testing.T) {
 	inBubble(t, Config{Authorizer: ask, HelloTimeout: time.Minute}, func(t *testing.T, g *bubble) {
 		answer = make(chan struct{})
 		var waiting []*fakeClient
-		for range questionsOfAddress {
+		for range authorizingOfAddress {
 			c := g.dial()
 			c.show("slow")
 			waiting = append(waiting, c)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -54,6 +55,9 @@ func newBubble(t *testing.T, cfg Config) *bubble {
 	if cfg.NewCircuits == 0 {
 		cfg.NewCircuits = -1
 	}
+	if cfg.Silence == 0 {
+		cfg.Silence = cmp.Or(cfg.Idle, time.Minute) // fakeClients do not answer PING by themselves
+	}
 	cfg.Logger = slog.New(g.log)
 	s, err := New(cfg)
 	if err != nil {
@@ -70,6 +74,7 @@ func newBubble(t *testing.T, cfg Config) *bubble {
 // stop does what Serve does at its end.
 func (g *bubble) stop() {
 	g.Close()
+	g.sockets.wait()
 	g.wg.Wait()
 	g.router.close()
 }

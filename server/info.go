@@ -2,25 +2,25 @@ package server
 
 import (
 	"encoding/hex"
-	"net"
 	"net/http"
-	"strconv"
-	"strings"
 
+	"github.com/swarmgate/swarmgate/internal/hostname"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // Info returns what clients need to know. host is the name or address by which the asker knows the
-// gateway; it is used if [Config.Authority] is empty.
+// gateway, perhaps with a port: what [Config.Names] does not say is taken from it, and then from
+// Serve's socket.
 func (s *Server) Info(host string) wtproto.Info {
-	authority := s.cfg.Authority
-	if authority == "" {
-		port := 0
-		if a, ok := s.Addr().(*net.UDPAddr); ok {
-			port = a.Port
-		}
-		authority = net.JoinHostPort(host, strconv.Itoa(port))
+	at, err := hostname.ParseHostPort(host)
+	if err != nil {
+		at = hostname.HostPort{Host: host}
 	}
+	return s.info(at)
+}
+
+func (s *Server) info(asked hostname.HostPort) wtproto.Info {
+	authority := s.pages.tell(asked, s.port())
 	info := wtproto.Info{
 		Agent:        s.cfg.Agent,
 		Version:      wtproto.Version,
@@ -33,9 +33,12 @@ func (s *Server) Info(host string) wtproto.Info {
 			Peers:    max(s.cfg.DefaultPeers, 0),
 		},
 	}
+	if s.byWebSocket.Load() {
+		info.WebSocket = wtproto.Path
+	}
 	if s.cfg.Hashes != nil {
-		info.Certificate.Kind = wtproto.CertificatePinned
 		for _, h := range s.cfg.Hashes() {
+			info.Certificate.Kind = wtproto.CertificatePinned
 			info.Certificate.Hashes = append(info.Certificate.Hashes, hex.EncodeToString(h[:]))
 		}
 	}
@@ -55,15 +58,11 @@ func (s *Server) InfoHandler() http.Handler {
 		if !getOnly(w, r) {
 			return
 		}
-		if !s.cfg.originAllowed(origin) {
+		if !s.pages.allow(page{origin, r.Host}, s.port()) {
 			w.Header().Set("Cache-Control", "no-store")
 			http.Error(w, "pages of this origin are not allowed here", http.StatusForbidden)
 			return
 		}
-		host, _, err := net.SplitHostPort(r.Host)
-		if err != nil { // no port
-			host = strings.Trim(r.Host, "[]")
-		}
-		writeJSON(w, s.Info(host))
+		writeJSON(w, s.info(askedFor(r)))
 	})
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"net"
@@ -53,24 +54,53 @@ func TestInfo(t *testing.T) {
 	if got := s.Info("gate.example").Certificate; !reflect.DeepEqual(got, certificate) {
 		t.Errorf("certificate %+v, want %+v", got, certificate)
 	}
+	s = quietServer(t, Config{Hashes: func() [][32]byte { return nil }}) // an authority has signed one by now
+	if got := s.Info("gate.example").Certificate; got.Kind != wtproto.CertificateCA || got.Hashes != nil {
+		t.Errorf("without hashes the certificate is %+v", got)
+	}
 }
 
-func TestInfoAuthority(t *testing.T) {
-	for _, test := range []struct{ authority, host, want string }{
-		{"", "gate.example", "gate.example:4433"},
-		{"", "gate.example:8080", "gate.example:4433"},
-		{"", "192.0.2.1:8080", "192.0.2.1:4433"},
-		{"", "[::1]:8080", "[::1]:4433"},
-		{"", "[::1]", "[::1]:4433"},
-		{"other.example:443", "gate.example:8080", "other.example:443"},
+func TestInfoTellsWhereTheGatewayIs(t *testing.T) {
+	name := []string{"Name.example", "other.example:1"}
+	for _, test := range []struct {
+		names  []string
+		host   string
+		secure bool
+		want   string
+	}{
+		{nil, "gate.example", false, "gate.example:4433"},
+		{nil, "gate.example:8080", false, "gate.example:4433"},
+		{nil, "192.0.2.1:8080", false, "192.0.2.1:4433"},
+		{nil, "[::1]:8080", false, "[::1]:4433"},
+		{nil, "[::1]", false, "[::1]:4433"},
+		{nil, "gate.example", true, "gate.example:443"},
+		{nil, "gate.example:8443", true, "gate.example:8443"},
+		{nil, "[2001:db8::1]", true, "[2001:db8::1]:443"},
+		{nil, "[2001:db8::1]:8443", true, "[2001:db8::1]:8443"},
+		{nil, "", true, "127.0.0.9:4433"}, // HTTP/1.0
+		{nil, "a b:1", true, "127.0.0.9:4433"},
+		{name, "gate.example:8443", true, "name.example:8443"},
+		{name, "gate.example", true, "name.example:443"},
+		{name, "gate.example:8080", false, "name.example:4433"},
+		{name, "", true, "name.example:4433"},
+		{[]string{"name.example:443"}, "gate.example:8443", true, "name.example:443"},
+		{[]string{"name.example:443"}, "gate.example:8080", false, "name.example:443"},
+		{[]string{"[2001:db8::1]:443"}, "gate.example:8080", false, "[2001:db8::1]:443"},
 	} {
-		w := ask(quietServer(t, Config{Authority: test.authority}).InfoHandler(), http.MethodGet, test.host, "")
+		r := httptest.NewRequest(http.MethodGet, wtproto.InfoPath, nil)
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9), Port: 1}))
+		r.Host = test.host
+		if test.secure {
+			r.TLS = &tls.ConnectionState{}
+		}
+		w := httptest.NewRecorder()
+		quietServer(t, Config{Names: test.names}).InfoHandler().ServeHTTP(w, r)
 		var got wtproto.Info
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 			t.Fatalf("host %q: %v in %q", test.host, err, w.Body)
 		}
 		if got.QUIC != test.want || got.WebTransport != "https://"+test.want+wtproto.Path {
-			t.Errorf("authority %q, host %q: %q and %q, want %q", test.authority, test.host, got.QUIC, got.WebTransport, test.want)
+			t.Errorf("names %q, host %q, TLS %v: %q and %q, want %q", test.names, test.host, test.secure, got.QUIC, got.WebTransport, test.want)
 		}
 	}
 }

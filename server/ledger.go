@@ -17,10 +17,10 @@ import (
 type resource int
 
 const (
-	resourceSessions  resource = iota
-	resourceTopics             // those in their grace time too
-	resourceCircuits           // offers included
-	resourceQuestions          // of an authorizer, in progress
+	resourceSessions    resource = iota
+	resourceTopics               // those in their grace time too
+	resourceCircuits             // offers included
+	resourceAuthorizing          // of an authorizer, in progress
 	numResources
 )
 
@@ -203,7 +203,7 @@ func (l *ledger) take(p *principal, r resource, n int64) *refusal {
 			if row := l.rows[a]; row != nil {
 				row.full[r] = true
 			}
-			return refuse(q.eachLimit, "%d %s of %v are the most", limit, q.unit, a)
+			return refuse(q.eachLimit, "at most %d %s of %v are allowed", limit, q.unit, a)
 		}
 		widest = held
 	}
@@ -218,7 +218,7 @@ func (l *ledger) take(p *principal, r resource, n int64) *refusal {
 			room -= q.total / reserved
 		}
 		if l.total[r]+n > room {
-			return refuse(q.totalLimit, "%d %s are the most", q.total, q.unit)
+			return refuse(q.totalLimit, "at most %d %s are allowed", q.total, q.unit)
 		}
 	}
 	l.total[r] += n
@@ -287,7 +287,7 @@ func (l *ledger) use(p *principal, f flow, n int, now time.Time, spend bool) *re
 			u.SetBurstAt(now, burst)
 		}
 		if row.used[f].TokensAt(now) < float64(n) {
-			return refuse(pace.limit, "too many %s of %v", pace.unit, a)
+			return refuse(pace.limit, "%v has too many %s", a, pace.unit)
 		}
 		perSecond, burst = perSecond*crowd.Widen, burst*crowd.Widen
 	}

@@ -160,6 +160,22 @@ func (l *leg) onStop() (stop func() bool) {
 	})
 }
 
+// isLost reports whether the client has lost the stream, which over WebSocket may happen to one
+// alone. If it has lost the session too, that ends the pair.
+func (l *leg) isLost() bool {
+	s, ok := l.stream.(*socket)
+	return ok && s.isLost()
+}
+
+// unread returns how many bytes the stream holds that have come and were not read, at most. moved
+// is how many were read of it.
+func (l *leg) unread(moved int64) int64 {
+	if s, ok := l.stream.(*socket); ok {
+		return s.unread()
+	}
+	return window(initialStreamWindow, streamWindow, moved)
+}
+
 // release gives the place back.
 func (l *leg) release() { l.session.release(l) }
 
@@ -178,9 +194,8 @@ func (l *leg) CloseWrite() error {
 	return l.stream.CloseWrite()
 }
 
-// reset ends what still runs in either direction, after the circuit is over. A session that ends
-// has no stream reset, since its end is theirs: Chromium's pages crash if a stream is reset while
-// its session is being closed. The stream of an unanswered CONNECT does not belong to the circuit.
+// reset ends what still runs in either direction, after the circuit is over. If the session ends,
+// its link ends the streams. The stream of an unanswered CONNECT does not belong to the circuit.
 func (l *leg) reset(code wtproto.Code) {
 	if l.asked != nil && !l.announced {
 		l.waits.out()

@@ -16,7 +16,7 @@ const (
 	LimitVisitsAddress     LimitName = "visits_address"
 	LimitHTTP              LimitName = "http"
 	LimitHTTPAddress       LimitName = "http_address"
-	LimitQuestions         LimitName = "questions"
+	LimitAuthorizing       LimitName = "authorizing"
 	LimitAnswers           LimitName = "answers"
 	LimitAnswersAddress    LimitName = "answers_address"
 	LimitSessions          LimitName = "sessions"
@@ -62,35 +62,35 @@ type Limit struct {
 func Limits() []Limit { return slices.Clone(limits) }
 
 var limits = []Limit{
-	{LimitHandshakes, wtproto.CodeNone, "HandshakesPerAddress", "100 a second, 200 at once", "connections that begin from an address; above a fifth of it an address is proved first (Retry)", "time for cryptography"},
-	{LimitVisits, wtproto.CodeBusy, "MaxSessions", "a quarter of the sessions, 256 at least", "connections without a session; the oldest of the busiest address goes", "requests and half-made sessions leave room for sessions"},
-	{LimitVisitsAddress, wtproto.CodeRateLimited, "MaxSessionsPerPrincipal", "256", "connections without a session, of an address; its oldest goes", "one address cannot take all of them"},
-	{LimitHTTP, wtproto.CodeNone, "", "1,024", "TCP connections of each HTTP listener; the longest idle of the busiest address is closed", "file descriptors and memory"},
+	{LimitHandshakes, wtproto.CodeNone, "HandshakesPerAddress", "100 a second, 200 at once", "new connections of an address; above a fifth of the limit the client has to prove its address first (Retry)", "time for cryptography"},
+	{LimitVisits, wtproto.CodeBusy, "MaxSessions", "a quarter of the sessions, 256 at least", "connections without a session; above the limit the oldest one of the busiest address ends", "requests and unfinished sessions leave room for sessions"},
+	{LimitVisitsAddress, wtproto.CodeRateLimited, "MaxSessionsPerPrincipal", "256", "connections of an address without a session; above the limit its oldest one ends", "one address cannot take all of them"},
+	{LimitHTTP, wtproto.CodeNone, "", "1,024", "TCP connections of each HTTP listener; above the limit the longest idle one of the busiest address ends", "file descriptors and memory"},
 	{LimitHTTPAddress, wtproto.CodeNone, "", "256", "the same of an IPv4 address or IPv6 /64", "one address cannot take all of them"},
-	{LimitQuestions, wtproto.CodeBusy, "", "16", "sessions of an address that wait for the authorizer's answer", "one address cannot keep it busy"},
-	{LimitAnswers, wtproto.CodeNone, "", "1,024", "answers to HTTP/3 requests that are not taken yet, for 15 s at most; the oldest of the busiest address is cut off", "memory and goroutines"},
+	{LimitAuthorizing, wtproto.CodeBusy, "", "16", "sessions of an address that wait for the authorizer's answer", "one address cannot keep it busy"},
+	{LimitAnswers, wtproto.CodeNone, "", "1,024", "answers to HTTP/3 requests that the client has not read yet, for 15 s at most; above the limit the oldest one of the busiest address ends", "memory and goroutines"},
 	{LimitAnswersAddress, wtproto.CodeNone, "", "64", "the same of an IPv4 address or IPv6 /64", "one address cannot take all of them"},
 	{LimitSessions, wtproto.CodeBusy, "MaxSessions", "10,000", "sessions; a tenth is kept for principals that have none", "memory and goroutines of the gateway"},
 	{LimitSessionsPrincipal, wtproto.CodeRateLimited, "MaxSessionsPerPrincipal", "256", "sessions of a principal", "one principal cannot fill the gateway"},
-	{LimitTopicsSession, wtproto.CodeTopicLimit, "MaxTopics", "64", "topics of a session", "what one session asks of the networks"},
-	{LimitTopicsPrincipal, wtproto.CodeTopicLimit, "MaxTopicsPerPrincipal", "512", "topics of a principal, those in their grace time too; a tenth of what an address has is kept for its sessions that have none", "JOIN and LEAVE in turn cannot pile up topics"},
+	{LimitTopicsSession, wtproto.CodeTopicLimit, "MaxTopics", "64", "topics of a session", "one session cannot use up the networks"},
+	{LimitTopicsPrincipal, wtproto.CodeTopicLimit, "MaxTopicsPerPrincipal", "512", "topics of a principal, also in their grace time; a tenth of an address's topics is kept for its sessions that have none", "JOIN and LEAVE in turn cannot pile up topics"},
 	{LimitTopics, wtproto.CodeBusy, "MaxTopicsTotal", "20,000", "topics of the gateway; a tenth is kept for principals that have none", "goroutines, look-ups and announcements"},
 	{LimitNewTopics, wtproto.CodeRateLimited, "NewTopics", "300 a minute, 512 at once", "new topics of a principal", "each new topic asks every network"},
 	{LimitCircuitsSession, wtproto.CodeCircuitLimit, "MaxCircuits", "256", "circuits of a session, offers included", "streams and windows of one session"},
 	{LimitCircuitsPrincipal, wtproto.CodeCircuitLimit, "MaxCircuitsPerPrincipal", "4,096", "circuits of a principal; a tenth as above", "goroutines and memory of the gateway"},
 	{LimitCircuits, wtproto.CodeBusy, "MaxCircuitsTotal", "100,000", "circuits of the gateway; a tenth is kept for principals that have none", "goroutines and memory of the gateway"},
 	{LimitCircuitsPair, wtproto.CodeCircuitLimit, "MaxPairCircuits", "seven eighths of a session's circuits, 224", "further circuits of a session with one peer on a topic", "one peer leaves places of a session to others"},
-	{LimitNewCircuits, wtproto.CodeBusy, "NewCircuits", "500 a second, 5,000 at once", "circuits that a principal begins; further ones wait", "many that begin and end take the processor's time"},
+	{LimitNewCircuits, wtproto.CodeBusy, "NewCircuits", "500 a second, 5,000 at once", "circuits that a principal begins; further ones wait", "circuits that begin and end take time of the processor"},
 	{LimitFailedDials, wtproto.CodeNone, "FailedDials", "600 a minute, 600 at once", "dials of a principal that fail, or whose circuit the peer ends at once", "nobody can have the gateway attack a third party"},
-	{LimitFailedDialsTopic, wtproto.CodeNone, "", "10 a second, 512 at once", "the same of a topic", "one topic full of dead peers leaves the others their turns"},
-	{LimitDialsTarget, wtproto.CodeRateLimited, "", "12 a minute, 32 at once; 16 times as many on the LAN and in ranges that you allow", "dials in vain of an IPv4 address or IPv6 /64, on the LAN of an IPv6 address, and 400 a second, 16,384 at once, of all, of which no principal has more than it leaves to others; not of your own static peers and seeds", "nobody can have the gateway attack a third party"},
+	{LimitFailedDialsTopic, wtproto.CodeNone, "", "10 a second, 512 at once", "the same of a topic", "one topic full of dead peers leaves turns to others"},
+	{LimitDialsTarget, wtproto.CodeRateLimited, "", "12 a minute, 32 at once; 16 times as many on the LAN and in ranges that you allow", "failed dials of an IPv4 address or IPv6 /64 (on the LAN of an IPv6 address); and of all addresses together 400 a second, 16,384 at once, of which a principal has no more than it leaves to others; static peers and seeds do not count", "nobody can have the gateway attack a third party"},
 	{LimitFrames, wtproto.CodeRateLimited, "ControlRate", "100 a second, 200 at once", "JOIN, LEAVE, DECLINE and PING of a session", "work for the gateway's loops"},
-	{LimitAllFrames, wtproto.CodeRateLimited, "ControlRate", "1,000 a second, 2,200 at once", "all control frames of a session, long ones more than once, and streams that come to nothing; CREDIT only above one for each KiB sent", "time of the processor"},
-	{LimitFramesPrincipal, wtproto.CodeNone, "ControlRate", "20,000 a second, 20,000 at once", "the same of a principal, those that ask for something eleven times; more of them wait", "many sessions cannot do together what one may not"},
-	{LimitByteRate, wtproto.CodeNone, "", "none", "bytes a second of a principal, both ways, if its grant says so; more of them wait", "what a token pays for"},
-	{LimitBytes, wtproto.CodeForbidden, "", "none", "bytes of a principal, both ways, while the gateway runs, if its grant says so", "what a token pays for"},
-	{LimitControlUnread, wtproto.CodeBusy, "MaxControlBytes", "64 KiB", "control frames that a client leaves unread, besides STATUS", "memory of the gateway"},
-	{LimitMemory, wtproto.CodeBusy, "Memory", "three fifths of the memory that there is", "memory in use for further sessions and circuits; a principal that has none may begin until it is seven tenths", "those that there are keep what they need"},
-	{LimitUnread, wtproto.CodeStalled, "Memory", "seven tenths of the memory that there is", "memory in use while circuits wait for a reader; from three fifths on, after 2 s, those of who holds much", "the principal that holds most gives back first, what has waited longest"},
-	{LimitLogLines, wtproto.CodeNone, "", "1 a second, 256 at once", "sessions of a principal in the log at info; more are there at debug", "nobody can fill a disk"},
+	{LimitAllFrames, wtproto.CodeRateLimited, "ControlRate", "1,000 a second, 2,200 at once", "all control frames of a session, long ones several times, and streams without a circuit; of CREDIT only what exceeds one for each KiB sent", "time of the processor"},
+	{LimitFramesPrincipal, wtproto.CodeNone, "ControlRate", "20,000 a second, 20,000 at once", "the same of a principal, JOIN, LEAVE, DECLINE and PING eleven times; more of them wait", "many sessions together cannot exceed it either"},
+	{LimitByteRate, wtproto.CodeNone, "", "none", "bytes a second of a principal, both ways, if its grant says so; more of them wait", "a token may limit it"},
+	{LimitBytes, wtproto.CodeForbidden, "", "none", "bytes of a principal, both ways, while the gateway runs, if its grant says so", "a token may limit it"},
+	{LimitControlUnread, wtproto.CodeBusy, "MaxControlBytes", "64 KiB", "control frames that a client does not read, besides STATUS", "memory of the gateway"},
+	{LimitMemory, wtproto.CodeBusy, "Memory", "three fifths of the memory", "memory in use; above the limit no more sessions and circuits begin, except those of principals without any, up to seven tenths", "existing circuits keep the memory that they need"},
+	{LimitUnread, wtproto.CodeStalled, "Memory", "seven tenths of the memory", "memory in use; above the limit circuits end that wait for a reader; above three fifths, after 2 s, those of principals that hold much", "the principal that holds most loses circuits first, beginning with those that have waited longest"},
+	{LimitLogLines, wtproto.CodeNone, "", "1 a second, 256 at once", "sessions of a principal in the log at level info; more of them are logged at debug", "nobody can fill a disk"},
 }

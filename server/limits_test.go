@@ -109,11 +109,11 @@ func TestEachLimitIsSeenOnce(t *testing.T) {
 	}{
 		LimitSessions:          {Config{MaxSessions: 1}, refuseSession(wtproto.CodeBusy)},
 		LimitSessionsPrincipal: {Config{MaxSessionsPerPrincipal: 1}, refuseSession(wtproto.CodeRateLimited)},
-		LimitQuestions: {Config{HelloTimeout: time.Minute, Authorizer: authorizer(func(ctx context.Context, _ auth.Request) (auth.Grant, error) {
+		LimitAuthorizing: {Config{HelloTimeout: time.Minute, Authorizer: authorizer(func(ctx context.Context, _ auth.Request) (auth.Grant, error) {
 			<-ctx.Done()
 			return auth.Grant{}, ctx.Err()
 		})}, func(_ *testing.T, g *bubble) {
-			for range questionsOfAddress {
+			for range authorizingOfAddress {
 				g.dial().hello()
 			}
 			synctest.Wait()

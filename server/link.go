@@ -8,6 +8,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/swarmgate/swarmgate/internal/urgency"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -25,7 +26,7 @@ type link interface {
 	transport() string
 	// losesCodes says that the client may not learn the code of a reset from its stream.
 	losesCodes() bool
-	origin() string
+	page() page
 }
 
 var errNoCredit = errors.New("server: the client's stream credit is used up")
@@ -55,7 +56,7 @@ func (l quicLink) accept(ctx context.Context) (stream, error) {
 	if err != nil {
 		return nil, lost(err)
 	}
-	return quicStream{s}, nil
+	return quicStream{s, urgency.NewWriter(s)}, nil
 }
 
 func (l quicLink) open() (stream, error) {
@@ -66,7 +67,7 @@ func (l quicLink) open() (stream, error) {
 		}
 		return nil, lost(err)
 	}
-	return quicStream{s}, nil
+	return quicStream{s, urgency.NewWriter(s)}, nil
 }
 
 func (l quicLink) close(code wtproto.Code, reason string) {
@@ -77,9 +78,12 @@ func (l quicLink) done() <-chan struct{} { return l.conn.Context().Done() }
 func (l quicLink) remoteAddr() net.Addr  { return l.conn.RemoteAddr() }
 func (l quicLink) transport() string     { return "quic" }
 func (l quicLink) losesCodes() bool      { return false }
-func (l quicLink) origin() string        { return "" }
+func (l quicLink) page() page            { return page{} }
 
-type quicStream struct{ *quic.Stream }
+type quicStream struct {
+	*quic.Stream
+	writer *urgency.Writer
+}
 
 func (s quicStream) Read(b []byte) (int, error) {
 	n, err := s.Stream.Read(b)
@@ -87,9 +91,12 @@ func (s quicStream) Read(b []byte) (int, error) {
 }
 
 func (s quicStream) Write(b []byte) (int, error) {
-	n, err := s.Stream.Write(b)
+	n, err := s.writer.Write(b)
 	return n, s.convert(err)
 }
+
+// goFirst has what is written to s go before what all other streams of the link send.
+func (s quicStream) goFirst() { s.writer.First() }
 
 func (s quicStream) CloseWrite() error { return s.Stream.Close() }
 

@@ -22,7 +22,7 @@ func TestStreamErrors(t *testing.T) {
 		name    string
 		convert func(error) error
 	}
-	both := []kind{{"quic", quicStream{}.convert}, {"webtransport", (&webTransportStream{}).convert}}
+	all := []kind{{"quic", quicStream{}.convert}, {"webtransport", (&webTransportStream{}).convert}, {"own", (&ownStream{}).convert}}
 	const as = wtproto.Code(1 << 31) // stays what it is
 	for _, test := range []struct {
 		name  string
@@ -30,33 +30,33 @@ func TestStreamErrors(t *testing.T) {
 		err   error
 		want  wtproto.Code
 	}{
-		{"nil", both, nil, as},
-		{"the end", both, io.EOF, as},
-		{"a deadline", both, os.ErrDeadlineExceeded, as},
-		{"a reset", both[:1], &quic.StreamError{ErrorCode: 0x10, Remote: true}, wtproto.CodeDeclined},
-		{"a reset with an application's code", both[:1], &quic.StreamError{ErrorCode: 1<<32 - 1, Remote: true}, 1<<32 - 1},
-		{"a reset without a code", both[:1], &quic.StreamError{Remote: true}, wtproto.CodePeerReset},
-		{"a reset with a code too large", both[:1], &quic.StreamError{ErrorCode: 1 << 32, Remote: true}, wtproto.CodePeerReset},
-		{"our reset", both[:1], &quic.StreamError{ErrorCode: 0x10}, as},
-		{"a reset", both[1:], &webtransport.StreamError{ErrorCode: 0x10, Remote: true}, wtproto.CodeDeclined},
-		{"a reset with an application's code", both[1:], &webtransport.StreamError{ErrorCode: 1<<32 - 1, Remote: true}, 1<<32 - 1},
-		{"a reset without a code", both[1:], &webtransport.StreamError{Remote: true}, wtproto.CodePeerReset},
-		{"our reset", both[1:], &webtransport.StreamError{ErrorCode: 0x10}, as},
-		{"a stop", both[1:], &quic.StreamError{ErrorCode: 0x52e4a40fa8db + 0x10, Remote: true}, wtproto.CodeDeclined},
-		{"a stop with an application's code", both[1:], &quic.StreamError{ErrorCode: 0x52e5ac983162, Remote: true}, 1<<32 - 1},
-		{"a stop without a code", both[1:], &quic.StreamError{ErrorCode: 0x52e4a40fa8db, Remote: true}, wtproto.CodePeerReset},
-		{"a stop with a code above all", both[1:], &quic.StreamError{ErrorCode: 0x52e5ac983163, Remote: true}, wtproto.CodePeerReset},
-		{"a stop with a reserved code", both[1:], &quic.StreamError{ErrorCode: 0x52e4a40fa8f9, Remote: true}, wtproto.CodePeerReset},
-		{"our stop", both[1:], &quic.StreamError{ErrorCode: 0x52e4a40fa8db}, as},
-		{"a reset by a page that was reloaded", both[1:], &quic.StreamError{ErrorCode: 0x10c, Remote: true}, wtproto.CodePeerReset},
-		{"a closed session", both[1:], &webtransport.SessionError{Remote: true}, wtproto.CodePeerGone},
-		{"an HTTP/3 error", both[1:], &http3.Error{ErrorCode: http3.ErrCodeNoError}, wtproto.CodePeerGone},
-		{"a closed connection", both, &quic.ApplicationError{Remote: true}, wtproto.CodePeerGone},
-		{"our close of the connection", both, &quic.ApplicationError{}, wtproto.CodePeerGone},
-		{"a broken connection", both, &quic.TransportError{}, wtproto.CodePeerGone},
-		{"a silent connection", both, &quic.IdleTimeoutError{}, wtproto.CodePeerGone},
-		{"an unfinished handshake", both, &quic.HandshakeTimeoutError{}, wtproto.CodePeerGone},
-		{"a stateless reset", both, &quic.StatelessResetError{}, wtproto.CodePeerGone},
+		{"nil", all, nil, as},
+		{"the end", all, io.EOF, as},
+		{"a deadline", all, os.ErrDeadlineExceeded, as},
+		{"a reset", all[:1], &quic.StreamError{ErrorCode: 0x10, Remote: true}, wtproto.CodeDeclined},
+		{"a reset with an application's code", all[:1], &quic.StreamError{ErrorCode: 1<<32 - 1, Remote: true}, 1<<32 - 1},
+		{"a reset without a code", all[:1], &quic.StreamError{Remote: true}, wtproto.CodePeerReset},
+		{"a reset with a code too large", all[:1], &quic.StreamError{ErrorCode: 1 << 32, Remote: true}, wtproto.CodePeerReset},
+		{"our reset", all[:1], &quic.StreamError{ErrorCode: 0x10}, as},
+		{"a reset", all[1:2], &webtransport.StreamError{ErrorCode: 0x10, Remote: true}, wtproto.CodeDeclined},
+		{"a reset with an application's code", all[1:2], &webtransport.StreamError{ErrorCode: 1<<32 - 1, Remote: true}, 1<<32 - 1},
+		{"a reset without a code", all[1:2], &webtransport.StreamError{Remote: true}, wtproto.CodePeerReset},
+		{"our reset", all[1:2], &webtransport.StreamError{ErrorCode: 0x10}, as},
+		{"a stop", all[1:], &quic.StreamError{ErrorCode: 0x52e4a40fa8db + 0x10, Remote: true}, wtproto.CodeDeclined},
+		{"a stop with an application's code", all[1:], &quic.StreamError{ErrorCode: 0x52e5ac983162, Remote: true}, 1<<32 - 1},
+		{"a stop without a code", all[1:], &quic.StreamError{ErrorCode: 0x52e4a40fa8db, Remote: true}, wtproto.CodePeerReset},
+		{"a stop with a code above all", all[1:], &quic.StreamError{ErrorCode: 0x52e5ac983163, Remote: true}, wtproto.CodePeerReset},
+		{"a stop with a reserved code", all[1:], &quic.StreamError{ErrorCode: 0x52e4a40fa8f9, Remote: true}, wtproto.CodePeerReset},
+		{"our stop", all[1:], &quic.StreamError{ErrorCode: 0x52e4a40fa8db}, as},
+		{"a reset by a page that was reloaded", all[1:], &quic.StreamError{ErrorCode: 0x10c, Remote: true}, wtproto.CodePeerReset},
+		{"a closed session", all[1:2], &webtransport.SessionError{Remote: true}, wtproto.CodePeerGone},
+		{"an HTTP/3 error", all[1:2], &http3.Error{ErrorCode: http3.ErrCodeNoError}, wtproto.CodePeerGone},
+		{"a closed connection", all, &quic.ApplicationError{Remote: true}, wtproto.CodePeerGone},
+		{"our close of the connection", all, &quic.ApplicationError{}, wtproto.CodePeerGone},
+		{"a broken connection", all, &quic.TransportError{}, wtproto.CodePeerGone},
+		{"a silent connection", all, &quic.IdleTimeoutError{}, wtproto.CodePeerGone},
+		{"an unfinished handshake", all, &quic.HandshakeTimeoutError{}, wtproto.CodePeerGone},
+		{"a stateless reset", all, &quic.StatelessResetError{}, wtproto.CodePeerGone},
 	} {
 		for _, k := range test.kinds {
 			t.Run(k.name+"/"+test.name, func(t *testing.T) {

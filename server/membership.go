@@ -31,7 +31,7 @@ func (s *session) join(m wtproto.Join) {
 	case s.goaway:
 		no = errGoingAway
 	case !within(len(s.joined), s.maxTopics):
-		refused = refuse(LimitTopicsSession, "%d topics of a session are the most", s.maxTopics)
+		refused = refuse(LimitTopicsSession, "a session may have at most %d topics", s.maxTopics)
 	}
 	s.mu.Unlock()
 	if !known && no == nil && refused == nil {

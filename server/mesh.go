@@ -178,7 +178,7 @@ func (t *topic) introduce(s, o *subscription) {
 func (t *topic) inbound(s discovery.Sighting, promised bool) {
 	to := s.Inbound.To()
 	sub := t.endpoints[to]
-	if sub == nil || sub.gone() || !sub.announces() && !sub.looksUp() || !sub.meets(s.Peer.Network) {
+	if sub == nil || sub.gone() || !sub.announces() && (!sub.looksUp() || unsolicited(s.Inbound)) || !sub.meets(s.Peer.Network) {
 		s.Inbound.Refuse(wtproto.CodeDeclined)
 		return
 	}
@@ -220,6 +220,12 @@ func (t *topic) inbound(s discovery.Sighting, promised bool) {
 	}
 	t.take(pr)
 	t.start(pr, nil, s.Inbound)
+}
+
+// unsolicited reports whether nothing but an announcement has brought i.
+func unsolicited(i discovery.Inbound) bool {
+	u, ok := i.(discovery.Unsolicited)
+	return ok && u.Unsolicited()
 }
 
 // reserve takes a place in the session of s, or says with which code to refuse. Then s waits for a

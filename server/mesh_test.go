@@ -118,13 +118,13 @@ func TestPeersMatch(t *testing.T) {
 			c, p := g.connect(), g.lan.peer("1")
 			c.join(test.flags, 0)
 			s := p.sighting()
-			s.FoundUs = test.foundUs
+			s.PeerFoundUs = test.foundUs
 			g.lan.see(s)
 			if n := len(p.dialed()); n != test.want {
 				t.Errorf("flags %b, found us %v: dialed %d times, want %d", test.flags, test.foundUs, n, test.want)
 			}
 			// Found both ways, it is for all.
-			s.FoundUs = !test.foundUs
+			s.PeerFoundUs = !test.foundUs
 			g.lan.see(s)
 			if n := len(p.dialed()); (n == 1) != (test.flags != 0) {
 				t.Errorf("flags %b, found both ways: dialed %d times", test.flags, n)
@@ -191,6 +191,22 @@ func TestInbound(t *testing.T) {
 					t.Errorf("%d streams more", n)
 				}
 			})
+		})
+	}
+}
+
+// A peer that only an announcement can have brought is for those who announce.
+func TestUnsolicitedInbound(t *testing.T) {
+	for flags, want := range map[wtproto.JoinFlags]int{wtproto.JoinAnnounce: 1, wtproto.JoinLookUp: 0, announceAndLookUp: 1, 0: 0} {
+		inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+			c := g.connect()
+			c.join(flags, 0)
+			in := g.lan.peer("1").inbound(c.endpoint())
+			in.unasked = true
+			g.lan.see(in.sighting(0))
+			if accepted, refused := in.answer(); accepted != want || accepted+len(refused) != 1 {
+				t.Errorf("flags %v: accepted %d times, refused with %v, want %d", flags, accepted, refused, want)
+			}
 		})
 	}
 }

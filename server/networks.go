@@ -32,6 +32,27 @@ func namesOf(n discovery.Network) []string {
 	return []string{n.Name()}
 }
 
+// onRequest reports whether clients get n only if they ask for it by name.
+func onRequest(n discovery.Network) bool {
+	r, ok := n.(discovery.OnRequest)
+	return ok && r.OnRequest()
+}
+
+// namesByDefault returns the names of the networks of clients that ask for none by name: nil if
+// that is all of them.
+func (c *Config) namesByDefault() []string {
+	if !slices.ContainsFunc(c.Networks, onRequest) {
+		return nil
+	}
+	names := []string{wtproto.NetworkClient}
+	for _, n := range c.Networks {
+		if !onRequest(n) {
+			names = append(names, namesOf(n)...)
+		}
+	}
+	return names
+}
+
 // choose takes the names out of m that the gateway does not have, or s may not use. It returns an
 // error if m names some and none is left.
 func (s *session) choose(m *wtproto.Join) *wtproto.Error {
@@ -43,7 +64,7 @@ func (s *session) choose(m *wtproto.Join) *wtproto.Error {
 		return !slices.Contains(known, name) || !s.grant.AllowsNetwork(name)
 	})
 	if len(m.Networks) == 0 {
-		return wtproto.Errorf(wtproto.CodeForbidden, "the gateway has none of these networks for you")
+		return wtproto.Errorf(wtproto.CodeForbidden, "the gateway does not have these networks, or your token does not allow them")
 	}
 	return nil
 }
@@ -64,6 +85,11 @@ func (s *subscription) meetsNative() bool {
 
 // wantedBy reports whether s may be connected with some of the peers of v.
 func (v *networkView) wantedBy(s *subscription) bool { return slices.ContainsFunc(v.names, s.meets) }
+
+// namesFor returns the names of v with whose peers s may be connected.
+func (v *networkView) namesFor(s *subscription) []string {
+	return slices.DeleteFunc(slices.Clone(v.names), func(name string) bool { return !s.meets(name) })
+}
 
 // viewNetworks prepares the views of the router's networks.
 func (t *topic) viewNetworks() {
@@ -188,7 +214,7 @@ func (t *topic) announce() {
 // stateFor returns what this gateway is on the topic for those who want v.
 func (t *topic) stateFor(v *networkView) discovery.State {
 	state, _ := v.presence.State()
-	state.Endpoints, state.For, state.Need = nil, nil, t.lacking > patientSurveys
+	state.Endpoints, state.EndpointNetworks, state.For, state.Need = nil, nil, nil, t.lacking > patientSurveys
 	if len(t.subs) == 0 {
 		return state
 	}
@@ -208,6 +234,12 @@ func (t *topic) stateFor(v *networkView) discovery.State {
 		state.Announce = state.Announce || s.announces()
 		state.LookUp = state.LookUp || s.looksUp()
 		state.Endpoints = append(state.Endpoints, s.session.endpoint)
+		if names := v.namesFor(s); len(names) < len(v.names) {
+			if state.EndpointNetworks == nil {
+				state.EndpointNetworks = make(map[wtproto.EndpointID][]string)
+			}
+			state.EndpointNetworks[s.session.endpoint] = names
+		}
 		if s.announces() || s.looksUp() {
 			state.Want += farPlaces(s.maxPeers, here)
 		}

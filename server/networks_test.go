@@ -2,6 +2,7 @@ package server
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -199,6 +200,75 @@ func TestDefaultNetworks(t *testing.T) {
 		b.circuit()
 		if a.streams() > 0 {
 			t.Error("a was connected with a peer of dat")
+		}
+	})
+}
+
+// requested is a network that shows topics to strangers.
+type requested struct{ *fakeNetwork }
+
+func (requested) OnRequest() bool { return true }
+
+// A network that shows topics to strangers is for clients that name it, whatever the gateway's
+// configuration is: not for those that name none, and it cannot be made a default.
+func TestNetworkOnRequest(t *testing.T) {
+	lan, dat := newFakeNetwork(t, "lan"), newFakeNetwork(t, "dat")
+	inBubble(t, Config{Networks: []discovery.Network{lan, requested{dat}}}, func(t *testing.T, g *bubble) {
+		lan.news, dat.news = make(chan news), make(chan news)
+		a, b := g.connect(), g.connect()
+		a.joinOn()
+		b.joinOn()
+		a.circuit()
+		b.circuit()
+		if _, all := dat.running(); all > 0 {
+			t.Error("dat was joined, which nobody has asked for")
+		}
+		if now, _ := lan.running(); now != 1 {
+			t.Errorf("lan was joined %d times, want once", now)
+		}
+		b.joinOn("dat")
+		pass(time.Second)
+		if now, _ := dat.running(); now != 1 {
+			t.Errorf("dat was joined %d times, want once", now)
+		}
+	})
+	cfg := Config{Networks: []discovery.Network{requested{dat}}, DefaultNetworks: []string{"dat"}}
+	if err := cfg.validate(); err == nil || !strings.Contains(err.Error(), `default network "dat" is only for clients that ask for it by name`) {
+		t.Errorf("validate = %v", err)
+	}
+}
+
+// hostNetwork is a network whose peers are of two networks, as those of a libp2p host.
+type hostNetwork struct{ *fakeNetwork }
+
+func (hostNetwork) Networks() []string { return []string{"dht", "lan"} }
+
+// A host heard of the endpoints of all clients, also of those that want only another network of it.
+func TestNetworkHearsWhatEachEndpointWants(t *testing.T) {
+	host := hostNetwork{newFakeNetwork(t, "dht")}
+	inBubble(t, Config{Networks: []discovery.Network{host}}, func(t *testing.T, g *bubble) {
+		host.news = make(chan news)
+		a, b, c := g.connect(), g.connect(), g.connect()
+		a.joinOn("lan")
+		b.joinOn("dht", "client")
+		c.joinOn()
+		pass(time.Millisecond)
+		s := host.state()
+		for name, want := range map[string][]wtproto.EndpointID{
+			"lan": {a.endpoint(), c.endpoint()}, "dht": {b.endpoint(), c.endpoint()},
+		} {
+			got := s.EndpointsFor(name)
+			for _, e := range want {
+				if !slices.Contains(got, e) || len(got) != len(want) {
+					t.Errorf("%s hears of %v, want %v", name, got, want)
+				}
+			}
+		}
+		a.leave()
+		b.leave()
+		pass(time.Millisecond)
+		if s := host.state(); s.EndpointNetworks != nil || len(s.Endpoints) != 1 {
+			t.Errorf("of a client that wants all networks the host hears %+v", s)
 		}
 	})
 }

@@ -46,7 +46,7 @@ type Observer struct {
 // SessionInfo describes a session.
 type SessionInfo struct {
 	ID        wtproto.SessionID
-	Transport string // "quic" or "webtransport"
+	Transport string // "quic", "webtransport" or "websocket"
 	Agent     string // what the client calls itself: not to be trusted
 }
 

@@ -411,7 +411,9 @@ func (p *pair) circuitEnded(t *topic, _ *circuit, v verdict) {
 			t.settle(p, pairEnded, false)
 		}
 		t.classify(p.peer)
-		t.charge(p.sub)
+		if !p.inbound { // a stranger may open and end as many as he likes
+			t.charge(p.sub)
+		}
 	case v == broken && p.peer != nil:
 		p.peer.backOff(t.now)
 		t.settle(p, pairWaiting, true)

@@ -141,14 +141,14 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 			p.retry, p.retryAt, p.refused, p.code = f.retry, f.retryAt, f.refused, f.code
 		}
 		t.peers[s.Peer.ID] = p
-		t.log.Debug("peer found", "network", s.Peer.Network, "address", s.Peer.Address, "found_us", s.FoundUs)
+		t.log.Debug("peer found", "network", s.Peer.Network, "address", s.Peer.Address, "peer_found_us", s.PeerFoundUs)
 	}
 	moved := p.Network != s.Peer.Network
 	t.tally(p, -1)
 	p.further, p.from = s.Further, n
 	p.Peer, p.dial, p.more, p.need, p.network, p.known = s.Peer, s.Dial, s.More, s.Need, t.view(s.Peer.Network, n), true
-	p.foundUs = p.foundUs || s.FoundUs
-	p.weFound = p.weFound || !s.FoundUs
+	p.foundUs = p.foundUs || s.PeerFoundUs
+	p.weFound = p.weFound || !s.PeerFoundUs
 	t.tally(p, 1)
 	t.replace(p)
 	t.resource(p)

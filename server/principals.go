@@ -20,7 +20,7 @@ type PrincipalStatus struct {
 
 // resourceNames are the resources as [PrincipalStatus] has them.
 var resourceNames = [numResources]string{
-	resourceSessions: "sessions", resourceTopics: "topics", resourceCircuits: "circuits", resourceQuestions: "questions",
+	resourceSessions: "sessions", resourceTopics: "topics", resourceCircuits: "circuits", resourceAuthorizing: "authorizing",
 }
 
 // Principals returns who holds what, those with most sessions first. It copies what the ledger has

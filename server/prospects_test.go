@@ -126,7 +126,7 @@ func TestReasonsOfBothSides(t *testing.T) {
 			}
 			p := g.lan.peer("p")
 			s := p.sighting()
-			s.FoundUs = tt.flags == wtproto.JoinLookUp
+			s.PeerFoundUs = tt.flags == wtproto.JoinLookUp
 			g.lan.see(s)
 			if got := a.reasonOn("lan"); got != tt.foundBy {
 				t.Errorf("%s: of a peer on the LAN: %q, want %q", tt.name, got, tt.foundBy)
@@ -246,7 +246,7 @@ func TestReasonSameSecret(t *testing.T) {
 			Peer: discovery.Peer{Network: "lan", ID: "host" + string(e[:]), Client: true}, Holds: time.Minute,
 		})
 		g.lan.see(discovery.Sighting{
-			Peer: discovery.Peer{Network: "lan", ID: "host" + string(e[:]), Client: true}, Holds: time.Minute, FoundUs: true,
+			Peer: discovery.Peer{Network: "lan", ID: "host" + string(e[:]), Client: true}, Holds: time.Minute, PeerFoundUs: true,
 		})
 		if got := c.reasonOn("lan"); got != reasonSame {
 			t.Errorf("%q, want %q", got, reasonSame)

@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/swarmgate/swarmgate/internal/crowd"
+	"github.com/swarmgate/swarmgate/internal/udp"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -26,12 +28,18 @@ type Server struct {
 	// constant after New
 	cfg     Config
 	log     *slog.Logger
+	pages   pages
 	router  *router
 	ledger  *ledger
 	visits  *crowd.Crowd[*visit]
+	sockets *webSockets
+	qlogs   qlogs
 	remains *remains
 	ctx     context.Context // ends with the server
 	cancel  context.CancelCauseFunc
+
+	farewells   chan struct{} // holds one for each visit that is being told why it has to go
+	byWebSocket atomic.Bool   // WebSocketHandler was called
 
 	mu       sync.Mutex
 	sessions map[wtproto.Secret]*session // guarded by mu; the newest with each secret
@@ -40,10 +48,17 @@ type Server struct {
 	addr     net.Addr                    // guarded by mu; set by Serve
 	serving  bool                        // guarded by mu
 	draining bool                        // guarded by mu; new sessions are refused
+	socket   *udp.Conn                   // guarded by mu; Serve's, if it is one of UDP
 	done     chan struct{}               // closed when Serve returns
 	stuck    error                       // set before done is closed; what Serve could not end
 	started  chan struct{}               // closed when Serve has begun to listen
 }
+
+// handshake is how long a Server that hands its socket on waits for connections that have begun.
+const handshake = time.Second
+
+// goingAway is the reason of GOAWAY, and of the refusal of sessions that come later.
+const goingAway = "the gateway is going away"
 
 // New returns a Server ready for [Server.Serve]. It opens no socket and starts no goroutine.
 func New(cfg Config) (*Server, error) {
@@ -55,6 +70,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg:      cfg,
 		log:      cfg.Logger,
+		pages:    newPages(&cfg),
 		ledger:   cfg.ledger(),
 		remains:  newRemains(),
 		visits:   crowd.New[*visit](cfg.maxVisits(), cfg.MaxSessionsPerPrincipal, cfg.TrustedProxies...),
@@ -65,7 +81,10 @@ func New(cfg Config) (*Server, error) {
 		ended:    make(chan struct{}),
 		done:     make(chan struct{}),
 		started:  make(chan struct{}),
+
+		farewells: make(chan struct{}, farewells),
 	}
+	s.sockets = newWebSockets(s)
 	s.router = newRouter(&s.cfg, s.ledger, s.remains, ctx)
 	return s, nil
 }
@@ -90,6 +109,9 @@ func (s *Server) Serve(conn net.PacketConn) error {
 	if err != nil {
 		return fmt.Errorf("server: listen: %w", err)
 	}
+	s.mu.Lock()
+	s.socket, _ = a.transport.Conn.(*udp.Conn)
+	s.mu.Unlock()
 	close(s.started)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.router.memory.run(s.ctx) })
@@ -99,6 +121,7 @@ func (s *Server) Serve(conn net.PacketConn) error {
 	ended := make(chan struct{})
 	go func() {
 		a.wait()
+		s.sockets.wait()
 		s.router.close()
 		wg.Wait()
 		close(ended)
@@ -124,12 +147,15 @@ func (s *Server) Addr() net.Addr {
 // Started is closed once Serve takes sessions.
 func (s *Server) Started() <-chan struct{} { return s.started }
 
-// Shutdown ends kindly: new sessions are refused and the others are told to go away, each with a
-// time to come back that is spread so that not all come at once. When all have ended or have no
-// circuits, or ctx has ended, it does what Close does. It returns ctx's error if circuits were cut
-// off, and what Close returns.
+// Shutdown ends kindly: new sessions are refused ([Config.Handover] leaves them to another process)
+// and the others are told to go away, each with a time to come back that is spread so that not all
+// come at once. When all have ended or have no circuits, or ctx has ended, it does what Close does.
+// It returns ctx's error if circuits were cut off, and what Close returns.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
+	if s.cfg.Handover && s.socket != nil {
+		s.socket.LeaveNew()
+	}
 	s.draining = true
 	all := make([]*session, 0, len(s.live))
 	for ses := range s.live {
@@ -138,7 +164,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 	spread := time.Duration(len(all)) * time.Second / comeBack
 	for _, ses := range all {
-		ses.goAway(time.Second+time.Duration(rand.Float64()*float64(spread)), "the gateway is going away")
+		ses.goAway(time.Second+time.Duration(rand.Float64()*float64(spread)), goingAway)
 	}
 	err := s.drained(ctx)
 	if stuck := s.Close(); stuck != nil {
@@ -151,6 +177,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // goodbye, or ctx ends, which is an error if it cuts a circuit off.
 func (s *Server) drained(ctx context.Context) error {
 	heard := time.Now().Add(goodbye)
+	if s.cfg.Handover {
+		settled := time.NewTimer(handshake)
+		defer settled.Stop()
+		select {
+		case <-settled.C:
+		case <-ctx.Done():
+		}
+	}
 	for {
 		s.mu.Lock()
 		busy, alone := false, len(s.live) == 0
@@ -206,9 +240,12 @@ const replaceWait = 2 * time.Second
 // secret ends, and register returns after its circuits have: others are never connected with both.
 func (s *Server) register(ses *session) error {
 	s.mu.Lock()
-	if s.draining {
+	if s.draining && !s.cfg.Handover {
 		s.mu.Unlock()
-		return wtproto.Errorf(wtproto.CodeShutdown, "the gateway is going away")
+		return wtproto.Errorf(wtproto.CodeShutdown, goingAway)
+	}
+	if s.draining { // it came just before
+		defer ses.goAway(time.Second, goingAway)
 	}
 	old := s.sessions[ses.secret]
 	s.sessions[ses.secret] = ses

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -45,6 +46,7 @@ type session struct {
 	principal              *principal // nil before it holds a session
 	allowance              *allowance // nil if its bytes are not limited
 	maxTopics, maxCircuits int        // at once; negative for no limit
+	maxPairCircuits        int        // further ones with one peer on a topic; negative for no limit
 	level                  slog.Level // of the lines of log about its start and end
 
 	mu      sync.Mutex
@@ -56,8 +58,8 @@ type session struct {
 	leaving bool                            // guarded by mu; the session has left its topics for good, and clear is open
 	lastID  wtproto.CircuitID               // guarded by mu
 	goaway  bool                            // guarded by mu; nothing new is given
-	heard   time.Time                       // guarded by mu; when the last control frame came
-	asked   time.Time                       // guarded by mu; when PING was sent, if nothing has come since
+	silence silence                         // guarded by mu; from WELCOME on
+	look    *time.Timer                     // guarded by mu; calls checkSilence, from WELCOME on
 	pings   uint64                          // guarded by mu; how many were sent
 	greeted bool                            // guarded by mu; a HELLO came
 }
@@ -78,7 +80,7 @@ func newSession(s *Server, l link, admit func()) *session {
 		rates:     newFrameRates(&s.cfg),
 		out:       outbox{limit: s.cfg.MaxControlBytes},
 		joined:    make(map[wtproto.Topic]*subscription),
-		maxTopics: s.cfg.MaxTopics, maxCircuits: s.cfg.MaxCircuits,
+		maxTopics: s.cfg.MaxTopics, maxCircuits: s.cfg.MaxCircuits, maxPairCircuits: s.cfg.MaxPairCircuits,
 		legs: make(map[wtproto.CircuitID]*leg),
 	}
 	rand.Read(ses.id[:])
@@ -119,8 +121,8 @@ func (s *session) run() *wtproto.Error {
 
 // serve greets the client and runs the control stream.
 func (s *session) serve(wg *sync.WaitGroup) (started bool, err error) {
-	if !s.cfg.originAllowed(s.link.origin()) {
-		return false, wtproto.Errorf(wtproto.CodeForbidden, "origin %q is not allowed here", clip(s.link.origin(), 128))
+	if from := s.link.page(); !s.server.pages.allow(from, s.server.port()) {
+		return false, wtproto.Errorf(wtproto.CodeForbidden, "origin %q is not allowed here", clip(from.origin, 128))
 	}
 	h, err := s.greet()
 	if err != nil {
@@ -137,6 +139,8 @@ func (s *session) serve(wg *sync.WaitGroup) (started bool, err error) {
 		h.stream.SetWriteDeadline(past)
 	})
 	defer stop()
+	s.watchSilence()
+	defer s.look.Stop()
 	var reader sync.WaitGroup
 	reader.Go(func() { s.cancel(s.readLoop(h.stream)) })
 	s.writeLoop(h.stream)
@@ -163,6 +167,7 @@ func (s *session) greet() (hello, error) {
 	if err := s.authorize(h.msg.Token); err != nil {
 		return h, err
 	}
+	s.limitCircuits(h.msg.Circuits)
 	welcome := wtproto.Welcome{
 		Version:     min(h.msg.Version, wtproto.Version),
 		Session:     s.id,
@@ -174,10 +179,19 @@ func (s *session) greet() (hello, error) {
 		welcome.Hashes = s.cfg.Hashes()
 	}
 	s.mu.Lock()
-	s.heard = time.Now()
+	s.silence = newSilence(s.cfg, time.Now())
 	s.mu.Unlock()
 	s.send(welcome.Append(nil))
 	return h, s.server.register(s)
+}
+
+// limitCircuits sets the session's limits of circuits to what the client wants, if that is less
+// than what it may have. One peer leaves places to others then too.
+func (s *session) limitCircuits(wanted uint64) {
+	s.maxCircuits = tighter(s.maxCircuits, int(min(wanted, math.MaxInt)))
+	if n := s.maxCircuits; n > 0 && n != s.cfg.MaxCircuits {
+		s.maxPairCircuits = tighter(s.maxPairCircuits, n-n/8)
+	}
 }
 
 // acceptLoop takes the client's streams. Each says in its first frame what it is.
@@ -248,6 +262,9 @@ func (s *session) handleHello(str stream, payload []byte) error {
 	if second {
 		return wtproto.Errorf(wtproto.CodeProtocol, "a second HELLO")
 	}
+	if q, ok := str.(quicStream); ok {
+		q.goFirst()
+	}
 	msg.Token = append([]byte(nil), msg.Token...) // the payload is the reader's
 	s.hello <- hello{str, msg}
 	return nil
@@ -280,7 +297,7 @@ func (s *session) accepted(str stream, payload []byte) error {
 // given.
 func (s *session) givenLocked(id wtproto.CircuitID) (*leg, error) {
 	if id == 0 || id > s.lastID {
-		return nil, wtproto.Errorf(wtproto.CodeProtocol, "circuit %d was never given", id)
+		return nil, wtproto.Errorf(wtproto.CodeProtocol, "the gateway has not opened circuit %d", id)
 	}
 	return s.legs[id], nil
 }
@@ -294,7 +311,7 @@ func (s *session) readLoop(str stream) error {
 			return controlError(err)
 		}
 		s.mu.Lock()
-		s.heard, s.asked = time.Now(), time.Time{}
+		s.silence.hear(time.Now())
 		s.mu.Unlock()
 		if err := s.handle(typ, payload); err != nil {
 			return err

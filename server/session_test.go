@@ -46,6 +46,59 @@ func TestWelcome(t *testing.T) {
 	})
 }
 
+// A client may want fewer circuits than the gateway allows, and never gets more. One peer leaves
+// places to others then too.
+func TestClientWantsFewerCircuits(t *testing.T) {
+	for _, tt := range []struct {
+		allowed int
+		wanted  uint64
+		told    uint64
+		pair    int
+	}{
+		{0, 0, 256, 224},
+		{0, 190, 190, 167},
+		{0, 256, 256, 224},
+		{0, 1, 1, 1},
+		{0, 1<<62 - 1, 256, 224},
+		{-1, 0, 0, -1},
+		{-1, 16, 16, 14},
+		{4, 16, 4, 4},
+	} {
+		inBubble(t, Config{MaxCircuits: tt.allowed}, func(t *testing.T, g *bubble) {
+			c := g.wanting(tt.wanted)
+			if w := expect[wtproto.Welcome](c); w.MaxCircuits != tt.told || c.session.maxPairCircuits != tt.pair {
+				t.Errorf("allowed %d, wanted %d: WELCOME tells %d, and %d with a peer; want %d, %d", tt.allowed, tt.wanted, w.MaxCircuits, c.session.maxPairCircuits, tt.told, tt.pair)
+			}
+		})
+	}
+	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
+		c := g.wanting(3)
+		expect[wtproto.Welcome](c)
+		c.join(announceAndLookUp, 0)
+		for _, id := range []string{"1", "2"} {
+			g.lan.see(g.lan.peer(id).sighting())
+		}
+		first := c.circuit()
+		c.circuit()
+		c.further(first.Peer, "")
+		wantRefused(t, c.ask(first.Peer, ""), wtproto.CodeCircuitLimit)
+		g.lan.see(g.lan.peer("3").sighting())
+		synctest.Wait()
+		if n := c.session.circuits(); n != 3 {
+			t.Errorf("%d circuits of a client that wants 3", n)
+		}
+	})
+}
+
+// wanting connects a client that wants so many circuits at most.
+func (g *bubble) wanting(circuits uint64) *fakeClient {
+	c := g.dial()
+	c.control = c.link.dial()
+	c.frames = wtproto.NewReader(c.control)
+	c.send(wtproto.Hello{Version: 1, Credit: 64 << 10, Secret: c.secret, Circuits: circuits})
+	return c
+}
+
 // A client that speaks a later version too is answered with ours.
 func TestWelcomeOfLaterVersion(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {

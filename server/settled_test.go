@@ -87,7 +87,7 @@ func TestNobodyIsOverlooked(t *testing.T) {
 						}
 					case op < 8:
 						s := p.sighting()
-						s.FoundUs = random.IntN(2) == 0
+						s.PeerFoundUs = random.IntN(2) == 0
 						g.lan.see(s)
 					case op < 9:
 						g.lan.see(p.gone())

@@ -80,9 +80,9 @@ func (i *simInbound) arrive() {
 		old.detach()
 		old.end(&wtproto.Error{Code: wtproto.CodeReplaced, Remote: true})
 	}
-	s := discovery.Sighting{Peer: i.pair.host.peer(i.pair.far), Inbound: i, FoundUs: true}
+	s := discovery.Sighting{Peer: i.pair.host.peer(i.pair.far), Inbound: i, PeerFoundUs: true}
 	if c := t.contacts[i.pair.host]; c != nil {
-		s.FoundUs, s.Need = c.foundUs, c.stand == simMet && c.state&wtproto.EndpointsNeed != 0
+		s.PeerFoundUs, s.Need = c.foundUs, c.stand == simMet && c.state&wtproto.EndpointsNeed != 0
 	}
 	t.push(s)
 }

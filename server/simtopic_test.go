@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -12,7 +11,7 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// simTopic is what a host does on a topic. All that is not constant is guarded by net.mu.
+// simTopic is a simulated host on a topic. net.mu guards all fields that are not constant.
 type simTopic struct {
 	h        *simHost            // constant
 	key      wtproto.Topic       // constant
@@ -26,9 +25,9 @@ type simTopic struct {
 	order    []*simContact // the same
 	meetings int
 	asking   int
-	own      int // of the meetings, those that this side chose
+	own      int // meetings that this side chose
 	swaps    *rate.Limiter
-	climbs   *rate.Limiter // of asks of those that may be the next greater host
+	climbs   *rate.Limiter // of asks to hosts that may be the next greater one
 	lookUps  int           // numbers them
 	pace     time.Duration
 	sentAt   time.Time
@@ -44,19 +43,19 @@ const (
 	simMet
 )
 
-// simContact is what a host knows of another one on a topic.
+// simContact is the state of another host on a topic.
 type simContact struct {
 	host      *simHost
 	stand     simStand
-	ours      bool // met, and this side chose it
-	found     bool // by this side
+	ours      bool // there is a meeting, and this side chose it
+	found     bool // this side has found it
 	foundUs   bool
 	failures  int
-	next      time.Time // not asked before
+	next      time.Time // this side does not ask it before that
 	since     time.Time
-	sent      []wtproto.EndpointID // what this side sent it
+	sent      []wtproto.EndpointID // the last list for it
 	sentState wtproto.EndpointsState
-	endpoints []wtproto.EndpointID // what it sent
+	endpoints []wtproto.EndpointID // the last list from it
 	state     wtproto.EndpointsState
 }
 
@@ -98,7 +97,7 @@ func (t *simTopic) leaveLocked() {
 	}
 }
 
-// announce makes t found on the DHT.
+// announce puts t into the DHT.
 func (t *simTopic) announce() {
 	all := t.h.net.announced[t.key]
 	if !t.over && t.h.life == simAlive && !slices.Contains(all, t.h) {
@@ -160,7 +159,7 @@ func (t *simTopic) lacks() int {
 	return min(max(t.wanted()-t.meetings, simOwn-t.own), t.most()-t.meetings) - t.asking
 }
 
-// pump asks all who are to be asked now.
+// pump asks the hosts whose turn it is.
 func (t *simTopic) pump() {
 	if t.over || t.h.life != simAlive {
 		return
@@ -207,7 +206,7 @@ func (t *simTopic) nextTo(h *simHost) bool {
 	return true
 }
 
-// choose returns one of those who suit at random, or nil.
+// choose returns a suitable contact at random, or nil.
 func (t *simTopic) choose(suits func(*simContact) bool) *simContact {
 	from := 0
 	if len(t.order) > 0 {
@@ -221,7 +220,7 @@ func (t *simTopic) choose(suits func(*simContact) bool) *simContact {
 	return nil
 }
 
-// tell returns what to send to c, and whether that is news to it.
+// tell updates the list for c, and reports whether it has changed.
 func (t *simTopic) tell(c *simContact) (changed bool) {
 	s, _ := t.presence.State()
 	e, more := sample(t.h.net.rand, c.sent, s.Endpoints)
@@ -237,7 +236,7 @@ func (t *simTopic) tell(c *simContact) (changed bool) {
 	return changed
 }
 
-// sample returns simTold of all, those that were sent first.
+// sample returns simTold of all, first those of the last list.
 func sample(r *rand.Rand, sent, all []wtproto.EndpointID) (chosen []wtproto.EndpointID, more bool) {
 	if len(all) <= simTold {
 		return all, false
@@ -298,7 +297,7 @@ func (t *simTopic) ask(c *simContact) {
 			if c.host.life != simAlive {
 				t.refused(c, wtproto.CodePeerGone)
 			}
-			if c.stand == simApart { // it has parted meanwhile
+			if c.stand == simApart { // c has sent PART meanwhile
 				return
 			}
 			c.found = true
@@ -329,7 +328,7 @@ func (t *simTopic) refused(c *simContact, code wtproto.Code) {
 	t.pump()
 }
 
-// welcome decides about h, which asks, and lets somebody go for it if it has to.
+// welcome decides about h, which asks, and ends another meeting for it if necessary.
 func (t *simTopic) welcome(h *simHost) wtproto.Code {
 	if c := t.contacts[h]; c != nil && c.stand != simApart || t.meetings+t.asking < t.most() || h.id < t.h.id && t.nextTo(h) {
 		return wtproto.CodeNone
@@ -366,7 +365,7 @@ func (t *simTopic) meet(c *simContact, ours bool) {
 	}
 }
 
-// part ends a meeting, and says so.
+// part ends a meeting, and sends PART.
 func (t *simTopic) part(c *simContact, left bool) {
 	t.apart(c)
 	t.h.net.send(t.h, c.host, "PART", func() {
@@ -420,7 +419,7 @@ func (t *simTopic) lost(c *simContact) {
 	t.pump()
 }
 
-// hear takes what c says in MEET or MET, which are fresh, or in ENDPOINTS.
+// hear takes the list of c in MEET or MET (fresh), or in ENDPOINTS.
 func (t *simTopic) hear(c *simContact, all []wtproto.EndpointID, state wtproto.EndpointsState, fresh bool) {
 	if t.over {
 		return
@@ -444,47 +443,8 @@ func (t *simTopic) hear(c *simContact, all []wtproto.EndpointID, state wtproto.E
 	}
 }
 
-// peer is an endpoint of h as others see it.
-func (h *simHost) peer(e wtproto.EndpointID) discovery.Peer {
-	return discovery.Peer{Network: h.Name(), ID: h.id + string(e[:]), Client: true}
-}
-
-func (t *simTopic) sight(c *simContact, e wtproto.EndpointID, holds time.Duration) {
-	s := discovery.Sighting{
-		Peer: c.host.peer(e), Holds: holds,
-		More: c.state&wtproto.EndpointsMore != 0, Need: c.state&wtproto.EndpointsNeed != 0,
-	}
-	if t.h.id < c.host.id {
-		s.Dial = func(ctx context.Context, from wtproto.EndpointID) (discovery.Stream, error) {
-			return t.open(ctx, c.host, from, e)
-		}
-	}
-	if c.found {
-		t.push(s)
-	}
-	if s.FoundUs = true; c.foundUs {
-		t.push(s)
-	}
-}
-
-func (t *simTopic) push(s discovery.Sighting) {
-	t.news = append(t.news, s)
-	select {
-	case t.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (t *simTopic) pull() []discovery.Sighting {
-	t.h.net.mu.Lock()
-	defer t.h.net.mu.Unlock()
-	news := t.news
-	t.news = nil
-	return news
-}
-
-// changed is a change of the presence. It is told to others half a second after the one before
-// at the earliest.
+// changed is a change of the presence. Others hear of it at least half a second after the change
+// before.
 func (t *simTopic) changed(s discovery.State) {
 	n := t.h.net
 	n.mu.Lock()

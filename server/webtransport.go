@@ -3,9 +3,11 @@ package server
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,16 +26,28 @@ type webTransportLink struct {
 	session    *webtransport.Session
 	connect    *http3.Stream // the CONNECT request's
 	controlled bool          // the client uses WebTransport's flow control, so the library writes to connect
-	fromOrigin string
+	from       page
+
+	mu      sync.Mutex
+	sending map[sender]struct{}     // guarded by mu; streams whose direction to the client is open
+	own     map[*ownStream]struct{} // guarded by mu; streams that the library does not know
+	closing bool                    // guarded by mu; there are to be no more of them
 }
+
+// sender is the direction of a stream to the client.
+type sender interface{ CancelWrite(wtproto.Code) }
 
 // newWebTransportLink returns the link of a session whose CONNECT request was answered by means of
 // keep.
-func newWebTransportLink(conn *quic.Conn, session *webtransport.Session, keep *keepStream, origin string) *webTransportLink {
-	l := &webTransportLink{conn: conn, session: session, connect: keep.stream, fromOrigin: origin}
+func newWebTransportLink(conn *quic.Conn, session *webtransport.Session, keep *keepStream, from page) *webTransportLink {
+	l := &webTransportLink{
+		conn: conn, session: session, connect: keep.stream, from: from,
+		sending: make(map[sender]struct{}), own: make(map[*ownStream]struct{}),
+	}
 	for _, id := range flowControlSettings {
 		l.controlled = l.controlled || keep.Settings().Other[id] > 0
 	}
+	context.AfterFunc(session.Context(), l.endOwn)
 	return l
 }
 
@@ -46,11 +60,14 @@ func (l *webTransportLink) accept(ctx context.Context) (stream, error) {
 	if err != nil {
 		return nil, lostSession(err)
 	}
-	return newWebTransportStream(s), nil
+	return l.stream(s), nil
 }
 
 func (l *webTransportLink) open() (stream, error) {
-	s, err := l.session.OpenStream()
+	if !l.controlled {
+		return l.openOwn()
+	}
+	s, err := l.session.OpenStream() // which counts it
 	if err != nil {
 		_, connection := errors.AsType[*quic.StreamLimitReachedError](err)
 		_, session := errors.AsType[webtransport.StreamLimitReachedError](err)
@@ -60,7 +77,39 @@ func (l *webTransportLink) open() (stream, error) {
 		}
 		return nil, lostSession(err)
 	}
-	return newWebTransportStream(s), nil
+	return l.stream(s), nil
+}
+
+// stream returns a stream of the session, and knows of it until its direction to the client has
+// ended.
+func (l *webTransportLink) stream(s *webtransport.Stream) *webTransportStream {
+	w := newWebTransportStream(s)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closing {
+		w.CancelWrite(wtproto.CodePeerGone)
+		return w
+	}
+	l.sending[w] = struct{}{}
+	context.AfterFunc(s.Context(), func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.sending, w)
+	})
+	return w
+}
+
+// stopSending ends the direction to the client of each stream. Chromium's pages crash if it is the
+// end of their session that ends it: Chromium then tells the page of the streams before the
+// session, and lacks a scope of JavaScript for that.
+func (l *webTransportLink) stopSending() {
+	l.mu.Lock()
+	l.closing = true
+	sending := slices.Collect(maps.Keys(l.sending))
+	l.mu.Unlock()
+	for _, w := range sending {
+		w.CancelWrite(wtproto.CodePeerGone)
+	}
 }
 
 // capsuleCloseSession is CLOSE_WEBTRANSPORT_SESSION.
@@ -91,6 +140,7 @@ func (l *webTransportLink) tell(code wtproto.Code, reason string) {
 	b = quicvarint.Append(b, uint64(4+len(reason)))
 	b = append(b, byte(code>>24), byte(code>>16), byte(code>>8), byte(code))
 	b = append(b, reason...)
+	l.stopSending() // QUIC sends resets before the bytes of a stream
 	l.connect.SetWriteDeadline(time.Now().Add(closeWait))
 	if _, err := l.connect.Write(b); err == nil {
 		l.connect.Close()
@@ -113,7 +163,7 @@ func (l *webTransportLink) done() <-chan struct{} { return l.session.Context().D
 func (l *webTransportLink) remoteAddr() net.Addr  { return l.conn.RemoteAddr() }
 func (l *webTransportLink) transport() string     { return "webtransport" }
 func (l *webTransportLink) losesCodes() bool      { return true } // browsers: one byte of it, or none
-func (l *webTransportLink) origin() string        { return l.fromOrigin }
+func (l *webTransportLink) page() page            { return l.from }
 
 // webTransportStream is a stream of a webTransportLink.
 type webTransportStream struct {
@@ -218,13 +268,19 @@ func (s *webTransportStream) convert(err error) error {
 // webTransportCode returns the code of WebTransport for h, an HTTP/3 error code, if h is in
 // WebTransport's range. Every 31st number of the range is reserved (RFC 9114, section 8.1).
 func webTransportCode(h quic.StreamErrorCode) (wtproto.Code, bool) {
-	const first, last, step = 0x52e4a40fa8db, 0x52e5ac983162, 0x1f
-	if h < first || h > last || (h-0x21)%step == 0 {
+	if h < firstStreamCode || h > lastStreamCode || (h-0x21)%streamCodeStep == 0 {
 		return 0, false
 	}
-	n := h - first
-	return wtproto.Code(n - n/step), true
+	n := h - firstStreamCode
+	return wtproto.Code(n - n/streamCodeStep), true
 }
+
+// WebTransport's range of HTTP/3 error codes.
+const (
+	firstStreamCode = 0x52e4a40fa8db
+	lastStreamCode  = 0x52e5ac983162
+	streamCodeStep  = 0x1f
+)
 
 // unknownCode is in the text of the library's error for a stream that was reset with a code
 // outside WebTransport's range, as by a page that is reloaded. The error has no type.

@@ -9,6 +9,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -28,16 +30,18 @@ type Server struct {
 	CertHash [32]byte
 
 	socket  net.PacketConn
+	site    *http.Server
 	network *network
-	served  chan error // has what Serve returned
+	served  chan error    // has what Serve returned
+	closed  chan struct{} // closed when the site has ended
 	close   sync.Once
 }
 
-// NewServer starts a gateway, or panics. It brings its own certificate, unless cfg.TLS is set,
-// and a network "test" beside those of cfg, which stay the caller's to close after
-// [Server.Close]. A zero cfg is good for most tests.
+// NewServer starts a gateway, or panics. It speaks WebSocket on the TCP port of the same number.
+// It brings its own certificate, unless cfg.TLS is set, and a network "test" beside those of cfg,
+// which stay the caller's to close after [Server.Close]. A zero cfg is good for most tests.
 func NewServer(cfg server.Config) *Server {
-	s := &Server{network: newNetwork(), served: make(chan error, 1)}
+	s := &Server{network: newNetwork(), served: make(chan error, 1), closed: make(chan struct{})}
 	var err error
 	if cfg.TLS == nil {
 		cert, err := NewCertificate()
@@ -52,7 +56,8 @@ func NewServer(cfg server.Config) *Server {
 	if s.Server, err = server.New(cfg); err != nil {
 		panic(fmt.Sprintf("servertest: %v", err))
 	}
-	if s.socket, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+	var listener net.Listener
+	if s.socket, listener, err = listenBoth(); err != nil {
 		panic(fmt.Sprintf("servertest: %v", err))
 	}
 	u := wtproto.GatewayURL{Host: "127.0.0.1", Port: uint16(s.socket.LocalAddr().(*net.UDPAddr).Port)}
@@ -61,6 +66,11 @@ func NewServer(cfg server.Config) *Server {
 	}
 	s.URL = u.String()
 	go func() { s.served <- s.Serve(s.socket) }()
+	s.site = &http.Server{Handler: s.handler(), TLSConfig: cfg.TLS.Clone(), ReadHeaderTimeout: 5 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+	go func() {
+		s.site.ServeTLS(listener, "", "")
+		close(s.closed)
+	}()
 	select {
 	case <-s.Started():
 	case err := <-s.served:
@@ -77,18 +87,42 @@ func (s *Server) Close() {
 		if err := <-s.served; !errors.Is(err, http.ErrServerClosed) {
 			panic(fmt.Sprintf("servertest: Serve = %v", err))
 		}
+		s.site.Close()
+		<-s.closed
 		s.socket.Close()
 		s.network.Close()
 	})
 }
 
-// InfoServer starts a web server on loopback that answers for the gateway's info document, which
-// client.Discover reads. The caller closes it.
-func (s *Server) InfoServer() *httptest.Server {
+// listenBoth listens on UDP and TCP, on a free port of loopback.
+func listenBoth() (net.PacketConn, net.Listener, error) {
+	for attempt := 0; ; attempt++ {
+		socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			return nil, nil, err
+		}
+		listener, err := net.Listen("tcp", socket.LocalAddr().String())
+		if err == nil {
+			return socket, listener, nil
+		}
+		socket.Close()
+		if attempt == 32 {
+			return nil, nil, err
+		}
+	}
+}
+
+// handler answers for the info document, and for sessions over WebSocket.
+func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(wtproto.InfoPath, s.InfoHandler())
-	return httptest.NewServer(mux)
+	mux.Handle("GET "+wtproto.Path, s.WebSocketHandler())
+	return mux
 }
+
+// InfoServer starts a web server on loopback, without TLS, that answers for the gateway's info
+// document, which client.Discover reads, and takes sessions over WebSocket. The caller closes it.
+func (s *Server) InfoServer() *httptest.Server { return httptest.NewServer(s.handler()) }
 
 // Listen adds a peer to a topic, which lives in this process: clients get circuits with it, whose
 // other ends its Accept returns. The caller closes it, or [Server.Close] does.

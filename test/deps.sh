@@ -16,6 +16,7 @@ need avahi-daemon avahi-daemon
 need avahi-publish avahi-utils
 need socat socat
 need nginx nginx
+need haproxy haproxy
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
 need chromium chromium
 need firefox-esr firefox-esr
@@ -27,6 +28,11 @@ need ssh openssh-client
 need zsh zsh
 need fish fish
 need script bsdutils
+need groff groff-base
+need systemd-analyze systemd
+need debootstrap debootstrap
+need buildah buildah
+need runc runc
 if [ -n "$missing" ]; then
 	$sudo apt-get update -qq
 	# The tests start what they need. Nobody wants nginx on port 80 for having run them.
@@ -51,7 +57,7 @@ if ! command -v promtool >/dev/null 2>&1; then
 	rm -r "$dir"
 fi
 
-for dir in test/js-libp2p test/browser; do
+for dir in test/js-libp2p test/browser test/dat web/examples/hyperdrive web/examples/hyperswarm; do
 	stamp=$dir/node_modules/.installed
 	if [ ! -e "$stamp" ] || [ "$dir/package-lock.json" -nt "$stamp" ]; then
 		npm ci --prefix "$dir" --no-audit --no-fund --loglevel=error

@@ -5,12 +5,17 @@
 //	native   peers on js-libp2p, and streams with peers of each kind
 //	lan      services and gateways on a LAN of network namespaces
 //	dht      gateways and peers on the DHT, behind NATs and firewalls
+//	acme     certificates from an authority for tests
 //	fleet    several gateways, and nginx in front of them
-//	program  cmd/server and cmd/swarm: tokens, tunnels, files, and load for long
+//	path     what is on the way between clients and a gateway: a narrow link
+//	program  cmd/server and cmd/swarm: tokens, tunnels, files, memory
+//	soak     a gateway for long, with all that comes and goes
 //	readme   the examples of the documentation
+//	hyperswarm  peers of Hyperswarm, by the relay of web/examples/hyperswarm
 //	gateway  whole sessions in one process, with helpers for all
 //
-// The others help them: attack is an attacker, browser drives the browsers, js-libp2p is a peer.
+// The others help them: attack is an attacker, browser drives the browsers, js-libp2p is a peer,
+// node runs scripts of dat.
 package test
 
 import (
@@ -33,21 +38,27 @@ const module = "github.com/swarmgate/swarmgate/"
 var rooms = map[string][]string{
 	"wtproto":          {},
 	"certs":            {"wtproto"},
+	"certs/acme":       {"certs", "wtproto"},
 	"discovery":        {"wtproto"},
-	"discovery/p2p":    {"discovery", "wtproto"},
+	"discovery/fair":   {"discovery"},
+	"discovery/p2p":    {"discovery", "discovery/fair", "wtproto"},
 	"discovery/mdns":   {"discovery", "wtproto"},
 	"discovery/static": {"discovery", "wtproto"},
+	"discovery/dat":    {"discovery", "discovery/fair", "wtproto"},
 	"server":           {"discovery", "server/auth", "wtproto"},
 	"server/auth":      {"wtproto"},
 	"servertest":       {"server", "discovery", "wtproto"},
 	"client":           {"wtproto"},
-	"cmd/server":       {"server", "server/", "client", "discovery", "discovery/", "certs", "web", "wtproto"},
+	"cmd/server":       {"server", "server/", "client", "discovery", "discovery/", "certs", "certs/", "web", "wtproto"},
 	"client/messages":  {},
+	"client/secret":    {"client", "wtproto"},
 	"cmd/swarm":        {"client", "client/", "server/auth", "discovery", "discovery/", "certs", "wtproto"},
 	"web":              {},
 	"deploy/":          {},
+	"packaging/":       {},
 	"internal/":        {},
-	"bench":            {"test/", "server", "server/", "servertest", "client", "discovery", "discovery/", "certs", "wtproto"},
+	"bench":            {"test/", "server", "server/", "servertest", "client", "client/", "discovery", "discovery/", "certs", "wtproto"},
+	"bench/":           {"test/", "server", "server/", "servertest", "client", "client/", "discovery", "discovery/", "certs", "wtproto"},
 	"test/":            {"server", "server/", "servertest", "client", "client/", "discovery", "discovery/", "certs", "wtproto", "test/"},
 	"test":             {"test/", "server", "server/", "servertest", "client", "client/", "discovery", "discovery/", "certs", "wtproto"},
 }
@@ -57,19 +68,27 @@ var libraries = map[string][]string{
 	"github.com/libp2p/":                    {"discovery/p2p", "test/attack"},
 	"github.com/multiformats/":              {"discovery/p2p", "test/attack"},
 	"github.com/grandcat/zeroconf":          {"discovery/mdns"},
-	"github.com/miekg/dns":                  {"discovery/mdns"},
+	"github.com/miekg/dns":                  {"discovery/mdns", "discovery/dat"},
+	"github.com/anacrolix/":                 {"discovery/dat"},
 	"github.com/quic-go/quic-go/quicvarint": {"wtproto", "server", "client"},
-	"github.com/quic-go/quic-go":            {"server", "client", "test/attack"},
-	"github.com/quic-go/webtransport-go":    {"server", "test/attack"},
+	"github.com/quic-go/quic-go":            {"server", "client", "cmd/swarm", "test/attack", "bench"},
+	"github.com/quic-go/webtransport-go":    {"server", "cmd/swarm", "test/attack", "bench"}, // swarm doctor opens a session as a page does; client is free of HTTP/3
+	"github.com/coder/websocket":            {"server", "client", "bench"},
+	"github.com/hashicorp/yamux":            {"bench"},
 	"github.com/alecthomas/kong":            {"cmd/server", "cmd/swarm"},
 	"github.com/schollz/progressbar":        {"cmd/swarm"},
-	"github.com/jotaen/kong-completion":     {"cmd/swarm"},
-	"github.com/posener/complete":           {"cmd/swarm"},
+	"github.com/jotaen/kong-completion":     {"cmd/server", "cmd/swarm"},
+	"github.com/posener/complete":           {"cmd/server", "cmd/swarm"},
 	"github.com/mattn/go-isatty":            {"cmd/server", "cmd/swarm"},
 	"github.com/sethvargo/go-diceware":      {"cmd/swarm"},
+	"github.com/flynn/noise":                {"client/secret"},
 	"github.com/golang-jwt/jwt":             {"server/auth"},
 	"github.com/hashicorp/golang-lru":       {"server/auth"},
 	"github.com/pires/go-proxyproto":        {},
+	"golang.org/x/net/idna":                 {},
+	"github.com/caddyserver/certmagic":      {"certs/acme"},
+	"github.com/mholt/acmez":                {"certs/acme"},
+	"go.uber.org/zap":                       {"certs/acme"},
 	"github.com/prometheus/":                {"cmd/server"},
 	"go.yaml.in/yaml":                       {"cmd/server"},
 }
@@ -160,25 +179,38 @@ func TestServerAndClientHoldNoLibp2p(t *testing.T) {
 	}
 }
 
-// A client's link is an interface, so that something else than QUIC can fill it: one file speaks
-// QUIC.
-func TestOneFileOfClientSpeaksQUIC(t *testing.T) {
-	files, err := filepath.Glob("../client/*.go")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%d files, %v", len(files), err)
-	}
-	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") || filepath.Base(name) == "quic.go" {
-			continue
+// A client's link is an interface, so that something else than QUIC can fill it, and so is a node
+// of the mainline DHT: one file of the room speaks with the library.
+func TestOneFileImportsTheLibrary(t *testing.T) {
+	for _, tc := range []struct{ dir, file, library string }{
+		{"../client", "quic.go", "quic-go"},
+		{"../discovery/dat", "mainlinenode.go", "anacrolix"},
+	} {
+		files, err := filepath.Glob(tc.dir + "/*.go")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%d files, %v", len(files), err)
 		}
-		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, imp := range f.Imports {
-			if strings.Contains(imp.Path.Value, "quic-go") {
-				t.Errorf("%s imports %s", name, imp.Path.Value)
+		found := false
+		for _, name := range files {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
 			}
+			f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, imp := range f.Imports {
+				switch {
+				case !strings.Contains(imp.Path.Value, tc.library):
+				case filepath.Base(name) == tc.file:
+					found = true
+				default:
+					t.Errorf("%s imports %s", name, imp.Path.Value)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s/%s does not import %s", tc.dir, tc.file, tc.library)
 		}
 	}
 }

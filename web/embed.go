@@ -4,9 +4,11 @@ package web
 
 import "embed"
 
-// Dist has the built files: swarmgate.js (the client module), messages.js, console.html,
+// Dist has the built files: swarmgate.js (the client module), websocket.js (which it loads
+// to connect by WebSocket), messages.js, secret.js, console.html,
 // console.js and console.css, in the folder dist. The console imports the module from /client.js,
 // and reads the info document of the gateway that it came from.
 //
-//go:embed dist/swarmgate.js dist/messages.js dist/console.html dist/console.js dist/console.css
+//go:embed dist/swarmgate.js dist/websocket.js dist/messages.js dist/secret.js
+//go:embed dist/console.html dist/console.js dist/console.css
 var Dist embed.FS

@@ -72,13 +72,13 @@ func ExampleError() {
 }
 
 func ExampleHello() {
-	frame := wtproto.Hello{Version: wtproto.Version, Credit: 32 << 10, Secret: secret, Agent: "page/1"}.Append(nil)
+	frame := wtproto.Hello{Version: wtproto.Version, Credit: 32 << 10, Secret: secret, Agent: "page/1", Circuits: 190}.Append(nil)
 	fmt.Printf("%x\n", frame)
 	m, err := wtproto.ParseHello(payload(frame))
-	fmt.Println(m.Version, m.Credit, m.Secret.Endpoint(), m.Agent, err)
+	fmt.Println(m.Version, m.Credit, m.Secret.Endpoint(), m.Agent, m.Circuits, err)
 	// Output:
-	// 011e010080008000000102030405060708090a0b0c0d0e0f0006706167652f31
-	// 1 32768 de9571a4fa3ee9d9afee1424fb20a67d page/1 <nil>
+	// 0120010080008000000102030405060708090a0b0c0d0e0f0006706167652f3140be
+	// 1 32768 de9571a4fa3ee9d9afee1424fb20a67d page/1 190 <nil>
 }
 
 func ExampleWelcome() {

@@ -119,7 +119,7 @@ func (f *fields) code(field string) Code {
 func (f *fields) circuit() CircuitID {
 	v := f.varint("circuit")
 	if v == 0 {
-		f.fail(CodeProtocol, "circuit", "0 is none")
+		f.fail(CodeProtocol, "circuit", "0 is not a circuit id")
 	}
 	return CircuitID(v)
 }

@@ -11,6 +11,9 @@ type Hello struct {
 	Secret  Secret
 	Token   []byte // at most [MaxToken] bytes
 	Agent   string // at most [MaxAgent] bytes of UTF-8, for people
+	// Circuits is how many circuits the client wants at once at most, offers and CONNECTs without
+	// an answer included. Zero means as many as the gateway allows.
+	Circuits uint64
 }
 
 // Append adds the frame to b.
@@ -22,6 +25,7 @@ func (m Hello) Append(b []byte) []byte {
 	b = append(b, m.Secret[:]...)
 	b = appendBytes(b, m.Token)
 	b = appendText(b, m.Agent, MaxAgent)
+	b = quicvarint.Append(b, m.Circuits)
 	return end(b, mark)
 }
 
@@ -36,10 +40,11 @@ func ParseHello(b []byte) (Hello, error) {
 	f.fixed("secret", m.Secret[:])
 	m.Token = f.bytes("token", MaxToken)
 	m.Agent = f.string("agent", MaxAgent)
+	m.Circuits = f.varint("circuits")
 	switch {
 	case f.err != nil:
 	case m.Version == 0:
-		f.fail(CodeVersion, "version", "0 is none")
+		f.fail(CodeVersion, "version", "there is no version 0")
 	case m.Credit < MinCredit:
 		f.fail(CodeProtocol, "credit", "below 4096")
 	}

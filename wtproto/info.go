@@ -12,12 +12,15 @@ const (
 // Info is the JSON document that tells a client how to reach a gateway (docs/PROTOCOL.md, Info
 // document). Readers ignore members that they do not know.
 type Info struct {
-	Agent        string          `json:"agent"`
-	Version      uint64          `json:"version"`      // highest version of the protocol
-	QUIC         string          `json:"quic"`         // host:port of raw QUIC
-	WebTransport string          `json:"webtransport"` // URL of WebTransport
-	Certificate  CertificateInfo `json:"certificate"`
-	Limits       LimitsInfo      `json:"limits"`
+	Agent        string `json:"agent"`
+	Version      uint64 `json:"version"`      // highest version of the protocol
+	QUIC         string `json:"quic"`         // host:port of raw QUIC
+	WebTransport string `json:"webtransport"` // URL of WebTransport
+	// WebSocket is the URL of WebSocket, relative to that of the document, with http for ws and
+	// https for wss. Empty means that there is none.
+	WebSocket   string          `json:"websocket,omitempty"`
+	Certificate CertificateInfo `json:"certificate"`
+	Limits      LimitsInfo      `json:"limits"`
 }
 
 // CertificateInfo tells how to trust a gateway's certificate.

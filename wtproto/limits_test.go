@@ -101,7 +101,7 @@ func TestLongestFrames(t *testing.T) {
 	}
 	ids := make([]EndpointID, MaxEndpoints)
 	for _, m := range []message{
-		Hello{Version: most, Flags: most, Credit: most, Token: make([]byte, MaxToken), Agent: text},
+		Hello{Version: most, Flags: most, Credit: most, Token: make([]byte, MaxToken), Agent: text, Circuits: most},
 		Welcome{Version: most, MaxTopics: most, MaxCircuits: most, Hashes: make([][32]byte, MaxHashes), Agent: text},
 		Join{Flags: most, MaxPeers: most, Networks: slices.Repeat([]string{text}, MaxNetworks)},
 		Left{Code: math.MaxUint32, Reason: text},

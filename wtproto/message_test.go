@@ -52,7 +52,7 @@ func samples() map[Type][]message {
 	return map[Type][]message{
 		TypeHello: {
 			Hello{Version: 1, Credit: MinCredit, Token: []byte{}},
-			Hello{Version: 2, Flags: 1, Credit: 1 << 20, Secret: Secret{1}, Token: []byte("token"), Agent: "agent"},
+			Hello{Version: 2, Flags: 1, Credit: 1 << 20, Secret: Secret{1}, Token: []byte("token"), Agent: "agent", Circuits: 190},
 		},
 		TypeWelcome: {
 			Welcome{},

@@ -17,6 +17,17 @@ type Topic [TopicSize]byte
 // TopicFromName returns the SHA-256 of the UTF-8 text of name.
 func TopicFromName(name string) Topic { return sha256.Sum256([]byte(name)) }
 
+// IDSize is how many bytes of a topic peers of Dat and discovery-swarm see: its id.
+const IDSize = 20
+
+// TopicFromID returns the topic of an id of 20 bytes, such as a key of 20 bytes that a program of
+// discovery-swarm joins: the id and 12 zero bytes. Whoever knows 32 bytes, such as a discovery key
+// of Dat, uses these as the topic, which has the same id.
+func TopicFromID(id [IDSize]byte) (t Topic) {
+	copy(t[:], id[:])
+	return t
+}
+
 // ParseTopic reads the text form of a topic, 64 hexadecimal digits of either case.
 func ParseTopic(s string) (Topic, error) {
 	var t Topic

@@ -78,3 +78,10 @@ func TestVerifyProof(t *testing.T) {
 		}
 	}
 }
+
+func TestTopicFromID(t *testing.T) {
+	got := TopicFromID([IDSize]byte{0: 0xab, 19: 0xcd})
+	if want := "ab" + strings.Repeat("00", 18) + "cd" + strings.Repeat("00", 12); got.String() != want {
+		t.Errorf("TopicFromID = %v, want %s", got, want)
+	}
+}

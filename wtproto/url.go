@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/swarmgate/swarmgate/internal/hostname"
 )
 
 // URLScheme is what a [GatewayURL] begins with.
@@ -16,12 +18,17 @@ const URLScheme = "swarmgate://"
 // defaultPort is the port of a gateway whose address has no port.
 const defaultPort = 443
 
-// GatewayURL says in one string where a gateway is, how to trust it and, if wanted, a topic, so
-// that people can paste it (docs/PROTOCOL.md, Gateway URLs):
+// secretPrefix is what a fragment begins with that is not a topic, before it is unescaped. No topic
+// is written so: the "=" in it would be escaped.
+const secretPrefix = "secret="
+
+// GatewayURL says in one string where a gateway is, how to trust it and, if wanted, a topic or the
+// secret of a secret room, so that people can paste it (docs/PROTOCOL.md, Gateway URLs):
 //
 //	swarmgate://gateway.example:4433/?h=<64 hexadecimal digits>#wowcool
+//	swarmgate://gateway.example:4433/?h=<64 hexadecimal digits>#secret=<64 hexadecimal digits>
 type GatewayURL struct {
-	// Host is a name or an IP address, without brackets.
+	// Host is a name in ASCII or an IP address, without brackets.
 	Host string
 	// Port is that of the gateway's UDP socket. Zero means 443.
 	Port uint16
@@ -30,11 +37,14 @@ type GatewayURL struct {
 	Hashes [][32]byte
 	// Topic is the name of a topic or its key in 64 hexadecimal digits. Empty means none.
 	Topic string
+	// Secret is that of a secret room: a text, or 64 hexadecimal digits (docs/SECRET.md). Empty
+	// means none. If there is one, Topic does not count.
+	Secret string
 }
 
 // ParseGatewayURL reads what [GatewayURL.String] writes, and what people make of it: white space
-// around it, no port, "/" left out, and any characters in the topic. It ignores parameters other
-// than h. Port is never zero.
+// around it, no port, "/" left out, an international host, and any characters in the topic. It
+// ignores parameters other than h. Port is never zero.
 func ParseGatewayURL(s string) (GatewayURL, error) {
 	u, err := parseGatewayURL(s)
 	if err != nil {
@@ -69,8 +79,19 @@ func parseGatewayURL(s string) (u GatewayURL, err error) {
 	if len(u.Hashes) > MaxHashes {
 		return u, fmt.Errorf("%d hashes, at most %d", len(u.Hashes), MaxHashes)
 	}
-	u.Topic, err = unescape(fragment)
-	return u, err
+	text, isSecret := strings.CutPrefix(fragment, secretPrefix)
+	if text, err = unescape(text); err != nil {
+		return u, err
+	}
+	switch {
+	case isSecret && text == "":
+		return u, errors.New("the secret is empty")
+	case isSecret:
+		u.Secret = text
+	default:
+		u.Topic = text
+	}
+	return u, nil
 }
 
 // setAuthority reads host[:port].
@@ -92,6 +113,11 @@ func (u *GatewayURL) setAuthority(s string) error {
 			return fmt.Errorf("invalid host %q", inner)
 		}
 		chars = isIPv6Byte
+	} else if strings.ContainsFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		var err error
+		if host, err = hostname.Parse(host); err != nil {
+			return err
+		}
 	}
 	if host == "" {
 		return errors.New("no host")
@@ -120,24 +146,24 @@ func unescape(s string) (string, error) {
 		c := s[i]
 		if c == '%' {
 			if i+3 > len(s) {
-				return "", errors.New("the topic ends within an escape")
+				return "", errors.New("what stands behind # ends within an escape")
 			}
 			var one [1]byte
 			if _, err := hex.Decode(one[:], []byte(s[i+1:i+3])); err != nil {
-				return "", fmt.Errorf("the topic has the invalid escape %q", s[i:i+3])
+				return "", fmt.Errorf("what stands behind # has the invalid escape %q", s[i:i+3])
 			}
 			c, i = one[0], i+2
 		}
 		b = append(b, c)
 	}
 	if !utf8.Valid(b) {
-		return "", errors.New("the topic is not UTF-8")
+		return "", errors.New("what stands behind # is not UTF-8")
 	}
 	return string(b), nil
 }
 
-// String returns the URL. Every byte of the topic is escaped but letters, digits and "-._~", so
-// that programs that make links of what looks like one take all of it.
+// String returns the URL. Every byte of the topic or the secret is escaped but letters, digits and
+// "-._~", so that programs that make links of what looks like one take all of it.
 func (u GatewayURL) String() string {
 	var b strings.Builder
 	b.WriteString(URLScheme)
@@ -153,11 +179,16 @@ func (u GatewayURL) String() string {
 	if len(u.Hashes) == 0 {
 		b.WriteString("/")
 	}
-	if u.Topic != "" {
+	text := u.Topic
+	switch {
+	case u.Secret != "":
+		text = u.Secret
+		b.WriteString("#" + secretPrefix)
+	case text != "":
 		b.WriteString("#")
 	}
-	for i := range len(u.Topic) {
-		if c := u.Topic[i]; isNameByte(c) || c == '~' {
+	for i := range len(text) {
+		if c := text[i]; isNameByte(c) || c == '~' {
 			b.WriteByte(c)
 		} else {
 			fmt.Fprintf(&b, "%%%02X", c)
@@ -175,15 +206,23 @@ func (u GatewayURL) Address() string {
 	return net.JoinHostPort(u.Host, strconv.Itoa(int(port)))
 }
 
-// WithTopic returns a copy of u with another topic, a name or a key's text.
+// WithTopic returns a copy of u with another topic, a name or a key's text, and without a secret.
 func (u GatewayURL) WithTopic(topic string) GatewayURL {
-	u.Topic = topic
+	u.Topic, u.Secret = topic, ""
 	return u
 }
 
-// Key returns the topic's key, and reports whether u has a topic.
+// WithSecret returns a copy of u with a secret, a text or 64 hexadecimal digits, and without a
+// topic.
+func (u GatewayURL) WithSecret(secret string) GatewayURL {
+	u.Topic, u.Secret = "", secret
+	return u
+}
+
+// Key returns the topic's key, and reports whether u has a topic. The topic of a secret room is
+// for package client/secret to tell.
 func (u GatewayURL) Key() (Topic, bool) {
-	if u.Topic == "" {
+	if u.Topic == "" || u.Secret != "" {
 		return Topic{}, false
 	}
 	return TopicFromText(u.Topic), true

@@ -20,6 +20,7 @@ type urlVector struct {
 	Port      string   `json:"port"`
 	Hashes    []string `json:"hashes"`
 	Topic     string   `json:"topic"`
+	Secret    string   `json:"secret"`
 	Canonical string   `json:"canonical"`
 	Error     bool     `json:"error"`
 }
@@ -48,7 +49,7 @@ func TestGatewayURLVectors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := GatewayURL{Host: v.Host, Port: uint16(port), Topic: v.Topic}
+			want := GatewayURL{Host: v.Host, Port: uint16(port), Topic: v.Topic, Secret: v.Secret}
 			for _, h := range v.Hashes {
 				want.Hashes = append(want.Hashes, [32]byte(mustHex(t, h)))
 			}
@@ -87,6 +88,13 @@ func TestGatewayURLParts(t *testing.T) {
 	}
 	if key, ok := u.WithTopic(strings.ToUpper(hex.EncodeToString(key(t)))).Key(); !ok || key != TopicFromName("wowcool") {
 		t.Errorf("Key = %v, %v, want the key that was spelled", key, ok)
+	}
+	room := named.WithSecret("wow cool")
+	if _, ok := room.Key(); ok || room.String() != "swarmgate://[::1]:443/#secret=wow%20cool" {
+		t.Errorf("with a secret: %v, has a key: %v", room, ok)
+	}
+	if again := room.WithTopic("wowcool"); !reflect.DeepEqual(again, named) {
+		t.Errorf("WithTopic of a URL with a secret = %v", again)
 	}
 	text, _ := named.MarshalText()
 	var again GatewayURL

@@ -14,6 +14,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// imageState is where the image keeps its state: its environment says so.
+const imageState = "/var/lib/swarmgate"
+
 // composeFile is what deploy/fleet/compose.yaml holds.
 type composeFile struct {
 	Services map[string]composeService
@@ -65,7 +68,7 @@ func TestCompose(t *testing.T) {
 	}
 	text := read("compose.yaml")
 	const id = "12D3KooWKdouoVYdT9rpQnqRzyyu8Z3uCsFiZ3Vi4DRu4tY7dvpo"
-	for _, how := range []string{"'12D3Koo[A-Za-z0-9]*'", "go build -C ../.. -o bin/server ./cmd/server", "${SEED:-}"} {
+	for _, how := range []string{"'12D3Koo[A-Za-z0-9]*'", "make -C ../.. image-context", "${SEED:-}"} {
 		if !strings.Contains(text, how) {
 			t.Errorf("compose.yaml does not say %s", how)
 		}
@@ -88,8 +91,8 @@ func TestCompose(t *testing.T) {
 			continue
 		}
 		o := parsed(t, s.Command...)
-		if s.Build.Context != "../../bin" {
-			t.Errorf("%s is built in %s, want ../../bin", name, s.Build.Context)
+		if s.Build.Context != "../../bin/image" { // where make image-context puts it
+			t.Errorf("%s is built in %s, want ../../bin/image", name, s.Build.Context)
 		}
 		if _, err := os.Stat(filepath.Join(dir, s.Build.Context, s.Build.Dockerfile)); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -98,8 +101,8 @@ func TestCompose(t *testing.T) {
 			t.Errorf("%s has %s to end, want its drain of %v and 15s", name, s.StopGrace, time.Duration(o.Drain))
 		}
 		volume, mounted, _ := strings.Cut(s.Volumes[0], ":")
-		if _, ok := c.Volumes[volume]; len(s.Volumes) != 1 || !ok || states[volume] || mounted != o.StateDir {
-			t.Errorf("%s keeps %s in %q, want a volume of its own", name, o.StateDir, s.Volumes)
+		if _, ok := c.Volumes[volume]; len(s.Volumes) != 1 || !ok || states[volume] || mounted != imageState {
+			t.Errorf("%s keeps its state in %q, want a volume of its own", name, s.Volumes)
 		}
 		states[volume] = true
 		if len(o.DialAllow) != 1 || netip.Prefix(o.DialAllow[0]) != subnet {

@@ -125,7 +125,8 @@ version: true
 		"--listen", "x", "--dev-http", "127.0.0.1:70000", "--dht", "secret", "--dht-seed", "nowhere",
 		"--p2p-listen", "/ip4/127.0.0.1/udp/1", "--static", "e=/ip4/127.0.0.1/tcp/1", "--dial-allow", "10.0.0.0",
 		"--dial-allow", "::ffff:10.0.0.0/104", "--trusted-proxy", "balancer", "--allow-origin", "https://a.example/page", "--max-sessions", "0", "--max-topics", "many",
-		"--log-level", "loud", "--log-format", "xml", "--key", "key.pem", "--demo-exit", "--lan-interface", "eth0", "--lan-any-host", "--network-on-request", "moon",
+		"--log-level", "loud", "--log-format", "xml", "--key", "key.pem", "--demo-exit", "--pprof", "--qlog", "--lan-interface", "eth0", "--lan-any-host", "--network-on-request", "moon",
+		"--dat-bootstrap", "node", "--dat-bootstrap", "none", "--dat-bootstrap", "a:1", "--dat-dns", ":53", "--dat-dns", "none", "--dat-listen", "x:y", "--dat-ports", "9-1",
 		"--token-file", "tokens", "--auth-url", "https://auth.example", "--jwt-audience", "gate",
 		"--config", file,
 	}, io.Discard)
@@ -138,7 +139,7 @@ version: true
 		`--dht: p2p: mode "secret"`,
 		`Seeds: nowhere: must begin with /`,
 		`Listen: /ip4/127.0.0.1/udp/1: want`,
-		`Static: /ip4/127.0.0.1/tcp/1: has no /p2p/ID`,
+		`Static: /ip4/127.0.0.1/tcp/1: want /p2p/ID at its end`,
 		`--dial-allow: "10.0.0.0" is not a range`,
 		`--trusted-proxy: "balancer" is not a range`,
 		`::ffff:10.0.0.0/104: write an IPv4 range as IPv4`,
@@ -149,20 +150,29 @@ version: true
 		`--log-format: "xml"`,
 		`--cert and --key need each other`,
 		`--demo-exit needs --demo`,
+		`--pprof needs --admin`,
+		`--qlog needs --admin`,
 		`--token-file and --auth-url each say who may connect`,
 		`--jwt-audience needs --jwt-key`,
 		`--lan-interface needs --lan`,
 		`--lan-any-host needs --lan`,
 		`--network-on-request "moon": want dht, lan, static or client`,
+		`--dat-bootstrap: "node": want HOST:PORT`,
+		`--dat-bootstrap none is alone`,
+		`--dat-bootstrap needs --dat`,
+		`--dat-dns: ":53": want HOST:PORT`,
+		`--dat-dns none: leave the option out`,
+		`--dat-listen: "x:y": port "y"`,
+		`--dat-ports: "9-1": the range ends before it begins`,
 		`SWARMGATE_MEMORY: "3K" is not a size`,
 		`SWARMGATE_SHOW_ADDRESSES: "maybe": want true or false`,
 		file + `: lan: "perhaps": want true or false`,
 		file + `: drain: want one value`,
 		file + `: admin: want one value`,
 		file + `: name: want a list of single values`,
-		file + `: "listne" is no option`,
-		file + `: "config" is no option`,
-		file + `: "version" is no option`,
+		file + `: unknown option "listne"; did you mean "listen"?`,
+		file + `: unknown option "config"`,
+		file + `: unknown option "version"`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no mistake says %s", want)
@@ -182,7 +192,7 @@ func TestBadCommandLinesAndFiles(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"unknown flag", []string{"--dth", "off"}, `unknown flag --dth, did you mean "--dht"?`},
+		{"unknown flag", []string{"--dth", "off"}, `unknown flag --dth, did you mean one of "--dht", "--dat"?`},
 		{"argument", []string{"serve"}, "unexpected argument serve"},
 		{"no value", []string{"--listen"}, "--listen: "},
 		{"no file", []string{"--config", "/does/not/exist"}, "/does/not/exist"},
@@ -273,40 +283,39 @@ type listener struct {
 func (l *listener) Addr() net.Addr { return &l.addr }
 
 func TestOrigins(t *testing.T) {
-	for _, c := range []struct {
-		args string
-		port int
-		dev  string // address of --dev-http
-		want string
-	}{
-		{"", 4433, "", ""},
-		{"", 4433, "127.0.0.1:8080", "http://127.0.0.1:8080 http://localhost:8080"},
-		{"", 4433, "[::1]:8080", "http://[::1]:8080 http://localhost:8080"},
-		{"", 4433, "[::]:80", "http://127.0.0.1 http://localhost"},
-		{"", 4433, "192.0.2.1:8080", ""},
-		{"--name a.example --name 2001:db8::1", 4433, "", "https://[2001:db8::1] https://[2001:db8::1]:4433 https://a.example https://a.example:4433"},
-		{"--name a.example --allow-origin https://a.example --allow-origin *", 443, "", "* https://a.example"},
+	for _, c := range []struct{ args, dev, want string }{
+		{"", "", ""},
+		{"", "127.0.0.1:8080", "http://*.localhost:8080 http://127.0.0.1:8080 http://localhost:8080"},
+		{"", "[::1]:8080", "http://*.localhost:8080 http://[::1]:8080 http://localhost:8080"},
+		{"", "[::]:80", "http://*.localhost:80 http://127.0.0.1:80 http://localhost:80"},
+		{"", "192.0.2.1:8080", ""},
+		{"--name a.example --allow-origin HTTPS://A.example:443/ --allow-origin *", "", "* https://a.example"},
 	} {
 		var dev net.Listener
 		if c.dev != "" {
 			dev = &listener{addr: *net.TCPAddrFromAddrPort(mustAddrPort(c.dev))}
 		}
-		if got := strings.Join(parsed(t, strings.Fields(c.args)...).origins(c.port, dev), " "); got != c.want {
+		if got := strings.Join(parsed(t, strings.Fields(c.args)...).origins(dev), " "); got != c.want {
 			t.Errorf("%q, %q: origins = %s, want %s", c.args, c.dev, got, c.want)
 		}
 	}
 }
 
-func TestAuthority(t *testing.T) {
-	for _, c := range []struct{ args, addr, want string }{
-		{"", "127.0.0.1:4433", "127.0.0.1:4433"},
-		{"", "[::]:4433", ""},
-		{"", "10.0.0.1:4433", ""}, // the world may know it by another one
-		{"--name a.example --name b.example", "[::]:4433", "a.example:4433"},
-		{"--name 2001:db8::1", "127.0.0.1:1", "[2001:db8::1]:1"},
+func TestWhatTheServerIsTold(t *testing.T) {
+	for _, c := range []struct{ args, addr, want, hosts string }{
+		{"", "127.0.0.1:4433", "127.0.0.1:4433", ""},
+		{"", "[::]:4433", "", ""},
+		{"", "10.0.0.1:4433", "", ""}, // the world may know it by another one
+		{"--name A.example:443 --name b.example.", "[::]:4433", "a.example:443 b.example", "a.example b.example"},
+		{"--name 2001:db8::1 --name [2001:DB8::2]:443", "127.0.0.1:1", "[2001:db8::1] [2001:db8::2]:443", "2001:db8::1 2001:db8::2"},
+		{"--name my_app_gateway --name bücher.example", "[::]:4433", "my_app_gateway xn--bcher-kva.example", "my_app_gateway xn--bcher-kva.example"},
 	} {
-		if got := parsed(t, strings.Fields(c.args)...).authority(net.UDPAddrFromAddrPort(mustAddrPort(c.addr))); got != c.want {
-			t.Errorf("%q on %s: authority = %q, want %q", c.args, c.addr, got, c.want)
+		o := parsed(t, strings.Fields(c.args)...)
+		if got := strings.Join(o.publicNames(net.UDPAddrFromAddrPort(mustAddrPort(c.addr))), " "); got != c.want {
+			t.Errorf("%q on %s: public names %s, want %s", c.args, c.addr, got, c.want)
+		}
+		if got := strings.Join(o.names(), " "); got != c.hosts {
+			t.Errorf("%q: names %s, want %s", c.args, got, c.hosts)
 		}
 	}
 }

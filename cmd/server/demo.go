@@ -20,14 +20,14 @@ import (
 const (
 	demoTopic   = "demo"
 	demoFind    = time.Minute     // until the peer is found, on a slow and busy machine
-	demoTry     = 5 * time.Minute // for what is done with it
+	demoTry     = 5 * time.Minute // for the work with it
 	demoPings   = 100
 	demoPing    = 64 // bytes
 	demoTraffic = 64 << 20
 )
 
-// demo shows the gateway at work, with a native peer on its DHT and a client that is connected to
-// it. It returns after the summary if the options say so, else when ctx ends.
+// demo shows the gateway at work, with a native peer on its DHT and a connected client. It returns
+// after the summary if the options say so, otherwise when ctx ends.
 func (g *gateway) demo(ctx context.Context, o *options, stdout io.Writer) error {
 	peer, err := startDemoPeer(g.host.Addrs(), g.log)
 	if err != nil {
@@ -54,7 +54,7 @@ func (g *gateway) demo(ctx context.Context, o *options, stdout io.Writer) error 
 	return nil
 }
 
-// visit is what a client of the demo saw.
+// visit is the result of a client of the demo.
 type visit struct {
 	network string
 	peer    string
@@ -73,6 +73,13 @@ func (g *gateway) visit(ctx context.Context, peer *demoPeer, traffic int64) (vis
 	case <-peer.ready:
 	case <-find.Done():
 		return v, fmt.Errorf("the peer is not on the DHT: %w", context.Cause(find))
+	}
+	for !g.host.Joined() { // the gateway may learn later than the peer that the two are connected
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-find.Done():
+			return v, fmt.Errorf("the gateway is not on the DHT: %w", context.Cause(find))
+		}
 	}
 	c, err := client.Dial(find, g.url().String(), client.Config{Agent: "swarmgate demo", Logger: g.log})
 	if err != nil {
@@ -144,7 +151,8 @@ func roundTrip(conn io.ReadWriter) (time.Duration, error) {
 	return times[len(times)/2], nil
 }
 
-// throughput returns how long size random bytes take there and back, and the ends after them.
+// throughput returns how long size random bytes, and the end of the stream after them, take there
+// and back.
 func throughput(conn *client.Conn, size int64) (time.Duration, error) {
 	var seed [32]byte
 	rand.Read(seed[:])
@@ -172,7 +180,7 @@ func throughput(conn *client.Conn, size int64) (time.Duration, error) {
 	return took, nil
 }
 
-// summary is for somebody who sees a gateway for the first time.
+// summary returns a text for people who see a gateway for the first time.
 func (v visit) summary(console, url string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nA gateway is up. A peer of its own, with libp2p, announced the topic %q on a private DHT and echoes.\n", demoTopic)
@@ -204,7 +212,7 @@ func (g *gateway) url() wtproto.GatewayURL {
 	return u
 }
 
-// excuse says how the networks are, for an error.
+// excuse describes the networks, for an error.
 func (g *gateway) excuse() string {
 	var b strings.Builder
 	for _, t := range g.server.Topics() {

@@ -213,6 +213,46 @@ func TestAlertNotInDHT(t *testing.T) {
 	}
 }
 
+// The alert came three days before the end of each certificate, so every gateway with a pinned one
+// gave it for two days of six, and one with an authority's for six days would have always.
+func TestAlertCertificateExpires(t *testing.T) {
+	rules, err := filepath.Abs("../../deploy/swarmgate.rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const hour, day = 3600, 24 * 3600
+	for _, tt := range []struct {
+		name       string
+		left, life int // seconds; two hours after the beginning
+		expires    string
+	}{
+		{"a pinned one before the next takes over", 25 * hour, 13 * day, ""},
+		{"a pinned one that stays", 19 * hour, 13 * day, "19h 0m 0s"},
+		{"of six days, when it is renewed", 2 * day, 6 * day, ""},
+		{"of six days, not renewed", 8 * hour, 6 * day, "8h 0m 0s"},
+		{"of 90 days, when it is renewed", 30 * day, 90 * day, ""},
+		{"of 90 days, not renewed", 5 * day, 90 * day, "5d 0h 0m 0s"},
+	} {
+		now := 2 * hour
+		var b strings.Builder
+		fmt.Fprintf(&b, "rule_files: [%q]\ntests:\n- interval: 1m\n  input_series:\n", rules)
+		for name, v := range map[string]int{"expiry": now + tt.left, "not_before": now + tt.left - tt.life} {
+			fmt.Fprintf(&b, "  - {series: 'swarmgate_certificate_%s_timestamp_seconds{instance=\"a\"}', values: '%dx130'}\n", name, v)
+		}
+		b.WriteString("  alert_rule_test:\n  - eval_time: 2h\n    alertname: SwarmgateCertificateExpires\n")
+		if tt.expires != "" {
+			fmt.Fprintf(&b, "    exp_alerts: [{exp_labels: {instance: a, severity: critical}, exp_annotations: {summary: The certificate of a expires in %s.}}]\n", tt.expires)
+		}
+		file := filepath.Join(t.TempDir(), "test.yml")
+		if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("promtool", "test", "rules", file).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", tt.name, err, out)
+		}
+	}
+}
+
 // An operator whom an alert wakes up reads what to do.
 func TestEachAlertSaysWhatToDo(t *testing.T) {
 	b, err := os.ReadFile("../../docs/OPERATING.md")

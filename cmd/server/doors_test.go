@@ -63,7 +63,7 @@ func serveSite(t *testing.T, l net.Listener, d doors) *site {
 // 57 s.
 func TestIdleConnectionsKeepNobodyOut(t *testing.T) {
 	seen := make(chan server.LimitName, 2000)
-	s := openSite(t, doors{-1, func(l server.LimitName, _ wtproto.Code) { seen <- l }})
+	s := openSite(t, doors{-1, nil, func(l server.LimitName, _ wtproto.Code) { seen <- l }})
 	for range maxHTTPConns {
 		ask1(t, s, 2)
 	}
@@ -88,10 +88,77 @@ func TestIdleConnectionsKeepNobodyOut(t *testing.T) {
 	}
 }
 
+// Connections that have become WebSockets take no place of the site, which has few, and none of
+// them is closed to make room.
+func TestWebSocketsTakeNoPlaceOfTheSite(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan server.LimitName, 2000)
+	mux := http.NewServeMux()
+	mux.Handle("/", say("in"))
+	mux.HandleFunc(wtproto.Path, func(w http.ResponseWriter, _ *http.Request) {
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		io.Copy(c, rw)
+	})
+	s := newSite("test", l, doors{-1, nil, func(l server.LimitName, _ wtproto.Code) { seen <- l }}, nil, mux, slog.New(slog.DiscardHandler))
+	done := make(chan error, 1)
+	go func() { done <- s.serve() }()
+	t.Cleanup(func() {
+		s.close()
+		<-done
+	})
+	var sockets []net.Conn
+	for range 2 * maxHTTPConnsAddress {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+		c, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(time.Minute))
+		io.WriteString(c, "GET "+wtproto.Path+" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nhello")
+		if _, err := io.ReadFull(c, make([]byte, 5)); err != nil {
+			t.Fatal(err)
+		}
+		sockets = append(sockets, c)
+	}
+	for range maxHTTPConnsAddress {
+		ask1(t, s, 2)
+	}
+	for _, c := range sockets {
+		io.WriteString(c, "again")
+		if _, err := io.ReadFull(c, make([]byte, 5)); err != nil {
+			t.Fatalf("a WebSocket was closed: %v", err)
+		}
+	}
+	if len(seen) > 0 {
+		t.Errorf("%d connections were refused, the first for %s", len(seen), <-seen)
+	}
+}
+
+// The connections of a trusted proxy are those of many clients, so no address's limits are theirs.
+func TestProxyHasNoLimitsOfAnAddress(t *testing.T) {
+	seen := make(chan server.LimitName, 2000)
+	s := openSite(t, doors{1, []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")}, func(l server.LimitName, _ wtproto.Code) { seen <- l }})
+	for range maxHTTPConnsAddress + 10 {
+		ask1(t, s, 9)
+	}
+	if len(seen) > 0 {
+		t.Errorf("%d connections of a proxy were refused, the first for %s", len(seen), <-seen)
+	}
+}
+
 // A client that connects faster than an address may is closed, and no other client.
 func TestConnectionsTooOften(t *testing.T) {
 	seen := make(chan server.LimitName, 100)
-	s := openSite(t, doors{1, func(l server.LimitName, _ wtproto.Code) { seen <- l }})
+	s := openSite(t, doors{1, nil, func(l server.LimitName, _ wtproto.Code) { seen <- l }})
 	ask1(t, s, 2)
 	for range 10 {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
@@ -114,7 +181,7 @@ func TestBalancerSaysWhoseConnectionItIs(t *testing.T) {
 	}
 	refused := make(chan server.LimitName, 10)
 	l := proxied.Listen(inner, []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")})
-	s := serveSite(t, l, doors{1, func(l server.LimitName, _ wtproto.Code) { refused <- l }})
+	s := serveSite(t, l, doors{1, nil, func(l server.LimitName, _ wtproto.Code) { refused <- l }})
 	asks := func(n byte, begins, forwardedFor string) bool {
 		t.Helper()
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, n)}}

@@ -7,11 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"sync/atomic"
 
 	"github.com/swarmgate/swarmgate/certs"
+	"github.com/swarmgate/swarmgate/certs/acme"
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/discovery/dat"
 	"github.com/swarmgate/swarmgate/discovery/mdns"
 	"github.com/swarmgate/swarmgate/discovery/p2p"
 	"github.com/swarmgate/swarmgate/discovery/static"
@@ -27,9 +30,10 @@ const (
 	siteHTTPS = "https"
 	siteDev   = "dev-http"
 	siteAdmin = "admin"
+	siteACME  = "acme-http"
 )
 
-// gateway is the program's parts. It is not serving yet, or not any more.
+// gateway has the parts of the program. It may not be serving yet, or not any more.
 type gateway struct {
 	log     *slog.Logger
 	metrics *metrics
@@ -37,24 +41,32 @@ type gateway struct {
 	sockets sockets
 	sites   []*site
 	source  certs.Source
+	acme    *acme.Source // the same; nil without --acme
 	policy  *discovery.Policy
+
+	handover bool // the sockets of --listen are handed on to the next process
+
+	peek bool // only to look for mistakes: it opens no port and changes nothing
 
 	authorizer server.Authorizer // nil lets everybody in
 
 	host  *p2p.Host     // nil without
 	lan   *mdns.Network // nil without
-	ready atomic.Bool   // sessions are taken
+	dat   *dat.Host     // nil without
+	ready atomic.Bool   // the gateway accepts sessions
+
+	hangups <-chan os.Signal // SIGHUP; nil without
 
 	closers []step // in the order in which the parts were opened
 }
 
-// sockets are where the gateway listens. Those that are not wanted are nil.
+// sockets are the sockets on which the gateway listens. Unused ones are nil.
 type sockets struct {
-	quic              *udp.Conn
-	https, dev, admin net.Listener
+	quic                    *udp.Conn
+	https, dev, admin, acme net.Listener
 }
 
-// keys are what makes a restarted gateway the same one.
+// keys are the keys that a restarted gateway needs to be the same one.
 type keys struct {
 	host         ed25519.PrivateKey
 	reset, token [32]byte
@@ -98,15 +110,18 @@ func (g *gateway) onClose(name string, c func() error) { g.closers = append(g.cl
 
 // openState opens the state directory and the certificate.
 func (g *gateway) openState(o *options) (k keys, err error) {
-	dir, err := certs.OpenStateDir(o.StateDir)
-	if err != nil {
-		return k, err
-	}
-	g.onClose("state directory", dir.Close)
-	if dir.Shared() {
-		g.log.Warn("the group of the state directory can replace its keys", "path", o.StateDir)
+	openDir := certs.OpenStateDir
+	if g.peek {
+		openDir = certs.PeekStateDir
 	}
 	var errs []error
+	dir, err := openDir(o.StateDir)
+	if err != nil {
+		errs = append(errs, err)
+		dir, _ = openDir("") // to see what else is wrong
+	}
+	g.onClose("state directory", dir.Close)
+	defer func() { g.noteState(o, dir) }()
 	key := func(name string, size int) []byte {
 		b, err := dir.Key(name, size)
 		errs = append(errs, err)
@@ -117,17 +132,47 @@ func (g *gateway) openState(o *options) (k keys, err error) {
 	}
 	copy(k.reset[:], key("reset", len(k.reset)))
 	copy(k.token[:], key("token", len(k.token)))
-	if o.Cert != "" {
-		g.source, err = certs.NewFiles(o.Cert, o.Key, g.log)
-	} else {
-		g.source, err = certs.NewPinned(dir, certs.PinnedConfig{
-			Names: append(o.names(), "localhost", "127.0.0.1", "::1"), Logger: g.log,
-		})
-	}
-	return k, errors.Join(append(errs, err)...)
+	return k, errors.Join(append(errs, g.openCertificate(o, dir))...)
 }
 
-// openAuthorizer opens what decides who may connect.
+// openCertificate opens what the gateway proves to clients with who it is.
+func (g *gateway) openCertificate(o *options, dir *certs.StateDir) (err error) {
+	if o.Cert != "" {
+		g.source, err = certs.NewFiles(o.Cert, o.Key, g.log)
+		return err
+	}
+	g.source, err = certs.NewPinned(dir, certs.PinnedConfig{
+		Names: append(o.names(), "localhost", "127.0.0.1", "::1"), Logger: g.log,
+	})
+	if err != nil || !o.ACME {
+		return err
+	}
+	return g.openACME(o, dir)
+}
+
+// noteState logs what an operator should know of the state directory and of keys.
+func (g *gateway) noteState(o *options, dir *certs.StateDir) {
+	if path := dir.Path(); path != "" && path != o.StateDir {
+		g.log.Warn("everybody may write to the state directory, so the gateway has one of its own in it", "path", dir.Path())
+	}
+	if dir.Shared() {
+		g.log.Warn("the group of the state directory can replace its keys", "path", dir.Path())
+	}
+	if dir.ReadOnly() {
+		g.log.Warn("the state directory is read-only: pinned certificates that are new do not outlive a restart", "path", dir.Path())
+	}
+	exposed := dir.Exposed()
+	for _, path := range []string{o.Key, o.ACMEAccountKey} {
+		if path != "" && certs.Exposed(path) {
+			exposed = append(exposed, path)
+		}
+	}
+	for _, path := range exposed {
+		g.log.Warn("others on this computer can read a key", "path", path)
+	}
+}
+
+// openAuthorizer opens the authorizer.
 func (g *gateway) openAuthorizer(o *options) error {
 	switch {
 	case o.TokenFile != "":
@@ -150,17 +195,25 @@ func (g *gateway) openAuthorizer(o *options) error {
 		g.onClose("auth-url", service.Close)
 		g.authorizer = service
 	default:
-		g.log.Info("everybody may connect: there is none of --token-file, --jwt-key and --auth-url")
+		g.log.Info("everybody may connect: neither --token-file nor --jwt-key nor --auth-url is set")
 	}
 	return nil
 }
 
 // listen opens the sockets, and tells the policy that they are our own.
 func (g *gateway) listen(o *options) error {
-	both, err := first(o.listens(), listenBoth)
-	if err != nil {
-		err = fmt.Errorf("--listen: %w", err)
+	both, ok, err := handed()
+	if g.handover = ok; ok {
+		g.log.Info("listening on the sockets that were handed over, not on --listen")
 	} else {
+		both, err = first(o.listens(), listenBoth)
+	}
+	switch {
+	case err != nil && ok:
+		err = fmt.Errorf("the sockets that were handed over: %w", err)
+	case err != nil:
+		err = fmt.Errorf("--listen: %w", err)
+	default:
 		g.sockets.quic, g.sockets.https = both.udp, both.tcp
 		if trusted := prefixes(o.TrustedProxy); len(trusted) > 0 {
 			g.sockets.https = proxied.Listen(both.tcp, trusted)
@@ -184,13 +237,16 @@ func (g *gateway) listen(o *options) error {
 	if o.Admin != "" {
 		g.sockets.admin = listen(siteAdmin, []hostPort{o.Admin})
 	}
+	if o.ACMEHTTP != "" {
+		g.sockets.acme = listen(siteACME, []hostPort{o.ACMEHTTP})
+	}
 	return err
 }
 
-// ownNames tells the policy by which public names the listeners may be reached.
+// ownNames tells the policy the public names of the listeners.
 func (g *gateway) ownNames(o *options) {
 	var ports []uint16
-	for _, l := range []net.Listener{g.sockets.https, g.sockets.dev, g.sockets.admin} {
+	for _, l := range []net.Listener{g.sockets.https, g.sockets.dev, g.sockets.admin, g.sockets.acme} {
 		if l != nil {
 			ports = append(ports, ipPort(l.Addr()).Port())
 		}
@@ -198,12 +254,19 @@ func (g *gateway) ownNames(o *options) {
 	if g.host != nil {
 		ports = append(ports, uint16(g.host.Port()))
 	}
-	for _, name := range o.names() {
-		g.policy.AddOwnName(name, ports...)
+	if g.dat != nil {
+		ports = append(ports, g.dat.OwnPorts()...)
+	}
+	for _, n := range o.Name {
+		own := ports
+		if n.Port != 0 {
+			own = append(slices.Clip(ports), n.Port)
+		}
+		g.policy.AddOwnName(n.Host, own...)
 	}
 }
 
-// own takes l over.
+// own takes over l.
 func (g *gateway) own(l net.Listener) {
 	g.policy.AddOwn(ipPort(l.Addr()))
 	g.onClose("listener", func() error {
@@ -212,7 +275,8 @@ func (g *gateway) own(l net.Listener) {
 	})
 }
 
-// first opens the first of candidates that it can, or returns why it cannot open the first one.
+// first opens the first of candidates that it can open. If it can open none, it returns the error
+// of the first one.
 func first[C, T any](candidates []C, open func(C) (T, error)) (T, error) {
 	var why error
 	for _, c := range candidates {
@@ -270,17 +334,29 @@ func (g *gateway) openNetworks(o *options, k keys) ([]discovery.Network, error) 
 		}
 		errs = append(errs, err)
 	}
+	if o.Dat {
+		host, err := dat.Listen(g.datConfig(o))
+		if err == nil {
+			g.dat = host
+			g.onClose("old peers", host.Close)
+			networks = append(networks, host.Networks()...)
+		}
+		errs = append(errs, err)
+	}
 	return networks, errors.Join(errs...)
 }
 
 // defaultNetworks returns the networks of clients that ask for none by name: all but those of
-// onRequest.
+// onRequest. Nil leaves the choice to the server.
 func defaultNetworks(networks []discovery.Network, onRequest []string) []string {
 	if len(onRequest) == 0 {
 		return nil
 	}
 	names := []string{wtproto.NetworkClient}
 	for _, n := range networks {
+		if r, ok := n.(discovery.OnRequest); ok && r.OnRequest() {
+			continue
+		}
 		if c, ok := n.(discovery.Compound); ok {
 			names = append(names, c.Networks()...)
 		} else {
@@ -300,21 +376,25 @@ func (g *gateway) wantsLAN(o *options) bool {
 	return err == nil && len(interfaces) > 0
 }
 
+// hasAuthority reports whether an authority has signed the certificate that clients get now.
+func (g *gateway) hasAuthority() bool { return g.source.Kind() == wtproto.CertificateCA }
+
 // build makes the server and the sites.
 func (g *gateway) build(o *options, k keys, networks []discovery.Network) error {
-	port := int(ipPort(g.sockets.https.Addr()).Port())
-	public := http.NewServeMux() // what the server makes is added below
+	public := http.NewServeMux() // the handlers of the server are added below
 	cfg := server.Config{
 		TLS:                     g.source.TLSConfig(),
+		Hashes:                  g.source.Hashes,
 		Authorizer:              g.authorizer,
 		Networks:                networks,
 		DefaultNetworks:         defaultNetworks(networks, o.NetworkOnRequest),
 		IsolateClients:          !o.ConnectClients,
-		Origins:                 o.origins(port, g.sockets.dev),
+		Handover:                g.handover,
+		Names:                   o.publicNames(g.sockets.https.Addr()),
+		Origins:                 o.origins(g.sockets.dev),
 		ShowAddresses:           o.ShowAddresses,
-		Authority:               o.authority(g.sockets.https.Addr()),
 		Agent:                   "swarmgate " + version(),
-		Handler:                 public,
+		Handler:                 guarded(g.hasAuthority, public),
 		TrustedProxies:          prefixes(o.TrustedProxy),
 		MaxSessions:             int(o.MaxSessions),
 		MaxSessionsPerPrincipal: int(o.MaxSessionsPerPrincipal),
@@ -335,26 +415,33 @@ func (g *gateway) build(o *options, k keys, networks []discovery.Network) error 
 		Observer:                g.metrics.observer(),
 		Logger:                  g.log,
 	}
-	if g.source.Kind() == wtproto.CertificatePinned {
-		cfg.Hashes = g.source.Hashes
-	}
 	var err error
 	if g.server, err = server.New(cfg); err != nil {
 		return err
 	}
 	g.metrics.registry.MustRegister(newGauges(g))
-	addPublic(public, g.server.InfoHandler())
+	addPublic(public, g.ready.Load, g.server.InfoHandler(), g.server.WebSocketHandler())
 
-	d := doors{int(o.HandshakesPerAddress), cfg.Observer.Refused}
-	g.sites = append(g.sites, newSite(siteHTTPS, g.sockets.https, d, g.source.TLSConfig(), public, g.log))
+	d := doors{int(o.HandshakesPerAddress), cfg.TrustedProxies, cfg.Observer.Refused}
+	g.sites = append(g.sites, newSite(siteHTTPS, g.sockets.https, d, g.siteTLS(), cfg.Handler, g.log))
+	if l := g.sockets.acme; l != nil {
+		g.sites = append(g.sites, newSite(siteACME, l, d, nil, g.acme.HTTPHandler(toHTTPS(o.https(g.sockets.https.Addr()))), g.log))
+	}
 	if l := g.sockets.dev; l != nil {
-		g.sites = append(g.sites, newSite(siteDev, l, d, nil, checkHost(o.names(), public), g.log))
+		g.sites = append(g.sites, newSite(siteDev, l, d, nil, checkHost(o.names(), cfg.Handler), g.log))
 	}
 	if l := g.sockets.admin; l != nil {
-		admin := adminHandler(g.ready.Load, map[string]http.Handler{
+		reports := map[string]http.Handler{
 			topicsPath: g.server.TopicsHandler(), principalsPath: g.server.PrincipalsHandler(), metricsPath: g.metrics.handler(),
-		})
-		g.sites = append(g.sites, newSite(siteAdmin, l, d, nil, checkHost(o.names(), admin), g.log))
+		}
+		if o.Pprof {
+			addPprof(reports)
+		}
+		if o.Qlog {
+			reports[qlogPath] = g.server.QlogHandler()
+		}
+		admin := adminHandler(g.ready.Load, g.troubles, reports)
+		g.sites = append(g.sites, newSite(siteAdmin, l, d, nil, checkHost(o.names(), checkOrigin(guarded(g.hasAuthority, admin))), g.log))
 	}
 	return nil
 }

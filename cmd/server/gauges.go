@@ -1,13 +1,12 @@
 package main
 
 import (
-	"crypto/tls"
 	"maps"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// gauges collect what there is in a gateway when Prometheus asks.
+// gauges collect the present numbers of a gateway when Prometheus asks.
 type gauges struct {
 	gateway *gateway
 
@@ -15,7 +14,8 @@ type gauges struct {
 	dialsRunning, dialsWaiting, principals, atLimit, outbox  *prometheus.Desc
 	memory, memoryFull, memoryOver                           *prometheus.Desc
 	dhtHosts, dhtServing, seedsMissing                       *prometheus.Desc
-	turnsWaiting, certificate                                *prometheus.Desc
+	turnsWaiting, notBefore, notAfter                        *prometheus.Desc
+	acmeFailing, acmeOrders                                  *prometheus.Desc
 }
 
 func newGauges(g *gateway) *gauges {
@@ -24,7 +24,7 @@ func newGauges(g *gateway) *gauges {
 	}
 	return &gauges{
 		gateway:      g,
-		ready:        desc("ready", "Whether new sessions are taken: 1, or 0 while the gateway starts or ends."),
+		ready:        desc("ready", "Whether new the gateway accepts sessions: 1, or 0 while the gateway starts or ends."),
 		sessions:     desc("sessions", "Sessions that have been welcomed.", "transport"),
 		visits:       desc("visits", "Connections without a session: those that have said nothing yet, and HTTP/3 requests."),
 		topics:       desc("topics", "Topics that run: joined, or in the grace time after everybody has left.", "state"),
@@ -43,7 +43,10 @@ func newGauges(g *gateway) *gauges {
 		dhtServing:   desc("dht_serving", "Whether the gateway keeps records of a private DHT for others: 1, or 0."),
 		turnsWaiting: desc("turns_waiting", "Look-ups and announcements of topics, and dials of hosts, that wait for their turn.", "network", "work"),
 		seedsMissing: desc("dht_seeds_missing", "Hosts of --dht-seed that do not answer. The log says which."),
-		certificate:  desc("certificate_expiry_timestamp_seconds", "When the certificate that clients get expires."),
+		notBefore:    desc("certificate_not_before_timestamp_seconds", "When the life of the certificate that clients get began; of several, of the one that expires first."),
+		notAfter:     desc("certificate_expiry_timestamp_seconds", "When that certificate expires."),
+		acmeFailing:  desc("acme_failing", "Names whose last attempt to get a certificate by --acme failed, or all of them if certificates cannot be saved. /readyz says why."),
+		acmeOrders:   desc("acme_orders_total", "Attempts to get a certificate by --acme.", "result"),
 	}
 }
 
@@ -51,13 +54,14 @@ func newGauges(g *gateway) *gauges {
 func (c *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.ready, c.sessions, c.visits, c.topics, c.circuits, c.places, c.bytes, c.dialsRunning, c.dialsWaiting,
-		c.principals, c.atLimit, c.outbox, c.memory, c.memoryFull, c.memoryOver, c.dhtHosts, c.dhtServing, c.seedsMissing, c.turnsWaiting, c.certificate,
+		c.principals, c.atLimit, c.outbox, c.memory, c.memoryFull, c.memoryOver, c.dhtHosts, c.dhtServing, c.seedsMissing, c.turnsWaiting,
+		c.notBefore, c.notAfter, c.acmeFailing, c.acmeOrders,
 	} {
 		ch <- d
 	}
 }
 
-// Collect sends what there is now.
+// Collect sends the present numbers.
 func (c *gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
@@ -71,7 +75,7 @@ func (c *gauges) Collect(ch chan<- prometheus.Metric) {
 		ready = 1
 	}
 	gauge(c.ready, ready)
-	sessions := map[string]int{"quic": 0, "webtransport": 0}
+	sessions := map[string]int{"quic": 0, "webtransport": 0, "websocket": 0}
 	maps.Copy(sessions, s.Sessions)
 	for transport, n := range sessions {
 		gauge(c.sessions, float64(n), transport)
@@ -105,7 +109,12 @@ func (c *gauges) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(c.seedsMissing, float64(c.gateway.host.MissingSeeds()))
 	}
-	if cert, err := c.gateway.source.TLSConfig().GetCertificate(&tls.ClientHelloInfo{}); err == nil && cert.Leaf != nil {
-		gauge(c.certificate, float64(cert.Leaf.NotAfter.Unix()))
+	leaf := c.gateway.source.Leaf()
+	gauge(c.notBefore, float64(leaf.NotBefore.Unix()))
+	gauge(c.notAfter, float64(leaf.NotAfter.Unix()))
+	failing, issued, failed := c.gateway.orders()
+	gauge(c.acmeFailing, float64(failing))
+	for result, n := range map[string]int{"ok": issued, "error": failed} {
+		ch <- prometheus.MustNewConstMetric(c.acmeOrders, prometheus.CounterValue, float64(n), result)
 	}
 }

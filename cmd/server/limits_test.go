@@ -22,16 +22,16 @@ const (
 // limitTable is what docs/OPERATING.md says of the limits.
 func limitTable(limits []server.Limit, flags []*kong.Flag) string {
 	var b strings.Builder
-	b.WriteString("\n| limit | bounds | default | option | told | why |\n|---|---|---|---|---|---|\n")
+	b.WriteString("\n| limit | bounds | default | option | code | why |\n|---|---|---|---|---|---|\n")
 	for _, l := range limits {
-		option, told := "", ""
+		option, code := "", ""
 		if f := flagOf(l, flags); f != nil {
 			option = "`--" + f.Name + "`"
 		}
 		if l.Code != wtproto.CodeNone {
-			told = l.Code.String()
+			code = l.Code.String()
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", l.Name, l.What, l.Default, option, told, l.Why)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", l.Name, l.What, l.Default, option, code, l.Why)
 	}
 	return b.String() + "\n"
 }

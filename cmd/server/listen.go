@@ -31,6 +31,7 @@ func listenBothBy(listen func(network, address string) (net.Listener, error), ad
 		}
 		listener, err := listen("tcp", socket.LocalAddr().String())
 		if err == nil {
+			limitSegments(listener)
 			return both{socket, listener}, nil
 		}
 		socket.Close()

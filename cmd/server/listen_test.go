@@ -59,7 +59,13 @@ func TestAnotherPortIsTriedWhereTCPIsTaken(t *testing.T) {
 
 // freeAddr returns an address on which nobody listens.
 func freeAddr(t *testing.T) string {
-	b, err := listenBoth("127.0.0.1:0")
+	return freeOn(t, "127.0.0.1:0")
+}
+
+// freeOn is freeAddr with port 0 of another address. A port that one address has free may be that
+// of a connection on another one, so the wildcard cannot have it.
+func freeOn(t *testing.T, addr hostPort) string {
+	b, err := listenBoth(addr)
 	if err != nil {
 		t.Fatal(err)
 	}

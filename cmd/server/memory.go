@@ -7,9 +7,9 @@ import (
 	"github.com/swarmgate/swarmgate/server"
 )
 
-// limitMemory returns what the program may use, in bytes, and has Go keep to four fifths of it,
-// unless GOMEMLIMIT says otherwise: without a limit the heap doubles before it is collected. The
-// rest is for what Go does not count, such as the kernel's buffers of sockets.
+// limitMemory returns how many bytes the program may use, and sets Go's memory limit to four
+// fifths of it, unless GOMEMLIMIT is set. Without a limit the heap doubles before Go collects it.
+// The rest is for memory that Go does not count, such as the kernel's buffers of sockets.
 func (g *gateway) limitMemory(o *options) int64 {
 	memory := int64(o.Memory)
 	if memory == 0 {

@@ -18,9 +18,9 @@ import (
 // metricPrefix is how the names of our metrics begin.
 const metricPrefix = "swarmgate_"
 
-// metrics are what happened, counted for Prometheus. The values of labels are few, whatever
-// strangers do: names of limits, codes, networks and transports. No label tells of a topic, an
-// address, a token, a peer or a principal.
+// metrics count events for Prometheus. Strangers cannot create values of labels: these are names
+// of limits, codes, networks and transports. No label names a topic, an address, a token, a peer
+// or a principal.
 type metrics struct {
 	registry *prometheus.Registry
 
@@ -76,7 +76,7 @@ func newMetrics() *metrics {
 		turnTime:         histogram("turn_wait_seconds", "How long look-ups and announcements of topics, and dials of hosts, waited for their turn, on networks where there are turns.", roundBuckets, "network", "work"),
 		announcementTime: histogram("announcement_duration_seconds", "How long announcements took.", roundBuckets, "network"),
 	}
-	for _, l := range server.Limits() { // so that the first refusal is an increase
+	for _, l := range server.Limits() { // so that Prometheus sees the first refusal as an increase
 		m.refusals.WithLabelValues(string(l.Name), codeLabel(l.Code))
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -93,7 +93,7 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
-// observer returns what counts for a server.
+// observer returns the observer of a server.
 func (m *metrics) observer() *server.Observer {
 	return &server.Observer{
 		SessionStarted: func(s server.SessionInfo) { m.sessionsStarted.WithLabelValues(s.Transport).Inc() },
@@ -125,7 +125,7 @@ func (m *metrics) observer() *server.Observer {
 	}
 }
 
-// networkObserver returns what counts for the networks.
+// networkObserver returns the observer of the networks.
 func (m *metrics) networkObserver() *discovery.Observer {
 	return &discovery.Observer{
 		LookedUp: func(network string, found int, took time.Duration, err error) {
@@ -143,7 +143,7 @@ func (m *metrics) networkObserver() *discovery.Observer {
 	}
 }
 
-// codeLabel returns a code as the value of a label. Peers and clients may say any number.
+// codeLabel returns a code as the value of a label. Peers and clients may send any number.
 func codeLabel(c wtproto.Code) string {
 	if c >= wtproto.CodeApplication {
 		return "APPLICATION"

@@ -20,7 +20,7 @@ import (
 // everything makes m count at least once what it can count.
 func everything(m *metrics) {
 	o, n := m.observer(), m.networkObserver()
-	for _, transport := range []string{"quic", "webtransport"} {
+	for _, transport := range []string{"quic", "webtransport", "websocket"} {
 		i := server.SessionInfo{ID: wtproto.SessionID{1}, Transport: transport, Agent: "an agent"}
 		o.SessionStarted(i)
 		o.SessionEnded(i, wtproto.CodeIdle)
@@ -54,7 +54,7 @@ func (i *instance) scrape(t *testing.T) string {
 
 // labelValues are all that a label may say.
 var labelValues = map[string]*regexp.Regexp{
-	"transport": regexp.MustCompile(`^(quic|webtransport)$`),
+	"transport": regexp.MustCompile(`^(quic|webtransport|websocket)$`),
 	"network":   regexp.MustCompile(`^(client|dht|lan|static)$`),
 	"code":      regexp.MustCompile(`^[A-Z_]+$`),
 	"limit":     regexp.MustCompile(`^[a-z_]+$`),
@@ -121,6 +121,9 @@ func TestMetricsTellOfNobody(t *testing.T) {
 			`swarmgate_circuit_bytes_total{direction="to_client",network="static"} `,
 			`swarmgate_dials_total{code="PEER_UNREACHABLE",network="static"} `,
 			`swarmgate_certificate_expiry_timestamp_seconds `,
+			`swarmgate_certificate_not_before_timestamp_seconds `,
+			`swarmgate_acme_failing 0`,
+			`swarmgate_acme_orders_total{result="ok"} 0`,
 			`swarmgate_dht_hosts 0` + "\n",
 			"go_goroutines ",
 			"process_resident_memory_bytes ",
@@ -193,7 +196,8 @@ func TestMetricsAreClean(t *testing.T) {
 	}
 }
 
-// Each limit has a series before it is met, so that the first refusal is an increase.
+// Each limit has a series before it is met, so that Prometheus sees the first refusal as an
+// increase.
 func TestEachLimitIsAMetric(t *testing.T) {
 	m := newMetrics()
 	families, err := m.registry.Gather()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,16 +15,15 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/swarmgate/swarmgate/discovery/p2p"
+	"github.com/swarmgate/swarmgate/internal/envvar"
 )
 
-// envPrefix begins the names of the program's variables.
-const envPrefix = "SWARMGATE"
-
-// errHelp says that the arguments asked for a text, which was printed, and nothing else.
+// errHelp says that the arguments asked only for a text, which was printed.
 var errHelp = errors.New("help was printed")
 
 // parse reads the configuration: flags before the environment, before the file, before the
-// defaults. Its error lists every mistake, one a line.
+// defaults. Its error lists every mistake, one a line. The options are then what could be read; nil
+// if that is nothing.
 func parse(args []string, stdout io.Writer) (*options, error) {
 	o := &options{given: make(map[string]bool)}
 	p := &parser{}
@@ -31,6 +31,16 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	if err != nil {
 		return nil, err
 	}
+	if asked, err := completeLine(k); asked || err != nil {
+		return nil, cmp.Or(err, errHelp)
+	}
+	envvar.IgnoreBlank(k.Model.Node)
+	var variables []string
+	for _, f := range k.Model.Flags {
+		variables = append(variables, f.Envs...)
+	}
+	e := readEnvironment(os.Environ(), variables)
+	p.mistakes, o.notes = e.mistakes, e.notes
 	ctx, err := k.Parse(args)
 	if p.helped {
 		return nil, errHelp
@@ -50,26 +60,28 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	if err := o.complete(); err != nil {
 		p.mistakes = append(p.mistakes, err)
 	}
-	if err := errors.Join(p.mistakes...); err != nil {
-		return nil, err
-	}
-	return o, nil
+	return o, errors.Join(p.mistakes...)
 }
 
-// parser collects the mistakes of a configuration, so that all can be told.
+// parser collects the mistakes of a configuration, so that the error can list them all.
 type parser struct {
-	place    func(*kong.Value) string // names a value, by where it is read at the moment
+	place    func(*kong.Value) string // names a value as its present source (flags or environment) does
+	readers  map[reflect.Type]reader  // of the types of values
 	mistakes []error
 	helped   bool
 }
 
-// kong returns the parser of the options, as a library has it.
+// reader reads a value. Its error says what is wrong with the text.
+type reader func(string) (reflect.Value, error)
+
+// kong returns the kong parser of the options.
 func (p *parser) kong(o *options, stdout io.Writer) (*kong.Kong, error) {
-	p.place = (*kong.Value).ShortSummary
+	p.place, p.readers = (*kong.Value).ShortSummary, make(map[reflect.Type]reader)
 	return kong.New(o,
 		kong.Name("swarmgate"),
 		kong.Description("A gateway between programs that cannot join a peer-to-peer swarm themselves, and the swarm."),
 		kong.Vars{"version": "swarmgate " + version()},
+		kong.Bind(manual),
 		kong.DefaultEnvars(envPrefix),
 		kong.Configuration(p.file),
 		kong.Writers(stdout, stdout),
@@ -77,9 +89,9 @@ func (p *parser) kong(o *options, stdout io.Writer) (*kong.Kong, error) {
 		kong.Exit(func(int) { p.helped = true }),
 		kong.WithBeforeReset(func() error { p.place = inEnv; return nil }), // Reset reads the environment
 		text(p, parseText), text(p, parseHostPort), text(p, parsePublicName), text(p, parseOrigin), text(p, parseStatic),
-		text(p, p2p.ParseMode), text(p, p2p.ParseServe), text(p, parseCIDR),
+		text(p, p2p.ParseMode), text(p, p2p.ParseServe), text(p, parseCIDR), text(p, parseDatNode), text(p, parseDatPorts),
 		text(p, parseLimit), text(p, parseSize), text(p, parseDuration), text(p, parseLevel), text(p, parseLogFormat),
-		kong.KindMapper(reflect.Bool, boolean{p}),
+		kong.KindMapper(reflect.Slice, kong.MapperFunc(p.list)), kong.KindMapper(reflect.Bool, boolean{p}),
 	)
 }
 
@@ -90,21 +102,47 @@ func (p *parser) mistake(v *kong.Value, err error) {
 	p.mistakes = append(p.mistakes, fmt.Errorf("%s: %w", p.place(v), err))
 }
 
-// text makes kong read values of type T with read.
+// text makes kong read values of type T with read, without the spaces around them.
 func text[T any](p *parser, read func(string) (T, error)) kong.Option {
+	r := func(s string) (reflect.Value, error) {
+		v, err := read(strings.TrimSpace(s))
+		return reflect.ValueOf(v), err
+	}
+	p.readers[reflect.TypeFor[T]()] = r
 	return kong.TypeMapper(reflect.TypeFor[T](), kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
 		var s string
 		if err := ctx.Scan.PopValueInto("value", &s); err != nil {
 			return err // there is none
 		}
-		v, err := read(s)
-		if err != nil {
-			p.mistake(ctx.Value, err)
-			return nil
-		}
-		target.Set(reflect.ValueOf(v))
+		p.set(ctx.Value, r, s, target.Set)
 		return nil
 	}))
+}
+
+// set gives the value of a text to do, or notes the mistake in it.
+func (p *parser) set(v *kong.Value, read reader, s string, do func(reflect.Value)) {
+	value, err := read(s)
+	if err != nil {
+		p.mistake(v, err)
+		return
+	}
+	do(value)
+}
+
+// list is the mapper of values that may be repeated. Elements of which nothing is there do not
+// count, such as what follows a comma at the end.
+func (p *parser) list(ctx *kong.DecodeContext, target reflect.Value) error {
+	var s string
+	if err := ctx.Scan.PopValueInto("value", &s); err != nil {
+		return err
+	}
+	read := p.readers[target.Type().Elem()]
+	for _, e := range kong.SplitEscaped(s, ctx.Value.Tag.Sep) {
+		if !envvar.Blank(e) {
+			p.set(ctx.Value, read, e, func(v reflect.Value) { target.Set(reflect.Append(target, v)) })
+		}
+	}
+	return nil
 }
 
 // boolean makes kong read flags that need no value.
@@ -119,7 +157,7 @@ func (b boolean) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 		target.SetBool(true)
 		return nil
 	}
-	switch s := ctx.Scan.Pop().String(); strings.ToLower(s) {
+	switch s := strings.TrimSpace(ctx.Scan.Pop().String()); strings.ToLower(s) {
 	case "true", "yes", "on", "1":
 		target.SetBool(true)
 	case "false", "no", "off", "0":
@@ -130,16 +168,8 @@ func (b boolean) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 	return nil
 }
 
-// inEnvironment reports whether the environment has a value for f.
-func inEnvironment(f *kong.Flag) bool {
-	return slices.ContainsFunc(f.Tag.Envs, func(name string) bool {
-		_, ok := os.LookupEnv(name)
-		return ok
-	})
-}
-
 // file is the configuration file: a mapping in YAML of names of flags to scalars, or to lists for
-// flags that may be repeated.
+// flags that may be repeated. Each may be an alias. Keys that begin with x- are for anchors.
 type file struct {
 	parser *parser
 	name   string
@@ -165,22 +195,30 @@ func (p *parser) file(r io.Reader) (kong.Resolver, error) {
 
 // Validate notes keys that are not flags, or that a file may not have.
 func (f *file) Validate(app *kong.Application) error {
-	known := make(map[string]bool)
+	var known []string
 	for _, flag := range app.Flags {
-		known[flag.Name] = len(flag.Tag.Envs) > 0 && flag.Name != "config"
+		if len(flag.Envs) > 0 && flag.Name != "config" {
+			known = append(known, flag.Name)
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(f.values)) {
-		if !known[key] {
-			f.parser.mistakes = append(f.parser.mistakes, fmt.Errorf("%s: %q is no option", f.name, key))
+		if slices.Contains(known, key) || strings.HasPrefix(key, "x-") {
+			continue
 		}
+		hint := ""
+		if near, ok := nearest(key, known); ok {
+			hint = fmt.Sprintf("; did you mean %q?", near)
+		}
+		f.parser.mistakes = append(f.parser.mistakes, fmt.Errorf("%s: unknown option %q%s", f.name, key, hint))
 	}
 	return nil
 }
 
-// Resolve returns the value of flag as the environment would spell it, or nil if the file has none
-// or is not asked.
+// Resolve returns the value of flag as the environment would spell it. It is nil if the file has
+// none, or if the environment has one.
 func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	node, ok := f.values[flag.Name]
+	value, ok := f.values[flag.Name]
+	node := resolved(&value)
 	if !ok || node.Tag == "!!null" || inEnvironment(flag) {
 		return nil, nil
 	}
@@ -193,6 +231,7 @@ func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, err
 		return nil, nil
 	}
 	for _, n := range node.Content {
+		n = resolved(n)
 		if n.Kind != yaml.ScalarNode {
 			f.parser.mistake(flag.Value, errors.New("want a list of single values"))
 			return nil, nil
@@ -200,4 +239,12 @@ func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, err
 		list = append(list, n.Value)
 	}
 	return kong.JoinEscaped(list, flag.Tag.Sep), nil
+}
+
+// resolved returns what n stands for if it is an alias, else n.
+func resolved(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
 }

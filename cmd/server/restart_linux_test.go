@@ -16,7 +16,7 @@ import (
 
 // serviceVar has this test program be a TCP service at an address, which says its process id to
 // whoever connects, and echoes.
-const serviceVar = "SWARMGATE_TEST_SERVICE"
+const serviceVar = "TEST_SERVICE"
 
 // startService starts the service in a process of its own.
 func startService(t *testing.T, addr string) *exec.Cmd {

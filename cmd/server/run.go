@@ -8,13 +8,16 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/mattn/go-isatty"
 
+	"github.com/swarmgate/swarmgate/internal/logwriter"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -24,21 +27,36 @@ const (
 	statusUsage  = 2 // the configuration is wrong
 )
 
-// run is the program: it returns its exit status after ctx has ended and everything is over.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// flushWithin is how long the end of the program waits for what reads its log.
+const flushWithin = time.Second
+
+// run runs the program. It returns the exit status after ctx has ended and everything has stopped.
+func run(ctx context.Context, args []string, stdout, file io.Writer) int {
+	var log *slog.Logger
+	lines := logwriter.New(file, func(lines int) { log.Warn("the log was not read fast enough", "lost_lines", lines) })
+	defer lines.Close(flushWithin)
+	stderr := forJournal(file, lines)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	o, err := parse(args, stdout)
 	switch {
 	case errors.Is(err, errHelp):
 		return 0
+	case o != nil && o.Check:
+		return check(o, err, stdout, stderr)
 	case err != nil:
 		report(stderr, err)
 		return statusUsage
 	}
-	g, err := open(o, newLogger(o, stderr))
+	log = newLogger(o, stderr)
+	o.logNotes(log)
+	g, err := open(o, log)
 	if err != nil {
 		report(stderr, err)
 		return statusFailed
 	}
+	g.hangups = hangups
 	if err := errors.Join(g.serve(ctx, o, stdout), g.close()); err != nil {
 		report(stderr, err)
 		return statusFailed
@@ -54,23 +72,30 @@ func report(w io.Writer, err error) {
 }
 
 func newLogger(o *options, w io.Writer) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: o.LogLevel}
-	if o.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
+	format := func(w io.Writer) slog.Handler {
+		opts := &slog.HandlerOptions{Level: o.LogLevel}
+		if o.LogFormat == "json" {
+			return slog.NewJSONHandler(w, opts)
+		}
+		return slog.NewTextHandler(w, opts)
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
+	if j, ok := w.(journalLines); ok {
+		return slog.New(newJournalHandler(j.to, format))
+	}
+	return slog.New(format(w))
 }
 
-// How long the end of the program may take after its drain, whatever hangs. The server gives up by
-// itself after 8 s.
+// How long the end of the program may take after its drain, even if something hangs. The server
+// gives up by itself after 8 s.
 const (
 	serveEndsWithin = 10 * time.Second
 	closeWithin     = 5 * time.Second
 )
 
 // serve runs the gateway until ctx ends, or until a part of it fails, and then ends sessions
-// before sites before the LAN. It waits for all goroutines but those of the networks, which close
-// ends; what does not end in time is its error.
+// before sites before the LAN. It waits for all goroutines except those of the networks, which
+// close ends. Its error names the parts that have not ended in time. At each SIGHUP it looks at
+// files that may have changed.
 func (g *gateway) serve(ctx context.Context, o *options, stdout io.Writer) error {
 	life, fail := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
@@ -78,13 +103,27 @@ func (g *gateway) serve(ctx context.Context, o *options, stdout io.Writer) error
 	for _, s := range g.sites {
 		wg.Go(func() { fail(s.serve()) })
 	}
+	if g.acme != nil {
+		g.acme.Start(g.proofsAt())
+	}
 	if g.lan != nil {
 		wg.Go(func() { g.lan.Run(context.WithoutCancel(ctx)) }) // until its Close, which is not an error
 	}
+	wg.Go(func() {
+		for {
+			select {
+			case <-g.hangups:
+				g.checkFiles()
+			case <-life.Done():
+				return
+			}
+		}
+	})
 	err := g.attend(life, o, stdout)
 	if err == nil && life.Err() != nil && ctx.Err() == nil {
 		err = context.Cause(life)
 	}
+	fail(nil)
 	if err == nil {
 		g.drain(time.Duration(o.Drain))
 	}
@@ -96,9 +135,18 @@ func (g *gateway) serve(ctx context.Context, o *options, stdout io.Writer) error
 		steps = append(steps, step{"the LAN", func() error { g.lan.Close(); return nil }})
 	}
 	steps = append(steps, step{"goroutines", func() error { wg.Wait(); return nil }})
-	err = errors.Join(err, end(serveEndsWithin, steps))
-	fail(nil)
-	return err
+	return errors.Join(err, end(serveEndsWithin, steps))
+}
+
+// checkFiles looks at the files of certificates, tokens and keys, which are looked at anyway when
+// clients come, so that the log says now what is wrong with them.
+func (g *gateway) checkFiles() {
+	g.log.Info("SIGHUP: looking at the files of certificates, tokens and keys")
+	for _, part := range []any{g.source, g.authorizer} {
+		if files, ok := part.(interface{ Check() }); ok {
+			files.Check()
+		}
+	}
 }
 
 // step is a part of the program's end.
@@ -107,8 +155,8 @@ type step struct {
 	run  func() error
 }
 
-// end takes steps one after the other and returns their errors, or after atMost that one of them
-// has not ended.
+// end takes steps one after the other and returns their errors. If one has not ended after atMost,
+// it returns an error that names it.
 func end(atMost time.Duration, steps []step) error {
 	var at atomic.Pointer[string]
 	at.Store(new(string))
@@ -131,7 +179,7 @@ func end(atMost time.Duration, steps []step) error {
 	}
 }
 
-// attend says that the gateway is ready once it is, and returns when it is to end.
+// attend prints the ready line when the gateway is ready, and returns when the gateway has to end.
 func (g *gateway) attend(ctx context.Context, o *options, stdout io.Writer) error {
 	select {
 	case <-g.server.Started():
@@ -140,8 +188,11 @@ func (g *gateway) attend(ctx context.Context, o *options, stdout io.Writer) erro
 	}
 	g.ready.Store(true)
 	defer g.ready.Store(false)
-	if !o.Demo || !isTerminal(stdout) { // else people read what the demo has found out
-		if err := g.announce(stdout); err != nil {
+	if !o.Demo || !isTerminal(stdout) { // otherwise people read the summary of the demo
+		switch err := g.announce(stdout); {
+		case errors.Is(err, syscall.EPIPE):
+			g.log.Warn("nobody reads the ready line", "error", err) // who started the gateway need not stay
+		case err != nil:
 			return err
 		}
 	}
@@ -152,17 +203,20 @@ func (g *gateway) attend(ctx context.Context, o *options, stdout io.Writer) erro
 	return nil
 }
 
-// drain ends the sessions kindly, for at most that time.
+// drain shuts the sessions down gracefully, for at most that time.
 func (g *gateway) drain(atMost time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), atMost)
 	defer cancel()
+	if g.handover {
+		g.sockets.https.Close() // who comes waits for the next process
+	}
 	g.log.Info("draining", "sessions", g.server.Sessions(), "at_most", atMost)
 	if err := g.server.Shutdown(ctx); errors.Is(err, context.DeadlineExceeded) {
 		g.log.Warn("circuits were cut off", "after", atMost)
 	}
 }
 
-// readyLine is what the program prints once it takes sessions.
+// readyLine is the line that the program prints when it accepts sessions.
 type readyLine struct {
 	QUIC         string                  `json:"quic"`
 	URL          string                  `json:"url"` // for client.Dial and --gateway
@@ -179,7 +233,7 @@ type hostLine struct {
 	Addrs []string `json:"addrs"`
 }
 
-// isTerminal reports whether people read w.
+// isTerminal reports whether w is a terminal.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())

@@ -37,15 +37,19 @@ func TestHostPorts(t *testing.T) {
 func TestPublicNames(t *testing.T) {
 	label := "a123456789012345678901234567890123456789012345678901234567890123"
 	texts(t, parsePublicName, map[string]publicName{
-		"a.Example": "a.example", "localhost": "localhost", "192.0.2.1": "192.0.2.1", "2001:DB8::1": "2001:db8::1", "x--y.z": "x--y.z",
-		"": "", "a..b": "", ".a": "", "a.": "", "-a": "", "a-": "", "*.a": "", "a_b": "", "a:1": "", "https://a": "", label: "", "ä": "",
+		"a.Example": {Host: "a.example"}, "localhost": {Host: "localhost"}, "192.0.2.1": {Host: "192.0.2.1"}, "2001:DB8::1": {Host: "2001:db8::1"},
+		"x--y.z": {Host: "x--y.z"}, "a.": {Host: "a"}, "a_b": {Host: "a_b"}, "my_app_gateway": {Host: "my_app_gateway"}, "ä": {Host: "xn--4ca"},
+		"bücher.example:4433": {Host: "xn--bcher-kva.example", Port: 4433}, "a:1": {Host: "a", Port: 1}, "[2001:db8::1]:443": {Host: "2001:db8::1", Port: 443},
+		"": {}, "a..b": {}, ".a": {}, "-a": {}, "a-": {}, "*.a": {}, "https://a": {}, label: {}, "fe80::1%eth0": {}, "a:0": {}, "a:99999": {}, "10.0.0.256": {},
 	})
 }
 
 func TestOriginTexts(t *testing.T) {
 	texts(t, parseOrigin, map[string]origin{
 		"*": "*", "https://A.example": "https://a.example", "http://[::1]:8080": "http://[::1]:8080", "chrome-extension://abc": "chrome-extension://abc",
-		"": "", "a.example": "", "https://": "", "https://a/": "", "https://a?b": "", "https://a#": "", "https://u@a": "", "://a": "", "null": "",
+		"https://a/": "https://a", "https://a:443": "https://a", "https://*.Bücher.example": "https://*.xn--bcher-kva.example", "https://[2001:DB8:0::1]": "https://[2001:db8::1]",
+		"": "", "a.example": "", "*.a.example": "", "https://": "", "https://a/b": "", "https://a?b": "", "https://a#": "", "https://u@a": "", "://a": "", "null": "",
+		"https://a:99999": "", "https://*": "", "https://a.*.example": "", "wss://a": "",
 	})
 }
 

@@ -24,7 +24,6 @@ type circuit interface {
 // traffic is what passed through a circuit.
 type traffic struct {
 	sent, received int64 // bytes
-	early          bool  // the peer ended its direction before this end did
 }
 
 // handler does the work of a command on a circuit, for example to send back what comes.
@@ -35,14 +34,11 @@ type handler interface {
 }
 
 // duplex runs both directions of a circuit until both have ended. If one fails, it calls abort
-// with the code of that error, and abort must end the other direction. It returns the first error,
-// and reports whether receive ended before send.
-func duplex(abort func(code wtproto.Code), send, receive func() error) (early bool, err error) {
-	var once, ended sync.Once
-	run := func(direction func() error, isFirst func()) {
-		failed := direction()
-		ended.Do(isFirst)
-		if failed != nil {
+// with the code of that error, and abort must end the other direction. It returns the first error.
+func duplex(abort func(code wtproto.Code), send, receive func() error) (err error) {
+	var once sync.Once
+	run := func(direction func() error) {
+		if failed := direction(); failed != nil {
 			once.Do(func() {
 				err = failed
 				abort(codeOf(failed))
@@ -50,10 +46,10 @@ func duplex(abort func(code wtproto.Code), send, receive func() error) (early bo
 		}
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { run(send, func() {}) })
-	run(receive, func() { early = true })
+	wg.Go(func() { run(send) })
+	run(receive)
 	wg.Wait()
-	return early, err
+	return err
 }
 
 // copyAll copies src to dst until src ends, and then closes the write half of dst.
@@ -96,7 +92,7 @@ func relay(c circuit, service discovery.Stream) (traffic, error) {
 			defer stop()
 		}
 	}
-	early, err := duplex(abort,
+	err := duplex(abort,
 		func() error { return copyAll(&toPeer, c, service) },
 		func() error { return copyAll(&toService, service, c) })
 	if err == nil {
@@ -107,5 +103,5 @@ func relay(c circuit, service discovery.Stream) (traffic, error) {
 		default:
 		}
 	}
-	return traffic{sent: toPeer.Moved(), received: toService.Moved(), early: early}, err
+	return traffic{sent: toPeer.Moved(), received: toService.Moved()}, err
 }

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"crypto/hkdf"
-	"crypto/pbkdf2"
 	"crypto/rand"
-	"crypto/sha256"
 	"fmt"
 	"math/big"
 	"regexp"
@@ -13,26 +10,17 @@ import (
 	"sync"
 
 	"github.com/sethvargo/go-diceware/diceware"
-
-	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // code is a short secret that people can say on the phone, such as 42-tulip-lantern-parade: a
-// number from 1 to 99 and three words of EFF's large list, 45 random bits together. Both sides
-// derive the topic from it. The zero value is not a code.
+// number from 1 to 99 and three words of EFF's large list, 45 random bits together. It is the
+// secret of a room, a text. The zero value is not a code.
 type code string
 
 // The parts of a code.
 const (
 	maxCodeNumber = 99
 	codeWords     = 3
-)
-
-// How a text becomes a topic. Each guess costs an attacker codeRounds, also one who knows the
-// topic.
-const (
-	codeSalt   = "swarmgate/secret/1"
-	codeRounds = 600_000
 )
 
 // newCode returns a random code.
@@ -92,14 +80,3 @@ var codeList = sync.OnceValue(func() []string {
 	slices.Sort(words)
 	return words
 })
-
-// topic derives the topic. It takes some tenths of a second.
-func (c code) topic() (t wtproto.Topic, err error) {
-	secret, err := pbkdf2.Key(sha256.New, string(c), []byte(codeSalt), codeRounds, 32)
-	if err != nil {
-		return t, err
-	}
-	key, err := hkdf.Key(sha256.New, secret, []byte(codeSalt), "topic", len(t))
-	copy(t[:], key)
-	return t, err
-}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/client/secret"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/gateway"
 )
@@ -58,8 +59,12 @@ func TestParseCode(t *testing.T) {
 // Python's hashlib and hmac.
 func TestTopicOfACode(t *testing.T) {
 	const want = "846395ccdf489634e2b813e4fb061a721527e706ad711819a4f10b5d960de4f4"
-	if got, err := code("42-tulip-lantern-parade").topic(); err != nil || got.String() != want {
-		t.Errorf("%v, %v; want %s", got, err, want)
+	for _, plain := range []bool{false, true} {
+		f := filesFlags{Plain: plain}
+		got, err := f.fromCode("42-tulip-lantern-parade")
+		if err != nil || got.String() != want || (got.secret == nil) != plain {
+			t.Errorf("plain %v: %v, %v; want %s", plain, got.Topic, err, want)
+		}
 	}
 }
 
@@ -94,11 +99,23 @@ func TestACodeIsForOneReceiver(t *testing.T) {
 	s := swarm(t, open(t), through(g, "send", filepath.Join(from, "a.bin"), "--code")...)
 	gateway.Eventually(t, "the code", func() bool { return strings.Contains(s.out.String(), "\n") })
 	line, _, _ := strings.Cut(s.out.String(), "\n")
-	topic, err := code(line).topic()
+	shared, err := secret.FromText(line)
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := gateway.Accept(t, gateway.Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{MaxPeers: 1}))
+	enter := func() *secret.Conn {
+		room, err := secret.NewRoom(shared, nil).Join(gateway.Context(t), g.Dial(t, client.Config{}), client.JoinOptions{MaxPeers: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { room.Close() })
+		c, err := room.Accept(gateway.Context(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	first := enter()
 	console, err := detectConsole(first, first.Peer().Initiator)
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +123,7 @@ func TestACodeIsForOneReceiver(t *testing.T) {
 	if m, err := console.receive(); err != nil || m.Text != "a.bin" {
 		t.Fatalf("the first receiver reads %+v, %v; want the offer of a.bin", m, err)
 	}
-	second := gateway.Accept(t, gateway.Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{MaxPeers: 1}))
+	second := enter()
 	if late, err := detectConsole(second, second.Peer().Initiator); err == nil {
 		if m, err := late.receive(); err == nil {
 			t.Errorf("the second receiver reads %+v, want an error", m)

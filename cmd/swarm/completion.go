@@ -30,6 +30,7 @@ func completeLine(k *kong.Kong) (asked bool) {
 			"code":      complete.PredictFunc(completeCode),
 			"file":      complete.PredictFunc(completeFile),
 			"dht":       complete.PredictSet("public", "private", "off"),
+			"transport": complete.PredictSet("auto", "quic", "websocket"),
 			"dht-serve": complete.PredictSet("auto", "always", "never"),
 			"network":   complete.PredictSet("dht", "lan", "static", "client"),
 			"interface": complete.PredictFunc(completeInterface),

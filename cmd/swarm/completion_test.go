@@ -34,6 +34,10 @@ func newTestParser(t *testing.T) *kong.Kong {
 // Each command has examples, and each of them is a command line of that command.
 func TestHelpHasExamples(t *testing.T) {
 	t.Setenv("SWARMGATE_GATEWAY", "https://gateway.example:4433")
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("room.txt", []byte("a long text that both know\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	leaves(newTestParser(t).Model.Node, func(n *kong.Node) {
 		_, text, _ := strings.Cut(n.Detail, "Examples:\n\n")
 		if text == "" {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"sync"
 
-	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/client/messages"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -83,10 +82,10 @@ func (c *consoleConn) receive() (consoleMessage, error) {
 
 // serveConsoles runs serve for each peer that is a console, until the topic ends, and waits for
 // all. The circuits of other programs are closed.
-func serveConsoles(ctx context.Context, t *client.Topic, serve func(*client.Conn, *consoleConn) error) error {
+func serveConsoles(ctx context.Context, m *meeting, serve func(memberConn, *consoleConn) error) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	for conn, err := range t.Conns(ctx) {
+	for conn, err := range m.conns(ctx) {
 		if err != nil {
 			return err
 		}
@@ -101,15 +100,7 @@ func serveConsoles(ctx context.Context, t *client.Topic, serve func(*client.Conn
 			}
 		})
 	}
-	return t.Err()
-}
-
-// endpointOf returns what stays the same of a client in all its sessions, at whatever gateway.
-func endpointOf(p client.Peer) (id wtproto.EndpointID) {
-	if n := len(p.ID); n >= len(id) {
-		copy(id[:], p.ID[n-len(id):])
-	}
-	return id
+	return m.topic.Err()
 }
 
 // isLost reports whether a circuit that ended with err was lost, so that its files go on over

@@ -85,7 +85,7 @@ func cutText(s string, limit int) string {
 
 // errNotConsoleMessage is the end of a conversation with somebody who does not speak as a console
 // does.
-var errNotConsoleMessage = errors.New("what came is not what a console says")
+var errNotConsoleMessage = errors.New("the peer sent something that a console does not send")
 
 // decode reads what a console said. ok is false for a kind that consoles do not know.
 func decode(from messages.Message) (m consoleMessage, ok bool, err error) {

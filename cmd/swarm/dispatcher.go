@@ -12,7 +12,7 @@ import (
 type dispatcher struct {
 	events  *events
 	handler handler
-	once    func(traffic, error) // if it is set, one circuit only is served, and told of here at its end
+	once    func(error) // if it is set, one circuit only is served, and told of here at its end
 	count   atomic.Int64
 }
 
@@ -37,7 +37,7 @@ func (w *dispatcher) serveWith(
 	moved, err := handle(ctx, n, c)
 	w.events.end(n, moved, err)
 	if w.once != nil {
-		w.once(moved, err)
+		w.once(err)
 	}
 	return moved, err
 }

@@ -11,24 +11,26 @@ import (
 type event struct {
 	// Event is gateway, joined, share, listening, found, gone, waiting, refused, peer, data, end,
 	// sent, received, status, disconnected, reconnecting, connected, left or error.
-	Event    string         `json:"event"`
-	Topic    string         `json:"topic,omitempty"`
-	URL      string         `json:"url,omitempty"`     // what to tell others, so that they find the topic
-	Address  string         `json:"address,omitempty"` // of the TCP listener, or of its client
-	Circuit  int            `json:"circuit,omitempty"` // counts the peers, from 1
-	Peer     *peerInfo      `json:"peer,omitempty"`
-	Data     []byte         `json:"data,omitempty"` // in base64
-	Sent     *int64         `json:"sent,omitempty"` // bytes
-	Received *int64         `json:"received,omitempty"`
-	Name     string         `json:"name,omitempty"` // of a file or a topic, or a code
-	Size     *int64         `json:"size,omitempty"` // in bytes
-	SHA256   string         `json:"sha256,omitempty"`
-	Code     string         `json:"code,omitempty"`
-	Message  string         `json:"message,omitempty"`
-	Attempt  int            `json:"attempt,omitempty"` // counts the attempts to reconnect, from 1
-	Delay    *int64         `json:"delay,omitempty"`   // before it, in milliseconds
-	Status   *topicStatus   `json:"status,omitempty"`
-	Gateway  *gatewayStatus `json:"gateway,omitempty"`
+	Event     string         `json:"event"`
+	Transport string         `json:"transport,omitempty"` // of the session: quic or websocket
+	Topic     string         `json:"topic,omitempty"`
+	URL       string         `json:"url,omitempty"`     // what to tell others, so that they find the topic
+	Address   string         `json:"address,omitempty"` // of the TCP listener, or of its client
+	Circuit   int            `json:"circuit,omitempty"` // counts the peers, from 1
+	Peer      *peerInfo      `json:"peer,omitempty"`
+	Key       string         `json:"key,omitempty"`  // static key of this end in a secret room
+	Data      []byte         `json:"data,omitempty"` // in base64
+	Sent      *int64         `json:"sent,omitempty"` // bytes
+	Received  *int64         `json:"received,omitempty"`
+	Name      string         `json:"name,omitempty"` // of a file or a topic, or a code
+	Size      *int64         `json:"size,omitempty"` // in bytes
+	SHA256    string         `json:"sha256,omitempty"`
+	Code      string         `json:"code,omitempty"`
+	Message   string         `json:"message,omitempty"`
+	Attempt   int            `json:"attempt,omitempty"` // counts the attempts to reconnect, from 1
+	Delay     *int64         `json:"delay,omitempty"`   // before it, in milliseconds
+	Status    *topicStatus   `json:"status,omitempty"`
+	Gateway   *gatewayStatus `json:"gateway,omitempty"`
 }
 
 // topicStatus is STATUS.
@@ -52,7 +54,8 @@ type networkStatus struct {
 // gatewayStatus is what a gateway says of itself.
 type gatewayStatus struct {
 	Agent       string                  `json:"agent"`
-	Version     int                     `json:"version"` // of the protocol
+	Version     int                     `json:"version"`   // of the protocol
+	Transport   string                  `json:"transport"` // quic or websocket
 	Certificate wtproto.CertificateInfo `json:"certificate"`
 	MaxTopics   int                     `json:"max_topics"` // 0 for no limit
 	MaxCircuits int                     `json:"max_circuits"`

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 
 	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -22,11 +23,19 @@ type events struct {
 	log  *slog.Logger
 	fail func(error) // is called if standard output fails
 
+	// lasting programs go on if nobody reads standard output any more. Set before the first event.
+	lasting bool
+
 	terminal *terminal // nil unless people read standard error
 
-	mu  sync.Mutex
-	out io.Writer // guarded by mu
+	mu     sync.Mutex
+	out    io.Writer // guarded by mu
+	unread bool      // guarded by mu; nobody reads out any more
 }
+
+// errUnread is why programs end that are not lasting if nobody reads their output any more, for
+// example behind head. They say nothing then.
+var errUnread = errors.New("nobody reads standard output")
 
 func newEvents(out io.Writer, asJSON bool, log *slog.Logger, fail func(error)) *events {
 	return &events{json: asJSON, log: log, fail: fail, out: out}
@@ -36,8 +45,20 @@ func newEvents(out io.Writer, asJSON bool, log *slog.Logger, fail func(error)) *
 func (e *events) write(b []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.unread {
+		return nil
+	}
 	if _, err := e.out.Write(b); err != nil {
-		err = fmt.Errorf("stdout: %w", err)
+		switch gone := errors.Is(err, syscall.EPIPE); {
+		case gone && e.lasting:
+			e.unread = true
+			e.log.Warn(errUnread.Error() + " any more")
+			return nil
+		case gone:
+			err = errUnread
+		default:
+			err = fmt.Errorf("stdout: %w", err)
+		}
 		e.fail(err)
 		return err
 	}
@@ -66,8 +87,14 @@ func (e *events) tell(v event, words string, args ...any) {
 	}
 }
 
-func (e *events) joined(t topicArg) {
-	e.tell(event{Event: "joined", Topic: t.String(), Name: t.label()}, "joined", "topic", t.Topic)
+// joined tells that a topic was joined. key is that of this end in a secret room, empty elsewhere.
+func (e *events) joined(t topicArg, key, transport string) {
+	args := []any{"topic", t.Topic}
+	if key != "" {
+		args = append(args, "key", keyForPeople(key))
+	}
+	v := event{Event: "joined", Transport: transport, Topic: t.String(), Name: t.label(), Key: key}
+	e.tell(v, "joined"+over(transport), args...)
 }
 
 // ready tells how others reach a native peer: as a line of its own on standard output with --json.
@@ -126,8 +153,17 @@ func (e *events) reconnecting(r client.Reconnecting) {
 }
 
 // connected tells that there is another session, with the topic joined again.
-func (e *events) connected(gateway string) {
-	e.tell(event{Event: "connected", Message: gateway}, "connected", "gateway", gateway)
+func (e *events) connected(gateway, transport string) {
+	v := event{Event: "connected", Transport: transport, Message: gateway}
+	e.tell(v, "connected"+over(transport), "gateway", gateway)
+}
+
+// over returns what to say of a transport, which is nothing of QUIC.
+func over(transport string) string {
+	if transport == client.TransportWebSocket {
+		return " over WebSocket"
+	}
+	return ""
 }
 
 // left tells that a topic was left, regularly if err is nil.
@@ -176,7 +212,11 @@ func (e *events) refused(from string, err error) {
 }
 
 func (e *events) peer(circuit int, p peerInfo) {
-	e.tell(event{Event: "peer", Circuit: circuit, Peer: &p}, "peer", "circuit", circuit, "network", p.Network, "id", p.name())
+	args := []any{"circuit", circuit, "network", p.Network, "id", p.name()}
+	if p.Key != "" {
+		args = append(args, "key", keyForPeople(p.Key))
+	}
+	e.tell(event{Event: "peer", Circuit: circuit, Peer: &p}, "peer", args...)
 }
 
 // data tells of bytes that came from a peer.

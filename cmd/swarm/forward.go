@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/discovery"
@@ -11,9 +10,9 @@ import (
 
 // forwardCmd is swarm forward.
 type forwardCmd struct {
-	Topic   topicArg `arg:"" predictor:"word" help:"The topic. It is left out with --new."`
+	Topic   topicArg `arg:"" predictor:"word" help:"The topic. It is left out with --new and --secret."`
 	Address hostPort `arg:"" optional:"" predictor:"word" help:"HOST:PORT of the TCP service, which gets one connection for each stream of a peer."`
-	New     bool     `help:"Take a topic that nobody guesses, and print the string by which others find it."`
+	roomFlags
 	gatewayFlags
 	Once     bool `help:"End with the first peer, with status 0 if it has ended regularly."`
 	MaxPeers int  `name:"max-peers" placeholder:"N" help:"Be connected to at most this many peers at once. Without it the gateway's default."`
@@ -29,26 +28,22 @@ func (forwardCmd) Help() string {
 		)
 }
 
-// Validate makes a topic, if that is wanted.
+// Validate finds or makes the topic, and finds the gateway.
 func (c *forwardCmd) Validate() error {
-	switch {
-	case !c.New && c.Address == "":
-		return errors.New("want TOPIC HOST:PORT, or --new HOST:PORT")
-	case c.New && c.Address != "":
-		return errors.New("--new makes a topic: leave out TOPIC")
-	case c.New:
-		if err := c.Address.UnmarshalText([]byte(c.Topic.name)); err != nil {
-			return err
-		}
-		c.Topic = newTopic()
+	if err := c.choose(&c.Topic, &c.Address, c.Address != ""); err != nil {
+		return err
+	}
+	if err := c.identify(&c.Topic); err != nil {
+		return err
 	}
 	return c.requireGateway(c.Topic)
 }
 
 // Run joins the topic.
 func (c *forwardCmd) Run(p *program) error {
+	p.events.lasting = true
 	if c.Topic.guessable() {
-		p.events.warn("whoever guesses the topic's name reaches the service: use --new, or a service that asks who is there")
+		p.events.warn("whoever guesses the topic's name, or the text of the secret, reaches the service: use --new, or a service that asks who is there")
 	}
 	f, err := newForwarder(c.Address)
 	if err != nil {

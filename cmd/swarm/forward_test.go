@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/client/secret"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -58,24 +59,34 @@ func TestForwardEndsCircuitsWithoutAService(t *testing.T) {
 	}
 }
 
-func TestForwardMakesATopic(t *testing.T) {
+func TestForwardMakesARoom(t *testing.T) {
 	service := gateway.Listen(t, gateway.Echo)
 	g := gateway.Start(t, server.Config{})
 	f := swarm(t, open(t), through(g, "forward", "--new", service.Addr().String())...)
 	gateway.Eventually(t, "the string", func() bool { return strings.HasSuffix(f.out.String(), "\n") })
 	u, err := wtproto.ParseGatewayURL(strings.TrimSpace(f.out.String()))
-	if err != nil || len(u.Hashes) == 0 || (topicArg{name: u.Topic}).guessable() {
+	if err != nil || len(u.Hashes) == 0 || (topicArg{name: u.Secret}).guessable() {
 		t.Fatalf("%s: %v", f.out.String(), err)
 	}
-	top, _ := u.Key()
+	shared, err := secret.Parse(u.Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
 	c, err := client.Dial(gateway.Context(t), u.String(), client.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	gateway.Accept(t, gateway.Join(t, c, top, client.JoinOptions{}))
+	room, err := secret.NewRoom(shared, nil).Join(gateway.Context(t), c, client.JoinOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer room.Close()
+	if _, err := room.Accept(gateway.Context(t)); err != nil {
+		t.Fatal(err)
+	}
 	if strings.Contains(f.errs.String(), "guess") {
-		t.Error("it warns of a topic that cannot be guessed")
+		t.Error("it warns of a secret that cannot be guessed")
 	}
 	f = swarm(t, open(t), through(g, "forward", "there", service.Addr().String())...)
 	gateway.Eventually(t, "the warning", func() bool { return strings.Contains(f.errs.String(), "guesses the topic's name") })

@@ -6,24 +6,36 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/swarmgate/swarmgate/client"
-	"github.com/swarmgate/swarmgate/internal/oneline"
 )
 
 const dialTimeout = 10 * time.Second
 
 // gatewayFlags say which gateways to use.
 type gatewayFlags struct {
-	Gateway   []string   `env:"SWARMGATE_GATEWAY" predictor:"word" placeholder:"URL" help:"The gateway: https://gateway.example:4433, or swarmgate://gateway.example:4433/?h=HASH if the certificate is pinned. http://127.0.0.1:PORT, its listener for development, tells the hash. Of several, one is used that answers."`
+	Gateway   []string   `env:"SWARMGATE_GATEWAY" predictor:"word" placeholder:"URL" help:"The gateway: https://gateway.example:4433, or swarmgate://gateway.example:4433/?h=HASH if the certificate is pinned. http://127.0.0.1:PORT, its listener for development, tells the hash. If you name several, the first that answers is used."`
 	CertHash  []certHash `name:"cert-hash" placeholder:"HEX" help:"SHA-256 of the gateway's certificate. Without it an authority must have signed the certificate."`
 	Token     string     `env:"SWARMGATE_TOKEN" placeholder:"TOKEN" help:"Token to show to the gateway. Others on this computer can read it in the list of processes."`
 	TokenFile string     `type:"path" predictor:"file" placeholder:"FILE" help:"File with the token, read before each attempt to connect. Instead of --token."`
-	Reconnect bool       `negatable:"" default:"true" help:"Come back when the session was lost."`
+	Transport transport  `env:"SWARMGATE_TRANSPORT" enum:"auto,quic,websocket" predictor:"transport" default:"auto" placeholder:"auto" help:"How to connect: quic, websocket (for networks without UDP; it goes through the HTTP proxy that HTTPS_PROXY names), or auto, which tries QUIC first."`
+	Reconnect bool       `negatable:"" default:"true" help:"Connect again when the session is lost."`
+
+	patience time.Duration // of a dial; 0 for the client's own
+}
+
+// transport is how to connect.
+type transport string
+
+// names returns what [client.Config.Transports] takes.
+func (t transport) names() []string {
+	if t == "auto" || t == "" {
+		return nil
+	}
+	return []string{string(t)}
 }
 
 // certHash is the SHA-256 of a certificate.
@@ -36,6 +48,19 @@ func (h *certHash) UnmarshalText(b []byte) error {
 		return fmt.Errorf("%q: want %d hexadecimal digits", b, 2*len(h))
 	}
 	copy(h[:], raw)
+	return nil
+}
+
+// AfterApply takes the spaces around gateways away, which lists of the environment have after their
+// commas, and elements of which nothing is there.
+func (g *gatewayFlags) AfterApply() error {
+	var urls []string
+	for _, u := range g.Gateway {
+		if u = strings.TrimSpace(u); u != "" {
+			urls = append(urls, u)
+		}
+	}
+	g.Gateway = urls
 	return nil
 }
 
@@ -53,7 +78,7 @@ func (g *gatewayFlags) requireGateway(topic topicArg) error {
 
 // dial opens a session. The caller closes it.
 func (g *gatewayFlags) dial(p *program) (*client.Client, error) {
-	cfg := client.Config{Token: []byte(g.Token), Agent: "swarm " + version(), NoReconnect: !g.Reconnect, Logger: p.log}
+	cfg := client.Config{Token: []byte(g.Token), Agent: "swarm " + version(), Transports: g.Transport.names(), NoReconnect: !g.Reconnect, DialTimeout: g.patience, Logger: p.log}
 	if g.TokenFile != "" {
 		if g.Token != "" {
 			return nil, errors.New("both --token, or SWARMGATE_TOKEN, and --token-file")
@@ -63,35 +88,8 @@ func (g *gatewayFlags) dial(p *program) (*client.Client, error) {
 	for _, h := range g.CertHash {
 		cfg.CertHashes = append(cfg.CertHashes, h)
 	}
-	var failures []oneline.Failure
-	for _, address := range g.Gateway {
-		if strings.HasPrefix(address, "http://") {
-			u, err := client.Discover(p.ctx, address)
-			if err != nil {
-				failures = append(failures, oneline.Failure{Of: address, Err: cause(err)})
-				continue
-			}
-			if len(g.CertHash) > 0 {
-				u.Hashes = nil
-			}
-			address = u.String()
-		}
-		cfg.Gateways = append(cfg.Gateways, address)
-	}
-	if len(cfg.Gateways) == 0 {
-		return nil, oneline.Join(failures...)
-	}
-	first := cfg.Gateways[0]
-	cfg.Gateways = cfg.Gateways[1:]
-	return client.Dial(p.ctx, first, cfg)
-}
-
-// cause returns what the system said, if err has that, and err otherwise.
-func cause(err error) error {
-	if e, ok := errors.AsType[*net.OpError](err); ok {
-		return e.Err
-	}
-	return err
+	cfg.Gateways = g.Gateway[1:]
+	return client.Dial(p.ctx, g.Gateway[0], cfg)
 }
 
 // readToken returns what the file at path holds, without the white space around it.

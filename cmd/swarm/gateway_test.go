@@ -18,7 +18,7 @@ func TestGatewayMustBeTrusted(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"wrong hash", []string{"--gateway", g.URL, "--cert-hash", strings.Repeat("00", 32)}, "which is not one of those that are trusted"},
+		{"wrong hash", []string{"--gateway", g.URL, "--cert-hash", strings.Repeat("00", 32)}, "which is not one of the trusted ones"},
 		{"no hash", []string{"--gateway", g.URL}, "certificate"},
 		{"plain HTTP from afar", []string{"--gateway", "http://gateway.example:8080"}, "plain HTTP is believed from this machine only"},
 		{"no gateway", []string{"--gateway", "http://127.0.0.1:1"}, "connection refused"},

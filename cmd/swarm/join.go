@@ -4,7 +4,8 @@ import "github.com/swarmgate/swarmgate/client"
 
 // joinCmd is swarm join.
 type joinCmd struct {
-	Topic topicArg `arg:"" predictor:"word" help:"The topic."`
+	Topic topicArg `arg:"" optional:"" predictor:"word" help:"The topic. It is left out with --secret."`
+	secretFlags
 	gatewayFlags
 	Once     bool `help:"End with the first peer, with status 0 if it has ended regularly."`
 	MaxPeers int  `name:"max-peers" placeholder:"N" help:"Be connected to at most this many peers at once. Without it the gateway's default."`
@@ -18,11 +19,20 @@ func (joinCmd) Help() string {
 			"echo hello | swarm join wowcool --once",
 			"swarm join wowcool --gateway https://gateway.example:4433",
 			"swarm join swarmgate://gateway.example:4433/#wowcool --json",
+			"swarm join --secret-file room.txt --gateway https://gateway.example:4433",
 		)
 }
 
-// Validate finds the gateway.
-func (c *joinCmd) Validate() error { return c.requireGateway(c.Topic) }
+// Validate finds the topic and the gateway.
+func (c *joinCmd) Validate() error {
+	if err := c.choose(&c.Topic); err != nil {
+		return err
+	}
+	if err := c.identify(&c.Topic); err != nil {
+		return err
+	}
+	return c.requireGateway(c.Topic)
+}
 
 // Run joins the topic.
 func (c *joinCmd) Run(p *program) error {

@@ -81,7 +81,7 @@ func TestJoinSendsAllAfterThePeerHasEnded(t *testing.T) {
 		b, _ := io.ReadAll(s)
 		got <- string(b)
 	})
-	want := text(350 << 10) // more than the peer's window at its beginning, and not more than that and the gateway's
+	want := text(300 << 10) // more than the window of the peer, 256 KiB, and less than that and the gateway's, 64 KiB
 	p := swarm(t, strings.NewReader(want), through(g, "join", "there", "--once", "--json")...)
 	gateway.Eventually(t, "the end of both directions", func() bool { return strings.Contains(p.out.String(), `"end"`) })
 	select {

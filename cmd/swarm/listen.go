@@ -22,8 +22,9 @@ const (
 
 // listenCmd is swarm listen.
 type listenCmd struct {
-	Topic   topicArg      `arg:"" predictor:"word" help:"The topic."`
-	Address listenAddress `arg:"" predictor:"word" help:"HOST:PORT to listen on; port 0 takes a free one."`
+	Topic   topicArg      `arg:"" predictor:"word" help:"The topic. It is left out with --new and --secret."`
+	Address listenAddress `arg:"" optional:"" predictor:"word" help:"HOST:PORT to listen on; port 0 takes a free one."`
+	roomFlags
 	gatewayFlags
 	Peer peerPattern `placeholder:"ID" help:"The peer to use: its id, or how it begins. Without it, one that takes streams."`
 }
@@ -34,15 +35,25 @@ func (listenCmd) Help() string {
 		"topic. All go to the same peer as long as it takes them, then to another one." +
 		examples(
 			"swarm listen wowcool 127.0.0.1:2222",
+			"swarm listen --secret-file room.txt 127.0.0.1:2222",
 			"swarm listen swarmgate://gateway.example:4433/#wowcool 127.0.0.1:0 --peer 12D3KooWQTFKYi",
 		)
 }
 
-// Validate finds the gateway.
-func (c *listenCmd) Validate() error { return c.requireGateway(c.Topic) }
+// Validate finds the topic and the gateway.
+func (c *listenCmd) Validate() error {
+	if err := c.choose(&c.Topic, &c.Address, c.Address != ""); err != nil {
+		return err
+	}
+	if err := c.identify(&c.Topic); err != nil {
+		return err
+	}
+	return c.requireGateway(c.Topic)
+}
 
 // Run listens, and joins the topic.
 func (c *listenCmd) Run(p *program) error {
+	p.events.lasting = true
 	local, err := net.Listen("tcp", string(c.Address))
 	if err != nil {
 		return err
@@ -52,10 +63,10 @@ func (c *listenCmd) Run(p *program) error {
 	if c.Peer != "" {
 		opts.Filter = c.Peer.is
 	}
-	return c.joinTopic(p, c.Topic, opts, func(ctx context.Context, _ context.CancelCauseFunc, t *client.Topic) error {
+	return c.joinTopic(p, c.Topic, opts, func(ctx context.Context, _ context.CancelCauseFunc, m *meeting) error {
 		p.events.listening(local.Addr().String())
 		l := &listener{
-			events: p.events, topic: t, dispatcher: &dispatcher{events: p.events},
+			events: p.events, meeting: m, topic: m.topic, dispatcher: &dispatcher{events: p.events},
 			places: make(chan struct{}, maxLocal),
 		}
 		return l.run(ctx, local.(*net.TCPListener))
@@ -65,7 +76,8 @@ func (c *listenCmd) Run(p *program) error {
 // listener connects local TCP connections with peers of a topic.
 type listener struct {
 	events     *events
-	topic      *client.Topic
+	meeting    *meeting
+	topic      *client.Topic // the meeting's
 	dispatcher *dispatcher
 	places     chan struct{}  // holds one for each local connection
 	wg         sync.WaitGroup // of circuits and local connections
@@ -141,13 +153,13 @@ func (l *listener) serve(ctx context.Context, conn *net.TCPConn) {
 var errNoPeer = errors.New("no peer is on the topic: is swarm forward running there, with the same topic?")
 
 // open opens a stream with one of the peers.
-func (l *listener) open(ctx context.Context) (*client.Conn, error) {
+func (l *listener) open(ctx context.Context) (memberConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	c, err := l.topic.DialContext(ctx, "", "")
+	c, err := l.meeting.dial(ctx)
 	switch {
 	case err == nil:
-		return c.(*client.Conn), nil
+		return c, nil
 	case codeOf(err) == wtproto.CodePeerUnreachable && len(l.topic.Peers()) == 0:
 		return nil, errNoPeer
 	}

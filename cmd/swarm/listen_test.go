@@ -189,7 +189,30 @@ func TestListenGoesToAnotherPeer(t *testing.T) {
 			p.wait(t)
 		}
 	}
-	_, address := listen(t, g)
+	p, address := listen(t, g)
+	// used returns which peer the listener has used last, and whether that is still there.
+	used := func() (id string, there bool) {
+		for _, e := range p.events(t) {
+			switch {
+			case e.Event == "peer":
+				id, there = e.Peer.ID, true
+			case e.Event == "gone" && e.Peer.ID == id:
+				there = false
+			case e.Event == "found" && e.Peer.ID == id:
+				there = true
+			}
+		}
+		return id, there
+	}
+	found := func() (n int) {
+		for _, e := range p.events(t) {
+			if e.Event == "found" {
+				n++
+			}
+		}
+		return n
+	}
+	gateway.Eventually(t, "both peers are found", func() bool { return found() >= 2 })
 	ask := func(address string) string {
 		b, err := io.ReadAll(dial(t, address))
 		if err != nil {
@@ -204,6 +227,10 @@ func TestListenGoesToAnotherPeer(t *testing.T) {
 		}
 	}
 	services[first]()
+	gateway.Eventually(t, "the listener knows that the peer has left", func() bool {
+		_, there := used()
+		return !there
+	})
 	if other := ask(address); other == first || services[other] == nil {
 		t.Errorf("%q answered after %q was gone", other, first)
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/swarmgate/swarmgate/client/secret"
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/internal/backoff"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -25,6 +26,7 @@ type nativePeer struct {
 	program    *program
 	dispatcher *dispatcher
 	streams    bool           // it takes further circuits with a peer
+	room       *secret.Room   // that its circuits are sealed in; nil for none
 	dials      chan struct{}  // holds one for each dial in progress
 	inbound    chan struct{}  // holds one for each circuit that others opened
 	wg         sync.WaitGroup // of circuits and dials
@@ -148,7 +150,7 @@ func (v *nativePeer) accept(ctx context.Context, s discovery.Sighting) {
 			return
 		}
 		// The events have its error.
-		v.dispatcher.serve(ctx, c, newPeerInfo([]byte(s.Peer.ID), s.Peer.Network, s.Peer.Address, false, s.Peer.Client))
+		v.serve(ctx, c, newPeerInfo([]byte(s.Peer.ID), s.Peer.Network, s.Peer.Address, false, s.Peer.Client))
 	})
 }
 
@@ -201,7 +203,23 @@ func (v *nativePeer) connect(ctx context.Context, k *knownPeer, retry *backoff.B
 		return err
 	}
 	retry.Reset()
-	_, err = v.dispatcher.serve(ctx, c, newPeerInfo([]byte(k.peer.ID), k.peer.Network, k.peer.Address, true, k.peer.Client))
+	err = v.serve(ctx, c, newPeerInfo([]byte(k.peer.ID), k.peer.Network, k.peer.Address, true, k.peer.Client))
+	return err
+}
+
+// serve seals a circuit, if that is wanted, and serves it.
+func (v *nativePeer) serve(ctx context.Context, c discovery.Stream, info peerInfo) error {
+	if v.room == nil {
+		_, err := v.dispatcher.serve(ctx, c, info)
+		return err
+	}
+	sealed, err := v.room.SealCircuit(ctx, c, info.Initiator)
+	if err != nil {
+		v.program.log.Debug("a peer does not know the secret", "id", info.name(), "error", err)
+		return err
+	}
+	info.Key = sealed.Key().String()
+	_, err = v.dispatcher.serve(ctx, sealed, info)
 	return err
 }
 

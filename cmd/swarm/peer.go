@@ -17,7 +17,8 @@ import (
 
 // peerCmd is swarm peer.
 type peerCmd struct {
-	Topic topicArg `arg:"" predictor:"word" help:"The topic."`
+	Topic topicArg `arg:"" optional:"" predictor:"word" help:"The topic. It is left out with --secret."`
+	secretFlags
 
 	Echo    bool     `xor:"does" help:"Send back what peers send."`
 	Forward hostPort `xor:"does" placeholder:"HOST:PORT" help:"Connect each stream of a peer with this TCP service. Without this and --echo, standard input and output are connected with all peers, one stream of each."`
@@ -26,9 +27,9 @@ type peerCmd struct {
 
 	DHT          dhtMode        `name:"dht" predictor:"dht" default:"public" placeholder:"public" help:"Which DHT to use: public (the one of IPFS), private (of swarmgate hosts, entered by --dht-seed) or off."`
 	DHTSeed      []string       `name:"dht-seed" placeholder:"MULTIADDR" help:"A host by which to enter the DHT."`
-	DHTServe     dhtServe       `name:"dht-serve" predictor:"dht-serve" default:"auto" placeholder:"auto" help:"Whether to be a server of the private DHT, which others ask: auto (once somebody could connect to this host from where its seeds are), always or never."`
+	DHTServe     dhtServe       `name:"dht-serve" predictor:"dht-serve" default:"auto" placeholder:"auto" help:"Whether to serve the private DHT, so that others can ask this host: auto (once somebody could connect to this host from where its seeds are), always or never."`
 	P2PListen    []string       `name:"p2p-listen" placeholder:"MULTIADDR" help:"Where to listen for other hosts. Without it, on a free TCP port of all addresses."`
-	P2PAnnounce  []string       `name:"p2p-announce" placeholder:"MULTIADDR" help:"An address by which other hosts reach this one, if it is not one of its own: behind a router that forwards a port, or in a container."`
+	P2PAnnounce  []string       `name:"p2p-announce" placeholder:"MULTIADDR" help:"An address by which other hosts reach this one, if none of its own interfaces has it: behind a router that forwards a port, or in a container."`
 	LAN          bool           `name:"lan" negatable:"" help:"Look for peers on the LAN, and be found there."`
 	LANInterface []string       `name:"lan-interface" predictor:"interface" placeholder:"NAME" help:"The network interface of the LAN. Without it, all that are neither loopback nor point-to-point."`
 	DialAllow    []netip.Prefix `placeholder:"CIDR" help:"Also dial peers at these addresses. Without it only public ones are dialed, and on the LAN its own."`
@@ -44,6 +45,7 @@ func (peerCmd) Help() string {
 			"swarm peer wowcool --echo",
 			"swarm peer wowcool --forward 127.0.0.1:22 --state-dir state",
 			"swarm peer wowcool --dht off --lan",
+			"swarm peer --secret-file room.txt --forward 127.0.0.1:22",
 			"swarm peer wowcool --dht private --dht-seed /dns4/gateway.example/tcp/4434/p2p/12D3KooWDwTirQce1RRKnasT5fPVFgzXCy6SiRgSwrwPGLC7zE91",
 		)
 }
@@ -66,8 +68,17 @@ func (s *dhtServe) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
+// Validate finds the topic.
+func (c *peerCmd) Validate() error {
+	if err := c.choose(&c.Topic); err != nil {
+		return err
+	}
+	return c.identify(&c.Topic)
+}
+
 // Run is a peer until the program ends.
 func (c *peerCmd) Run(p *program) error {
+	p.events.lasting = c.Echo || c.Forward != ""
 	policy, err := discovery.NewPolicy(discovery.PolicyConfig{
 		Allow: c.DialAllow, Private: c.AllowPrivate, LANInterfaces: c.LANInterface,
 	})
@@ -116,13 +127,16 @@ func (c *peerCmd) Run(p *program) error {
 	ctx, end := context.WithCancelCause(p.ctx)
 	defer end(nil)
 	v := newNativePeer(p, h, !one)
+	if c.Topic.secret != nil {
+		if v.room, err = c.Topic.room(); err != nil {
+			return err
+		}
+	}
 	if c.Once {
-		v.dispatcher.once = func(moved traffic, err error) {
+		v.dispatcher.once = func(err error) {
 			if err == nil {
 				err = errServed
-				if moved.early { // the peer may not have read all yet
-					pause(ctx, statusDelay)
-				}
+				pause(ctx, statusDelay) // the peer may not have read all yet
 			}
 			end(err)
 		}

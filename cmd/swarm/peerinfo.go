@@ -1,48 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"encoding/hex"
 	"fmt"
-	"math/big"
-	"slices"
 	"strings"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/wtproto"
 )
-
-// hostPrefix begins the ids of libp2p hosts with Ed25519 keys; the key is the rest.
-var hostPrefix = []byte{0x00, 0x24, 0x08, 0x01, 0x12, 0x20}
-
-// hostIDSize is the length of these ids.
-const hostIDSize = 38
-
-// hostID returns the id of the libp2p host that is the peer id, or speaks for it, as libp2p writes
-// it. It is empty for other peers.
-func hostID(id []byte) string {
-	if len(id) < hostIDSize || !bytes.HasPrefix(id, hostPrefix) {
-		return ""
-	}
-	return base58(id[:hostIDSize])
-}
-
-// base58 returns b in the alphabet of Bitcoin.
-func base58(b []byte) string {
-	const alphabet = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-	var out []byte
-	for n, digit := new(big.Int).SetBytes(b), new(big.Int); n.Sign() > 0; {
-		n.DivMod(n, big.NewInt(58), digit)
-		out = append(out, alphabet[digit.Int64()])
-	}
-	for _, zero := range b {
-		if zero != 0 {
-			break
-		}
-		out = append(out, alphabet[0])
-	}
-	slices.Reverse(out)
-	return string(out)
-}
 
 // peerInfo describes the other end of a circuit.
 type peerInfo struct {
@@ -53,11 +18,12 @@ type peerInfo struct {
 	Initiator bool   `json:"initiator"`         // this end is the initiator
 	Client    bool   `json:"client"`            // it is a client of a gateway
 	Further   bool   `json:"further,omitempty"` // the circuit is one more with this peer
+	Key       string `json:"key,omitempty"`     // its static key in a secret room
 }
 
 // newPeerInfo describes a peer with the id that it has on its network.
 func newPeerInfo(id []byte, network, address string, initiator, client bool) peerInfo {
-	return peerInfo{ID: hex.EncodeToString(id), Host: hostID(id), Network: network, Address: address, Initiator: initiator, Client: client}
+	return peerInfo{ID: hex.EncodeToString(id), Host: wtproto.HostID(id), Network: network, Address: address, Initiator: initiator, Client: client}
 }
 
 // name is what people call the peer.
@@ -69,7 +35,10 @@ func (p peerInfo) name() string {
 }
 
 // short is the peer in a few characters, such as "dht 12D3…K9fQ".
-func (p peerInfo) short() string { return p.Network + " " + shortID(p.name()) }
+func (p peerInfo) short() string {
+	id, _ := hex.DecodeString(p.ID)
+	return client.Peer{Network: p.Network, ID: id, Client: p.Client}.Short()
+}
 
 // shortID returns the ends of an id.
 func shortID(id string) string {
@@ -78,9 +47,6 @@ func shortID(id string) string {
 	}
 	return id[:4] + "…" + id[len(id)-4:]
 }
-
-// infoOf describes the peer of a client's circuit.
-func infoOf(c *client.Conn) peerInfo { return infoOfPeer(c.Peer()) }
 
 // infoOfPeer describes a client's peer.
 func infoOfPeer(p client.Peer) peerInfo {
@@ -106,5 +72,5 @@ func (m *peerPattern) UnmarshalText(b []byte) error {
 
 // is reports whether p is meant.
 func (m peerPattern) is(p client.Peer) bool {
-	return strings.HasPrefix(hex.EncodeToString(p.ID), strings.ToLower(string(m))) || strings.HasPrefix(hostID(p.ID), string(m))
+	return strings.HasPrefix(hex.EncodeToString(p.ID), strings.ToLower(string(m))) || strings.HasPrefix(wtproto.HostID(p.ID), string(m))
 }

@@ -58,8 +58,8 @@ func (p *presence) disconnected(reason string, now time.Time) {
 	p.due = now.Add(lossDelay)
 }
 
-// connected notes that there is another session.
-func (p *presence) connected(now time.Time) {
+// connected notes that there is another session. how ends the words that say so.
+func (p *presence) connected(how string, now time.Time) {
 	if p.lost.IsZero() {
 		return // it has moved, and lost nothing
 	}
@@ -68,6 +68,7 @@ func (p *presence) connected(now time.Time) {
 	if p.shownLost {
 		p.back = fmt.Sprintf("connected again after %v", gone.Round(time.Second))
 	}
+	p.back += how
 	p.lost, p.due = time.Time{}, now.Add(batchDelay)
 }
 

@@ -68,7 +68,7 @@ func TestPresence(t *testing.T) {
 				case "lost":
 					p.disconnected("SHUTDOWN", now)
 				case "connected":
-					p.connected(now)
+					p.connected("", now)
 				}
 			}
 			tell(start.Add(time.Hour))

@@ -2,14 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/swarmgate/swarmgate/internal/envvar"
+	"github.com/swarmgate/swarmgate/internal/logwriter"
+	"github.com/swarmgate/swarmgate/internal/manpage"
 	"github.com/swarmgate/swarmgate/internal/oneline"
 )
 
@@ -18,6 +23,9 @@ const (
 	statusFailed = 1
 	statusUsage  = 2
 )
+
+// flushWithin is how long the end of the program waits for what reads its log.
+const flushWithin = time.Second
 
 // commands are what the program can do. Each is in the file of its name.
 type commands struct {
@@ -30,12 +38,14 @@ type commands struct {
 	Topic   topicCmd   `cmd:"" help:"Print the key of a topic."`
 	Token   tokenCmd   `cmd:"" help:"Make tokens that a gateway lets in, and look at them."`
 	Status  statusCmd  `cmd:"" help:"Print what a gateway says of itself and of a topic."`
+	Doctor  doctorCmd  `cmd:"" help:"Find out why a gateway cannot be reached, and what to do."`
 
 	Completion completionCmd `cmd:"" help:"Print how a shell completes the command lines of swarm with the Tab key."`
 
 	JSON    bool             `name:"json" help:"Print a line of JSON for each event on standard output."`
 	Verbose bool             `short:"v" help:"Log what the networks do."`
 	Version kong.VersionFlag `help:"Print the version."`
+	Man     manpage.Flag     `hidden:"" help:"Print the manual page."`
 }
 
 // program is what the commands work with.
@@ -50,6 +60,11 @@ type program struct {
 
 // run is the program: it returns its exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if !isTerminal(stderr) { // a terminal is read, or it ends the program
+		file := logwriter.New(stderr, func(int) {})
+		defer file.Close(flushWithin)
+		stderr = file
+	}
 	var cmds commands
 	var helped bool
 	k, err := newParser(&cmds, stdout, stderr, func(int) { helped = true })
@@ -59,6 +74,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if completeLine(k) {
 		return 0
 	}
+	envvar.IgnoreBlank(k.Model.Node)
 	parsed, err := k.Parse(args)
 	switch {
 	case helped:
@@ -91,7 +107,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		err = context.Cause(life)
 	}
 	if err != nil {
-		p.events.failed(err)
+		if errors.Is(err, errUnread) {
+			return statusFailed
+		}
+		if !errors.Is(err, errNoSession) { // which the diagnosis has said
+			p.events.failed(err)
+		}
 		return printError(stderr, err, statusFailed)
 	}
 	return 0
@@ -105,6 +126,7 @@ func newParser(cmds *commands, stdout, stderr io.Writer, exit func(int)) (*kong.
 		kong.Description("A client of swarmgate, and a native peer. TOPIC is a name, 64 hexadecimal digits, or a gateway "+
 			"URL such as swarmgate://gateway.example:4433/#wowcool. swarm COMMAND --help has examples."),
 		kong.Vars{"version": "swarm " + version()},
+		kong.Bind(manual),
 		kong.Writers(stdout, stderr),
 		kong.Exit(exit),
 	)
@@ -121,9 +143,15 @@ func printError(w io.Writer, err error, status int) int {
 	return status
 }
 
-// version returns the version of the module that the program was built from, such as v1.2.3 or
-// (devel).
+// released is the version of a release, such as v1.2.3, which the linker sets.
+var released string
+
+// version returns the version of the release, or of the module that the program was built from,
+// such as v1.2.3 or (devel).
 func version() string {
+	if released != "" {
+		return released
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"

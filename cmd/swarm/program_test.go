@@ -161,6 +161,19 @@ func TestWrongCommandLines(t *testing.T) {
 		{"send a --code --new --gateway https://g", "can't be used together"},
 		{"send a --gateway https://g", "want FILE… TOPIC, --code FILE… or --new FILE…"},
 		{"receive 42-tulip-lantern-parad --gateway https://g", `"parad" is not a word of codes`},
+		{"join --gateway https://g", "want TOPIC, --secret SECRET or --secret-file FILE"},
+		{"join a --secret b --gateway https://g", "leave out TOPIC"},
+		{"join a --identity b --gateway https://g", "--identity is the key of a secret room"},
+		{"join --secret b --secret-file c --gateway https://g", "--secret-file"},
+		{"join --secret-file /nowhere --gateway https://g", "no such file"},
+		{"peer", "want TOPIC, --secret SECRET or --secret-file FILE"},
+		{"receive --gateway https://g", "want TOPIC, --secret SECRET or --secret-file FILE"},
+		{"receive --plain --secret b --gateway https://g", "both --plain and a secret"},
+		{"send a --code --secret b --gateway https://g", "leave out --secret"},
+		{"forward --new --secret a b:1 --gateway https://g", "both --new and a secret"},
+		{"listen a b:1 --secret a --gateway https://g", "leave out TOPIC"},
+		{"listen a --gateway https://g", "want TOPIC HOST:PORT"},
+		{"join a --gateway https://g --transport tcp", `--transport must be one of "auto","quic","websocket" but got "tcp"`},
 		{"fly", "unexpected argument fly"},
 		{"topic", "expected \"<name>\""},
 		{"join a", "want a gateway: --gateway URL, SWARMGATE_GATEWAY, or"},
@@ -205,11 +218,11 @@ func TestErrorsAreOneLine(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{
 			"peer a --dht private --dht-seed a --dht-seed b --dht-seed /ip4/192.0.2.1 --dht-seed c --dht-seed d",
-			"swarm: p2p: config: Seeds: a, b, c, d: must begin with /; /ip4/192.0.2.1: has no /p2p/ID at its end\n",
+			"swarm: p2p: config: Seeds: a, b, c, d: must begin with /; /ip4/192.0.2.1: want /p2p/ID at its end\n",
 		},
 		{
 			"join a --gateway http://127.0.0.1:1 --gateway http://127.0.0.1:2",
-			"swarm: http://127.0.0.1:1, http://127.0.0.1:2: connect: connection refused\n",
+			"swarm: client: dial: http://127.0.0.1:1, http://127.0.0.1:2: connect: connection refused\n",
 		},
 		{
 			"join a --gateway g:0 --gateway h:0",

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -52,7 +51,7 @@ type receiver struct {
 }
 
 // serve takes the files that a console offers, until its circuit ends.
-func (r *receiver) serve(conn *client.Conn, console *consoleConn) error {
+func (r *receiver) serve(conn memberConn, console *consoleConn) error {
 	from := endpointOf(conn.Peer())
 	for {
 		m, err := console.receive()

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/swarmgate/swarmgate/client/secret"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/gateway"
 )
@@ -92,9 +93,9 @@ func TestSendOutlivesAGateway(t *testing.T) {
 	a, b := gateway.Start(t, server.Config{}), gateway.Start(t, server.Config{})
 	from, to := t.TempDir(), t.TempDir()
 	sum := makeFile(t, filepath.Join(from, "big"), *sendSize)
-	args := through(a, through(b)...)
-	r := swarm(t, open(t), append([]string{"receive", "there", "-o", to, "--json"}, args...)...)
-	s := swarm(t, open(t), append([]string{"send", filepath.Join(from, "big"), "there", "--json"}, args...)...)
+	args, there := through(a, through(b)...), secret.New().Hex()
+	r := swarm(t, open(t), append([]string{"receive", there, "-o", to, "--json"}, args...)...)
+	s := swarm(t, open(t), append([]string{"send", filepath.Join(from, "big"), there, "--json"}, args...)...)
 	gateway.Eventually(t, "a part of the file", func() bool {
 		info, err := os.Stat(filepath.Join(to, "big.part"))
 		return err == nil && info.Size() > *sendSize/16

@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -61,10 +60,10 @@ func (s *sender) add(path string) error {
 }
 
 // errCodeUsed says that the one receiver has ended too early.
-var errCodeUsed = errors.New("the receiver has left before it had all files, and the code is worthless now")
+var errCodeUsed = errors.New("the receiver has left before it had all files: send them again with a new code")
 
 // serve offers the files to a console, and sends those that it takes.
-func (s *sender) serve(ctx context.Context, conn *client.Conn, console *consoleConn) (err error) {
+func (s *sender) serve(ctx context.Context, conn memberConn, console *consoleConn) (err error) {
 	o := s.to(endpointOf(conn.Peer()))
 	if o == nil {
 		conn.Reset(errOne.Code)

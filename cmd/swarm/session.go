@@ -19,18 +19,20 @@ var errServed = errors.New("the peer has ended")
 // peer.
 func (g *gatewayFlags) joinTopic(
 	p *program, topic topicArg, opts client.JoinOptions,
-	serve func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error,
+	serve func(ctx context.Context, end context.CancelCauseFunc, m *meeting) error,
 ) error {
 	c, err := g.dial(p)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	t, err := c.Join(p.ctx, topic.Topic, opts)
+	m, err := joinMeeting(p.ctx, c, topic, opts)
 	if err != nil {
 		return err
 	}
-	p.events.joined(topic)
+	defer m.close()
+	t := m.topic
+	p.events.joined(topic, m.key(), c.Session().Transport)
 	if err := shareNew(p.events, c.Session(), topic); err != nil {
 		return err
 	}
@@ -42,6 +44,11 @@ func (g *gatewayFlags) joinTopic(
 		case <-c.Done():
 			end(c.Err())
 		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), errServed) { // peers are to see no loss
+				limited, cancel := context.WithTimeout(p.ctx, leaveTime)
+				defer cancel()
+				c.Shutdown(limited)
+			}
 			c.Close() // and all circuits
 		}
 	})
@@ -49,7 +56,7 @@ func (g *gatewayFlags) joinTopic(
 		reportTopic(ctx, t, func(s client.Status) { p.events.status(topic.Topic, s) }, func() { p.events.setPeers(t.Peers()) })
 	})
 	watchers.Go(func() { reportSession(ctx, c, p.events) })
-	end(serve(ctx, end, t))
+	end(serve(ctx, end, m))
 	watchers.Wait()
 	cause := context.Cause(ctx)
 	if p.ctx.Err() != nil || errors.Is(cause, errServed) {
@@ -81,40 +88,44 @@ func (g *gatewayFlags) serveCircuits(p *program, topic topicArg, opts client.Joi
 	if once && opts.MaxPeers == 0 {
 		opts.MaxPeers = 1
 	}
-	return g.joinTopic(p, topic, opts, func(ctx context.Context, end context.CancelCauseFunc, t *client.Topic) error {
+	return g.joinTopic(p, topic, opts, func(ctx context.Context, end context.CancelCauseFunc, m *meeting) error {
 		w := &dispatcher{events: p.events, handler: h}
 		if once {
-			w.once = func(moved traffic, err error) {
+			w.once = func(err error) {
 				if err == nil {
 					err = errServed
-					if moved.early {
-						settle(ctx, t)
-					}
+					settle(ctx, m.topic)
 				}
 				end(err)
 			}
 		}
 		var circuits sync.WaitGroup
 		defer circuits.Wait() // if the topic alone was taken away, they go on
-		for conn, err := range t.Conns(ctx) {
+		for conn, err := range m.conns(ctx) {
 			if err != nil {
 				return err
 			}
 			circuits.Go(func() { w.serve(ctx, conn, infoOf(conn)) }) // the events have its error
 		}
-		return t.Err()
+		return m.topic.Err()
 	})
 }
 
-// statusDelay is longer than the gateway takes to count a new circuit in its STATUS.
-const statusDelay = 2 * time.Second
+const (
+	// statusDelay is longer than the gateway takes to count a new circuit in its STATUS.
+	statusDelay = 2 * time.Second
+	// leaveTime is how long a program that has done its work waits for what it has sent to arrive.
+	leaveTime = time.Minute
+)
 
-// settle waits until the gateway's STATUS counts no circuits on t. If a peer ended its direction
-// early, the gateway may still hold bytes for it, which would be lost with the session.
+// settle waits until the gateway's STATUS counts no circuits on t, for at most [leaveTime]. When
+// both directions have ended at this end, the gateway may still hold bytes for the peer, which
+// would be lost with the session.
 func settle(ctx context.Context, t *client.Topic) {
-	pause(ctx, statusDelay)
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
 	if t.Status().Connected == 0 {
-		return
+		pause(ctx, statusDelay)
 	}
 	for e := range t.Events(ctx) {
 		if s, ok := e.(client.Status); ok && s.Connected == 0 {
@@ -149,7 +160,7 @@ func reportSession(ctx context.Context, c *client.Client, tell *events) {
 		switch e := e.(type) {
 		case client.Connected:
 			if begun { // else it is the session that the topic was joined in
-				tell.connected(e.Gateway)
+				tell.connected(e.Gateway, c.Session().Transport)
 			}
 			begun = true
 		case client.Disconnected:

@@ -69,11 +69,15 @@ func printGateway(e *events, w client.Session) error {
 	}
 	if e.json {
 		return e.line(event{Event: "gateway", Gateway: &gatewayStatus{
-			Agent: w.Agent, Version: w.Version, Certificate: cert, MaxTopics: w.MaxTopics, MaxCircuits: w.MaxCircuits,
+			Agent: w.Agent, Version: w.Version, Transport: w.Transport, Certificate: cert, MaxTopics: w.MaxTopics, MaxCircuits: w.MaxCircuits,
 		}})
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "gateway      %s, version %d of the protocol\n", w.Agent, w.Version)
+	over := "QUIC"
+	if w.Transport == client.TransportWebSocket {
+		over = "WebSocket"
+	}
+	fmt.Fprintf(&b, "gateway      %s, version %d of the protocol, over %s\n", w.Agent, w.Version, over)
 	fmt.Fprintf(&b, "certificate  %s\n", strings.Join(append([]string{cert.Kind}, cert.Hashes...), "\n             "))
 	fmt.Fprintf(&b, "limits       %s topics, %s circuits\n", limit(w.MaxTopics), limit(w.MaxCircuits))
 	return e.write([]byte(b.String()))

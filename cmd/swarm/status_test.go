@@ -14,7 +14,7 @@ func TestStatusOfATopic(t *testing.T) {
 	if status := p.wait(t); status != 0 {
 		t.Errorf("status %d", status)
 	}
-	for _, want := range []string{"version 1 of the protocol", "pinned", "64 topics, 256 circuits", "topic        2 known", "static     searching: 2 found", "1 refused, last PEER_UNREACHABLE"} {
+	for _, want := range []string{"version 1 of the protocol, over QUIC", "pinned", "64 topics, 256 circuits", "topic        2 known", "static     searching: 2 found", "1 refused, last PEER_UNREACHABLE"} {
 		if !strings.Contains(p.out.String(), want) {
 			t.Errorf("it does not say %q", want)
 		}

@@ -56,9 +56,7 @@ func (m *stdio) handle(ctx context.Context, n int, c circuit) (traffic, error) {
 		moved.received, err = m.receive(n, c)
 		return err
 	}
-	early, err := duplex(abort, send, receive)
-	moved.early = early
-	if err != nil {
+	if err := duplex(abort, send, receive); err != nil {
 		return moved, err
 	}
 	return moved, c.Close()

@@ -39,11 +39,11 @@ func (p *terminal) tell(v event) {
 	now := time.Now()
 	switch v.Event {
 	case "joined":
-		p.change(func(s *presence) { s.joined(v.Name, now) })
+		p.change(func(s *presence) { s.joined(v.Name+over(v.Transport), now) })
 	case "disconnected":
 		p.change(func(s *presence) { s.disconnected(v.Message, now) })
 	case "connected":
-		p.change(func(s *presence) { s.connected(now) })
+		p.change(func(s *presence) { s.connected(over(v.Transport), now) })
 	case "ready":
 		p.change(func(s *presence) { p.native, s.entered = true, true })
 	case "peer":
@@ -137,6 +137,16 @@ func (p *terminal) line(v event) string {
 		words = "listening on " + v.Address
 	case "ready":
 		words = "peer " + shortID(v.Peer.name()) + " on " + v.Name
+	case "joined":
+		if v.Key == "" {
+			return ""
+		}
+		words = "your key is " + keyForPeople(v.Key)
+	case "peer":
+		if v.Peer.Key == "" || v.Peer.Further {
+			return ""
+		}
+		words = "the key of " + v.Peer.short() + " is " + keyForPeople(v.Peer.Key)
 	case "waiting":
 		good, words = false, "waiting for a peer"
 	case "refused":

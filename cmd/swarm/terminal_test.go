@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -49,7 +50,7 @@ func TestPeopleReadWhoIsThere(t *testing.T) {
 		p := newTerminal(&out)
 		e := &events{terminal: p}
 		wowcool := topicArg{name: "wowcool", Topic: wtproto.TopicFromName("wowcool")}
-		e.joined(wowcool)
+		e.joined(wowcool, "", client.TransportQUIC)
 		p.setPeers([]string{"dht 12D3…K9fQ"})
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
@@ -63,11 +64,11 @@ func TestPeopleReadWhoIsThere(t *testing.T) {
 		out.Reset()
 		p = newTerminal(&out)
 		e = &events{terminal: p}
-		e.joined(wowcool)
+		e.joined(wowcool, "", client.TransportWebSocket)
 		p.setPeers([]string{"a"})
 		p.setPeers(nil)
 		p.close() // it was over within the second
-		if got, want := out.String(), "✓ joined wowcool · 1 peer (a)\n"; got != want {
+		if got, want := out.String(), "✓ joined wowcool over WebSocket · 1 peer (a)\n"; got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 

@@ -32,7 +32,7 @@ type tokenCmd struct {
 
 // grantFlags say what a token grants.
 type grantFlags struct {
-	Name           string   `required:"" placeholder:"NAME" help:"Who is charged for what the token's sessions use."`
+	Name           string   `required:"" placeholder:"NAME" help:"The name of the principal whose limits the token's sessions share."`
 	Topic          []string `placeholder:"TOPIC" help:"A topic that may be joined: a name, 64 hexadecimal digits, or fewer of them and * for all topics that begin so. Without it, all."`
 	Announce       bool     `negatable:"" default:"true" help:"Be found by others."`
 	LookUp         bool     `negatable:"" default:"true" help:"Find others."`
@@ -40,7 +40,7 @@ type grantFlags struct {
 	Expires        expiry   `placeholder:"WHEN" help:"When the token ends: a duration such as 720h, or a time such as 2030-01-31T00:00:00Z."`
 	MaxSessions    int      `placeholder:"N" help:"Sessions of the name at once. Negative for no limit, here and below; without it, the gateway's."`
 	MaxTopics      int      `placeholder:"N" help:"Topics of its sessions at once."`
-	NewTopics      int      `placeholder:"N" help:"Topics a minute that nobody is on."`
+	NewTopics      int      `placeholder:"N" help:"New topics a minute: those that nobody is on yet."`
 	MaxCircuits    int      `placeholder:"N" help:"Circuits of its sessions at once."`
 	BytesPerSecond int64    `placeholder:"N" help:"Bytes a second of all its circuits, both ways."`
 	MaxBytes       int64    `placeholder:"N" help:"Bytes of all its circuits, both ways, while the gateway runs."`
@@ -59,7 +59,7 @@ func (e *expiry) UnmarshalText(b []byte) error {
 		return fmt.Errorf("%q is neither a duration such as 720h nor a time such as 2030-01-31T00:00:00Z", b)
 	}
 	if !t.After(time.Now()) {
-		return fmt.Errorf("%q is over", b)
+		return fmt.Errorf("%q is in the past", b)
 	}
 	e.Time = t
 	return nil
@@ -90,8 +90,8 @@ func (f *grantFlags) grant() (auth.Grant, error) {
 
 type newTokenCmd struct {
 	grantFlags
-	File  string `required:"" type:"path" predictor:"file" placeholder:"FILE" help:"The file. It is made if there is none."`
-	Force bool   `help:"Also if the file has a token of this name already; both are good then."`
+	File  string `required:"" type:"path" predictor:"file" placeholder:"FILE" help:"The file. The command makes it if it does not exist."`
+	Force bool   `help:"Add the token even if the file has one of this name already. Both are valid then."`
 }
 
 // Help is printed below the options.
@@ -187,8 +187,8 @@ func (p *program) readToken() ([]byte, error) {
 type signTokenCmd struct {
 	grantFlags
 	Key      string `required:"" type:"path" predictor:"file" placeholder:"FILE" help:"Private key of Ed25519 or P-256, in PEM."`
-	KeyID    string `placeholder:"ID" help:"Id of the key, for a gateway with several."`
-	Audience string `placeholder:"NAME" help:"What the gateway has as --jwt-audience."`
+	KeyID    string `placeholder:"ID" help:"Id of the key, if the gateway has several."`
+	Audience string `placeholder:"NAME" help:"The --jwt-audience of the gateway."`
 }
 
 // Help is printed below the options.

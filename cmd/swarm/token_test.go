@@ -75,7 +75,7 @@ func TestTokenMistakes(t *testing.T) {
 		{"new --name #a --file " + file, "", "one word"},
 		{"new --name a --topic ab1* --file " + file, "", "hexadecimal"},
 		{"new --name a --expires yesterday --file " + file, "", "neither a duration"},
-		{"new --name a --expires 2001-01-01T00:00:00Z --file " + file, "", "is over"},
+		{"new --name a --expires 2001-01-01T00:00:00Z --file " + file, "", "is in the past"},
 		{"hash", " \n", "a token of 0 bytes"},
 		{"sign --name a --expires 1h --key " + bad, "", "no private key"},
 		{"check", "x", "--file"},

@@ -6,18 +6,17 @@ import (
 )
 
 const (
-	// standing is how long ago an origin must have been heard first to be a known one.
+	// standing is how long ago we must have heard an origin first for it to be a known one.
 	standing = 10 * time.Second
 	// allowanceWindow is the time over which origins are counted.
 	allowanceWindow = 10 * time.Second
 )
 
-// allowances bound what is done because of what is heard: for each origin, and for all together.
-// Origins may be made up, so what all have is shared: once half of it is used up, an origin gets
-// no more than an equal part of what is added, and once three quarters are, only known origins get
-// anything, and share it among themselves. So neither one that says a lot nor a thousand made-up
-// ones keep a quiet one from being heard, and who was there before goes on. Any number of
-// goroutines may use it.
+// allowances bound the work that packets cause: for each origin, and for all together. Anybody can
+// make up origins, so they share the total. If half of it is used up, each origin gets an equal
+// part of what is added, and no more. If three quarters are used up, only known origins get
+// anything, in equal parts. So neither one loud origin nor a thousand made-up ones silence a quiet
+// one, and known origins go on. Any number of goroutines may use it.
 type allowances struct {
 	perSecond, atOnce float64 // of one origin
 	all, allAtOnce    float64
@@ -40,13 +39,13 @@ type window struct {
 // use is what one origin has used.
 type use struct {
 	left  float64 // of atOnce
-	share float64 // of an equal part of a second of all; below zero after what is larger
+	share float64 // of an equal part of all for a second; negative after a larger use
 	at    time.Time
 	known bool // counted as such in its window
 }
 
-// newAllowances returns allowances of perSecond on average and atOnce for each origin, and of so
-// many times as much for all.
+// newAllowances returns allowances of perSecond on average and atOnce for each origin, and of all
+// times as much for all origins together.
 func newAllowances(perSecond, atOnce, all int) *allowances {
 	return &allowances{
 		perSecond: float64(perSecond), atOnce: float64(atOnce), all: float64(perSecond * all), allAtOnce: float64(atOnce * all),
@@ -54,8 +53,8 @@ func newAllowances(perSecond, atOnce, all int) *allowances {
 	}
 }
 
-// take reports whether n more are allowed because of what o said, and counts them if so. known
-// says that o was heard first long ago.
+// take reports whether origin o may cause n more, and counts them if so. known says that we heard
+// o first long ago.
 func (a *allowances) take(o origin, n int, known bool, now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -16,10 +16,10 @@ import (
 
 // Times of the browser.
 const (
-	settleAfter = 50 * time.Millisecond // after something was heard: more may follow
-	settleRest  = 5                     // times what settling took, if that is more: a flood shall not take all the time
+	settleAfter = 50 * time.Millisecond // after a packet: more may follow
+	settleRest  = 5                     // or that many times as long as settling took, so that a flood does not take all the time
 	settleMost  = time.Second           // but no longer
-	lookEvery   = 2 * time.Second       // at the interfaces
+	lookEvery   = 2 * time.Second       // how often to read the interfaces
 	countAfter  = time.Second           // answers to a question come within this time
 )
 
@@ -40,7 +40,7 @@ func listen() (conn, error) {
 	return c, nil
 }
 
-// noSocket says what to do about sockets that could not be opened.
+// noSocket wraps err, with which sockets could not be opened, with advice for people.
 func noSocket(err error) error {
 	reason := "UDP port 5353 cannot be had: end the program that has it and does not share it, or use --no-lan"
 	if errors.Is(err, errors.ErrUnsupported) {
@@ -49,10 +49,10 @@ func noSocket(err error) error {
 	return &wtproto.Error{Code: wtproto.CodeInternal, Reason: reason, Err: err}
 }
 
-// browser hears what is said on the LAN, and asks.
+// browser receives packets of the LAN, and sends questions.
 type browser struct {
 	services []*service
-	wake     chan struct{} // holds 1: something is to be settled
+	wake     chan struct{} // holds 1: there is something to settle
 	intake   *allowances   // bytes
 
 	mu       sync.Mutex
@@ -98,7 +98,7 @@ func (b *browser) receive(p mcast.Packet) {
 	}
 }
 
-// ask asks for instances anew, unless that was done lately.
+// ask asks for instances again, unless it has just done so.
 func (b *browser) ask() {
 	b.mu.Lock()
 	b.resolver.refresh(time.Now())
@@ -106,7 +106,7 @@ func (b *browser) ask() {
 	b.wakeUp()
 }
 
-// setLinks says what the LAN is now; before is what it was.
+// setLinks sets the interfaces of the LAN. before are the former ones.
 func (b *browser) setLinks(lan, before map[int]discovery.Interface) {
 	var links []link
 	for index, i := range lan {
@@ -124,15 +124,15 @@ func (b *browser) setLinks(lan, before map[int]discovery.Interface) {
 	b.resolver.setLinks(links, func(l link) bool { return anew(lan[l.index], before[l.index]) }, time.Now())
 }
 
-// anew reports whether an interface may be on another LAN than before: it has other subnets, or a
-// carrier that it did not have.
+// anew reports whether an interface may be on another LAN than before: its subnets have changed,
+// or it has a carrier again.
 func anew(now, before discovery.Interface) bool {
 	return !slices.Equal(now.Subnets, before.Subnets) || now.Flags&net.FlagRunning&^before.Flags != 0
 }
 
-// settle sends what is to be asked by c, and returns what is known, whether instances were asked
-// for, and when to settle again. evicted is how many records there was no room for, since the
-// start.
+// settle sends the questions that are due by c. It returns the known claims, whether it asked for
+// instances, and when to settle again. evicted is how many records the cache had no room for since
+// the start.
 func (b *browser) settle(c conn) (claims []claim, asked bool, next time.Time, evicted uint64, err error) {
 	b.mu.Lock()
 	queries, claims, next := b.resolver.settle(time.Now())
@@ -149,7 +149,7 @@ func (b *browser) settle(c conn) (claims []claim, asked bool, next time.Time, ev
 }
 
 // How many bytes of one origin are read, each second and at once, and for how many origins that is
-// enough. What is beyond is dropped unread.
+// enough. The browser drops more bytes unread.
 const (
 	bytesPerSecond = 64 << 10
 	bytesAtOnce    = 256 << 10

@@ -15,12 +15,12 @@ const (
 	maxRecords   = 8192 // of all origins
 	maxOwn       = 512  // of one origin
 	maxOrigins   = 2048
-	maxTTL       = 75 * time.Minute // what RFC 6762, 10 recommends for what changes least
-	goodbyeAfter = time.Second      // what is taken back lives on for this time (RFC 6762, 10.1)
+	maxTTL       = 75 * time.Minute // RFC 6762, 10 recommends this for the most stable records
+	goodbyeAfter = time.Second      // a withdrawn record lives on for this time (RFC 6762, 10.1)
 )
 
-// origin is who said something: a source address on an interface. What it says is kept apart from
-// what others say, so no machine can take back, change or push out what another one said.
+// origin is the sender of packets: a source address on an interface. The cache keeps the records
+// of each origin apart, so no machine can withdraw, change or push out the records of another one.
 type origin struct {
 	index int        // of the interface
 	addr  netip.Addr // unmapped, without zone
@@ -38,8 +38,8 @@ type set struct {
 	kind uint16 // such as dns.TypePTR
 }
 
-// data is what a record says, apart from its name, type and time. It holds what its type has, and
-// is compared with the name in canonical form.
+// data is the content of a record without its name, type and time. Only the fields of the record's
+// type are set. Names in it are canonical.
 type data struct {
 	target string     // of PTR and SRV, canonical
 	port   uint16     // of SRV
@@ -51,33 +51,33 @@ type data struct {
 type answer struct {
 	set
 	data
-	owner, pointed string // the names of set and data as they were written, for asking
+	owner, pointed string // the names of set and data as the packet spells them, for questions
 	ttl            time.Duration
-	flush          bool // what the origin said of set before is over (RFC 6762, 10.2)
+	flush          bool // older records of the origin in this set are over (RFC 6762, 10.2)
 }
 
 // entry is a record in the cache.
 type entry struct {
 	answer
 	lastSeen, expires time.Time
-	asked             int       // how often it was asked for again since it was heard
-	jitter            float64   // part of the TTL by which these questions are late, from 0 to 0.02
-	rechecks          int       // of a suspect SRV: questions left before it is over
+	asked             int       // how often we asked for it again since we heard it
+	jitter            float64   // delay of these questions as a part of the TTL, from 0 to 0.02
+	rechecks          int       // of a suspect SRV: how many questions are left before it is dropped
 	recheckAt         time.Time // when to ask the next one
 	of                *neighbour
 	at                *list.Element // in of.order
 }
 
-// neighbour is what is known from one origin.
+// neighbour holds the records of one origin.
 type neighbour struct {
 	origin
-	first time.Time // when it was heard first
+	first time.Time // when we heard it first
 	sets  map[set][]*entry
-	order *list.List     // of *entry, the one that was heard longest ago first
+	order *list.List     // of *entry, the one heard longest ago first
 	hosts map[string]int // how many SRV records point to a name
 }
 
-// cache keeps records for as long as they are valid, by who said them. It does no I/O.
+// cache keeps records as long as they are valid, by their origin. It does no I/O.
 type cache struct {
 	maxRecords, maxOwn, maxOrigins int
 
@@ -86,8 +86,8 @@ type cache struct {
 	// services holds the SRV records of an instance, in no order.
 	services map[hostname][]*entry
 	size     int          // records
-	evicted  uint64       // records that had to go before their time
-	pay      []*neighbour // who is to pay, the next one last; they may be gone
+	evicted  uint64       // records that had to go before they expired
+	pay      []*neighbour // the neighbours that lose records next, the next one last; some may be gone
 }
 
 func newCache() cache {
@@ -97,8 +97,8 @@ func newCache() cache {
 	}
 }
 
-// add takes in what from said at now. If there is no room, an origin that has said a lot loses what
-// it said longest ago; if there are too many origins, one of those goes that came last.
+// add takes in a record that came from an origin at now. If there is no room, an origin with many
+// records loses its oldest one. If there are too many origins, one of the newest goes.
 func (c *cache) add(from origin, a answer, now time.Time) {
 	n := c.all[from]
 	if n == nil {
@@ -108,7 +108,7 @@ func (c *cache) add(from origin, a answer, now time.Time) {
 		if len(c.all) >= c.maxOrigins {
 			c.drop(c.youngest())
 		}
-		n = &neighbour{ // in all once it has a record
+		n = &neighbour{ // it is in all as soon as it has a record
 			origin: from, first: now, sets: make(map[set][]*entry), order: list.New(), hosts: make(map[string]int),
 		}
 	}
@@ -144,25 +144,25 @@ func (c *cache) add(from origin, a answer, now time.Time) {
 	}
 }
 
-// refresh notes that e was said again, as a.
+// refresh notes that e came again, as a.
 func (e *entry) refresh(a answer, now time.Time) {
 	a.ttl = min(a.ttl, maxTTL)
 	e.answer, e.lastSeen, e.expires = a, now, now.Add(a.ttl)
 	e.asked, e.jitter, e.rechecks = 0, rand.Float64()*0.02, 0
 }
 
-// endBy has e end at t if it would live longer.
+// endBy lets e expire at t if it would live longer.
 func (e *entry) endBy(t time.Time) {
 	if t.Before(e.expires) {
 		e.expires = t
 	}
 }
 
-// ends reports whether e was taken back, and only lives on for a while.
+// ends reports whether e was withdrawn, and only lives on for a moment.
 func (e *entry) ends() bool { return e.expires.Before(e.lastSeen.Add(e.ttl)) }
 
-// refreshAt returns when e is to be asked for again: at 80, 85, 90 and 95 % of its time and a bit
-// (RFC 6762, 5.2). It reports false if that was done, or if e was taken back.
+// refreshAt returns when to ask for e again: at 80, 85, 90 and 95 % of its time, plus a bit (RFC
+// 6762, 5.2). It reports false if that has been done, or if e was withdrawn.
 func (e *entry) refreshAt() (time.Time, bool) {
 	if e.asked > 3 || e.ends() {
 		return time.Time{}, false
@@ -171,7 +171,7 @@ func (e *entry) refreshAt() (time.Time, bool) {
 	return e.lastSeen.Add(time.Duration(part * float64(e.ttl))), true
 }
 
-// newest returns the record of name and kind that n said last, or nil.
+// newest returns the last record of n with name and kind, or nil.
 func (n *neighbour) newest(name string, kind uint16) *entry {
 	var best *entry
 	for _, e := range n.sets[set{name, kind}] {
@@ -188,7 +188,8 @@ func (n *neighbour) addresses(name string) []*entry {
 	return append(v4[:len(v4):len(v4)], v6...)
 }
 
-// expire forgets what is over at now, and returns when the next record is, or a zero time.
+// expire drops the records that are expired at now. It returns when the next one expires, or a
+// zero time.
 func (c *cache) expire(now time.Time) (next time.Time) {
 	for _, n := range c.all {
 		for e := n.order.Front(); e != nil; {
@@ -216,7 +217,7 @@ func (c *cache) keep(isOn func(origin) bool) {
 	}
 }
 
-// earlier returns the earlier one of a and b, of which a zero one stands for never.
+// earlier returns the earlier one of a and b. A zero time means never.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -224,8 +225,8 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// youngest returns, of a few origins chosen by chance, the one that came last: who was there
-// before a flood from made-up origins stays, and who comes after it finds room.
+// youngest returns the newest of a few origins chosen at random. So origins from before a flood of
+// made-up ones stay, and origins that come after the flood find room.
 func (c *cache) youngest() *neighbour {
 	const sample = 8
 	var young *neighbour
@@ -241,11 +242,11 @@ func (c *cache) youngest() *neighbour {
 	return young
 }
 
-// payer returns the origin that came last of those that have more than half of an equal share,
-// which somebody has if the cache is full. So what was there before a flood stays, and who comes
-// amid one and says little is no worse off than before. One origin pays until it has no more than
-// that, and then the next one of those that were looked for together, so that looking costs
-// little.
+// payer returns the origin that has to lose records: the newest of those that have more than half
+// of an equal share. If the cache is full, there is one. So records from before a flood stay, and
+// an origin that comes during a flood and says little is not worse off. One origin loses records
+// until it has no more than that, and then the next one. payer looks for several such origins at
+// once, so that looking costs little.
 func (c *cache) payer() *neighbour {
 	half := c.maxRecords / len(c.all) / 2
 	for ; len(c.pay) > 0; c.pay = c.pay[:len(c.pay)-1] {
@@ -259,11 +260,11 @@ func (c *cache) payer() *neighbour {
 		}
 	}
 	slices.SortFunc(c.pay, func(a, b *neighbour) int { return a.first.Compare(b.first) })
-	c.pay = c.pay[len(c.pay)/2:] // until the older ones would have to, the younger ones may have grown again
+	c.pay = c.pay[len(c.pay)/2:] // the younger ones may have grown again before it is the turn of the older ones
 	return c.pay[len(c.pay)-1]
 }
 
-// evict forgets what n said longest ago, and n if that was all.
+// evict drops the oldest record of n, and n itself if that was its last one.
 func (c *cache) evict(n *neighbour) {
 	c.evicted++
 	c.remove(n.order.Front().Value.(*entry))
@@ -301,7 +302,7 @@ func (c *cache) remove(e *entry) {
 	}
 }
 
-// point notes that e came (1) or went (-1), if it says on which host a service is.
+// point notes that e, if it is an SRV record, came (1) or went (-1).
 func (c *cache) point(e *entry, by int) {
 	if e.kind != dns.TypeSRV {
 		return
@@ -329,8 +330,8 @@ func (c *cache) point(e *entry, by int) {
 	}
 }
 
-// isHost reports whether a service is on the host with this name: one that from told of or, with
-// anybody, one that was told of on the same interface.
+// isHost reports whether a service is on the host with this name: a service that from announced
+// or, with anybody, one that any origin announced on the same interface.
 func (c *cache) isHost(from origin, name string, anybody bool) bool {
 	if anybody {
 		return c.hosts[hostname{from.index, name}] > 0

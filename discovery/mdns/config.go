@@ -11,20 +11,20 @@ import (
 	"github.com/swarmgate/swarmgate/discovery"
 )
 
-// maxID is the longest id that is published or taken, in bytes; a TXT string holds 255.
+// maxID is the longest id that we publish or accept, in bytes. A TXT string holds 255.
 const maxID = 128
 
-// Hosts is told of the libp2p hosts that the LAN has. Its methods must not block.
+// Hosts learns which libp2p hosts are on the LAN. Its methods must not block.
 type Hosts interface {
-	// HostSeen says that the host id is at addrs now, best first, which the policy allows; it is
-	// called again every 25 s as long as the host is there. Link-local addresses have a zone. Our
-	// own id comes too, as another machine may have a copy of it.
+	// HostSeen says that the host id is at addrs now, best first. The policy allows them. The
+	// network calls it again every 25 s as long as the host is there. Link-local addresses have a
+	// zone. Our own id may come too, because another machine may have a copy of it.
 	HostSeen(id string, addrs []netip.AddrPort)
-	// HostGone says that the host id, of which HostSeen told, is on the LAN no more.
+	// HostGone says that the host id, for which HostSeen was called, is not on the LAN any more.
 	HostGone(id string)
 }
 
-// Self is what is published of our own libp2p host.
+// Self describes our own libp2p host, for others on the LAN.
 type Self struct {
 	ID   string // its peer id in text form, at most 128 letters and digits
 	Port int    // the TCP port that it listens on
@@ -32,20 +32,21 @@ type Self struct {
 
 // Config sets up a [Network]. A zero field means its documented default.
 type Config struct {
-	// Policy decides what is dialed, and which interfaces are the LAN. Required.
+	// Policy decides which addresses may be dialed, and which interfaces are the LAN. Required.
 	Policy *discovery.Policy
 	// Interfaces are the names of the interfaces to use, among those that are the LAN by the
 	// policy. None means all of them.
 	Interfaces []string
-	// Self is published. Nil publishes nothing.
+	// Self is the host to publish. Nil publishes nothing.
 	Self *Self
-	// Hosts is told of libp2p hosts. Nil means that nobody looks for them.
+	// Hosts learns of libp2p hosts. Nil means that the network does not look for them.
 	Hosts Hosts
-	// AnyHost lets a machine publish TCP services of other machines of the LAN, as avahi-publish -H
-	// does. Without it a service is dialed only at the address that its answer came from: else any
-	// machine could have clients connected with what another one offers to its neighbours alone.
+	// AnyHost lets a machine publish TCP services of other machines of the LAN, as avahi-publish
+	// -H does. Without it a service is dialed only at the address that its answer came from.
+	// Otherwise any machine could connect clients with a service that another one offers to its
+	// neighbours only.
 	AnyHost bool
-	// Observer is told of each question for all services and hosts. Nil means nobody.
+	// Observer gets an event for each question for all services and hosts. It may be nil.
 	Observer *discovery.Observer
 	// Logger takes the log. Nil is silent.
 	Logger *slog.Logger

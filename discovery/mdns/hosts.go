@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// notifyEvery is how often a [Hosts] is told of a host that is still there.
+// notifyEvery is how often HostSeen is called for a host that is still there.
 const notifyEvery = 25 * time.Second
 
 // hosts are the libp2p hosts of the LAN. It does no I/O.
 type hosts struct {
 	all  map[string]*host // by id
-	gone []string         // to be told of
-	next time.Time        // when to tell again; zero for never
+	gone []string         // for which HostGone is due
+	next time.Time        // when HostSeen is due again; zero for never
 }
 
 // host is one host, on whatever interfaces it is.
 type host struct {
 	addrs    []netip.AddrPort // best first
-	notified time.Time        // zero if it has to be told now
+	notified time.Time        // zero if HostSeen is due now
 }
 
 func newHosts() hosts { return hosts{all: make(map[string]*host)} }
 
-// replace has the hosts be those of list from now on.
+// replace sets the hosts to those of list.
 func (h *hosts) replace(list map[key]*instance) {
 	addrs := make(map[string][]netip.AddrPort)
 	byAge := func(a, b *instance) int { return a.since.Compare(b.since) }
@@ -55,7 +55,7 @@ func (h *hosts) replace(list map[key]*instance) {
 	}
 }
 
-// notify tells to of what is new, and of what was not told for a while.
+// notify calls to for what is new, and for hosts that were not reported for a while.
 func (h *hosts) notify(to Hosts, now time.Time) {
 	for _, id := range h.gone {
 		to.HostGone(id)

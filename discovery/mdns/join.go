@@ -10,15 +10,15 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// join is one call of Join. It compares what there is with what it told, so however slowly its
-// caller pulls, it holds no queue.
+// join is one call of Join. It compares what is there with what it has reported. So it needs no
+// queue, however slowly its caller pulls.
 type join struct {
 	topic wtproto.Topic
 	value string        // topic in text form
 	wake  chan struct{} // holds 1: something changed
 
 	reported map[key]reportedPeer // owned by the caller of Join
-	health   int                  // the changes told of; owned by the caller of Join
+	health   int                  // how many changes it has reported; owned by the caller of Join
 }
 
 // reportedPeer is what the caller knows of an instance.
@@ -40,8 +40,8 @@ func (j *join) wakeUp() {
 	}
 }
 
-// Join yields the services of topic that are there, again before the time is over for which a
-// sighting holds, and when they are gone. It needs [Network.Run], and ends with it.
+// Join yields the services of topic when they come, again before their sighting expires, and when
+// they are gone. It needs [Network.Run], and ends with it.
 func (n *Network) Join(ctx context.Context, topic wtproto.Topic, _ *discovery.Presence) iter.Seq2[discovery.Sighting, error] {
 	return func(yield func(discovery.Sighting, error) bool) {
 		j := &join{topic: topic, value: topic.String(), wake: make(chan struct{}, 1), reported: make(map[key]reportedPeer)}
@@ -84,13 +84,13 @@ func (j *join) wait(ctx, life context.Context) bool {
 	}
 }
 
-// newsFor returns what j has not told, taking it as told.
+// newsFor returns what j has not reported yet, and marks it as reported.
 func (n *Network) newsFor(j *join, now time.Time) (list []news) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.health.changes != j.health {
 		j.health = n.health.changes
-		list = append(list, news{err: n.health.err}) // without an error: it works
+		list = append(list, news{err: n.health.err}) // without an error: the network works
 	}
 	there := n.peers.all[j.value]
 	for k, known := range j.reported {
@@ -114,7 +114,7 @@ func (n *Network) newsFor(j *join, now time.Time) (list []news) {
 	return list
 }
 
-// sighting returns what is told of i.
+// sighting returns the sighting of i.
 func (n *Network) sighting(topic wtproto.Topic, i *instance, now time.Time) discovery.Sighting {
 	s := discovery.Sighting{
 		Peer: discovery.Peer{

@@ -20,7 +20,7 @@ import (
 
 // envLAN names the namespace in which the services of a test are, for the process that looks for
 // them.
-const envLAN = "SWARMGATE_TEST_LAN"
+const envLAN = "TEST_LAN"
 
 // A TCP service that avahi publishes is found, dialed and, once withdrawn, gone, on LANs of
 // several kinds.

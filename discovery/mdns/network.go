@@ -15,7 +15,7 @@ import (
 // name is the name of the network.
 const name = "lan"
 
-// The delays after sockets that failed.
+// The delays after a failure of the sockets.
 const (
 	retryMin = time.Second
 	retryMax = 25 * time.Second
@@ -28,7 +28,7 @@ type Network struct {
 	dialer  *discovery.TCPDialer
 	browser *browser
 
-	// What the tests replace; constant after New.
+	// Tests replace these; constant after New.
 	listen   func() (conn, error)
 	register func(self *Self, ifaces []discovery.Interface) (withdraw func(), err error)
 	lan      func() ([]discovery.Interface, error)
@@ -45,9 +45,9 @@ type Network struct {
 	health health             // guarded by mu
 }
 
-// health is how the LAN is heard.
+// health says whether the network hears the LAN.
 type health struct {
-	changes int // 0 before it is known
+	changes int // 0 before that is known
 	err     error
 }
 
@@ -86,8 +86,8 @@ func (n *Network) Name() string { return name }
 var errRan = errors.New("mdns: Run was called before, or the network is closed")
 
 // Run publishes our own host, listens and asks until ctx ends or the network is closed, and then
-// returns nil. What fails is told to the joins and tried again. All joins end with it, so it
-// is called once, for the life of the network.
+// returns nil. It reports failures to the joins, and tries again. All joins end with it, so call
+// it once, for the life of the network.
 func (n *Network) Run(ctx context.Context) error {
 	n.mu.Lock()
 	if n.ran || n.life.Err() != nil {
@@ -128,7 +128,7 @@ func (n *Network) Run(ctx context.Context) error {
 	}
 }
 
-// setHealth notes how the LAN is heard, and tells the joins if that is news.
+// setHealth notes whether the network hears the LAN, and wakes the joins if that is news.
 func (n *Network) setHealth(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -148,7 +148,7 @@ func (n *Network) setHealth(err error) {
 	}
 }
 
-// setPeers notes the services that there are, and tells the joins that it concerns.
+// setPeers sets the services that are there, and wakes the joins of their topics.
 func (n *Network) setPeers(list map[key]*instance, now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

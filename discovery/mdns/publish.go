@@ -15,11 +15,11 @@ import (
 	"github.com/swarmgate/swarmgate/discovery"
 )
 
-// publisher keeps our own host published on the interfaces that there are. Run owns it.
+// publisher keeps our own host published on the present interfaces. Run owns it.
 type publisher struct {
 	self     *Self // nil publishes nothing
 	register func(self *Self, ifaces []discovery.Interface) (withdraw func(), err error)
-	withdraw func()  // nil while nothing is published
+	withdraw func()  // nil if nothing is published
 	on       []place // where it is
 }
 
@@ -29,15 +29,14 @@ type place struct {
 	addrs string
 }
 
-// update publishes on ifaces. Nothing is done while they and their addresses are the same; else
-// the LAN is told anew.
+// update publishes on ifaces. If they and their addresses have not changed, it does nothing.
 func (p *publisher) update(ifaces []discovery.Interface) (err error) {
 	if p.self == nil {
 		return nil
 	}
 	var on []place
 	for _, i := range ifaces {
-		addrs, _ := i.Addrs() // as they are answered
+		addrs, _ := i.Addrs() // as the answers will have them
 		on = append(on, place{i.Index, fmt.Sprint(addrs)})
 	}
 	if p.withdraw != nil && slices.Equal(on, p.on) {
@@ -49,7 +48,7 @@ func (p *publisher) update(ifaces []discovery.Interface) (err error) {
 	return err
 }
 
-// close takes the host back.
+// close withdraws the host.
 func (p *publisher) close() {
 	if p.withdraw != nil {
 		p.withdraw()
@@ -60,7 +59,7 @@ func (p *publisher) close() {
 // registering is held while zeroconf opens its sockets.
 var registering sync.Mutex
 
-// registerWith returns a function that publishes by zeroconf, which tells l what zeroconf prints.
+// registerWith returns a function that publishes by zeroconf, and logs to l what zeroconf prints.
 func registerWith(l *slog.Logger) func(self *Self, ifaces []discovery.Interface) (withdraw func(), err error) {
 	return func(self *Self, ifaces []discovery.Interface) (withdraw func(), err error) {
 		registering.Lock()
@@ -80,11 +79,11 @@ func registerWith(l *slog.Logger) func(self *Self, ifaces []discovery.Interface)
 	}
 }
 
-// printed takes what is printed by the log package while zeroconf opens its sockets: that a family
-// does not work, which its error would not tell as long as the other one does.
+// printed takes the output of the log package while zeroconf opens its sockets. Zeroconf prints
+// there that a family does not work, and returns no error if the other family works.
 type printed struct {
 	l      *slog.Logger
-	others io.Writer // of all that others print meanwhile
+	others io.Writer // for what others print meanwhile
 }
 
 func (p printed) Write(b []byte) (int, error) {
@@ -96,7 +95,7 @@ func (p printed) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// plain returns ifaces as net knows them.
+// plain returns ifaces as types of package net.
 func plain(ifaces []discovery.Interface) []net.Interface {
 	out := make([]net.Interface, len(ifaces))
 	for i, f := range ifaces {

@@ -8,17 +8,17 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// service is a DNS-SD service type and the TXT key that says what an instance of it is about.
+// service is a DNS-SD service type, and the TXT key that names the topic or host of an instance.
 type service struct {
 	name  string
 	key   string
-	value func(text string) (string, bool) // the usual spelling of the key's value, if it is one
-	proxy bool                             // an instance may be on another machine than the one that tells of it
-	most  int                              // instances that one origin may tell of; 0 for any number
+	value func(text string) (string, bool) // the usual spelling of a value of the key, and whether it is valid
+	proxy bool                             // an instance may be on another machine than the one that announces it
+	most  int                              // instances that one origin may announce; 0 for any number
 }
 
-// Whoever is at the address of a host has to prove who it is; whoever is at that of a TCP service
-// gets a client's bytes.
+// A host has to prove its id when we connect to it. A TCP service proves nothing, and gets a
+// client's bytes at once.
 var (
 	topicService = &service{name: "_swarmgate._tcp", key: "topic", value: func(s string) (string, bool) {
 		t, err := wtproto.ParseTopic(s)
@@ -38,7 +38,7 @@ func (s *service) browsing() dns.Question {
 }
 
 // read returns the value of the key of s among the strings of a TXT record, or "" if there is none
-// that can be used. The first string with the key counts, in any case (RFC 6763, 6.4).
+// or it is not valid. The first string with the key counts, in any case (RFC 6763, 6.4).
 func (s *service) read(text []string) string {
 	for _, t := range text {
 		if k, v, ok := strings.Cut(t, "="); ok && strings.EqualFold(k, s.key) {

@@ -18,19 +18,18 @@ const (
 	firstAskMax = 120 * time.Millisecond
 	againMin    = time.Second // the second time; the delay doubles each time
 	againMax    = time.Hour
-	anewAfter   = time.Minute // a new interest begins again, if that was not done for this long
+	anewAfter   = time.Minute // a new interest starts the questions again if they last started that long ago
 )
 
-// How many questions are asked because of one origin, each second and at once, and for how many
-// origins that is enough.
+// How many questions one origin may cause, each second and at once, and for how many origins that
+// is enough.
 const (
 	asksPerSecond = 20
 	asksAtOnce    = 256
 	asksOfAll     = 4
 )
 
-// link is where multicast DNS is spoken: a family on an interface. What is asked there is answered
-// there.
+// link is a family on an interface. The answer to a question comes on the same link.
 type link struct {
 	index  int // of the interface
 	family mcast.Family
@@ -40,7 +39,7 @@ func (o origin) link() link { return link{o.index, mcast.FamilyOf(o.addr)} }
 
 // schedule says when to ask next.
 type schedule struct {
-	began time.Time // when it was asked first
+	began time.Time // when we asked first
 	next  time.Time
 	delay time.Duration // after next; doubles
 }
@@ -48,19 +47,19 @@ type schedule struct {
 // begin returns a schedule that begins at t.
 func begin(t time.Time) *schedule { return &schedule{began: t, next: t, delay: againMin} }
 
-// asked notes that it was asked at now.
+// asked notes that we asked at now.
 func (s *schedule) asked(now time.Time) {
 	s.next = now.Add(s.delay)
 	s.delay = min(2*s.delay, againMax)
 }
 
-// ask is a question for a record that somebody said there is, on a link.
+// ask is a question on a link for a record that somebody has mentioned.
 type ask struct {
 	link
 	set
 }
 
-// query is what to send on a link.
+// query is a packet to send on a link.
 type query struct {
 	link
 	questions []dns.Question
@@ -72,20 +71,20 @@ func (q query) browses() bool {
 	return slices.ContainsFunc(q.questions, func(q dns.Question) bool { return q.Qtype == dns.TypePTR })
 }
 
-// claim is one instance of a service as one origin tells of it.
+// claim is one instance of a service as one origin describes it.
 type claim struct {
 	origin
 	of       *service
 	instance string // its full name, canonical
 	value    string // of the service's TXT key
 	port     uint16
-	addrs    []netip.Addr // without zone; where it says that it is
-	foreign  bool         // addrs are those of another machine, which a TCP service may not name
-	since    time.Time    // when the origin was heard first
+	addrs    []netip.Addr // without zone; its addresses as the origin says
+	foreign  bool         // addrs belong to another machine, which is not allowed for a TCP service
+	since    time.Time    // when we heard the origin first
 	expires  time.Time
 }
 
-// resolver decides what to ask, and knows what was answered. It does no I/O.
+// resolver decides what to ask, and keeps the answers. It does no I/O.
 type resolver struct {
 	services []*service
 	anyHost  bool // TCP services may be on any machine of the LAN
@@ -94,7 +93,7 @@ type resolver struct {
 	local func(origin) bool  // whether it is in a subnet of its interface
 	quota *allowances        // questions
 	links map[link]*schedule // of the question for instances
-	asks  map[ask]*schedule  // of the questions for records that are missing
+	asks  map[ask]*schedule  // of the questions for missing records
 }
 
 func newResolver(services []*service, anyHost bool) *resolver {
@@ -106,8 +105,8 @@ func newResolver(services []*service, anyHost bool) *resolver {
 	}
 }
 
-// setLinks says on which links to ask. What was heard on others is forgotten. The links in anew
-// are asked as if they were new.
+// setLinks sets the links on which to ask. The resolver forgets what it heard on others. It asks
+// on the links in anew as if they were new.
 func (r *resolver) setLinks(links []link, anew func(link) bool, now time.Time) {
 	before := r.links
 	r.links = make(map[link]*schedule, len(links))
@@ -121,7 +120,7 @@ func (r *resolver) setLinks(links []link, anew func(link) bool, now time.Time) {
 	r.cache.keep(func(o origin) bool { return r.links[o.link()] != nil })
 }
 
-// refresh asks for instances anew, unless that was done lately: somebody wants to know now.
+// refresh asks for instances again because somebody wants to know now, unless it has just done so.
 func (r *resolver) refresh(now time.Time) {
 	for l, s := range r.links {
 		if now.Sub(s.began) >= anewAfter {
@@ -130,9 +129,8 @@ func (r *resolver) refresh(now time.Time) {
 	}
 }
 
-// take takes in what was heard from an origin. It reports whether anything may follow from it.
-// Addresses count for names that are the targets of services of the same interface, and others are
-// not remembered.
+// take takes in the answers of an origin. It reports whether they may change anything. It keeps
+// addresses only of names that are the targets of services of the same interface.
 func (r *resolver) take(from origin, answers []answer, now time.Time) bool {
 	if r.links[from.link()] == nil {
 		return false
@@ -153,7 +151,7 @@ func (r *resolver) take(from origin, answers []answer, now time.Time) bool {
 	return of > 0
 }
 
-// knows reports whether o was heard first long ago, and has not been forgotten since.
+// knows reports whether we heard o first long ago, and have not forgotten it since.
 func (r *resolver) knows(o origin, now time.Time) bool {
 	n := r.cache.all[o]
 	return n != nil && now.Sub(n.first) >= standing
@@ -161,7 +159,7 @@ func (r *resolver) knows(o origin, now time.Time) bool {
 
 const lastRank = 1
 
-// rank puts addresses after what says that they matter.
+// rank sorts addresses behind the records that refer to them.
 func rank(kind uint16) int {
 	if kind == dns.TypeA || kind == dns.TypeAAAA {
 		return lastRank
@@ -169,8 +167,8 @@ func rank(kind uint16) int {
 	return 0
 }
 
-// settle returns what to ask at now, what is known, and when to settle again if nothing is heard
-// before. Questions count as asked.
+// settle returns what to ask at now, the known claims, and when to settle again if no packet comes
+// before. Its questions count as asked.
 func (r *resolver) settle(now time.Time) (queries []query, claims []claim, next time.Time) {
 	next = r.cache.expire(now)
 	d := &decision{r: r, now: now, next: next, wanted: make(map[ask]bool), due: make(map[link]map[set]dns.Question)}
@@ -199,12 +197,12 @@ type decision struct {
 	r      *resolver
 	now    time.Time
 	next   time.Time
-	wanted map[ask]bool                  // what is missing
-	due    map[link]map[set]dns.Question // what is to be asked now
-	hosts  map[hostname][]*entry         // address records by host name, if any machine may tell them
+	wanted map[ask]bool                  // the missing records
+	due    map[link]map[set]dns.Question // what to ask now
+	hosts  map[hostname][]*entry         // address records by host name, if any machine may publish them
 }
 
-// index finds what anybody says of the addresses of hosts.
+// index collects the address records of all origins.
 func (d *decision) index() {
 	d.hosts = make(map[hostname][]*entry)
 	for o, n := range d.r.cache.all {
@@ -217,7 +215,7 @@ func (d *decision) index() {
 	}
 }
 
-// resolve puts together what n says of an instance of s, and asks for what is missing.
+// resolve builds a claim of what n says about an instance of s, and asks for missing records.
 func (d *decision) resolve(n *neighbour, s *service, ptr *entry) (claim, bool) {
 	srv, txt := n.newest(ptr.target, dns.TypeSRV), n.newest(ptr.target, dns.TypeTXT)
 	d.refreshPTR(n, s, ptr)
@@ -234,7 +232,7 @@ func (d *decision) resolve(n *neighbour, s *service, ptr *entry) (claim, bool) {
 	d.refresh(n, srv)
 	d.refresh(n, txt)
 	if txt.text == "" || srv.port == 0 || srv.target == "." {
-		return claim{}, false // not one of a topic or host, or not there on purpose
+		return claim{}, false // not an instance of a topic or host, or withdrawn on purpose
 	}
 	c := claim{
 		origin: n.origin, of: s, instance: ptr.target, value: txt.text, port: srv.port, since: n.first,
@@ -259,14 +257,14 @@ func (d *decision) resolve(n *neighbour, s *service, ptr *entry) (claim, bool) {
 	return c, true
 }
 
-// places sets the addresses of c, and returns the records that name them; or asks for them if
-// there are none.
+// places sets the addresses of c, and returns the records that name them. If there are none, it
+// asks for them.
 //
-// A TCP service is at the source address of the packets that tell of it, and they have to name it:
-// else a machine could have us connect to another one. Packets by IPv6 come from a link-local
-// address, whatever other addresses the machine has and names, so there any name will do. What the
-// packets of one family name of the other one counts for nothing: the machine says it in that
-// family as well.
+// A TCP service is at the source address of the packets that announce it, and they have to name
+// this address. Otherwise a machine could have us connect to another one. IPv6 packets come from a
+// link-local address even if the machine names other IPv6 addresses, so any IPv6 address will do.
+// Addresses of the other family than the packet's do not count, because the machine announces them
+// in that family too.
 func (d *decision) places(n *neighbour, s *service, srv *entry, c *claim) (used []*entry, ok bool) {
 	own := n.addresses(srv.target)
 	if s.proxy || d.r.anyHost {
@@ -308,7 +306,7 @@ func (d *decision) places(n *neighbour, s *service, srv *entry, c *claim) (used 
 	return nil, false
 }
 
-// want has a missing record asked for, again and again with growing delays.
+// want asks for a missing record, repeatedly with growing delays.
 func (d *decision) want(n *neighbour, name string, kind uint16) {
 	a := ask{n.link(), set{dns.CanonicalName(name), kind}}
 	if d.wanted[a] {
@@ -335,12 +333,12 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// mayAsk reports whether one more question may be asked because of n.
+// mayAsk reports whether n may cause one more question.
 func (d *decision) mayAsk(n *neighbour) bool {
 	return d.r.quota.take(n.origin, 1, d.r.knows(n.origin, d.now), d.now)
 }
 
-// ask has name asked on l now.
+// ask asks for name on l now.
 func (d *decision) ask(l link, name string, kind uint16) {
 	if d.due[l] == nil {
 		d.due[l] = make(map[set]dns.Question)
@@ -348,7 +346,7 @@ func (d *decision) ask(l link, name string, kind uint16) {
 	d.due[l][set{dns.CanonicalName(name), kind}] = dns.Question{Name: name, Qtype: kind, Qclass: dns.ClassINET}
 }
 
-// refresh has e asked for again if that is due, and reports that.
+// refresh asks for e again if that is due, and reports whether it does.
 func (d *decision) refresh(n *neighbour, e *entry) bool {
 	due := d.isDue(n, e, e.set)
 	if due {
@@ -357,14 +355,15 @@ func (d *decision) refresh(n *neighbour, e *entry) bool {
 	return due
 }
 
-// refreshPTR has the instances of s asked for if that is due for ptr.
+// refreshPTR asks for the instances of s if that is due for ptr.
 func (d *decision) refreshPTR(n *neighbour, s *service, ptr *entry) {
 	if d.isDue(n, ptr, set{s.full(), dns.TypePTR}) {
 		d.ask(n.link(), s.full(), dns.TypePTR)
 	}
 }
 
-// isDue reports whether e is to be asked for again now, by the question for q, and counts it if so.
+// isDue reports whether it is time to ask for e again, by the question for q, and counts the
+// question if so.
 func (d *decision) isDue(n *neighbour, e *entry, q set) bool {
 	at, ok := e.refreshAt()
 	if !ok {
@@ -382,8 +381,8 @@ func (d *decision) isDue(n *neighbour, e *entry, q set) bool {
 	return false
 }
 
-// queries returns what is to be sent now. claims are what is known: of that is told what need not
-// be answered.
+// queries returns the packets to send now. claims are the known instances, which the packets list
+// as known answers.
 func (d *decision) queries(claims []claim) (out []query) {
 	for l, s := range d.r.links {
 		if !s.next.After(d.now) {
@@ -414,10 +413,10 @@ func (d *decision) queries(claims []claim) (out []query) {
 	return out
 }
 
-// known returns the instances of s on l that need not be told again (RFC 6762, 7.1): those that
-// everybody who told of them did so in full, and not long ago. An instance of which somebody else
-// has told too is thus heard from its machine itself, and one whose machine has another address by
-// now is heard from there.
+// known returns the instances of s on l that others need not announce again (RFC 6762, 7.1): those
+// that each of their origins has announced completely, and not long ago. So if another origin
+// mentions an instance too, its own machine still answers. If its machine has a new address, it
+// answers from there.
 func (d *decision) known(l link, s *service, claims []claim) (out []dns.RR) {
 	full := make(map[origin]map[string]bool)
 	for _, c := range claims {
@@ -438,7 +437,7 @@ func (d *decision) known(l link, s *service, claims []claim) (out []dns.RR) {
 			e, seen := oldest[ptr.target]
 			switch {
 			case !full[n.origin][ptr.target] || ptr.expires.Sub(d.now) < ptr.ttl/2:
-				oldest[ptr.target] = nil // to be told again
+				oldest[ptr.target] = nil // not a known answer
 			case !seen, e != nil && ptr.expires.Before(e.expires):
 				oldest[ptr.target] = ptr
 			}

@@ -16,20 +16,20 @@ import (
 // fullEvery is how often the log says that there is no room for what the LAN says.
 const fullEvery = time.Minute
 
-// rounds is the loop of [Network.Run], which owns it: it looks at the interfaces, settles what was
-// heard, and tells of it.
+// rounds is the loop of [Network.Run], which owns it. It reads the interfaces, settles the
+// answers, and reports the result.
 type rounds struct {
 	n   *Network
 	pub publisher
 
-	lan     map[int]discovery.Interface // what the LAN is; by index
-	joined  string                      // what was logged of interfaces that could not be joined
-	looked  time.Time                   // at the interfaces
+	lan     map[int]discovery.Interface // the interfaces of the LAN, by index
+	joined  string                      // the last logged error of interfaces that could not be joined
+	looked  time.Time                   // when the interfaces were read
 	next    time.Time                   // when to settle without being woken; zero for never
-	asked   time.Time                   // when instances were asked for; zero if the answers were counted
-	took    time.Duration               // the last settling
-	evicted uint64                      // records, when that was logged
-	full    time.Time                   // when it was logged
+	asked   time.Time                   // when it asked for instances; zero if it has counted the answers
+	took    time.Duration               // how long the last settling took
+	evicted uint64                      // number of evicted records at the last log line
+	full    time.Time                   // when that was logged
 
 	hosts hosts
 }
@@ -38,7 +38,7 @@ func newRounds(n *Network) *rounds {
 	return &rounds{n: n, pub: publisher{self: n.cfg.Self, register: n.register}, hosts: newHosts()}
 }
 
-// run browses by c until ctx ends, c fails or a goroutine of c ends, and closes c.
+// run browses by c until ctx ends, c fails or a goroutine of c ends. Then it closes c.
 func (r *rounds) run(ctx context.Context, c conn) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
@@ -61,7 +61,7 @@ func (r *rounds) run(ctx context.Context, c conn) error {
 	return context.Cause(ctx)
 }
 
-// look sees which interfaces there are.
+// look reads the interfaces.
 func (r *rounds) look(c conn, now time.Time) {
 	r.looked = now
 	ifaces, err := r.n.interfaces()
@@ -77,7 +77,7 @@ func (r *rounds) look(c conn, now time.Time) {
 	if said := textOf(refused); said != r.joined {
 		r.joined = said
 		if refused != nil && joined > 0 {
-			r.n.cfg.Logger.Warn("services on an interface of the LAN are not found", "error", refused)
+			r.n.cfg.Logger.Warn("cannot find services on an interface of the LAN", "error", refused)
 		}
 	}
 	r.n.browser.setLinks(lan, r.lan)
@@ -122,7 +122,7 @@ func (n *Network) interfaces() ([]discovery.Interface, error) {
 	return chosen, nil
 }
 
-// settle asks what is to be asked, and notes what is known.
+// settle sends the questions that are due, and takes over the known instances.
 func (r *rounds) settle(c conn) {
 	began := time.Now()
 	defer func() { r.took = time.Since(began) }()
@@ -136,7 +136,7 @@ func (r *rounds) settle(c conn) {
 	}
 	if evicted > r.evicted && now.Sub(r.full) >= fullEvery {
 		r.evicted, r.full = evicted, now
-		r.n.cfg.Logger.Warn("the LAN has more services than are remembered", "records", maxRecords, "of a machine", maxOwn)
+		r.n.cfg.Logger.Warn("the LAN has more services than there is room for", "records", maxRecords, "of a machine", maxOwn)
 	}
 	r.n.setPeers(instances(topicService, claims, r.lan, r.n.check), now)
 	if r.n.cfg.Hosts != nil {
@@ -144,7 +144,7 @@ func (r *rounds) settle(c conn) {
 	}
 }
 
-// notify tells of hosts, and of answers that came.
+// notify reports hosts to Hosts, and answers to the observer.
 func (r *rounds) notify(now time.Time) {
 	if r.n.cfg.Hosts != nil {
 		r.hosts.notify(r.n.cfg.Hosts, now)
@@ -158,8 +158,8 @@ func (r *rounds) notify(now time.Time) {
 	}
 }
 
-// wait returns when there is something to do, and whether something was heard: not before more
-// that was said at the same time was heard too.
+// wait returns when there is something to do, and whether a packet came. After a packet it waits a
+// moment for packets that belong to it.
 func (r *rounds) wait(ctx context.Context) (heard bool) {
 	until := earlier(r.looked.Add(lookEvery), r.next)
 	until = earlier(until, r.hosts.next)

@@ -6,17 +6,17 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A machine takes back its services from one of its addresses, or from a new one. That does not
-// take back what the machine said from its other addresses, since another machine could do the
-// same. Such a record is a suspect: the resolver asks the address that it came from, and only
-// silence ends it (RFC 6762, 10.1, 10.2 and 10.4).
+// A machine withdraws its services from one of its addresses, or from a new one. That does not
+// withdraw what it said from its other addresses, because another machine could do the same. Such
+// a record is a suspect: the resolver asks the address that it came from, and only silence ends it
+// (RFC 6762, 10.1, 10.2 and 10.4).
 const (
 	maxRechecks = 4               // after 0, 1, 3 and 7 s
 	recheckRest = 3 * time.Second // after the last one
 )
 
-// contested returns the instance that a, which from is about to say, takes back or says anew, if it
-// does, and whether that is about what either family said, or only that of from.
+// contested returns the instance that the answer a of from withdraws or replaces, if it does.
+// eitherFamily says whether that concerns records of both families, or only of the family of from.
 func (r *resolver) contested(from origin, a answer) (instance string, eitherFamily bool) {
 	switch {
 	case a.ttl == 0 && a.kind == dns.TypePTR:
@@ -36,8 +36,8 @@ func (r *resolver) contested(from origin, a answer) (instance string, eitherFami
 	return a.name, false
 }
 
-// suspect has the origins other than from asked again that said where instance is, unless they just
-// said so. The questions count against the quota of from; if that is used up, nobody is asked.
+// suspect asks the origins other than from again that said where instance is, unless they have
+// just said so. The questions count against the quota of from. If that is used up, it asks nobody.
 func (r *resolver) suspect(from origin, instance string, eitherFamily bool, now time.Time) {
 	for _, e := range r.cache.services[hostname{from.index, instance}] {
 		o := e.of.origin
@@ -51,7 +51,7 @@ func (r *resolver) suspect(from origin, instance string, eitherFamily bool, now 
 	}
 }
 
-// recheck asks for what n says of where instance is, if that is a suspect and due.
+// recheck asks n where instance is, if n's record is a suspect and the question is due.
 func (d *decision) recheck(n *neighbour, instance string) {
 	for _, e := range n.sets[set{instance, dns.TypeSRV}] {
 		switch {

@@ -13,29 +13,28 @@ import (
 // maxAddrs is how many addresses an instance has at most.
 const maxAddrs = 8
 
-// key names an instance. What one machine says of a name on one interface has nothing to do with
-// what is said of the name on another one.
+// key identifies an instance. The same name on another interface is another instance.
 type key struct {
 	iface    string // name of the interface
 	instance string // its full name, canonical
 	value    string // of the service's TXT key
 }
 
-// instance is an instance of a service, put together from what was claimed.
+// instance is an instance of a service, built from claims.
 type instance struct {
 	key
 	addrs   []netip.AddrPort // where it may be dialed, best first
 	refused error            // why it may not be dialed at all; nil if it may
-	since   time.Time        // when the first one who claims it was heard first
+	since   time.Time        // when we heard its first claimant first
 	expires time.Time
-	version uint64 // another one whenever there is news of it
+	version uint64 // changes whenever there is news of it
 }
 
-// instances puts claims of s together: where each instance may be dialed, or why not. An address
-// has to be in a subnet of the interface on which it was told, and pass check; a link-local one is
-// that of the interface.
+// instances builds the instances of s from claims: where each may be dialed, or why not. An
+// address has to be in a subnet of the interface on which it was claimed, and pass check. A
+// link-local address gets the zone of the interface.
 func instances(s *service, claims []claim, lan map[int]discovery.Interface, check func(netip.AddrPort) error) map[key]*instance {
-	slices.SortFunc(claims, func(a, b claim) int { // who was there first counts first
+	slices.SortFunc(claims, func(a, b claim) int { // the oldest claimant first
 		return cmp.Or(a.since.Compare(b.since), a.addr.Compare(b.addr), a.index-b.index, cmp.Compare(a.instance, b.instance))
 	})
 	out := make(map[key]*instance)
@@ -70,7 +69,7 @@ func instances(s *service, claims []claim, lan map[int]discovery.Interface, chec
 	return out
 }
 
-// add adds the address ip of c, which was told on iface, or the reason against it.
+// add adds the address ip of c, which was claimed on iface, or the reason against it.
 func (i *instance) add(c claim, ip netip.Addr, iface discovery.Interface, check func(netip.AddrPort) error) {
 	switch {
 	case c.foreign:
@@ -108,16 +107,16 @@ func byRank(a, b netip.AddrPort) int {
 	return cmp.Or(rank(a.Addr())-rank(b.Addr()), a.Compare(b))
 }
 
-// table holds the instances that are there, by what they are about. It does no I/O.
+// table holds the present instances, by their topic or host. It does no I/O.
 type table struct {
 	all     map[string]map[key]*instance
-	version uint64 // of the instance that changed last
+	version uint64 // of the last changed instance
 }
 
 func newTable() table { return table{all: make(map[string]map[key]*instance)} }
 
-// replace has the table hold list from now on. It returns the values of which there is news:
-// instances that came, went or are elsewhere, or that live on for much longer than was known.
+// replace sets the instances to list. It returns the values with news: their instances came, went
+// or moved, or expire much later than before.
 func (t *table) replace(list map[key]*instance, now time.Time) (news map[string]bool) {
 	news = make(map[string]bool)
 	for value, known := range t.all {
@@ -147,7 +146,7 @@ func (t *table) replace(list map[key]*instance, now time.Time) (news map[string]
 	return news
 }
 
-// matches reports whether what is known of i is as good as that it is as after.
+// matches reports whether i differs from after in nothing that anybody needs to know.
 func (i *instance) matches(after *instance, now time.Time) bool {
 	same := slices.Equal(i.addrs, after.addrs) && (i.refused == nil) == (after.refused == nil)
 	return same && i.expires.Sub(now) >= after.expires.Sub(now)/2

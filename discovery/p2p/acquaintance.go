@@ -8,7 +8,7 @@ import (
 	"github.com/swarmgate/swarmgate/internal/backoff"
 )
 
-// stand is how things stand with a host on a topic.
+// stand is the state of a host on a topic.
 type stand byte
 
 const (
@@ -17,37 +17,38 @@ const (
 	standMeeting              // there is a meeting
 )
 
-// acquaintance is a host that is on the topic, or is said to be.
+// acquaintance is a host that is on the topic, or of which somebody says so.
 type acquaintance struct {
 	id     peer.ID
 	stand  stand
-	slow   bool      // asked, and making room for others
-	ours   bool      // met, and we chose it
-	chosen bool      // asked, by our choice
-	spare  bool      // asked to take the place of another one
-	climb  bool      // asked because it may be the gateway with the next greater id
-	since  time.Time // it stands so
+	slow   bool      // we ask it, and it is so slow that others are asked beside it
+	ours   bool      // there is a meeting, and we chose the host
+	chosen bool      // we ask it because we chose it at random
+	spare  bool      // we ask it to replace another meeting
+	climb  bool      // we ask it because it may be the gateway with the next greater id
+	since  time.Time // when stand began
 	index  int       // in meetings.all
 
 	named bool // the operator says that it is on the topic
 	near  bool // it is on the LAN
-	real  bool // it has answered once, or asked
+	real  bool // it has answered or asked us once
 	seen  time.Time
 
-	gateway, native bool // what it says that it is; neither before it has answered
+	gateway, native bool // its own claim; neither is set before it has answered
 
-	failures int // in a row; a host without room counts too
+	failures int // in a row; BUSY counts too
 	retry    backoff.Backoff
-	next     time.Time // it is not asked before
-	parted   time.Time // when one of us let the other go last
+	next     time.Time // we do not ask it before that
+	parted   time.Time // when one of us last ended the meeting to make room
 }
 
-// fresh reports whether nothing speaks against a.
+// fresh reports whether a is a new candidate: it has not failed, and no meeting with it ended
+// lately.
 func (a *acquaintance) fresh(now time.Time) bool {
 	return a.failures == 0 && now.Sub(a.parted) >= partedFor
 }
 
-// The ranks of those who may be forgotten, the greatest first.
+// The ranks in which hosts are forgotten, the greatest first.
 const (
 	evictNear = 1 + iota
 	evictReal
@@ -55,7 +56,7 @@ const (
 	evictFailed
 )
 
-// evictable returns with which rank a may be forgotten, 0 if it may not.
+// evictable returns the rank of a, or 0 if a must not be forgotten.
 func (a *acquaintance) evictable() int {
 	switch {
 	case a.stand != standApart, a.named:
@@ -70,7 +71,7 @@ func (a *acquaintance) evictable() int {
 	return evictNever
 }
 
-// learn notes that id is said to be on the topic. It returns nil if there is no room.
+// learn notes that somebody says that id is on the topic. It returns nil if there is no room.
 func (m *meetings) learn(id peer.ID, now time.Time) *acquaintance {
 	a := m.known[id]
 	if a == nil {
@@ -86,10 +87,10 @@ func (m *meetings) learn(id peer.ID, now time.Time) *acquaintance {
 	return a
 }
 
-// evict forgets somebody, and reports whether there was one: rather one that failed and never
-// answered than one that was never asked, and rather this one than one that is known to be real.
-// Among equals chance decides, so whoever makes up hosts pushes out its own. Those of the
-// LAN go last, and those of the operator stay.
+// evict forgets a host, and reports whether it could: first hosts that failed and never answered,
+// then those that we never asked, then those that are known to be real. Among equals it chooses at
+// random, so made-up hosts mostly push out each other. Hosts of the LAN go last. Those of the
+// operator stay.
 func (m *meetings) evict() bool {
 	for _, least := range [...]int{evictFailed, evictNever, evictReal, evictNear} {
 		if a := m.choose(func(a *acquaintance) bool { return a.evictable() >= least }); a != nil {
@@ -116,7 +117,7 @@ func (m *meetings) name(id peer.ID, now time.Time) *acquaintance {
 	return a
 }
 
-// drop takes a, which stands apart, out.
+// drop removes a, whose state is apart.
 func (m *meetings) drop(a *acquaintance) {
 	last := len(m.all) - 1
 	m.all[a.index] = m.all[last]
@@ -129,14 +130,14 @@ func (m *meetings) drop(a *acquaintance) {
 	}
 }
 
-// again notes that id is somewhere else now, so that its failures do not count.
+// again notes that id has another address now, so its failures do not count any more.
 func (m *meetings) again(id peer.ID) {
 	if a := m.known[id]; a != nil && a.stand == standApart {
 		a.failures, a.next = 0, time.Time{}
 	}
 }
 
-// forget drops hosts that were not found for so long that asking is in vain.
+// forget drops hosts that we have not found for so long that they are probably gone.
 func (m *meetings) forget(now time.Time) {
 	for i := len(m.all) - 1; i >= 0; i-- { // dropping one moves the last of them, which was there
 		if a := m.all[i]; a.stand == standApart && !a.named && now.Sub(a.seen) > stale {

@@ -21,8 +21,8 @@ import (
 // maxAddrs is how many addresses of one host are tried.
 const maxAddrs = 8
 
-// maxSameIP is how many of them may have the same IP address: more would have us scan the ports of
-// a third party.
+// maxSameIP is how many of them may have the same IP address. With more, somebody could have us
+// scan the ports of a third party.
 const maxSameIP = 2
 
 // Names of the ways by which a host is found, as clients and operators see them.
@@ -32,15 +32,15 @@ const (
 	networkStatic = "static"
 )
 
-// target is a host that was found or named.
+// target is a host that was found or configured.
 type target struct {
 	id      peer.ID
-	addrs   []ma.Multiaddr // may be none, where it is connected or known otherwise
+	addrs   []ma.Multiaddr // may be empty if the host is connected, or the DHT knows its addresses
 	network string         // how it was found
 	named   bool           // the operator wrote addrs
 }
 
-// errNotPlainTCP says what listen and announced addresses are like.
+// errNotPlainTCP describes valid addresses for Listen and Announce.
 var errNotPlainTCP = errors.New("want /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT")
 
 // parseMultiaddr reads s. Its error does not repeat s.
@@ -61,7 +61,7 @@ func parseTarget(s string) (target, error) {
 	}
 	addr, id := peer.SplitAddr(m)
 	if id == "" {
-		return target{}, errors.New("has no /p2p/ID at its end")
+		return target{}, errors.New("want /p2p/ID at its end")
 	}
 	_, plain := plainTCP(addr)
 	dnsaddr := len(addr) == 1 && addr[0].Code() == ma.P_DNSADDR
@@ -84,8 +84,9 @@ func isName(m ma.Multiaddr) bool {
 	return false
 }
 
-// plainTCP returns the address in m where m is an IP address, TCP and nothing else but perhaps the
-// id of the host. Addresses with a zone are not: the zone of a stranger means nothing here.
+// plainTCP returns the address in m if m is an IP address with TCP, perhaps with the id of the
+// host, and nothing else. It rejects addresses with a zone, because the zone of a stranger means
+// nothing here.
 func plainTCP(m ma.Multiaddr) (netip.AddrPort, bool) {
 	if len(m) == 3 && m[2].Code() == ma.P_P2P {
 		m = m[:2]
@@ -111,9 +112,9 @@ func isLoopback(m ma.Multiaddr) bool {
 }
 
 // inOrder returns the addresses of one host in the order in which to try them, that of their
-// [discovery.Class], at most maxAddrs and at most maxSameIP of one IP address. Loopback is no
-// address of another machine, and a host that was restarted often has many: it counts only for a
-// host that has no other address, or one of this machine.
+// [discovery.Class], at most maxAddrs and at most maxSameIP of one IP address. Loopback cannot be
+// an address of another machine, and a host that was restarted often has many of them. So loopback
+// addresses count only if the host has no other address, or has an address of this machine.
 func inOrder(addrs []ma.Multiaddr, around *surroundings) []ma.Multiaddr {
 	here := around.addrs()
 	class := func(m ma.Multiaddr) discovery.Class {
@@ -154,8 +155,8 @@ type names struct{ network.MultiaddrDNSResolver }
 // systemNames asks the resolver of the system.
 func systemNames() names { return names{swarm.ResolverFromMaDNS{Resolver: madns.DefaultResolver}} }
 
-// resolve returns the plain TCP addresses that t's addresses stand for at this moment. An error
-// comes with those that could be had.
+// resolve returns the plain TCP addresses that t's addresses mean now. If there is an error, it
+// returns the addresses that could be resolved too.
 func (n names) resolve(ctx context.Context, t target) ([]ma.Multiaddr, error) {
 	const depth, limit = 4, 64
 	var plain []ma.Multiaddr
@@ -189,7 +190,8 @@ func (n names) resolve(ctx context.Context, t target) ([]ma.Multiaddr, error) {
 	return plain, errors.Join(errs...)
 }
 
-// noNames is the resolver that libp2p gets: a name that a stranger gave us is looked up nowhere.
+// noNames is the resolver for libp2p. It resolves nothing, because strangers may have chosen the
+// names.
 type noNames struct{}
 
 func (noNames) ResolveDNSAddr(context.Context, peer.ID, ma.Multiaddr, int, int) ([]ma.Multiaddr, error) {

@@ -271,7 +271,7 @@ func TestHostSeen(t *testing.T) {
 			gm = join(t, g, presence(true, true, endpoint(1)), nil)
 		}
 		i := gm.await("the native peer", isPeer(n, nativeEndpoint))
-		if i.sighting.Peer.Network != "lan" || i.sighting.FoundUs {
+		if i.sighting.Peer.Network != "lan" || i.sighting.PeerFoundUs {
 			t.Errorf("%s", describe(i))
 		}
 		testEcho(t, dial(t, i, endpoint(1)), 1000)
@@ -320,7 +320,7 @@ func TestStatic(t *testing.T) {
 	gm.await("that it is not on the topic", isError(wtproto.CodeForbidden))
 	join(t, n, presence(false, false, nativeEndpoint), echo)
 	i := gm.await("the native peer", isPeer(n, nativeEndpoint))
-	if i.sighting.Peer.Network != "static" || i.sighting.FoundUs {
+	if i.sighting.Peer.Network != "static" || i.sighting.PeerFoundUs {
 		t.Errorf("%s", describe(i))
 	}
 	testEcho(t, dial(t, i, endpoint(1)), 1000)

@@ -6,12 +6,13 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/discovery/fair"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// This file does what meetings decides: it has hosts asked, and lets them go.
+// This file carries out what meetings decides: it asks hosts, and ends meetings.
 
-// relieveEvery is how often a topic without a place for one more host asks another topic for one.
+// relieveEvery is how often a topic without a free place asks another topic for one.
 const relieveEvery = time.Second
 
 // newMeetings returns the accounting of t.
@@ -46,7 +47,7 @@ func (t *topic) addTarget(p target) {
 	t.noticeLocked(r)
 }
 
-// retry has those asked whose turn it is, and forgets those that are found no more.
+// retry asks the hosts whose time has come, and forgets those that are not found any more.
 func (t *topic) retry() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -54,7 +55,7 @@ func (t *topic) retry() {
 	t.pumpLocked()
 }
 
-// remoteLocked returns what is known of a host, or nil if it is new and there is no room.
+// remoteLocked returns the remote of a host, or nil if the host is new and there is no room.
 func (t *topic) remoteLocked(id peer.ID) *remote {
 	a := t.meetings.learn(id, time.Now())
 	if a == nil {
@@ -68,7 +69,7 @@ func (t *topic) remoteLocked(id peer.ID) *remote {
 	return r
 }
 
-// pump asks those whose turn it is.
+// pump asks the hosts whose turn it is.
 func (t *topic) pump() {
 	if !t.tasks.begin() {
 		return
@@ -91,13 +92,13 @@ func (t *topic) pumpLocked() {
 	}
 	now := time.Now()
 	if t.turn == nil && t.meetings.asks(now) {
-		t.turn = t.h.dials.want(rankOf(t.turns), payersOf(state, t.h.Gateway), func(turn *turn) bool {
+		t.turn = t.h.dials.want(fair.RankOf(t.turns), payersOf(state, t.h.Gateway), func(turn *turn) bool {
 			return t.tasks.start(func() { t.take(turn) })
 		})
 	}
 	wait := t.meetings.wake(now).Sub(now)
 	if t.meetings.starves(now) {
-		wait = min(wait, relieveEvery) // nobody tells when there is a place
+		wait = min(wait, relieveEvery) // there is no event when a place becomes free
 		if now.Sub(t.relieved) >= relieveEvery {
 			t.relieved = now
 			if rich := t.h.ties.rooms.richest(t); rich != nil {
@@ -108,7 +109,7 @@ func (t *topic) pumpLocked() {
 	t.timer.Reset(wait)
 }
 
-// take has a host asked, of which the dial is turn.
+// take asks a host with the turn to dial that has come.
 func (t *topic) take(turn *turn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -127,23 +128,23 @@ func (t *topic) take(turn *turn) {
 	t.pumpLocked()
 }
 
-// pay says for whose sake the topic waits for its turn.
+// pay updates the payers for which the topic waits for its turn.
 func (t *topic) pay(s discovery.State) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.turn.pay(rankOf(t.turns), payersOf(s, t.h.Gateway))
+	t.turn.pay(fair.RankOf(t.turns), payersOf(s, t.h.Gateway))
 }
 
-// relieve lets a host go for the sake of another topic.
+// relieve ends a meeting so that another topic gets the place.
 func (t *topic) relieve() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.letGoLocked(t.meetings.relieve(time.Now(), t.h.ties.rooms.alone))
 }
 
-// askLocked asks r to meet, to answer its GUESS or because we found it, unless the topic has ended.
-// Then answered or failed is called. It ends turn, which is nil for a host with which there is a
-// link.
+// askLocked sends MEET to r, to answer its GUESS or because we found it, unless the topic has
+// ended. The result comes by answered or failed. It ends turn, which is nil for a host with which
+// we have a link.
 func (t *topic) askLocked(r *remote, answersGuess bool, turn *turn) {
 	if t.ctx.Err() != nil {
 		turn.done()
@@ -152,19 +153,19 @@ func (t *topic) askLocked(r *remote, answersGuess bool, turn *turn) {
 	where := target{id: r.id, addrs: r.addrs, named: r.acquaintance.named}
 	code := t.h.links.ask(r, where, r.asked(answersGuess), turn)
 	if code != wtproto.CodeNone {
-		t.failedLocked(r, wtproto.Errorf(code, "the two meet on too many topics"))
+		t.failedLocked(r, wtproto.Errorf(code, "the two hosts share too many topics"))
 	}
 }
 
-// noticeLocked has r, which is met, told that we found it, unless it knows. That takes one frame.
+// noticeLocked tells r, which we have met, by one frame that we found it, unless it knows.
 func (t *topic) noticeLocked(r *remote) {
 	if r.inform(time.Now()) {
 		t.askLocked(r, false, nil)
 	}
 }
 
-// letGoLocked tells the host called id that it is met no more, as meetings has decided. No host is
-// called "".
+// letGoLocked tells the host id that the meeting is over, as meetings has decided. It does nothing
+// for "".
 func (t *topic) letGoLocked(id peer.ID) {
 	if r := t.hosts[id]; r != nil {
 		t.h.links.part(r, wtproto.CodeNone)

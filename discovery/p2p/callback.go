@@ -24,27 +24,26 @@ import (
 )
 
 const (
-	maxCallbacks   = 1024 // hosts that are to be called back
+	maxCallbacks   = 1024 // hosts that wait to be called back
 	maxCallbacksAt = 8    // at once
-	// callbackPause is how long an address is left alone after a call in vain: there may be many
+	// callbackPause is how long we do not call an address after a failed call. There may be many
 	// hosts behind it.
 	callbackPause = 30 * time.Second
-	// callbackMin and callbackMax are the delays between two calls of one host, in vain.
+	// callbackMin and callbackMax bound the delay after a failed call of one host.
 	callbackMin, callbackMax = 10 * time.Minute, 6 * time.Hour
 )
 
-// callbacks decide which hosts are called back, and when. A host that has connected to a server of
-// the DHT does not know whether others can connect to it; the server connects to it in turn, at the
-// address that it came from and no other one, so that nobody can aim us at a third party. Pure
-// accounting.
+// callbacks decide which hosts to call back, and when. A host that has connected to a server of
+// the DHT does not know whether others can connect to it. So the server connects back to it, only
+// at the address that it came from, so that nobody can aim us at a third party. Pure accounting.
 type callbacks struct {
 	hosts  map[peer.ID]*callback
-	places map[netip.Prefix]time.Time // not called before
+	places map[netip.Prefix]time.Time // no call before that time
 }
 
 type callback struct {
 	id      peer.ID
-	local   netip.Addr       // of ours, to which it has connected
+	local   netip.Addr       // our address to which it has connected
 	addrs   []netip.AddrPort // of one IP address
 	retry   backoff.Backoff
 	next    time.Time
@@ -55,18 +54,18 @@ func newCallbacks() *callbacks {
 	return &callbacks{hosts: make(map[peer.ID]*callback), places: make(map[netip.Prefix]time.Time)}
 }
 
-// want has id, which has connected to our address local, called back at addrs, which are of one IP
-// address.
+// want notes that id has connected to our address local, and has to be called back at addrs, which
+// all have one IP address.
 func (c *callbacks) want(id peer.ID, local netip.Addr, addrs []netip.AddrPort) {
 	if c.hosts[id] == nil && len(addrs) > 0 && len(c.hosts) < maxCallbacks {
 		c.hosts[id] = &callback{id: id, local: local, addrs: addrs, retry: backoff.New(callbackMin, callbackMax)}
 	}
 }
 
-// drop says that id need not be called back.
+// drop notes that we need not call id back.
 func (c *callbacks) drop(id peer.ID) { delete(c.hosts, id) }
 
-// due returns whom to call now.
+// due returns the hosts to call now.
 func (c *callbacks) due(now time.Time) (calls []*callback) {
 	running := 0
 	for _, b := range c.hosts {
@@ -86,13 +85,13 @@ func (c *callbacks) due(now time.Time) (calls []*callback) {
 		}
 		running++
 		b.running = true
-		c.places[place] = now.Add(callbackPause) // unless it answers
+		c.places[place] = now.Add(callbackPause) // shorter if it answers
 		calls = append(calls, b)
 	}
 	return calls
 }
 
-// done says what came of a call.
+// done notes the result of a call.
 func (c *callbacks) done(b *callback, ok bool, now time.Time) {
 	b.running = false
 	place := crowd.Groups(b.addrs[0].Addr())[0]
@@ -105,8 +104,8 @@ func (c *callbacks) done(b *callback, ok bool, now time.Time) {
 	c.places[place] = now.Add(callbackPause)
 }
 
-// callBack calls hosts back that have connected to us, while we are a server of the DHT, until ctx
-// ends.
+// callBack calls hosts back that have connected to us, until ctx ends. It does so only while we
+// are a server of the DHT.
 func (h *Host) callBack(ctx context.Context, sub bus.Subscription) {
 	defer sub.Close()
 	type result struct {
@@ -175,7 +174,7 @@ func servesDHT(protocols []protocol.ID) bool {
 }
 
 // callbackAddrs returns where to call a host that came from the address from and says that it
-// listens on these.
+// listens on listens.
 func callbackAddrs(from netip.Addr, listens []ma.Multiaddr) (addrs []netip.AddrPort) {
 	for _, m := range listens {
 		a, ok := plainTCP(m)
@@ -189,8 +188,9 @@ func callbackAddrs(from netip.Addr, listens []ma.Multiaddr) (addrs []netip.AddrP
 	return addrs
 }
 
-// call connects to a host, has it prove its id, and hangs up: that tells it that others can connect
-// to it. The connection is not one of the host's: nothing is opened on it.
+// call connects to a host, lets it prove its id, and hangs up. From that the host learns that
+// others can connect to it. The connection is not one of the libp2p host, so nobody can open
+// streams on it.
 func (h *Host) call(ctx context.Context, b *callback) (err error) {
 	for _, a := range b.addrs {
 		var src discovery.Source
@@ -204,8 +204,8 @@ func (h *Host) call(ctx context.Context, b *callback) (err error) {
 	return err
 }
 
-// callAt does so at one address, learned from src, and comes from local, if that is valid: it
-// shall be the same way back.
+// callAt does so at one address, learned from src. If local is valid, it calls from there, so that
+// it takes the same way back.
 func (h *Host) callAt(ctx context.Context, id peer.ID, local netip.Addr, addr netip.AddrPort, src discovery.Source) error {
 	ctx, cancel := context.WithTimeout(ctx, h.DialTimeout)
 	defer cancel()

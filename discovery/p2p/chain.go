@@ -9,24 +9,25 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// This file keeps the gateways of a topic one chain: each meets the one with the next greater id of
-// those that it has found, however many others it has met. Without it gateways that have met nobody
-// greater, though there is somebody, head islands of clients.
+// This file keeps the gateways of a topic in one chain: each gateway meets the one with the next
+// greater id that it has found, however many others it has met. Otherwise a gateway that has met
+// no greater one, though there is one, would head an island of clients.
 
 const (
-	// Hosts are asked because they may be the next greater one at this rate, whoever makes up ids.
+	// Hosts that may be the next greater one are asked at this rate, however many ids somebody
+	// makes up.
 	chainEvery, chainBurst = 10 * time.Second, 8
-	// chainRoom is how many meetings there may be beyond those that others ask for: with the next
-	// greater gateway and the next smaller one.
+	// chainRoom is how many meetings are reserved for the next greater gateway and the next
+	// smaller one, beyond the room for others.
 	chainRoom = 2
 )
 
-// chain is what meetings keeps for the sake of the chain. The zero value is that of a native peer,
-// which is not in it.
+// chain is the part of meetings that belongs to the chain. The zero value is that of a native
+// peer, which is not in the chain.
 type chain struct {
 	self  peer.ID       // ours, "" for a native peer
 	asks  *rate.Limiter // of hosts that may be the next greater one
-	swaps *rate.Limiter // of others who go for the sake of one that asks and is next to us
+	swaps *rate.Limiter // of meetings that end because a host next to us asks for one
 }
 
 // newChain returns the place of the gateway called self.
@@ -34,7 +35,7 @@ func newChain(self peer.ID) chain {
 	return chain{self, rate.NewLimiter(rate.Every(chainEvery), chainBurst), rate.NewLimiter(rate.Every(chainEvery), chainBurst)}
 }
 
-// know notes whether id, with which there is a link, is a gateway.
+// know notes whether the host id, with which we have a link, is a gateway.
 func (m *meetings) know(id peer.ID, gateway bool) {
 	if a := m.known[id]; a != nil {
 		a.gateway, a.native = gateway, !gateway
@@ -47,8 +48,8 @@ func (m *meetings) above(a *acquaintance) bool {
 }
 
 // greater returns the host to ask because it may be the gateway with the next greater id, or nil.
-// One that failed waits for its time, and for those that nothing speaks against: whoever makes
-// up ids delays the next real one, but does not keep us from it.
+// A host that failed has to wait for its time, and for hosts that have not failed. So made-up ids
+// delay the next real one, but do not keep us from it.
 func (m *meetings) greater(now time.Time) *acquaintance {
 	if m.chain.self == "" {
 		return nil
@@ -76,7 +77,7 @@ func (m *meetings) greater(now time.Time) *acquaintance {
 	return nil
 }
 
-// climbs returns whom to ask now because it may be the next greater one, or nil.
+// climbs is like greater, but returns nil if the rate or the room does not allow to ask now.
 func (m *meetings) climbs(now time.Time) *acquaintance {
 	a := m.greater(now)
 	if a == nil || m.chain.asks.TokensAt(now) < 1 || m.room != nil && !m.room.may(a.id) {
@@ -85,7 +86,7 @@ func (m *meetings) climbs(now time.Time) *acquaintance {
 	return a
 }
 
-// climbAt returns when climbs is to be called again, and no later than at.
+// climbAt returns when to call climbs again: at, or earlier.
 func (m *meetings) climbAt(now, at time.Time) time.Time {
 	if m.greater(now) == nil || m.chain.asks.TokensAt(now) >= 1 {
 		return at
@@ -98,7 +99,8 @@ func (m *meetings) climbAt(now, at time.Time) time.Time {
 	return at
 }
 
-// neighbors returns the gateways next to us of those that are met, each nil if there is none.
+// neighbors returns the gateways next to us among those that we have met. Each is nil if there is
+// none.
 func (m *meetings) neighbors() (below, above *acquaintance) {
 	if m.chain.self == "" {
 		return nil, nil
@@ -115,7 +117,7 @@ func (m *meetings) neighbors() (below, above *acquaintance) {
 	return below, above
 }
 
-// isNext reports whether a, which is a gateway, is next to us, or would be if it were met.
+// isNext reports whether a is a gateway next to us, or would be if we met it.
 func (m *meetings) isNext(a *acquaintance) bool {
 	below, above := m.neighbors()
 	switch {
@@ -127,10 +129,10 @@ func (m *meetings) isNext(a *acquaintance) bool {
 	return below == nil || a.id >= below.id
 }
 
-// welcomeNext decides about a, which asks, is next to us, and for which there is no room among all
-// others. It is for [meetings.welcome].
+// welcomeNext is the part of [meetings.welcome] for a host a next to us, if the room for others is
+// full.
 func (m *meetings) welcomeNext(a *acquaintance, now time.Time) (code wtproto.Code, out peer.ID) {
-	if m.active < m.most()+chainRoom { // those who are asked do not get these places
+	if m.active < m.most()+chainRoom { // the hosts that we ask do not get these places
 		return wtproto.CodeNone, ""
 	}
 	if m.chain.swaps.TokensAt(now) >= 1 {
@@ -143,8 +145,8 @@ func (m *meetings) welcomeNext(a *acquaintance, now time.Time) (code wtproto.Cod
 	return wtproto.CodeBusy, ""
 }
 
-// forNext returns who is to go because a is met, which is next to us: nobody as long as there is
-// room, unless there are enough, and a itself if nobody else can.
+// forNext returns which meeting ends because we have met a, which is next to us. None ends as long
+// as there is room, unless there are enough meetings. If no other meeting can end, a's does.
 func (m *meetings) forNext(a *acquaintance, enough bool, now time.Time) *acquaintance {
 	full := m.active > m.most()+chainRoom
 	if !full && !enough {

@@ -87,8 +87,8 @@ func TestNextGreaterIsAsked(t *testing.T) {
 	}
 }
 
-// Of what is made up one after the other is asked, at a rate, and the real one that comes after all
-// of it is met in the end. Then what is made up is asked now and then.
+// Of what is made up one after the other is asked, at a rate, and the real one that comes after
+// all of it is met in the end. Then what is made up is asked now and then.
 func TestMadeUpGreaterIDs(t *testing.T) {
 	m := chained(t, "", epoch)
 	const fakes = 200

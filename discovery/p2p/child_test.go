@@ -20,8 +20,8 @@ import (
 // childEnv has the seed of a process that is a native peer of the test topic which echoes, and
 // childrenEnv how many of them it is, without which it is one on loopback.
 const (
-	childEnv    = "SWARMGATE_TEST_P2P_CHILD"
-	childrenEnv = "SWARMGATE_TEST_P2P_CHILDREN"
+	childEnv    = "TEST_P2P_CHILD"
+	childrenEnv = "TEST_P2P_CHILDREN"
 )
 
 func runChild(seed string) {
@@ -63,8 +63,8 @@ func startChild(t testing.TB, seed *Host) (*os.Process, peer.ID) {
 	return cmd.Process, ids[0]
 }
 
-// startPeers starts cmd, which is such a process of n peers, until the test ends, and returns their
-// ids.
+// startPeers starts cmd, which is such a process of n peers, until the test ends, and returns
+// their ids.
 func startPeers(t testing.TB, cmd *exec.Cmd, seed *Host, n int) (ids []peer.ID) {
 	t.Helper()
 	cmd.Env = append(cmd.Env, childEnv+"="+seed.Addrs()[0])

@@ -25,9 +25,9 @@ type circuit struct {
 	readEnd  atomic.Bool // Read has returned io.EOF
 	writeEnd atomic.Bool // CloseWrite has succeeded
 
-	// yamux reads what is there and then tells the other side that there is room again; where the
-	// read deadline passes in between, it forgets to, for ever, and the stream stalls in the end.
-	// So its deadline is touched only under mu, and what is there is read under mu.
+	// yamux reads the bytes that are there, and then tells the other side that there is room
+	// again. If the read deadline passes in between, it never tells that, and the stream stalls in
+	// the end. So we set its deadline only under mu, and read available bytes only under mu.
 	mu       sync.Mutex
 	deadline time.Time   // guarded by mu
 	passed   bool        // guarded by mu; the deadline has passed, and yamux knows
@@ -39,8 +39,8 @@ var (
 	_ discovery.Windowed = (*circuit)(nil)
 )
 
-// newCircuit makes a circuit of s, whose deadlines must be unset. freed is called once, when its
-// caller is done with it.
+// newCircuit makes a circuit of s, whose deadlines must be unset. It calls freed once, when its
+// owner is done with it.
 func newCircuit(s network.Stream, freed func()) *circuit { return &circuit{s: s, freed: freed} }
 
 // ReadWindow makes the circuit a [discovery.Windowed].
@@ -55,7 +55,7 @@ func (c *circuit) Read(p []byte) (int, error) {
 		n, err := c.read(p)
 		switch {
 		case n > 0:
-			return n, nil // an error of yamux beside bytes comes again, unless the stream has ended well by then
+			return n, nil // an error of yamux beside bytes comes again, unless the stream has ended regularly by then
 		case err == nil || errors.Is(err, yamux.ErrTimeout): // the deadline was moved
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return 0, err
@@ -101,12 +101,12 @@ func (c *circuit) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// pass is called when a deadline has passed, which may be one that was moved since.
+// pass is called when a deadline has passed. The deadline may have moved since.
 func (c *circuit) pass() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.deadline.IsZero() && time.Until(c.deadline) <= 0 {
-		_ = c.passLocked(true) // it is the stream's end that could be in the way, which Read sees
+		_ = c.passLocked(true) // it fails only if the stream has ended, which Read sees
 	}
 }
 
@@ -141,7 +141,7 @@ func (c *circuit) CloseWrite() error {
 
 // Reset ends both directions.
 func (c *circuit) Reset(code wtproto.Code) {
-	_ = c.s.ResetWithError(network.StreamErrorCode(code)) // a stream that has ended cannot be reset, and need not
+	_ = c.s.ResetWithError(network.StreamErrorCode(code)) // fails only if the stream has ended
 	c.free()
 }
 
@@ -156,10 +156,10 @@ func (c *circuit) Close() error {
 	return err
 }
 
-// OnLost looks after the connection once the other side's end was read, which is when no Read
-// tells of its loss.
+// OnLost observes the connection after the other side's end was read. From then on no Read reports
+// a loss.
 func (c *circuit) OnLost(f func(error)) (stop func()) {
-	var before bool // whoever just read the end gets the time to pass it on
+	var before bool // a reader that has just seen the end gets the time to pass it on
 	return discovery.Watch(discovery.WatchEvery, func() error {
 		lost := c.readEnd.Load() && c.s.Conn().IsClosed() && !c.writeEnd.Load()
 		if !lost || !before {
@@ -178,8 +178,8 @@ func (c *circuit) free() {
 	c.freed()
 }
 
-// failure returns what an error of a stream, other than the end and a timeout, means. It looks at
-// nothing but err: what a stream or its connection is a moment later is another question.
+// failure returns the meaning of an error of a stream that is neither the end nor a timeout. It
+// looks at err only, because the stream or its connection may have changed since.
 func failure(err error) *wtproto.Error {
 	if e, ok := errors.AsType[*network.StreamError](err); ok {
 		code := wtproto.Code(e.ErrorCode)
@@ -198,8 +198,8 @@ func failure(err error) *wtproto.Error {
 }
 
 // isBareReset reports whether err says that the other host reset the stream without a code, as
-// some do. The end of a connection is told by an error that is a yamux.ErrStreamReset too, but
-// wraps more.
+// some do. The error at the end of a connection is a yamux.ErrStreamReset too, but wraps another
+// error.
 func isBareReset(err error) bool {
 	for err != nil {
 		if err == yamux.ErrStreamReset {

@@ -56,25 +56,25 @@ type Config struct {
 	// Listen are the multiaddrs to listen on, /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT; port
 	// 0 takes a free one. With none, the host can dial others and nobody can dial it.
 	Listen []string
-	// Announce are the multiaddrs, in the form of Listen, by which others reach the host, where
-	// those that it listens on are not: behind a router that forwards a port, or in a container.
-	// They are told instead of the others. None means the addresses of Listen and those that
-	// several other hosts say that they reach us by.
+	// Announce are the multiaddrs, in the form of Listen, by which others reach the host if that
+	// is not possible at those of Listen: behind a router that forwards a port, or in a container.
+	// The host announces them instead of the others. None means the addresses of Listen, and those
+	// at which several other hosts say that they reach us.
 	Announce []string
 	// Mode is the DHT.
 	Mode Mode
 	// Seeds are the multiaddrs of hosts by which the DHT is entered, with /p2p/ID at the end, and
-	// a name (/dns, /dns4, /dns6, /dnsaddr) or an address at the front. They may always be dialed.
-	// None means the public seeds of IPFS where Mode is Public, and elsewhere that this host is
-	// where others enter.
+	// a name (/dns, /dns4, /dns6, /dnsaddr) or an address at the front. The policy always allows
+	// them. None means the public seeds of IPFS if Mode is Public. Otherwise it means that others
+	// enter the DHT by this host.
 	Seeds []string
 	// Serve says whether the host is a server of a private DHT.
 	Serve Serve
-	// Gateway says that the host speaks for clients. Else it is a native peer, with one endpoint,
-	// the zero value.
+	// Gateway says that the host speaks for clients. If not, it is a native peer with one
+	// endpoint, the zero value.
 	Gateway bool
 	// Policy decides which addresses are dialed; the host adds its own listen addresses to it.
-	// Required, and not to be shared by two hosts that shall connect to each other.
+	// Required. Two hosts that want to connect to each other must not share one.
 	Policy *discovery.Policy
 	// Static are the multiaddrs of hosts of a topic that the operator knows, in the form of Seeds.
 	Static map[wtproto.Topic][]string
@@ -84,21 +84,22 @@ type Config struct {
 	// AnswerTimeout is how long another host, or the caller of Join, may take for the first frame
 	// of a stream and for each answer. Zero means 10s.
 	AnswerTimeout time.Duration
-	// LookUpMin and LookUpRest are the delays between two look-ups of a topic in the DHT: from the
-	// first they grow twofold to the second while nothing changes, and while as many peers are met
-	// as are wanted they are the second. Zero means 500ms, and 30m or LookUpEvery if that is more.
+	// LookUpMin and LookUpRest bound the delay between two look-ups of a topic in the DHT. It
+	// starts with LookUpMin and doubles up to LookUpRest while nothing changes. If the topic has
+	// met as many peers as it wants, it is LookUpRest. Zero means 500ms, and 30m or LookUpEvery if
+	// that is more.
 	LookUpMin, LookUpRest time.Duration
-	// LookUpEvery is how long the delay may grow, from LookUpMin, until the hosts of a topic are
-	// tried that are known without the DHT. Zero means 1m.
+	// LookUpEvery bounds the delay, which grows from LookUpMin, between two attempts to reach the
+	// hosts of a topic that are known without the DHT. Zero means 1m.
 	LookUpEvery time.Duration
-	// LookUps and Announcements are how many walks in the DHT may run at once, to look a topic up
-	// and to announce one or oneline. Zero means 64 and 16.
+	// LookUps and Announcements are how many walks in the DHT may run at once, to look up a topic,
+	// and to announce topics. Zero means 64 and 16.
 	LookUps, Announcements int
 	// WalkRate is how many walks may begin each second, and WalkBurst how many at once after a
 	// pause. Zero means 10 and 50 on the public DHT, which belongs to others, else 200 and 200.
 	WalkRate, WalkBurst int
 	// RetryMin and RetryMax are the delays, growing likewise, before a host that failed or refused
-	// is tried again, if it is still found then. Zero means 1s and 10m.
+	// is tried again if somebody still finds it. Zero means 1s and 10m.
 	RetryMin, RetryMax time.Duration
 	// SeedMin and SeedMax are the delays, growing likewise, between two attempts to enter the DHT.
 	// Zero means 1s and 1m.
@@ -111,22 +112,22 @@ type Config struct {
 	RecordValidity time.Duration
 	// Hold is how long a sighting holds; it is repeated twice in that time. Zero means 10m.
 	Hold time.Duration
-	// LAN says that [Host.HostSeen] will tell of hosts on the LAN, whose peers are of the network
-	// "lan".
+	// LAN says that somebody will call [Host.HostSeen] for hosts on the LAN. Their peers are of
+	// the network "lan".
 	LAN bool
 	// HoldLAN is how long a host seen by [Host.HostSeen] is remembered. Zero means 90s.
 	HoldLAN time.Duration
-	// KeepAlive is how long a connection may be silent before it is asked for a sign of life, and
-	// how long that may take to come. Zero means 10s.
+	// KeepAlive is how long a connection may be silent before the host sends a ping, and how long
+	// the answer may take. Zero means 10s.
 	KeepAlive time.Duration
 
-	// Observer is told of look-ups and announcements in the DHT. Nil means nobody.
+	// Observer gets events of look-ups and announcements in the DHT. It may be nil.
 	Observer *discovery.Observer
 	// Logger takes the log. Nil is silent.
 	Logger *slog.Logger
 }
 
-// settings are a Config that was read and found good.
+// settings are a valid Config in parsed form.
 type settings struct {
 	Config
 	key      crypto.PrivKey
@@ -138,7 +139,7 @@ type settings struct {
 	static    map[wtproto.Topic][]target
 }
 
-// read returns the settings that c stands for, or every mistake in it.
+// read returns the settings of c, or every mistake in it.
 func (c Config) read() (settings, error) {
 	s := settings{Config: c, static: make(map[wtproto.Topic][]target)}
 	var errs []error
@@ -271,13 +272,13 @@ func readAnnounce(c Config, fail func(string, ...any)) (addrs []ma.Multiaddr) {
 		switch {
 		case err != nil:
 		case !ok && isName(m):
-			err = errors.New("others resolve no names of strangers: want the IP address")
+			err = errors.New("want an IP address: other hosts do not resolve names")
 		case !ok || addr.Port() == 0 || addr.Addr().IsUnspecified():
 			err = errNotPlainTCP
 		case len(c.Listen) == 0:
 			err = errors.New("the host listens nowhere")
 		case c.Mode == Public && public.Check(discovery.SourcePublic, addr) != nil:
-			err = errors.New("the public DHT tells public addresses only")
+			err = errors.New("want a public address with the public DHT")
 		default:
 			addrs = append(addrs, m)
 		}
@@ -305,7 +306,7 @@ func (f *failures) report(field string, fail func(string, ...any)) {
 	*f = nil
 }
 
-// dhtServe returns what Serve comes to.
+// dhtServe returns Serve as it applies to the settings.
 func (s settings) dhtServe() Serve {
 	switch {
 	case s.Serve == ServeAuto && len(s.listen) == 0:

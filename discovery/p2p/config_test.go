@@ -56,9 +56,9 @@ func TestConfigMistakes(t *testing.T) {
 		"p2p: config", "Key has 5 bytes",
 		"Listen: /ip4/127.0.0.1/udp/0/quic-v1, /ip4/127.0.0.1/tcp/0/p2p/" + anID + ": want /ip4/ADDRESS",
 		"127.0.0.1:0: must begin with /", "Mode: Mode(9)", "Serve: Serve(9)",
-		"Announce: 192.0.2.1:1: must begin", "/dns4/example.com/tcp/1: others resolve no names",
+		"Announce: 192.0.2.1:1: must begin", "/dns4/example.com/tcp/1: want an IP address: other hosts do not resolve names",
 		"/ip4/0.0.0.0/tcp/1, /ip4/192.0.2.1/tcp/0, /ip4/192.0.2.1/tcp/1/ws: want /ip4/ADDRESS",
-		"Policy is required", "Seeds: /ip4/127.0.0.1/tcp/1: has no /p2p/ID", "Static: /ip4/127.0.0.1/p2p",
+		"Policy is required", "Seeds: /ip4/127.0.0.1/tcp/1: want /p2p/ID at its end", "Static: /ip4/127.0.0.1/p2p",
 		"DialTimeout is negative", "AnswerTimeout is negative", "LookUpEvery is 1m0s", "RetryMax is 1ms",
 	} {
 		if !strings.Contains(err.Error(), want) {
@@ -70,7 +70,7 @@ func TestConfigMistakes(t *testing.T) {
 func TestAnnounceMistakes(t *testing.T) {
 	for want, c := range map[string]Config{
 		"the host listens nowhere": {Announce: []string{"/ip4/45.83.1.1/tcp/1"}},
-		"public addresses only":    {Announce: []string{"/ip4/10.0.0.1/tcp/1"}, Mode: Public, Listen: []string{"/ip4/127.0.0.1/tcp/0"}},
+		"want a public address":    {Announce: []string{"/ip4/10.0.0.1/tcp/1"}, Mode: Public, Listen: []string{"/ip4/127.0.0.1/tcp/0"}},
 	} {
 		c.Policy = private(t)
 		if _, err := c.read(); err == nil || !strings.Contains(err.Error(), want) {

@@ -14,8 +14,8 @@ import (
 //	  ▲            │ failed                      │ parted
 //	  └────────────┴─────────────────────────────┘
 //
-// The host may send MEET at any time, so that a meeting begins while the host is asked, or without
-// being asked. It may be asked once more during a meeting, which tells it that we found it.
+// The host may send MEET at any time, so a meeting can begin although we are still asking, or have
+// not asked. During a meeting we may ask once more, to tell the host that we found it.
 type contact struct {
 	meeting bool // the two have met, PROTOCOL section 11
 	weFound bool // we found it, in the DHT for example
@@ -24,8 +24,8 @@ type contact struct {
 	asking     bool      // our MEET is under way
 	guessed    bool      // that MEET answers a GUESS of the host
 	informed   bool      // it knows that we found it; only during a meeting
-	informedAt time.Time // when it was last sent a MEET to say so
-	left       bool      // it has left the topic, or refuses because it is leaving
+	informedAt time.Time // when we last sent MEET to say so
+	left       bool      // it has left the topic, or refused because it is leaving
 	hadCircuit bool      // there were circuits with it
 
 	failure  error // why our last MEET failed; nil during a meeting
@@ -34,16 +34,16 @@ type contact struct {
 
 	run       wtproto.Run // of its program; what follows is of that run
 	gateway   bool
-	endpoints map[wtproto.EndpointID]bool // as far as is known, in a meeting or not
-	state     wtproto.EndpointsState      // what it said of them last
+	endpoints map[wtproto.EndpointID]bool // as far as we know, with or without a meeting
+	state     wtproto.EndpointsState      // their last known state
 }
 
-// effects is what an event of a contact leads to, in the order in which it is done.
+// effects are the effects of an event, in the order in which to apply them.
 type effects struct {
 	gone   []wtproto.EndpointID // these endpoints have left
-	seen   []wtproto.EndpointID // these are there, as far as is known
-	holds  time.Duration        // how long seen is believed
-	report bool                 // what is wrong on the topic may have changed
+	seen   []wtproto.EndpointID // these are there, as far as we know
+	holds  time.Duration        // how long seen holds
+	report bool                 // the trouble of the topic may have changed
 }
 
 // failureKind says what the topic does about a failed MEET.
@@ -93,8 +93,8 @@ func (c *contact) asked(answersGuess bool) wtproto.MeetFlags {
 	return 0
 }
 
-// failed says that our MEET was refused with code, or could not be sent. With quiet, it says
-// nothing about the host but that it has no room.
+// failed says that our MEET was refused with code, or could not be sent. If quiet is set, the
+// reason is only that the host has no room.
 func (c *contact) failed(err error, code wtproto.Code, quiet bool, now time.Time) failureKind {
 	guessed := c.guessed
 	c.asking, c.guessed = false, false
@@ -151,8 +151,8 @@ func (c *contact) renewed(run wtproto.Run, gateway bool) effects {
 	return c.forget()
 }
 
-// reborn says that the host's program has been started anew. During a meeting that is not news: the
-// meeting is one with the new run.
+// reborn says that the host's program has started anew. It does nothing during a meeting, which is
+// a meeting with the new run.
 func (c *contact) reborn() effects {
 	if c.meeting {
 		return effects{}
@@ -166,8 +166,8 @@ func (c *contact) forget() effects {
 	return effects{gone: c.replace(wtproto.Endpoints{})}
 }
 
-// updated says which endpoints the host has now. Of those that it had before, the topic hears
-// nothing unless the state has changed.
+// updated says which endpoints the host has now. It reports endpoints that it had before only if
+// their state has changed.
 func (c *contact) updated(e wtproto.Endpoints, hold time.Duration) effects {
 	before, state := c.endpoints, c.state
 	do := effects{gone: c.replace(e), holds: hold}
@@ -185,7 +185,7 @@ func (c *contact) updated(e wtproto.Endpoints, hold time.Duration) effects {
 // anew when the two meet again.
 func (c *contact) parted(code wtproto.Code, hold time.Duration) effects {
 	c.meeting, c.failure, c.informed, c.asking = false, nil, false, false
-	do := effects{holds: min(lostKept, hold), report: true}
+	do := effects{holds: min(lostHold, hold), report: true}
 	if code == wtproto.CodeLeft {
 		do.gone = c.replace(wtproto.Endpoints{})
 		c.weFound, c.foundUs, c.left, c.hadCircuit = false, false, true, false
@@ -200,9 +200,9 @@ func (c *contact) parted(code wtproto.Code, hold time.Duration) effects {
 // circuitOpened says that there is a circuit with the host.
 func (c *contact) circuitOpened() { c.hadCircuit = true }
 
-// replace sets the host's endpoints, but for those that it cannot have: a native peer has one, of
-// 16 zero bytes, a gateway has others. It returns those that have left. A missing endpoint has
-// left unless the host has more than it lists.
+// replace sets the host's endpoints, and ignores those that it cannot have: a native peer has one
+// of 16 zero bytes, and a gateway only others. It returns those that have left. A missing endpoint
+// has left unless the host has more than it lists.
 func (c *contact) replace(e wtproto.Endpoints) (gone []wtproto.EndpointID) {
 	before := c.endpoints
 	c.state = e.State

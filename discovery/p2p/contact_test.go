@@ -170,19 +170,19 @@ func TestContactEvents(t *testing.T) {
 			contact{meeting: true, weFound: true, foundUs: true, informed: true, asking: true, hadCircuit: true, gateway: true, endpoints: endpointSet(1)},
 			parted(wtproto.CodeLeft),
 			contact{left: true, gateway: true, endpoints: endpointSet()},
-			effects{gone: endpointIDs(1), holds: lostKept, report: true},
+			effects{gone: endpointIDs(1), holds: lostHold, report: true},
 		}, {
 			"the link was lost",
 			contact{meeting: true, weFound: true, informed: true, hadCircuit: true, gateway: true, endpoints: endpointSet(1)},
 			parted(wtproto.CodePeerGone),
 			contact{weFound: true, hadCircuit: true, gateway: true, endpoints: endpointSet(1)},
-			effects{seen: endpointIDs(1), holds: lostKept, report: true},
+			effects{seen: endpointIDs(1), holds: lostHold, report: true},
 		}, {
 			"let go",
 			contact{meeting: true, foundUs: true, gateway: true, endpoints: endpointSet(1)},
 			parted(wtproto.CodeNone),
 			contact{foundUs: true, gateway: true, endpoints: endpointSet(1)},
-			effects{seen: endpointIDs(1), holds: lostKept, report: true},
+			effects{seen: endpointIDs(1), holds: lostHold, report: true},
 		}, {
 			"let go after a circuit",
 			contact{meeting: true, foundUs: true, hadCircuit: true, gateway: true, endpoints: endpointSet(1)},

@@ -21,28 +21,29 @@ import (
 )
 
 const (
-	maxSuspects  = 64               // addresses that are remembered
-	suspectEvery = 10 * time.Minute // how often one is called that has answered
-	suspectSoon  = time.Second      // how soon one is called again whose call told nothing: at first, doubled each time
-	copyHold     = 30 * time.Minute // how long a copy counts after it was noticed
-	// ownCall is how long after a call of ours it may reach us, if it was us that we called.
+	maxSuspects  = 64               // remembered addresses
+	suspectEvery = 10 * time.Minute // delay between two calls of one that has answered
+	suspectSoon  = time.Second      // first delay after a call without a result; it doubles each time
+	copyHold     = 30 * time.Minute // how long a detected copy is reported
+	// ownCall is how long our call may take to arrive at our own port, if we have called
+	// ourselves.
 	ownCall = time.Second
 )
 
-// suspect is an address at which our id was seen, and how far that is trusted.
+// suspect is an address with our id, and where we learned it.
 type suspect struct {
 	addr netip.AddrPort
 	src  discovery.Source
 }
 
-// copies notices another host that has our key: for everybody else the two are one, and they never
-// find each other. An address that our id is announced at, and that is not ours, may also be where
-// we were before, or a router that forwards it to us. So it is called: who answers has our key,
-// and if the call did not reach ourselves, it is a copy.
+// copies detects another host that has our key. Others take the two for one host, and the two
+// never find each other. If somebody announces our id at an address that is not ours, we may have
+// had that address before, or a router may forward it to us. So we call it. If a host with our key
+// answers, and the call did not arrive at our own port, it is a copy.
 type copies struct {
 	suspects chan suspect
-	calling  atomic.Int32 // calls of ours that may reach us
-	reached  atomic.Int64 // calls under our id that have reached us
+	calling  atomic.Int32 // our calls under way
+	reached  atomic.Int64 // calls that have reached us from our own id
 
 	mu    sync.Mutex
 	calls map[netip.AddrPort]*call // guarded by mu
@@ -50,11 +51,11 @@ type copies struct {
 	until time.Time                // guarded by mu; of err
 }
 
-// call is what is known of the calls of a suspect.
+// call is the state of our calls of a suspect.
 type call struct {
 	suspect suspect
-	next    time.Time // not called before
-	vain    bool      // the last one told nothing, so it is called again by itself
+	next    time.Time // no call before that
+	retry   bool      // the last call had no result, so we call again
 	pace    backoff.Backoff
 }
 
@@ -62,7 +63,7 @@ func newCopies() *copies {
 	return &copies{suspects: make(chan suspect, maxAddrs), calls: make(map[netip.AddrPort]*call)}
 }
 
-// suspect has an address called. It does not block.
+// suspect has run call an address. It does not block.
 func (c *copies) suspect(s suspect) {
 	select {
 	case c.suspects <- s:
@@ -70,7 +71,7 @@ func (c *copies) suspect(s suspect) {
 	}
 }
 
-// due reports whether s is to be called now.
+// due reports whether it is time to call s, and notes the call if so.
 func (c *copies) due(s suspect, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,11 +89,11 @@ func (c *copies) due(s suspect, now time.Time) bool {
 		known = &call{suspect: s, pace: backoff.New(suspectSoon, suspectEvery)}
 		c.calls[s.addr] = known
 	}
-	known.next, known.vain = now.Add(suspectEvery), false
+	known.next, known.retry = now.Add(suspectEvery), false
 	return true
 }
 
-// called notes what came of a call of a that was due: err is nil if our id answered.
+// called notes the result of the call of a. err is nil if a host with our id answered.
 func (c *copies) called(a netip.AddrPort, err error, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,39 +104,39 @@ func (c *copies) called(a netip.AddrPort, err error, now time.Time) {
 		known.pace.Reset()
 	default:
 		delay := known.pace.Next()
-		known.next, known.vain = now.Add(delay), delay < suspectEvery/2 // later only if it is suspected again
+		known.next, known.retry = now.Add(delay), delay < suspectEvery/2 // later only if somebody suspects it again
 	}
 }
 
-// tells reports whether a call that ended with err says who is at its address, and not only that
-// the call was slow, or cut off: a machine that is busy, or a limit of ours.
+// tells reports whether a call that ended with err shows who is at the address. A slow or aborted
+// call shows nothing: the machine may be busy, or we have reached a limit of ours.
 func tells(err error) bool {
 	_, other := errors.AsType[sec.ErrPeerIDMismatch](err)
 	e, ok := errors.AsType[*wtproto.Error](err)
 	return err == nil || other || errors.Is(err, syscall.ECONNREFUSED) || ok && e.Code == wtproto.CodeForbidden
 }
 
-// retry returns a suspect whose last call told nothing and that is to be called again, and when
-// that is. It reports whether there is one.
+// retry returns the suspect without a result that we have to call again first, and when. It
+// reports whether there is one.
 func (c *copies) retry() (s suspect, at time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, known := range c.calls {
-		if known.vain && (!ok || known.next.Before(at)) {
+		if known.retry && (!ok || known.next.Before(at)) {
 			s, at, ok = known.suspect, known.next, true
 		}
 	}
 	return s, at, ok
 }
 
-// again has a called the next time that it is suspected.
+// again allows to call a the next time that somebody suspects it.
 func (c *copies) again(a netip.AddrPort) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.calls, a)
 }
 
-// found notes a copy. It reports whether that is news.
+// found notes a copy, and reports whether that is news.
 func (c *copies) found(where netip.Addr, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -148,7 +149,7 @@ func (c *copies) found(where netip.Addr, now time.Time) bool {
 	return isNew
 }
 
-// trouble returns what is wrong, nil if no copy is known.
+// trouble returns an error that names the copy, or nil if we know of none.
 func (c *copies) trouble() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -158,7 +159,7 @@ func (c *copies) trouble() error {
 	return c.err
 }
 
-// arrived notes that a host with our id has connected to us, from an address.
+// arrived notes that a host with our id has connected to us from an address.
 func (h *Host) arrived(from netip.AddrPort) {
 	h.copies.reached.Add(1)
 	if h.copies.calling.Load() == 0 {
@@ -166,7 +167,7 @@ func (h *Host) arrived(from netip.AddrPort) {
 	}
 }
 
-// noteCopy has it known that there is a copy.
+// noteCopy reports a copy.
 func (h *Host) noteCopy(where netip.Addr) {
 	if !h.copies.found(where, time.Now()) {
 		return
@@ -179,7 +180,8 @@ func (h *Host) noteCopy(where netip.Addr) {
 	}
 }
 
-// suspectAddrs has the addresses called at which our id was seen, but for those of ours.
+// suspectAddrs suspects addresses with our id, except those that we may not dial because they are
+// ours.
 func (h *Host) suspectAddrs(addrs []ma.Multiaddr) {
 	for _, m := range addrs {
 		if a, ok := plainTCP(m); ok {
@@ -190,8 +192,8 @@ func (h *Host) suspectAddrs(addrs []ma.Multiaddr) {
 	}
 }
 
-// sawOurselves notes where our id was seen on the LAN. What we publish there ourselves is at
-// addresses of this machine.
+// sawOurselves notes addresses with our id that were seen on the LAN. We publish only addresses of
+// this machine there ourselves.
 func (h *Host) sawOurselves(addrs []netip.AddrPort) {
 	for _, a := range addrs {
 		if !h.gater.around.isOurs(a.Addr()) && h.Policy.Check(discovery.SourceLAN, a) == nil {
@@ -200,10 +202,10 @@ func (h *Host) sawOurselves(addrs []netip.AddrPort) {
 	}
 }
 
-// lookForCopies calls suspects, and looks for some now and then, until ctx ends.
+// lookForCopies calls suspects, and looks for new ones at intervals, until ctx ends.
 func (h *Host) lookForCopies(ctx context.Context) {
 	h.suspectSeeds(ctx)
-	pace := backoff.New(h.LookUpMin, h.LookUpEvery) // a copy is found soon, and one that comes later too
+	pace := backoff.New(h.LookUpMin, h.LookUpEvery) // finds a copy soon, even one that comes later
 	timer, retry := time.NewTimer(pace.Next()), time.NewTimer(suspectEvery)
 	defer timer.Stop()
 	defer retry.Stop()
@@ -229,19 +231,19 @@ func (h *Host) lookForCopies(ctx context.Context) {
 	}
 }
 
-// callSuspect calls ourselves at a suspect that is due.
+// callSuspect calls a suspect if that is due.
 func (h *Host) callSuspect(ctx context.Context, s suspect) {
 	if !h.copies.due(s, time.Now()) {
 		return
 	}
-	select { // a copy may be about to do the same
+	select { // not at the same moment as the copy does
 	case <-time.After(rand.N(4 * ownCall)):
 		h.callOurselves(ctx, s)
 	case <-ctx.Done():
 	}
 }
 
-// suspectSeeds has the configured seeds called that have our id. Most times they are us.
+// suspectSeeds suspects the configured seeds with our id. Usually we are that seed.
 func (h *Host) suspectSeeds(ctx context.Context) {
 	for _, t := range h.selfSeeds {
 		addrs, _ := h.names.resolve(ctx, t)
@@ -250,8 +252,8 @@ func (h *Host) suspectSeeds(ctx context.Context) {
 	}
 }
 
-// suspectRecords asks a server of the DHT where it says that we are, who announce a topic. It
-// reports whether there was one to ask.
+// suspectRecords asks a server of the DHT for our addresses in its record of a topic. It reports
+// whether there was a server and a topic.
 func (h *Host) suspectRecords(ctx context.Context) bool {
 	servers := h.table.dht.RoutingTable().ListPeers()
 	announced := h.topicsThat(func(t *topic) bool {
@@ -280,14 +282,15 @@ func (h *Host) suspectRecords(ctx context.Context) bool {
 	return true
 }
 
-// callOurselves calls our own id at an address, and notes a copy if it answers there and we do not.
+// callOurselves calls our own id at an address. If a host answers there, and the call did not
+// arrive here, it notes a copy.
 func (h *Host) callOurselves(ctx context.Context, s suspect) {
 	before := h.copies.reached.Load()
 	h.copies.calling.Add(1)
 	defer h.copies.calling.Add(-1)
 	err := h.callAt(ctx, h.id, netip.Addr{}, s.addr, s.src)
 	if h.copies.called(s.addr, err, time.Now()); err != nil {
-		h.log.Debug("our id is announced where we are not", "address", s.addr, "error", err)
+		h.log.Debug("this host's id is announced at a wrong address", "address", s.addr, "error", err)
 		return
 	}
 	timer := time.NewTimer(ownCall)
@@ -299,7 +302,7 @@ func (h *Host) callOurselves(ctx context.Context, s suspect) {
 	}
 	if h.copies.reached.Load() == before {
 		h.noteCopy(s.addr.Addr())
-	} else { // it was us, or a copy called us at the same time
+	} else { // we have called ourselves, or a copy called us at the same time
 		h.copies.again(s.addr)
 	}
 }

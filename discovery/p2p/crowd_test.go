@@ -23,8 +23,8 @@ const restFor = 5 * time.Second
 var realHosts = flag.Int("real-hosts", 20, "real hosts that meet on one topic")
 
 // 850 gateways on one topic lost and remade 338 meetings a minute. Of as many real hosts as
-// -real-hosts says, half of them gateways, all are one piece soon, and meetings are lost and made only as the
-// rotation says. Who finds whom is chance, as with a DHT, which the test saves.
+// -real-hosts says, half of them gateways, all are one piece soon, and meetings are lost and made
+// only as the rotation says. Who finds whom is chance, as with a DHT, which the test saves.
 func TestCrowd(t *testing.T) {
 	n := *realHosts
 	hosts := make([]*Host, n)

@@ -10,11 +10,11 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// A machine that dies says nothing. Each circuit with it is over by yamux's signs of life: one that
-// waits, one whose bytes are on their way, and one of which the other side's end was read, where no
-// Read is told of anything any more.
+// A machine that dies says nothing. Each circuit with it is over by yamux's signs of life: one
+// that waits, one whose bytes are on their way, and one of which the other side's end was read,
+// where no Read is told of anything any more.
 func TestDeadMachine(t *testing.T) {
-	const hereVar, thereVar = "SWARMGATE_TEST_HERE", "SWARMGATE_TEST_THERE"
+	const hereVar, thereVar = "TEST_HERE", "TEST_THERE"
 	if !netns.Inside() {
 		here, there := netns.New(t, "here"), netns.New(t, "there")
 		netns.Link(t, here, "10.73.0.1/24", there, "10.73.0.2/24")

@@ -28,10 +28,11 @@ import (
 const (
 	dhtPrefix   = "/swarmgate" // of the private DHT's protocol
 	dhtProtocol = "/kad/1.0.0" // of all of them
-	// publicEnough is how many hosts of the public DHT must be known for seeds to be left alone:
-	// they are everybody's.
+	// publicEnough is how many hosts of the public DHT we must know to leave its seeds alone,
+	// which everybody uses.
 	publicEnough = 8
-	// hiddenAfter is how long others have to reach a host before it is told that they may not.
+	// hiddenAfter is how long a host waits for a connection from others before it warns that they
+	// may not reach it.
 	hiddenAfter = 30 * time.Second
 )
 
@@ -56,18 +57,18 @@ type table struct {
 	observer  *discovery.Observer
 
 	status  *status
-	moved   chan struct{}           // has an element when a host came or went, in the routing table too
+	moved   chan struct{}           // has an element after a host came or went, also in the routing table
 	hint    chan struct{}           // has an element when a host of the LAN was seen
-	missing atomic.Pointer[trouble] // which seeds do not answer
+	missing atomic.Pointer[trouble] // the seeds that do not answer
 
 	seeds *seedList // owned by run
 
 	around    *surroundings
-	notes     chan struct{} // has an element when what unreached returns has changed
+	notes     chan struct{} // has an element after a change of what caveat returns
 	isHidden  atomic.Bool   // nobody has reached us for long
 	hiddenFor time.Time     // owned by run; since when nobody has; zero while somebody has
 
-	auto     bool        // whether we are a server depends on reach
+	auto     bool        // reach decides whether we are a server
 	switches bus.Emitter // tells the DHT what we are
 	serving  atomic.Bool // we are a server
 
@@ -81,11 +82,10 @@ type trouble struct {
 	err error
 }
 
-// modes are what the library calls it.
+// modes are the library's names for Serve.
 var modes = map[Serve]dht.ModeOpt{ServeAuto: dht.ModeAuto, ServeAlways: dht.ModeServer, ServeNever: dht.ModeClient}
 
-// newTable makes a DHT on h, which must not have any connection yet. connect is how hosts are
-// dialed.
+// newTable makes a DHT on h, which must not have any connection yet. It dials hosts with connect.
 func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Context, target) error) (*table, error) {
 	var opts []dht.Option
 	from := newAnnouncers()
@@ -150,13 +150,14 @@ func newTable(h host.Host, s settings, g *gater, l *lan, connect func(context.Co
 	return t, nil
 }
 
-// tcpAddrs is what a private DHT stores and tells of a host.
+// tcpAddrs returns the addresses that a private DHT stores and returns for a host.
 func tcpAddrs(addrs []ma.Multiaddr) []ma.Multiaddr {
 	return ma.FilterAddrs(addrs, func(m ma.Multiaddr) bool { _, ok := plainTCP(m); return ok })
 }
 
-// publicAddrs returns the filter for what the public DHT is told of us and what we keep of others:
-// what p allows, and what is public though p does not allow it because it is ours.
+// publicAddrs returns the filter for addresses that we announce on the public DHT, and for those
+// of others that we keep: addresses that p allows, and our own public ones, which p forbids to
+// dial.
 func publicAddrs(p *discovery.Policy) func([]ma.Multiaddr) []ma.Multiaddr {
 	public, _ := discovery.NewPolicy(discovery.PolicyConfig{}) // an empty config has no mistakes
 	return func(addrs []ma.Multiaddr) []ma.Multiaddr {
@@ -241,7 +242,7 @@ func (t *table) run(ctx context.Context) {
 	}
 }
 
-// reached notes that somebody has connected to us, from an address.
+// reached notes that somebody has connected to us from an address.
 func (t *table) reached(from netip.AddrPort) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -250,7 +251,7 @@ func (t *table) reached(from netip.AddrPort) {
 	}
 }
 
-// serveOrNot makes us a server of the DHT or a client, by what was seen.
+// serveOrNot makes us a server or a client of the DHT, as reach says.
 func (t *table) serveOrNot() {
 	if !t.auto {
 		return
@@ -277,7 +278,7 @@ func (t *table) serveOrNot() {
 		change.Reachability = network.ReachabilityPublic
 	}
 	if err := t.switches.Emit(change); err != nil {
-		t.log.Error("the DHT is not told whether to serve", "error", err)
+		t.log.Error("cannot start or stop serving the DHT", "error", err)
 	}
 	if serves {
 		t.log.Info("a server of the DHT: others can connect to this host")
@@ -290,8 +291,8 @@ func (t *table) serveOrNot() {
 var errHidden = wtproto.Errorf(wtproto.CodePeerUnreachable,
 	"it works, but nobody has connected to this host yet, so others may not reach it: forward its TCP port, and announce where others reach it (--p2p-announce)")
 
-// caveat returns what is not as it should be though we are in the DHT: others may not reach us, or
-// seeds by which they enter do not answer. It is nil if all is well.
+// caveat returns what is wrong although we are in the DHT: others may not reach us, or seeds by
+// which they enter do not answer. It is nil if nothing is wrong.
 func (t *table) caveat() error {
 	if t.isHidden.Load() {
 		return errHidden
@@ -302,7 +303,8 @@ func (t *table) caveat() error {
 	return t.err()
 }
 
-// noteReach notes whether nobody has reached us for long, and returns when to look again, or zero.
+// noteReach notes whether nobody has reached us for long, and returns when to check again, or
+// zero.
 func (t *table) noteReach(now time.Time) (again time.Time) {
 	works, _, _ := t.status.get()
 	hidden := false
@@ -321,6 +323,16 @@ func (t *table) noteReach(now time.Time) (again time.Time) {
 		wake(t.notes)
 	}
 	return again
+}
+
+// trouble returns why we are not in the DHT, as of now: the first host may have come after run has
+// looked.
+func (t *table) trouble() error {
+	works, _, err := t.status.get()
+	if works || err == errAlone && (!t.empty() || t.isUsed()) {
+		return nil
+	}
+	return err
 }
 
 // isUsed reports whether a host is connected that may be a client of our DHT.
@@ -344,7 +356,7 @@ func (t *table) note(err error) {
 	}
 }
 
-// connectedSince returns when the connection with a host was made, zero without one.
+// connectedSince returns when the connection with a host began, or zero without one.
 func (t *table) connectedSince(id peer.ID) (since time.Time) {
 	for _, c := range t.dht.Host().Network().ConnsToPeer(id) {
 		if opened := c.Stat().Opened; !c.IsClosed() && (since.IsZero() || opened.Before(since)) {
@@ -354,7 +366,7 @@ func (t *table) connectedSince(id peer.ID) (since time.Time) {
 	return since
 }
 
-// err returns why we are not in the DHT, or which seeds do not answer though we are in it.
+// err returns why we are not in the DHT, or the seeds that do not answer though we are in it.
 func (t *table) err() error {
 	if works, _, err := t.status.get(); !works {
 		return err
@@ -365,7 +377,7 @@ func (t *table) err() error {
 	return nil
 }
 
-// whereIs looks for the addresses of a host.
+// whereIs looks up the addresses of a host.
 func (t *table) whereIs(ctx context.Context, id peer.ID) ([]ma.Multiaddr, error) {
 	info, err := t.dht.FindPeer(ctx, id)
 	return info.Addrs, err

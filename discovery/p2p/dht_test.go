@@ -50,7 +50,7 @@ func TestFirstLookUp(t *testing.T) {
 		return false
 	})
 	nm := join(t, n, discovery.Native(), echo)
-	if s := gm.await("the newcomer", isPeer(n, nativeEndpoint)).sighting; !s.FoundUs {
+	if s := gm.await("the newcomer", isPeer(n, nativeEndpoint)).sighting; !s.PeerFoundUs {
 		t.Error("the gateway found the newcomer, for which it does not look")
 	}
 	nm.await("the gateway's client", isPeer(g, endpoint(1)))
@@ -124,7 +124,8 @@ func TestFirstOfItsDHT(t *testing.T) {
 	m.await("that somebody is there", isRecovery)
 }
 
-// On the public DHT the same holds. Its filters keep loopback out, so a seed there changes nothing.
+// On the public DHT the same holds. Its filters keep loopback out, so a seed there changes
+// nothing.
 func TestPublicUnreachable(t *testing.T) {
 	other := listen(t, nil)
 	h := listen(t, all(seeds(other), func(c *Config) { c.Mode = Public }))

@@ -6,57 +6,58 @@ import (
 	"time"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/discovery/fair"
 )
 
-// maxDials is at how many addresses hosts are dialed at once, for all topics together. libp2p dials
-// at 160, and keeps what is more in a queue that is first come, first served. The rest is for walks
-// of the DHT.
+// maxDials is how many addresses of hosts all topics together dial at once. libp2p dials 160, and
+// queues more in the order in which they come. The rest is for walks of the DHT.
 const maxDials = 128
 
 // workDial is what metrics call a dial that waits for its turn.
 const workDial = "dial"
 
-// lanPayer is for whose sake hosts of the LAN are asked about all topics.
+// lanPayer pays for asking hosts of the LAN about all topics.
 type lanPayer struct{}
 
-// dials decides for whose sake the next host is dialed. Any number of goroutines may use it. Pure
+// dials decides for which payer the next host is dialed. Any number of goroutines may use it. Pure
 // accounting.
 type dials struct {
 	observer *discovery.Observer // constant; may be nil
 
 	mu    sync.Mutex
-	queue *fairQueue[*turn] // guarded by mu
-	used  int               // guarded by mu; what the turns that run take
+	queue *fair.Queue[*turn] // guarded by mu
+	used  int                // guarded by mu; addresses of the running turns
 }
 
-// turn is the right to dial one host, or the wait for it. The methods of a nil turn do nothing.
+// turn is the right to dial one host, or the wait for that right. The methods of a nil turn do
+// nothing.
 type turn struct {
 	dials *dials           // constant
 	start func(*turn) bool // constant; called once when the wait is over
 	since time.Time        // constant
 
-	entry *entry[*turn] // guarded by dials.mu; nil once the turn is over
-	takes int           // guarded by dials.mu; addresses at once; 0 while it waits
+	entry *fair.Entry[*turn] // guarded by dials.mu; nil once the turn is over
+	takes int                // guarded by dials.mu; addresses at once; 0 while it waits
 }
 
 func newDials(o *discovery.Observer) *dials {
-	return &dials{observer: o, queue: newFairQueue[*turn]()}
+	return &dials{observer: o, queue: fair.New[*turn]()}
 }
 
-// want waits for a turn for the sake of payers. When it comes, which may be before want returns,
-// start is called. It must not block, nor call dials; with false nobody takes the turn. The caller
-// ends the turn with done, also if it still waits.
-func (d *dials) want(r rank, payers []discovery.Payer, start func(*turn) bool) *turn {
+// want asks for a turn for payers. It calls start when the turn comes, perhaps before want
+// returns. start must not block, and must not call dials. If it returns false, the turn is over.
+// The caller must call done at the end, even if the turn still waits.
+func (d *dials) want(r fair.Rank, payers []discovery.Payer, start func(*turn) bool) *turn {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	t := &turn{dials: d, start: start, since: time.Now()}
-	t.entry = d.queue.push(t, r, payers)
+	t.entry = d.queue.Push(t, r, payers)
 	d.startLocked()
 	return t
 }
 
-// await returns a turn for the sake of payers once it comes, or nil if ctx ends before.
-func (d *dials) await(ctx context.Context, r rank, payers []discovery.Payer) *turn {
+// await waits for a turn for payers and returns it, or nil if ctx ends before.
+func (d *dials) await(ctx context.Context, r fair.Rank, payers []discovery.Payer) *turn {
 	came := make(chan struct{})
 	t := d.want(r, payers, func(*turn) bool {
 		close(came)
@@ -71,15 +72,15 @@ func (d *dials) await(ctx context.Context, r rank, payers []discovery.Payer) *tu
 	}
 }
 
-// startLocked starts the turns that there is room for. A share of it is for those for whose sake
-// nobody is dialed.
+// startLocked starts as many turns as there is room for. A share of the room is for payers without
+// a running turn.
 func (d *dials) startLocked() {
 	for d.used <= maxDials-maxAddrs {
-		e := d.queue.pop(d.used >= maxDials-maxDials/reservedWalks)
+		e := d.queue.Pop(d.used >= maxDials-maxDials/reservedWalks)
 		if e == nil {
 			return
 		}
-		t := e.what
+		t := e.What
 		t.takes = maxAddrs // until it is known
 		d.used += t.takes
 		d.observer.NoteTurn(networkDHT, workDial, time.Since(t.since))
@@ -93,11 +94,11 @@ func (d *dials) startLocked() {
 func (d *dials) waiting() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.queue.len()
+	return d.queue.Len()
 }
 
-// pay says for whose sake t is now, if it still waits.
-func (t *turn) pay(r rank, payers []discovery.Payer) {
+// pay sets the payers of t, if it still waits.
+func (t *turn) pay(r fair.Rank, payers []discovery.Payer) {
 	if t == nil {
 		return
 	}
@@ -105,13 +106,13 @@ func (t *turn) pay(r rank, payers []discovery.Payer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if t.entry != nil && t.takes == 0 {
-		d.queue.drop(t.entry)
-		t.entry = d.queue.push(t, r, payers)
+		d.queue.Drop(t.entry)
+		t.entry = d.queue.Push(t, r, payers)
 		d.startLocked()
 	}
 }
 
-// uses says at how many addresses the host is dialed, if these are fewer than before.
+// uses sets the number of addresses that the turn dials, if there are fewer than before.
 func (t *turn) uses(n int) {
 	if t == nil {
 		return
@@ -126,17 +127,17 @@ func (t *turn) uses(n int) {
 	}
 }
 
-// payer returns the widest part of the payer whose turn t is, nil if it is nobody's.
+// payer returns the widest part of the payer of t, or nil if t has none.
 func (t *turn) payer() any {
 	if t == nil {
 		return nil
 	}
 	t.dials.mu.Lock()
 	defer t.dials.mu.Unlock()
-	if t.entry == nil || t.entry.taken == nil {
+	if t.entry == nil {
 		return nil
 	}
-	return t.entry.taken.key
+	return t.entry.Payer()
 }
 
 // done ends t, or its wait. It may be called more than once.
@@ -155,15 +156,15 @@ func (t *turn) endLocked() {
 	case t.entry == nil:
 		return
 	case t.takes == 0:
-		d.queue.drop(t.entry)
+		d.queue.Drop(t.entry)
 	default:
 		d.used -= t.takes
-		d.queue.done(t.entry)
+		d.queue.Done(t.entry)
 	}
 	t.entry, t.takes = nil, 0
 }
 
-// payersOf returns for whose sake a host is on a topic with state s.
+// payersOf returns the payers of a topic with state s.
 func payersOf(s discovery.State, gateway bool) []discovery.Payer {
 	if len(s.For) == 0 && !gateway {
 		return nativePayers

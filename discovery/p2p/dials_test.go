@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -11,8 +12,18 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/discovery/fair"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
+
+// of returns one payer, whose parts are separated by slashes, the widest first.
+func of(path string) discovery.Payer {
+	var p discovery.Payer
+	for _, part := range strings.Split(path, "/") {
+		p = append(p, part)
+	}
+	return p
+}
 
 // silent is a machine with all addresses of 127.0.0.0/8 that takes connections and never says a
 // word.
@@ -81,8 +92,9 @@ func enterFor(t *testing.T, h *Host, name string, payers ...discovery.Payer) *to
 	return tp
 }
 
-// A client whose 64 topics were full of dead records filled the queue of libp2p, which dials at 160
-// addresses at once for all topics together, and everybody else's hosts were dialed after them.
+// A client whose 64 topics were full of dead records filled the queue of libp2p, which dials at
+// 160 addresses at once for all topics together, and everybody else's hosts were dialed after
+// them.
 func TestDeadRecordsHoldUpTheirOwn(t *testing.T) {
 	dead := newSilent(t)
 	h := listen(t, all(gateway, off, func(c *Config) {
@@ -114,7 +126,7 @@ func TestDeadRecordsHoldUpTheirOwn(t *testing.T) {
 
 // runs wants a turn for payer, and puts it into list when it comes.
 func runs(d *dials, list *[]*turn, payer string) *turn {
-	return d.want(rankFirst, []discovery.Payer{of(payer)}, func(t *turn) bool {
+	return d.want(fair.First, []discovery.Payer{of(payer)}, func(t *turn) bool {
 		*list = append(*list, t)
 		return true
 	})
@@ -147,8 +159,8 @@ func TestDialsTakeTurns(t *testing.T) {
 		for ; len(came) == 0; ends++ {
 			end()
 		}
-		if ends > oldTurn {
-			t.Errorf("newcomer %d came after %d turns of others, want %d at most", i, ends, oldTurn)
+		if ends > fair.OldTurn {
+			t.Errorf("newcomer %d came after %d turns of others, want %d at most", i, ends, fair.OldTurn)
 		}
 		came[0].done()
 		if d.used > maxDials {
@@ -188,7 +200,7 @@ func TestDialsEnd(t *testing.T) {
 		runs(d, &running, fmt.Sprint(len(running)))
 	}
 	waits := runs(d, &late, "late")
-	waits.pay(rankLater, []discovery.Payer{of("somebody else")})
+	waits.pay(fair.Later, []discovery.Payer{of("somebody else")})
 	if len(late) != 0 || d.waiting() != 1 {
 		t.Fatalf("%d turns came too soon, %d wait", len(late), d.waiting())
 	}
@@ -197,7 +209,7 @@ func TestDialsEnd(t *testing.T) {
 	if d.waiting() != 0 {
 		t.Error("who has ended still waits")
 	}
-	refused := d.want(rankFirst, []discovery.Payer{of("gone")}, func(*turn) bool { return false })
+	refused := d.want(fair.First, []discovery.Payer{of("gone")}, func(*turn) bool { return false })
 	for _, r := range running {
 		r.uses(maxAddrs + 1)
 		r.uses(2)
@@ -211,12 +223,12 @@ func TestDialsEnd(t *testing.T) {
 	}
 	var none *turn
 	none.uses(1)
-	none.pay(rankFirst, nil)
+	none.pay(fair.First, nil)
 	none.done()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 100 {
-		d.await(ctx, rankFirst, nil).done()
+		d.await(ctx, fair.First, nil).done()
 	}
 	if d.used != 0 || d.waiting() != 0 {
 		t.Errorf("%d addresses are dialed at the end, and %d wait", d.used, d.waiting())

@@ -10,22 +10,22 @@ import (
 )
 
 const (
-	// maxUnproven is how many connections there may be of which the other host has not proven its
-	// id yet. It is less than the resource manager takes, which refuses newcomers and keeps
-	// whoever was silent first.
+	// maxUnproven is how many connections there may be whose other host has not proven its id yet.
+	// The resource manager would take more, but at its limit it refuses newcomers and keeps silent
+	// connections.
 	maxUnproven = 256
 	// maxUnprovenAddress is how many of them may come from one IPv4 address or IPv6 /64.
 	maxUnprovenAddress = 32
 )
 
-// door has the connections that others made until their handshake is over. Above its limits the
-// oldest one of the busiest address is closed, so that whoever says nothing shuts nobody out. How
-// many connections an address may make a second is the resource manager's: connRate.
+// door has the connections from others until their handshake is over. Above its limits it closes
+// the oldest one of the busiest address, so that silent connections shut nobody out. The resource
+// manager bounds how many connections an address makes a second (connRate).
 type door = crowd.Crowd[*visitor]
 
 func newDoor() *door { return crowd.New[*visitor](maxUnproven, maxUnprovenAddress) }
 
-// visitor is a connection that somebody made.
+// visitor is a connection from another host.
 type visitor struct {
 	tcpConn
 	door  *door

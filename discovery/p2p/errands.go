@@ -9,6 +9,7 @@ import (
 	kb "github.com/libp2p/go-libp2p-kbucket"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/discovery/fair"
 	"github.com/swarmgate/swarmgate/internal/backoff"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -19,7 +20,7 @@ type chore int
 const (
 	chLookUp   chore = iota // look for it in the DHT
 	chAnnounce              // announce it there
-	chTend                  // try hosts known otherwise; cheap, so it waits for no turn
+	chTend                  // try hosts that are known without the DHT; cheap, so it needs no turn
 	numChores
 	numWalks = chTend // those before it walk the DHT
 )
@@ -29,16 +30,16 @@ func (c chore) String() string {
 	return [...]string{"lookup", "announcement", "tending"}[c]
 }
 
-// client is for whom a planner does errands: a topic. The planner calls it without a lock, and not
-// after leave has returned, except while a call runs.
+// client is a topic for which a planner works. The planner calls it without a lock. After leave
+// has returned it begins no more calls.
 type client interface {
 	// addTarget takes a host that was found in the DHT.
 	addTarget(target)
-	// tend tries the hosts that are known otherwise.
+	// tend tries the hosts that are known without the DHT.
 	tend()
-	// satisfied reports whether so many peers are met, or more.
+	// satisfied reports whether the topic has met at least want peers.
 	satisfied(want int) bool
-	// waits says whether the first look-up or announcement waits for its turn.
+	// waits notes whether the first look-up or announcement waits for its turn.
 	waits(bool)
 }
 
@@ -47,7 +48,7 @@ type errands struct {
 	// constant after newErrands
 	client client
 	digest [32]byte
-	key    kb.ID           // where the record of the topic is
+	key    kb.ID           // of the topic's record in the DHT
 	ctx    context.Context // ends the work
 	tasks  *taskGroup      // of the goroutines that look up
 
@@ -55,8 +56,8 @@ type errands struct {
 	state           discovery.State
 	jobs            [numChores]job
 	firsts          int  // jobs whose first time waits for its turn
-	reportedWaiting bool // the client was told that it waits
-	dirty           bool // it may have to be told something
+	reportedWaiting bool // the last call of waits said yes
+	dirty           bool // a call of waits may be due
 	gone            bool
 }
 
@@ -66,16 +67,16 @@ type job struct {
 	chore chore
 
 	wanted  bool
-	due     time.Time       // zero if it is not in the agenda
-	index   int             // there
-	entry   *entry[*job]    // in the queue, or while it runs as its queue's
-	since   time.Time       // when it was queued; zero if it is not
-	first   bool            // it was queued for its first time
-	running bool            // in a goroutine
-	again   bool            // it is due again as soon as it has run
-	rounds  int             // how often it was done since it became wanted
-	last    time.Time       // when it was done last; zero before
-	pace    backoff.Backoff // between two look-ups, or after an announcement that failed
+	due     time.Time         // zero if it is not in the agenda
+	index   int               // there
+	entry   *fair.Entry[*job] // in the queue, or running for it
+	since   time.Time         // when it was queued; zero if it is not
+	first   bool              // it was queued for its first time
+	running bool              // in a goroutine
+	again   bool              // it is due again as soon as it has run
+	rounds  int               // how often it has run since it became wanted
+	last    time.Time         // when it last ran; zero before
+	pace    backoff.Backoff   // between two look-ups, or after an announcement that failed
 }
 
 func newErrands(ctx context.Context, c client, digest [32]byte, g *taskGroup) *errands {
@@ -86,7 +87,7 @@ func newErrands(ctx context.Context, c client, digest [32]byte, g *taskGroup) *e
 	return e
 }
 
-// gained reports whether somebody is in b who is not in a.
+// gained reports whether b has an endpoint that a does not have.
 func gained(a, b discovery.State) bool {
 	return slices.ContainsFunc(b.Endpoints, func(id wtproto.EndpointID) bool { return !slices.Contains(a.Endpoints, id) })
 }
@@ -116,7 +117,7 @@ func (a *agenda) Pop() any {
 	return j
 }
 
-// set has j due at a time, which is not zero.
+// set makes j due at a time, which must not be zero.
 func (a *agenda) set(j *job, at time.Time) {
 	if j.due.IsZero() {
 		j.due = at
@@ -127,7 +128,7 @@ func (a *agenda) set(j *job, at time.Time) {
 	heap.Fix(a, j.index)
 }
 
-// clear takes j out, if it is in.
+// clear removes j, if it is in the agenda.
 func (a *agenda) clear(j *job) {
 	if !j.due.IsZero() {
 		heap.Remove(a, j.index)
@@ -135,7 +136,7 @@ func (a *agenda) clear(j *job) {
 	}
 }
 
-// pop takes out a job that is due, or returns nil.
+// pop removes and returns a job that is due, or returns nil.
 func (a *agenda) pop(now time.Time) *job {
 	if len(*a) == 0 || (*a)[0].due.After(now) {
 		return nil

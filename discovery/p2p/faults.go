@@ -10,18 +10,18 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// maxFaulty is how many hosts that broke the rules are remembered. Ids cost nothing, but
-// connections do.
+// maxFaulty is how many hosts that broke the rules are remembered. A host can make up ids for
+// free, but has to connect with each.
 const maxFaulty = 4096
 
-// faulty is a host that broke the rules. It is left alone for a while, longer each time.
+// faulty is a host that broke the rules. We leave it alone for a while, longer each time.
 type faulty struct {
 	retry backoff.Backoff
 	until time.Time
-	err   error // what it did last
+	err   error // its last breach
 }
 
-// isFault reports whether err, with which a link ended, is the other host's breach of a rule.
+// isFault reports whether err, with which a link ended, means that the other host broke a rule.
 func isFault(err error) bool {
 	e, ok := errors.AsType[*wtproto.Error](err)
 	if !ok || e.Remote {
@@ -53,7 +53,7 @@ func (ls *links) blameLocked(id peer.ID, err error) {
 	f := ls.faulty[id]
 	if f == nil {
 		if len(ls.faulty) >= maxFaulty {
-			for other := range ls.faulty { // begins anywhere
+			for other := range ls.faulty { // in random order
 				delete(ls.faulty, other)
 				break
 			}
@@ -63,13 +63,13 @@ func (ls *links) blameLocked(id peer.ID, err error) {
 		ls.faulty[id] = f
 	}
 	if now.Before(f.until) {
-		return // what it did before it was left alone
+		return // a breach from before we left it alone
 	}
 	f.err, f.until = err, now.Add(f.retry.Next())
 	ls.h.log.Debug("host is left alone", "peer", id.String(), "for", f.until.Sub(now), "error", err)
 }
 
-// shunned returns why id is left alone, or nil if it is not.
+// shunned returns why we leave id alone, or nil if we do not.
 func (ls *links) shunned(id peer.ID) error {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()

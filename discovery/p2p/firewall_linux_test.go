@@ -14,7 +14,7 @@ import (
 )
 
 // insideEnv names the namespace behind the firewall.
-const insideEnv = "SWARMGATE_TEST_INSIDE"
+const insideEnv = "TEST_INSIDE"
 
 // Of 30 native peers behind a firewall that drops each one was a server of the DHT, and a newcomer
 // waited 6 to 11 s for those that it asked in vain. Now nobody asks them, and all the same the

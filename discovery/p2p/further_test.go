@@ -32,8 +32,8 @@ func further(t testing.TB, i item, from wtproto.EndpointID) discovery.Stream {
 }
 
 // Only the opener could open circuits, and a second one of a pair ended the first. Either of two
-// hosts opens as many further circuits as it likes. They stand beside the first one and each other,
-// and one that nobody reads harms none.
+// hosts opens as many further circuits as it likes. They stand beside the first one and each
+// other, and one that nobody reads harms none.
 func TestFurtherCircuits(t *testing.T) {
 	const many = 100
 	small, large := keys(t)

@@ -15,9 +15,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// gater puts every address that libp2p is about to dial to the policy, whoever asked for it. An
-// address is trusted as configured or as of the LAN only together with the id of the host that was
-// named or seen there.
+// gater asks the policy about every address that libp2p is about to dial. An address counts as
+// configured, or as one of the LAN, only together with the id of the host that was configured or
+// seen there.
 type gater struct {
 	policy *discovery.Policy
 	around *surroundings
@@ -28,16 +28,16 @@ type gater struct {
 	arrived func(from netip.AddrPort)                          // one with our own id has
 
 	mu    sync.Mutex
-	named map[peer.ID][]netip.AddrPort // guarded by mu; what the operator's multiaddrs stand for
-	pays  map[peer.ID]any              // guarded by mu; for whose sake hosts are being dialed, if for anybody's
+	named map[peer.ID][]netip.AddrPort // guarded by mu; the resolved addresses of configured hosts
+	pays  map[peer.ID]any              // guarded by mu; the payers of hosts that are being dialed
 }
 
 func newGater(p *discovery.Policy, l *lan) *gater {
 	return &gater{policy: p, around: newSurroundings(), lan: l, named: make(map[peer.ID][]netip.AddrPort), pays: make(map[peer.ID]any)}
 }
 
-// name says that the operator means addrs by a host. It adds to what was said before, as seeds and
-// static peers may name the same host, and keeps the latest 64.
+// name adds addrs to the configured addresses of a host, because seeds and static peers may name
+// the same host. It keeps the latest 64.
 func (g *gater) name(id peer.ID, addrs []ma.Multiaddr) {
 	const limit = 64
 	g.mu.Lock()
@@ -51,7 +51,7 @@ func (g *gater) name(id peer.ID, addrs []ma.Multiaddr) {
 	g.named[id] = all[max(0, len(all)-limit):]
 }
 
-// pay says that id is dialed for the sake of who, until the function that it returns is called.
+// pay notes that id is dialed for the payer who, until somebody calls the returned function.
 func (g *gater) pay(id peer.ID, who any) (paid func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -63,14 +63,14 @@ func (g *gater) pay(id peer.ID, who any) (paid func()) {
 	}
 }
 
-// payer returns for whose sake id is dialed, or nil.
+// payer returns the payer for which id is dialed, or nil.
 func (g *gater) payer(id peer.ID) any {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.pays[id]
 }
 
-// check returns nil where addr may be dialed for host id.
+// check returns nil if addr may be dialed for host id.
 func (g *gater) check(id peer.ID, m ma.Multiaddr) error {
 	addr, ok := plainTCP(m)
 	if !ok {
@@ -80,7 +80,8 @@ func (g *gater) check(id peer.ID, m ma.Multiaddr) error {
 	return err
 }
 
-// source returns as learned from where addr may be dialed for host id, or why it may not.
+// source returns the source with which addr may be dialed for host id, or why it may not be
+// dialed.
 func (g *gater) source(id peer.ID, addr netip.AddrPort) (discovery.Source, error) {
 	g.mu.Lock()
 	named := slices.Contains(g.named[id], addr)
@@ -95,8 +96,8 @@ func (g *gater) source(id peer.ID, addr netip.AddrPort) (discovery.Source, error
 	return discovery.SourcePublic, err
 }
 
-// dialable returns those of addrs that may be dialed for host id, in the order in which to try
-// them and at most as many as that cuts to, and why others may not.
+// dialable returns those of addrs that may be dialed for host id, in the order and number of
+// inOrder, and why others may not be dialed.
 func (g *gater) dialable(id peer.ID, addrs []ma.Multiaddr) (good []ma.Multiaddr, refused error) {
 	var why ma.Multiaddr
 	for _, m := range addrs {
@@ -110,8 +111,7 @@ func (g *gater) dialable(id peer.ID, addrs []ma.Multiaddr) (good []ma.Multiaddr,
 	return inOrder(good, g.around), refused
 }
 
-// whyNot returns why host id, which is said to be at addrs, can be dialed at none of them:
-// refused, or there is none.
+// whyNot returns why host id can be dialed at none of addrs: refused, or that there are none.
 func whyNot(id peer.ID, addrs []ma.Multiaddr, refused error) error {
 	plain := slices.ContainsFunc(addrs, func(m ma.Multiaddr) bool { _, ok := plainTCP(m); return ok })
 	switch {
@@ -130,8 +130,8 @@ func whyNot(id peer.ID, addrs []ma.Multiaddr, refused error) error {
 	}
 }
 
-// rankDials says when to dial which of the addresses of one host, which have passed the gater: one
-// after the other, in the order of inOrder.
+// rankDials says when to dial which address of one host: one after the other, in the order of
+// inOrder. The gater has allowed them all.
 func (g *gater) rankDials(addrs []ma.Multiaddr) []network.AddrDelay {
 	var ranked []network.AddrDelay
 	for i, m := range inOrder(addrs, g.around) {
@@ -140,7 +140,7 @@ func (g *gater) rankDials(addrs []ma.Multiaddr) []network.AddrDelay {
 	return ranked
 }
 
-// InterceptPeerDial allows all hosts: it is addresses that are dangerous.
+// InterceptPeerDial allows all hosts, because only addresses can be dangerous.
 func (g *gater) InterceptPeerDial(peer.ID) bool { return true }
 
 // InterceptAddrDial asks the policy.
@@ -149,8 +149,8 @@ func (g *gater) InterceptAddrDial(id peer.ID, m ma.Multiaddr) bool { return g.ch
 // InterceptAccept allows all that the resource manager allows.
 func (g *gater) InterceptAccept(network.ConnMultiaddrs) bool { return true }
 
-// InterceptSecured asks the policy once more about what was dialed. Whoever dialed us has proven
-// its id.
+// InterceptSecured asks the policy again about the address that we dialed. If the other host
+// dialed us, it has proven its id.
 func (g *gater) InterceptSecured(d network.Direction, id peer.ID, c network.ConnMultiaddrs) bool {
 	if v, ok := c.(*visitor); ok {
 		v.proven()

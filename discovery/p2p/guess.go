@@ -10,34 +10,34 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// A host that is near, or met on other topics, may be on ours too, and is a round trip away. It
-// is asked with tags, which tell nothing to a host that is not on a topic.
+// A host on the LAN, or one that we have met on other topics, may be on our topics too, and is one
+// round trip away. We ask it with tags, which tell nothing to a host that is not on the topic.
 
 const (
 	guessEvery = 500 * time.Millisecond // between two batches on a link
-	// So many GUESS another host may say on a link a second, and at once.
+	// How many GUESS another host may send on a link a second, and at once.
 	guessRate, guessBurst = 16, 64
-	maxTags               = 2 * maxLinkTopics // tags of one host that are remembered
-	maxStale              = 256               // tags of topics that have ended, before they are forgotten
-	// So many tags are computed a second, and at once, because strangers ask. Each new link takes
-	// one for each of our topics, and links cost a stranger little.
+	maxTags               = 2 * maxLinkTopics // remembered tags of one host
+	maxStale              = 256               // tags of ended topics, before we forget them
+	// How many tags we compute for strangers a second, and at once. Each new link needs a tag for
+	// each of our topics, and links cost a stranger little.
 	strangerRate, strangerBurst = 50_000, 100_000
 )
 
-// guesses is what is asked and answered by tags on one link. links.mu guards it, except mine.
+// guesses are the questions and answers by tags on one link. links.mu guards it, except mine.
 type guesses struct {
 	kin       kinship
-	since     time.Time // it is that kin; zero before the first
-	all       bool      // all topics that look up are to be asked about
+	since     time.Time // when kin began; zero before the first
+	all       bool      // we have to ask about all topics that look up
 	ask       []*topic  // or these
-	askAt     time.Time // not before
+	askAt     time.Time // when we may ask
 	timer     *time.Timer
-	tags      map[wtproto.Tag]bool // what the other host asked about lately
-	olderTags map[wtproto.Tag]bool // and before that
-	fresh     []wtproto.Tag        // of these, what was not compared with our topics yet
-	joined    []*topic             // of ours, what was not compared with those yet
+	tags      map[wtproto.Tag]bool // the other host asked about these lately
+	olderTags map[wtproto.Tag]bool // and about these before
+	fresh     []wtproto.Tag        // those that we have not compared with our topics yet
+	joined    []*topic             // our topics that we have not compared with tags yet
 
-	mine map[wtproto.Tag]*topic // owned by write; our topics, once the other host has asked about any
+	mine map[wtproto.Tag]*topic // owned by write; our topics; set if the other host asks
 	rate *rate.Limiter          // owned by run; of GUESS
 }
 
@@ -70,7 +70,7 @@ func (l *link) handleGuess(m wtproto.Guess) error {
 	return nil
 }
 
-// guessWork is what there is to do by tags on a link.
+// guessWork is work by tags on a link.
 type guessWork struct {
 	kin    kinship
 	ask    []*topic
@@ -78,7 +78,7 @@ type guessWork struct {
 	joined []*topic
 }
 
-// guessWork takes what there is to do.
+// guessWork takes the waiting work.
 func (ls *links) guessWork(l *link) (w guessWork) {
 	var looking []*topic
 	ls.mu.Lock()
@@ -112,7 +112,7 @@ func (ls *links) guessWork(l *link) (w guessWork) {
 	return w
 }
 
-// guessAfterLocked has l look again whether there is something to do by tags.
+// guessAfterLocked makes l check for work by tags after wait.
 func (l *link) guessAfterLocked(wait time.Duration) {
 	g := &l.guesses
 	if g.timer == nil {
@@ -122,7 +122,7 @@ func (l *link) guessAfterLocked(wait time.Duration) {
 	}
 }
 
-// postponed reports whether l, which asked about fresh, has to wait until less was computed for
+// postponed reports whether w of l has to wait because we have computed too many tags for
 // strangers.
 func (ls *links) postponed(l *link, w guessWork) bool {
 	if w.kin != kinStranger || ls.strangers.AllowN(time.Now(), min(ls.h.topicCount(), strangerBurst)) {
@@ -137,7 +137,7 @@ func (ls *links) postponed(l *link, w guessWork) bool {
 	return true
 }
 
-// guess asks and answers by tags, as far as there is something to do.
+// guess asks and answers by tags, if there is work.
 func (l *link) guess() error {
 	h, id, g := l.links.h, l.id(), &l.guesses
 	w := l.links.guessWork(l)
@@ -216,8 +216,8 @@ func (h *Host) topicCount() int {
 	return len(h.topics)
 }
 
-// ask asks those hosts about t that may be on it, if t looks up, and has it compared with what
-// they ask about, if it lets itself be found.
+// guess asks the hosts that may be on t, if t looks up. If t announces, it compares t with the
+// tags of these hosts.
 func (ls *links) guess(t *topic, lookUp, announce bool) {
 	ls.mu.Lock()
 	if lookUp {
@@ -250,10 +250,10 @@ func (ls *links) guess(t *topic, lookUp, announce bool) {
 // seeking is a host of the LAN that cannot be reached.
 type seeking struct {
 	retry backoff.Backoff
-	next  time.Time // it is not tried before
+	next  time.Time // we do not try it before that
 }
 
-// seek has a host of the LAN asked about all topics that look up.
+// seek asks a host of the LAN about all topics that look up.
 func (ls *links) seek(id peer.ID) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -273,7 +273,7 @@ func (ls *links) seek(id peer.ID) {
 	ls.openLocked(n, nil)
 }
 
-// soughtLocked notes what came of seeking n.
+// soughtLocked notes whether seek has reached n.
 func (ls *links) soughtLocked(n *neighbor, reached bool) {
 	if !n.sought {
 		return

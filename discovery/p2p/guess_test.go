@@ -94,10 +94,10 @@ func TestGuessOnOtherTopics(t *testing.T) {
 			bm = join(t, b, announces, nil)
 			am = join(t, a, looks, nil)
 		}
-		if s := am.await("the other gateway's client", isPeer(b, endpoint(3))).sighting; s.FoundUs {
+		if s := am.await("the other gateway's client", isPeer(b, endpoint(3))).sighting; s.PeerFoundUs {
 			t.Error("the host that guessed was found")
 		}
-		if s := bm.await("the other gateway's client", isPeer(a, endpoint(2))).sighting; !s.FoundUs {
+		if s := bm.await("the other gateway's client", isPeer(a, endpoint(2))).sighting; !s.PeerFoundUs {
 			t.Error("the host that did not look up has found")
 		}
 	}

@@ -202,7 +202,7 @@ func (m *member) awaitBoth(id string) {
 	var found, foundUs bool
 	m.await("a peer that found us and was found", func(i item) bool {
 		if s := i.sighting; s.Peer.ID == id && s.Holds > 0 {
-			found, foundUs = found || !s.FoundUs, foundUs || s.FoundUs
+			found, foundUs = found || !s.PeerFoundUs, foundUs || s.PeerFoundUs
 		}
 		return found && foundUs
 	})
@@ -211,7 +211,7 @@ func (m *member) awaitBoth(id string) {
 func describe(i item) string {
 	s := i.sighting
 	return fmt.Sprintf("{%s %x found us %v gone %v dial %v inbound %v: %v}",
-		s.Peer.Network, s.Peer.ID, s.FoundUs, s.Gone, s.Dial != nil, s.Inbound != nil, i.err)
+		s.Peer.Network, s.Peer.ID, s.PeerFoundUs, s.Gone, s.Dial != nil, s.Inbound != nil, i.err)
 }
 
 // isPeer matches sightings of endpoint e of h.
@@ -299,7 +299,8 @@ func pattern(n int) []byte {
 	return b
 }
 
-// wantCode fails unless err holds a wtproto.Error with this code, decided by the other side or not.
+// wantCode fails unless err holds a wtproto.Error with this code, decided by the other side or
+// not.
 func wantCode(t testing.TB, what string, err error, code wtproto.Code, remote bool) {
 	t.Helper()
 	e, ok := errors.AsType[*wtproto.Error](err)

@@ -24,7 +24,7 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// flushTime is how long Close waits for others to take what was written to them.
+// flushTime is how long Close waits for others to receive written bytes.
 const flushTime = 500 * time.Millisecond
 
 // Host is a libp2p host that is on topics. It is a [discovery.Network]; its methods may be called
@@ -36,14 +36,14 @@ type Host struct {
 	libp2p host.Host
 	gater  *gater
 	copies *copies
-	// observed is what seeds have shown of our addresses.
+	// observed has our addresses that seeds have shown.
 	observed observed
 	lan      *lan
 	ties     *ties
 	links    *links
 	dials    *dials
 	run      wtproto.Run // names this life of the program to others
-	table    *table      // nil where Mode is Off
+	table    *table      // nil if Mode is Off
 	planner  *planner
 	names    names
 	decoy    wtproto.Topic // to check the proofs of topics that we are not on
@@ -64,9 +64,9 @@ var (
 	_ discovery.Compound = (*Host)(nil)
 )
 
-// Listen starts a host. Its error holds every mistake in cfg, or says which address cannot be
-// listened on. Nothing that it starts waits for another host: [Host.Err] says whether the DHT is
-// reached. The caller closes the host.
+// Listen starts a host. Its error has every mistake in cfg, or names the address on which it
+// cannot listen. Listen does not wait for other hosts: [Host.Err] says whether the host has
+// reached the DHT. The caller must close the host.
 func Listen(cfg Config) (*Host, error) {
 	s, err := cfg.read()
 	if err != nil {
@@ -146,7 +146,7 @@ func (h *Host) start() error {
 	return nil
 }
 
-// reached notes that a host has connected to a port of ours, from an address.
+// reached notes that a host has connected to our port from an address.
 func (h *Host) reached(id peer.ID, from netip.AddrPort, port uint16) {
 	h.table.reached(from)
 	if len(h.announce) > 0 || !h.observed.reached(id, from.Addr(), port) {
@@ -154,7 +154,7 @@ func (h *Host) reached(id peer.ID, from netip.AddrPort, port uint16) {
 	}
 	h.Policy.AddOwn(h.observed.addrs()...)
 	h.log.Info("others reach this host at an address of a router", "addresses", h.observed.addrs())
-	h.table.status.touch() // what was announced did not tell it
+	h.table.status.touch() // announcements so far did not have the new address
 }
 
 // Networks returns "dht", and "lan" and "static" if the configuration has such hosts.
@@ -199,10 +199,10 @@ func (h *Host) Port() int {
 	return 0
 }
 
-// Err returns why the host is not in its DHT, or which of its seeds do not answer though it is, an
-// [*wtproto.Error] in its chain, or that another host has this one's identity. It returns nil
-// while all is well, while the host is still entering, if Mode is Off, and if no seeds are
-// configured: such a host is where others enter.
+// Err returns why the host is not in its DHT, which of its seeds do not answer, or that another
+// host has the same identity. An [*wtproto.Error] is in the chain. It returns nil if nothing is
+// wrong, while the host is still entering, if Mode is Off, and if no seeds are configured, because
+// others enter by such a host.
 func (h *Host) Err() error {
 	if err := h.copies.trouble(); err != nil || h.table == nil || len(h.seeds) == 0 {
 		return err
@@ -210,8 +210,8 @@ func (h *Host) Err() error {
 	return h.table.err()
 }
 
-// HostSeen says that the host with id, in text, was seen on the LAN at addrs just now. It is asked
-// about our topics, and used to enter a private DHT. Invalid ids are ignored. HostSeen never
+// HostSeen says that the host with id, in text, was just seen on the LAN at addrs. The host asks
+// it about its topics, and enters a private DHT by it. Invalid ids are ignored. HostSeen never
 // blocks.
 func (h *Host) HostSeen(id string, addrs []netip.AddrPort) {
 	p, err := peer.Decode(id)
@@ -235,16 +235,16 @@ func (h *Host) HostSeen(id string, addrs []netip.AddrPort) {
 	}
 }
 
-// HostGone says that the host with id, in text, is on the LAN no more: it is not looked for there.
-// What is connected stays. Invalid ids are ignored.
+// HostGone says that the host with id, in text, has left the LAN. Connections with it stay.
+// Invalid ids are ignored.
 func (h *Host) HostGone(id string) {
 	if p, err := peer.Decode(id); err == nil {
 		h.lan.forget(p)
 	}
 }
 
-// Close ends all joins, all circuits and all connections, and waits for its goroutines. What was
-// written to circuits that have ended arrives first, unless that takes long. It may be called more
+// Close ends all joins, all circuits and all connections, and waits for its goroutines. Bytes
+// written to circuits that have ended arrive first, unless that takes long. It may be called more
 // than once.
 func (h *Host) Close() error { return h.closed() }
 
@@ -272,17 +272,17 @@ func (h *Host) close() error {
 	return err
 }
 
-// parting ends the links, after others were told that we leave.
+// parting tells others that we leave, and ends the links.
 func (h *Host) parting() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()
 	h.links.close(ctx)
 }
 
-// flush gives what was written a moment to arrive. libp2p closes a TCP connection with a reset,
-// which throws away what is still on its way, so we say goodbye behind the last byte, and the
-// others hang up when they read it. It returns after that or after flushTime; its goroutines end
-// once the connections are closed, which closes the channel.
+// flush gives written bytes a moment to arrive. libp2p closes a TCP connection with a reset, which
+// drops bytes on their way. So we say goodbye behind the last byte, and the others hang up when
+// they read it. flush returns after that, or after flushTime. Its goroutines end when the
+// connections are closed, and then it closes the channel.
 func (h *Host) flush() <-chan struct{} {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()
@@ -309,7 +309,8 @@ func (h *Host) flush() <-chan struct{} {
 	return done
 }
 
-// connect makes sure that there is a connection with the host of t. It has turn take what it needs.
+// connect makes sure that there is a connection with the host of t. It tells turn how many
+// addresses it dials.
 func (h *Host) connect(ctx context.Context, t target, turn *turn) error {
 	if h.libp2p.Network().Connectedness(t.id) == network.Connected {
 		return nil
@@ -334,14 +335,14 @@ func (h *Host) connect(ctx context.Context, t target, turn *turn) error {
 		defer h.gater.pay(t.id, who)()
 	}
 	h.libp2p.Peerstore().AddAddrs(t.id, good, peerstore.TempAddrTTL)
-	// Direct, so that libp2p's own memory of failures, which is longer than ours, does not count.
+	// A direct dial ignores libp2p's own memory of failures, which is longer than ours.
 	if _, err := h.libp2p.Network().DialPeer(network.WithForceDirectDial(ctx, "asked for"), t.id); err != nil {
 		return unreachable(t.id, err)
 	}
 	return nil
 }
 
-// unreachable returns the error for a host that no connection could be made with.
+// unreachable returns the error for a host to which we cannot connect.
 func unreachable(id peer.ID, err error) error {
 	todo := "cannot be reached: nothing to do if it is gone, else see that it runs, and open or forward its TCP port"
 	if d, ok := errors.AsType[*swarm.DialError](err); ok && len(d.DialErrors) > 0 {
@@ -366,7 +367,7 @@ func (h *Host) isStatic(key wtproto.Topic, id peer.ID) bool {
 	return false
 }
 
-// networkOf returns by which network a host counts as found that found us.
+// networkOf returns the network of a host that found us.
 func (h *Host) networkOf(key wtproto.Topic, id peer.ID) string {
 	if h.isStatic(key, id) {
 		return networkStatic
@@ -377,7 +378,7 @@ func (h *Host) networkOf(key wtproto.Topic, id peer.ID) string {
 	return networkDHT
 }
 
-// locate asks the DHT where t is, if that is not known.
+// locate asks the DHT for the addresses of t, if it has none.
 func (h *Host) locate(ctx context.Context, t *target) error {
 	switch {
 	case h.table == nil, len(t.addrs) > 0, len(h.libp2p.Peerstore().Addrs(t.id)) > 0:

@@ -12,18 +12,17 @@ import (
 )
 
 const (
-	// maxLinkTopics is on how many topics this host meets, or asks to meet, another one.
+	// maxLinkTopics is the largest number of topics on which two hosts meet, or ask to meet.
 	maxLinkTopics = 4096
-	// maxUnanswered is how many of its MEETs each of two hosts may have on a link that were not
-	// answered. So the answers, refusals most of all, take little room if the other one does not
-	// read.
+	// maxUnanswered is how many unanswered MEETs each of two hosts may have on a link. So the
+	// answers, mostly refusals, take little room if the other host does not read.
 	maxUnanswered = 512
 	// maxUnread is how many frames may wait for a host that does not read them.
 	maxUnread = 4 * maxLinkTopics
-	// So many frames another host may say on a link a second, and at once.
+	// How many frames another host may send on a link a second, and at once.
 	frameRate, frameBurst = 5000, 20_000
-	// So many of its MEETs may be refused a second, and at once. Records of hosts that have left
-	// a topic live for a while.
+	// How many of its MEETs we may refuse a second, and at once. Some are no breach, because
+	// records of a host live on for a while after it has left a topic.
 	refusedRate, refusedBurst = 100, 3 * maxLinkTopics
 	// writeChunk is about how many bytes of frames are written at once, of at most chunkFrames
 	// frames.
@@ -31,9 +30,9 @@ const (
 	chunkFrames = 256
 )
 
-// link is the control stream with another host: one for a pair of hosts, whatever number of
-// topics they share. Two goroutines have it, run and write; the first to fail ends both. What is
-// in it besides constants, links.mu guards.
+// link is the control stream with another host: one for a pair of hosts, whatever number of topics
+// they share. It belongs to two goroutines, run and write. The first to fail ends both. links.mu
+// guards all fields that are not constant.
 type link struct {
 	// constant; host before the link is established
 	links *links
@@ -46,31 +45,30 @@ type link struct {
 	wrote chan struct{} // closed by write when nothing will be written any more
 
 	frames  *rate.Limiter // of what comes
-	refused *rate.Limiter // of MEETs that come in vain
+	refused *rate.Limiter // of MEETs that we refuse
 	guesses guesses
 
 	queue   []word
 	full    bool              // the queue was too long
-	owed    map[[32]byte]bool // topics whose MEET came and whose MET was not written
+	owed    map[[32]byte]bool // topics with a MEET for which MET is not written yet
 	closing bool              // the end of the stream follows the queue
-	ended   bool              // no topic has anything to do with it any more
+	ended   bool              // no topic uses it any more
 	cause   error             // why this side ended it
 	late    *time.Timer       // ends the link if no answer to MEET comes
 	idle    *time.Timer       // ends the link if nobody needs it
 	resting bool              // idle runs
 }
 
-// word is a frame that is still to be said. What it says of endpoints is decided when it is
-// written.
+// word is a frame that waits to be written. Its list of endpoints is made when it is written.
 type word struct {
 	typ    wtproto.Type
 	digest [32]byte
 	code   wtproto.Code // of MET and PART
 	flags  wtproto.MeetFlags
-	r      *remote // whose topic's endpoints are told; nil in a refusal and in PART
+	r      *remote // the remote for whose topic endpoints are listed; nil in a refusal and in PART
 }
 
-// newLink returns a link of which the stream was opened by us, or has brought HOST.
+// newLink returns a link on a stream that we have opened, or on which HOST came.
 func (ls *links) newLink(s stream, ours bool) *link {
 	l := &link{
 		links: ls, s: s, ours: ours, owed: make(map[[32]byte]bool), guesses: newGuesses(),
@@ -92,7 +90,7 @@ func (l *link) id() peer.ID { return l.s.Conn().RemotePeer() }
 // isGateway reports whether the other host says that it is one.
 func (l *link) isGateway() bool { return l.host.Flags&wtproto.HostGateway != 0 }
 
-// fail ends l because of err, which the other host is told as code.
+// fail ends l because of err. The other host gets code.
 func (l *link) fail(err error, code wtproto.Code) {
 	l.links.mu.Lock()
 	if l.cause == nil {
@@ -102,7 +100,7 @@ func (l *link) fail(err error, code wtproto.Code) {
 	reset(l.s, code) // ends run
 }
 
-// run says and hears what there is until the link ends.
+// run reads and writes frames until the link ends.
 func (l *link) run() {
 	done := make(chan struct{})
 	go func() {
@@ -120,7 +118,7 @@ func (l *link) run() {
 
 // read takes frames until the stream ends, and returns why it did.
 func (l *link) read() error {
-	frames := wtproto.NewReader(bufio.NewReaderSize(l.s.rw, 4<<10)) // all that comes is frames
+	frames := wtproto.NewReader(bufio.NewReaderSize(l.s.rw, 4<<10)) // nothing but frames comes
 	for {
 		typ, payload, err := frames.Next()
 		if err != nil {
@@ -212,7 +210,7 @@ func (l *link) handleMet(m wtproto.Met) error {
 	return r.t.answered(l, r, m)
 }
 
-// write says what is in the queue, many frames at once, until the link ends.
+// write writes the queue, many frames at once, until the link ends.
 func (l *link) write() error {
 	defer close(l.wrote)
 	var b []byte
@@ -286,7 +284,7 @@ func (l *link) compose(b []byte, w word) []byte {
 	return b
 }
 
-// hello says HOST on our stream and waits for the other host's.
+// hello sends HOST on our stream, and waits for the other host's.
 func (l *link) hello() error {
 	h := l.links.h
 	if err := l.s.write(h.hostFrame(), h.AnswerTimeout); err != nil {
@@ -305,7 +303,7 @@ func (l *link) hello() error {
 	return l.s.SetReadDeadline(time.Time{})
 }
 
-// hostFrame returns what we say first.
+// hostFrame returns our first frame.
 func (h *Host) hostFrame() []byte {
 	m := wtproto.Host{Run: h.run}
 	if h.Gateway {
@@ -314,7 +312,8 @@ func (h *Host) hostFrame() []byte {
 	return m.Append(nil)
 }
 
-// serveHost has the stream on which another host said HOST as the link with it, until that ends.
+// serveHost makes a stream on which another host sent HOST the link with it, and serves the link
+// until it ends.
 func (h *Host) serveHost(s stream, host wtproto.Host) {
 	id := s.Conn().RemotePeer()
 	if h.links.shunned(id) != nil {
@@ -323,7 +322,7 @@ func (h *Host) serveHost(s stream, host wtproto.Host) {
 	}
 	l := h.links.newLink(s, false)
 	l.host = host
-	if !h.links.yield(l) { // both of us have opened one, and ours stays
+	if !h.links.yield(l) { // both hosts have opened a link, and ours stays
 		reset(s, wtproto.CodeReplaced)
 		return
 	}
@@ -338,7 +337,7 @@ func (h *Host) serveHost(s stream, host wtproto.Host) {
 	l.run()
 }
 
-// isReplaced reports whether err says that a link ended because another one took over.
+// isReplaced reports whether err says that another link has replaced this one.
 func isReplaced(err error) bool {
 	e, ok := errors.AsType[*wtproto.Error](err)
 	return ok && e.Code == wtproto.CodeReplaced

@@ -2,23 +2,23 @@ package p2p
 
 import "time"
 
-// kinHold is how long a host that is met has its place among those that are asked by tags, before
-// it makes room for one that is met later.
+// kinHold is how long a met host keeps its place among the hosts that we ask by tags, before it
+// makes room for a newer one.
 const kinHold = time.Minute
 
-// kinship says why a host is asked by tags, or answered. So many hosts of each kind may be.
+// kinship says why we ask a host by tags, or answer it. maxKin bounds the hosts of each kind.
 type kinship int
 
 const (
 	kinNone     kinship = iota
 	kinStranger         // it asks us
-	kinMeeting          // it is met on a topic
+	kinMeeting          // we have met it on a topic
 	kinNear             // it is on the LAN
 )
 
 var maxKin = [...]int{kinStranger: 16, kinMeeting: 64, kinNear: maxLAN}
 
-// kinLocked gives l a place among those that are asked by tags, or answered, if it may have one.
+// kinLocked gives l a place among the links that ask by tags or answer, if it may have one.
 func (ls *links) kinLocked(l *link, kin kinship) {
 	g := &l.guesses
 	if l.ended || kin <= g.kin {
@@ -42,8 +42,8 @@ func (ls *links) kinLocked(l *link, kin kinship) {
 	wake(l.more)
 }
 
-// makeRoomLocked has the host go that has been asked by tags for longest because it is met, for the
-// sake of one that was not. It reports whether there is one that had its time.
+// makeRoomLocked takes the place of the met host that has been asked by tags for longest. It
+// reports whether there is one that had its place for kinHold.
 func (ls *links) makeRoomLocked(now time.Time) bool {
 	if now.Before(ls.kinFull) {
 		return false
@@ -57,13 +57,13 @@ func (ls *links) makeRoomLocked(now time.Time) bool {
 	ls.kin[kinMeeting]--
 	g.kin, g.since, g.all, g.ask = kinNone, now, false, nil
 	if ls.kin[kinStranger] < maxKin[kinStranger] {
-		g.kin = kinStranger // it is answered still
+		g.kin = kinStranger // we still answer it
 	}
 	ls.kin[g.kin]++
 	return true
 }
 
-// longestLocked returns the link that has been what it is for longest, of those that suit, or nil.
+// longestLocked returns the suitable link that has had its kinship for longest, or nil.
 func (ls *links) longestLocked(suits func(*link) bool) (longest *link) {
 	for _, n := range ls.hosts {
 		if l := n.link; l != nil && suits(l) && (longest == nil || l.guesses.since.Before(longest.guesses.since)) {
@@ -73,8 +73,8 @@ func (ls *links) longestLocked(suits func(*link) bool) (longest *link) {
 	return longest
 }
 
-// rotateKinLocked gives places to hosts that are met and not asked by tags, as far as there are
-// any, and as others had theirs for long enough.
+// rotateKinLocked gives places to met hosts without one, taking them from others that had theirs
+// for long enough.
 func (ls *links) rotateKinLocked() {
 	for ls.kin[kinMeeting] < maxKin[kinMeeting] || !time.Now().Before(ls.kinFull) {
 		l := ls.longestLocked(func(l *link) bool { return l.guesses.kin < kinMeeting && len(l.n.meetings) > 0 })

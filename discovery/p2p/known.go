@@ -1,12 +1,22 @@
 package p2p
 
-// Known returns how many hosts of the DHT the host knows, 0 without a DHT. On a private DHT those
-// are its servers.
+// Known returns how many hosts of the DHT the host knows, or 0 without a DHT. On a private DHT it
+// counts servers only.
 func (h *Host) Known() int {
 	if h.table == nil {
 		return 0
 	}
 	return h.table.dht.RoutingTable().Size()
+}
+
+// Joined reports whether the host is in its DHT, which takes another host. It is false without a
+// DHT, and while the host is still entering.
+func (h *Host) Joined() bool {
+	if h.table == nil {
+		return false
+	}
+	works, _, err := h.table.status.get()
+	return works || err != nil && h.table.trouble() == nil
 }
 
 // MissingSeeds returns how many of the configured seeds do not answer, 0 without a DHT.

@@ -29,8 +29,8 @@ type lanHost struct {
 
 func newLAN(hold time.Duration) *lan { return &lan{hold: hold, hosts: make(map[peer.ID]lanHost)} }
 
-// saw notes that id is at addrs, of which it keeps maxAddrs. The host that was seen least recently
-// makes room.
+// saw notes that id is at addrs, and keeps maxAddrs of them. The least recently seen host makes
+// room.
 func (l *lan) saw(id peer.ID, addrs []netip.AddrPort) {
 	kept := make([]netip.AddrPort, 0, maxAddrs)
 	for _, a := range addrs[:min(len(addrs), maxAddrs)] {
@@ -65,7 +65,7 @@ func (l *lan) has(id peer.ID, addr netip.AddrPort) bool {
 	return ok && time.Since(h.seen) < l.hold && slices.Contains(h.addrs, addr)
 }
 
-// target returns what is known of id.
+// target returns id with its addresses, if it is on the LAN.
 func (l *lan) target(id peer.ID) (target, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -27,18 +27,18 @@ import (
 
 const (
 	// StreamWindow is how much unread data of one circuit a host holds at most, in bytes. It
-	// begins with a quarter, and grows while the circuit is read fast.
+	// begins with a quarter of that, and grows while the circuit is read fast.
 	StreamWindow = 1 << 20
-	// MaxCircuits is how many circuits this host has with another one.
+	// MaxCircuits is the largest number of circuits between two hosts.
 	MaxCircuits = 2048
 
-	maxStreams      = MaxCircuits + 16 // of our protocol, that another host has open to this one
+	maxStreams      = MaxCircuits + 16 // streams of our protocol that another host may have open to this one
 	maxConns        = 4096             // each way
 	maxConnsAll     = 6144             // both ways together
 	maxConnsAddress = 64               // in from an IPv4 address or an IPv6 /56
 	// othersKept is how many connections without circuits and meetings, such as those of the DHT,
-	// the connection manager leaves. It looks at them every 10 s once all connections together
-	// are more than trimFrom, and does not cut those that are younger than a minute.
+	// the connection manager keeps. If there are more than trimFrom connections in all, it checks
+	// them every 10 s. It does not cut connections that are younger than a minute.
 	othersKept, trimFrom = 512, 768
 )
 
@@ -61,9 +61,9 @@ func newLibp2p(s settings, g *gater, o *observed) (host.Host, error) {
 	}
 	options := []tcp.Option{tcp.WithConnectionTimeout(s.DialTimeout)}
 	if s.Mode != Public {
-		// Dialing from the listen port shows others behind which address we are, which matters on
-		// the public DHT only. Two hosts that dial each other that way at the same moment get one
-		// TCP connection of which both are the client.
+		// Dialing from the listen port shows others our address behind a router, which matters on
+		// the public DHT only. But two hosts that dial each other that way at the same moment get
+		// one TCP connection of which both are the client.
 		options = append(options, tcp.DisableReuseport())
 	}
 	entrance := newDoor()
@@ -71,7 +71,7 @@ func newLibp2p(s settings, g *gater, o *observed) (host.Host, error) {
 		t, err := tcp.NewTCPTransport(guardedUpgrader{u, entrance}, r, shared, options...)
 		return &limitedTransport{t, g}, err
 	}
-	// Forced, so that nobody is asked to dial back. It is what a DHT begins with.
+	// Forced, so that libp2p asks nobody to dial back. The DHT begins with this value.
 	reachability := libp2p.ForceReachabilityPublic
 	if s.Mode == Private && s.dhtServe() != ServeAlways {
 		reachability = libp2p.ForceReachabilityPrivate
@@ -115,11 +115,11 @@ func newMuxer(keepAlive time.Duration) *yamux.Transport {
 	return &t
 }
 
-// limits are what one host and all hosts together may have open. Memory is not counted here: yamux
-// drops a whole connection when the count says that there is none, so it is streams that are
-// limited, each of which holds at most StreamWindow.
+// limits bound what one host and all hosts together may have open. They do not count memory,
+// because yamux would drop a whole connection when it is used up. Instead they count streams, each
+// of which holds at most StreamWindow.
 func limits() rcmgr.ConcreteLimitConfig {
-	const others = 16 // streams of a protocol that is not ours; hosts of the DHT use one or two
+	const others = 16 // streams of other protocols; hosts of the DHT use one or two
 	return rcmgr.PartialLimitConfig{
 		System:              rcmgr.ResourceLimits{Conns: maxConnsAll, ConnsInbound: maxConns, ConnsOutbound: maxConns, StreamsInbound: 32 * maxStreams},
 		Transient:           rcmgr.ResourceLimits{ConnsInbound: maxConns / 8, StreamsInbound: 2 * maxStreams},
@@ -151,8 +151,8 @@ func connRate() *rate.Limiter {
 	}
 }
 
-// limitedTransport is TCP that asks the policy before each connection. One that proves the id of
-// the host was not in vain.
+// limitedTransport is TCP that asks the policy before each connection. A connection whose host
+// proves its id counts as a success.
 type limitedTransport struct {
 	*tcp.TcpTransport
 	gater *gater
@@ -163,7 +163,7 @@ func (t *limitedTransport) Dial(ctx context.Context, m ma.Multiaddr, id peer.ID)
 	return t.DialWithUpdates(ctx, m, id, nil)
 }
 
-// DialWithUpdates connects to a host, and says how far it is.
+// DialWithUpdates connects to a host, and reports its progress.
 func (t *limitedTransport) DialWithUpdates(
 	ctx context.Context, m ma.Multiaddr, id peer.ID, updates chan<- transport.DialUpdate,
 ) (transport.CapableConn, error) {

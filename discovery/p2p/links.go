@@ -11,48 +11,23 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-const (
-	linkIdle = time.Minute // a link that nobody needs is kept
-	lostKept = time.Minute // what was known of a host whose link was lost is believed
-)
+// linkIdle is how long a link stays that no topic needs.
+const linkIdle = time.Minute
 
-// links has the link with each other host, and knows who needs it: topics ask for hosts, not the
-// other way round. It calls topics without its lock, and they call it with theirs.
+// links owns the link with each other host, and knows which topics need it. Topics ask for hosts,
+// and links calls them with the result. It calls topics without its lock. They may hold theirs
+// when they call links.
 type links struct {
 	h         *Host         // constant
-	strangers *rate.Limiter // constant; of tags that are computed because strangers ask
+	strangers *rate.Limiter // constant; of tags that are computed for strangers
 
 	mu      sync.Mutex
 	hosts   map[peer.ID]*neighbor // guarded by mu; those with a link, and those with which one is wanted
 	closed  bool                  // guarded by mu
 	kin     [len(maxKin)]int      // guarded by mu; links of each kind
-	kinFull time.Time             // guarded by mu; before, no place of those that are met is to be had from another one
+	kinFull time.Time             // guarded by mu; until then no host that is met can get the place of another one
 	seeks   map[peer.ID]*seeking  // guarded by mu; hosts of the LAN that cannot be reached
 	faulty  map[peer.ID]*faulty   // guarded by mu; hosts that broke the rules
-}
-
-// neighbor is another host, as far as all topics together are concerned. links.mu guards it.
-type neighbor struct {
-	id      peer.ID
-	link    *link         // nil without one
-	trying  *link         // ours, on which the other host has not said HOST yet
-	opening bool          // a goroutine is getting a link, or will
-	turn    *turn         // to dial, while that is waited for and no topic has brought one
-	sought  bool          // for the sake of GUESS
-	arrived chan struct{} // closed by the next link
-
-	wants    map[[32]byte]want    // topics on which MEET is to be sent
-	asked    map[[32]byte]*remote // topics whose MEET is under way; nil if the topic was left meanwhile
-	meetings map[[32]byte]*remote // topics on which the two have met
-	lost     map[[32]byte]*remote // topics on which they had, on the link before
-	run      wtproto.Run          // of the last link
-}
-
-// want is a host that a topic wants to meet.
-type want struct {
-	r     *remote
-	where target
-	flags wtproto.MeetFlags
 }
 
 func newLinks(h *Host) *links {
@@ -62,31 +37,9 @@ func newLinks(h *Host) *links {
 	}
 }
 
-func (ls *links) neighborLocked(id peer.ID) *neighbor {
-	n := ls.hosts[id]
-	if n == nil {
-		n = &neighbor{
-			id: id, arrived: make(chan struct{}), wants: make(map[[32]byte]want),
-			asked: make(map[[32]byte]*remote), meetings: make(map[[32]byte]*remote), lost: make(map[[32]byte]*remote),
-		}
-		ls.hosts[id] = n
-	}
-	return n
-}
-
-// forgetLocked drops n if nothing is known of it.
-func (ls *links) forgetLocked(n *neighbor) {
-	if n.link == nil && n.trying == nil && !n.opening && len(n.wants)+len(n.lost) == 0 {
-		delete(ls.hosts, n.id)
-	}
-}
-
-// usedLocked returns on how many topics n is needed.
-func (n *neighbor) usedLocked() int { return len(n.wants) + len(n.asked) + len(n.meetings) }
-
-// ask has MEET sent to r, over a link that is made if there is none. What comes of it is told to
-// r's topic: answered or failed is called once, unless part is called before. With a code other
-// than NONE it is not sent, and nothing is called. It ends turn, which is the topic's to dial.
+// ask sends MEET to r, and makes a link first if there is none. It calls answered or failed of r's
+// topic once with the result, unless the topic calls part before. If it returns a code other than
+// NONE, it sends nothing and calls nothing. It ends turn, the topic's turn to dial.
 func (ls *links) ask(r *remote, where target, flags wtproto.MeetFlags, turn *turn) wtproto.Code {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -109,8 +62,8 @@ func (ls *links) ask(r *remote, where target, flags wtproto.MeetFlags, turn *tur
 	return wtproto.CodeNone
 }
 
-// pumpLocked queues MEET for the topics that want it, but for those on which one is under way, and
-// for as many as may be.
+// pumpLocked queues MEET for the topics that want it, as many as are allowed. A topic whose MEET
+// is under way has to wait.
 func (ls *links) pumpLocked(n *neighbor) {
 	for digest, w := range n.wants {
 		if len(n.asked) >= maxUnanswered {
@@ -145,13 +98,13 @@ func (ls *links) sayLocked(l *link, w word) {
 	wake(l.more)
 }
 
-// take returns what l has to write next, and whether the end of the stream follows, or that there
-// was too much. What it returns counts as written, so it is not much.
+// take returns the frames that l has to write next, and whether the end of the stream follows. It
+// fails if the queue was full. The frames count as written, so it returns few at once.
 func (ls *links) take(l *link) (words []word, end bool, err error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if l.full {
-		return nil, false, wtproto.Errorf(wtproto.CodeBusy, "frames are not read")
+		return nil, false, wtproto.Errorf(wtproto.CodeBusy, "the host does not read its frames")
 	}
 	n := min(len(l.queue), chunkFrames)
 	words, l.queue = l.queue[:n:n], l.queue[n:]
@@ -169,7 +122,7 @@ func (ls *links) take(l *link) (words []word, end bool, err error) {
 	return words, l.closing && len(l.queue) == 0, nil
 }
 
-// progress notes that the other host reads, so that its answers may take a while again.
+// progress notes that the other host reads, and gives its answers more time.
 func (ls *links) progress(l *link) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -178,7 +131,7 @@ func (ls *links) progress(l *link) {
 
 func (ls *links) progressLocked(l *link) {
 	switch {
-	case l.ended: // the other host is to end it as well
+	case l.ended: // the other host has to end it as well
 	case len(l.n.asked) > 0:
 		l.late.Reset(ls.h.AnswerTimeout)
 	default:
@@ -186,7 +139,7 @@ func (ls *links) progressLocked(l *link) {
 	}
 }
 
-// owe notes that MET is due, or returns why the other host must not ask now.
+// owe notes that we have to answer with MET, or returns why the other host must not ask now.
 func (ls *links) owe(l *link, digest [32]byte) error {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -200,14 +153,14 @@ func (ls *links) owe(l *link, digest [32]byte) error {
 	return nil
 }
 
-// answered returns whose MEET is answered, nil if its topic was left meanwhile, and whether there
-// was one.
+// answered takes the answer to our MEET. It returns the host on the topic, nil if the topic was
+// left meanwhile, and whether there was such a MEET.
 func (ls *links) answered(l *link, digest [32]byte) (r *remote, due bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	n := l.n
 	if n.link != l {
-		return nil, true // whoever asked was told that the link has ended
+		return nil, true // the topic knows that the link has ended
 	}
 	r, due = n.asked[digest]
 	delete(n.asked, digest)
@@ -217,47 +170,7 @@ func (ls *links) answered(l *link, digest [32]byte) (r *remote, due bool) {
 	return r, due
 }
 
-// addMeeting notes that r is met over l, or returns why it cannot be.
-func (ls *links) addMeeting(l *link, r *remote) wtproto.Code {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	n := l.n
-	switch {
-	case n.link != l:
-		return wtproto.CodeBusy // the link has ended
-	case n.meetings[r.t.digest] == nil && len(n.meetings) >= maxLinkTopics:
-		return wtproto.CodeTopicLimit
-	}
-	if len(n.meetings) == 0 {
-		ls.h.ties.addMeeting(n.id)
-	}
-	n.meetings[r.t.digest] = r
-	delete(n.lost, r.t.digest)
-	ls.kinLocked(l, kinMeeting)
-	return wtproto.CodeNone
-}
-
-// dropMeetingLocked notes that r is met no more, and reports whether it was.
-func (ls *links) dropMeetingLocked(n *neighbor, r *remote) bool {
-	if n.meetings[r.t.digest] != r {
-		return false
-	}
-	delete(n.meetings, r.t.digest)
-	if len(n.meetings) == 0 {
-		ls.h.ties.dropMeeting(n.id)
-	}
-	return true
-}
-
-// dropMeeting notes that the other host has ended the meeting with r.
-func (ls *links) dropMeeting(l *link, r *remote) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	ls.dropMeetingLocked(l.n, r)
-	ls.restLocked(l)
-}
-
-// part says that r is met no more, and calls its topic no more.
+// part ends the meeting with r, and the wait for one. After it, links does not call r's topic.
 func (ls *links) part(r *remote, code wtproto.Code) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -269,13 +182,13 @@ func (ls *links) part(r *remote, code wtproto.Code) {
 	if n.wants[digest].r == r {
 		delete(n.wants, digest)
 	}
-	if n.lost[digest] == r {
-		delete(n.lost, digest)
+	if n.former[digest] == r {
+		delete(n.former, digest)
 	}
 	known := ls.dropMeetingLocked(n, r)
 	if n.asked[digest] == r {
 		n.asked[digest] = nil
-		known = true // it will be, when MEET arrives
+		known = true // the other host will meet us when MEET arrives
 	}
 	if known && n.link != nil {
 		ls.sayLocked(n.link, word{typ: wtproto.TypePart, digest: digest, code: code})
@@ -284,7 +197,7 @@ func (ls *links) part(r *remote, code wtproto.Code) {
 	ls.forgetLocked(n)
 }
 
-// advertise has the host of r told of our endpoints, if they are not what it was told.
+// advertise sends our endpoints to the host of r, if they differ from those that it knows.
 func (ls *links) advertise(r *remote) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -296,8 +209,8 @@ func (ls *links) advertise(r *remote) {
 	ls.sayLocked(n.link, word{typ: wtproto.TypeEndpoints, digest: r.t.digest, r: r})
 }
 
-// yield decides which link stays if both hosts have opened one, and reports whether it is l,
-// which is theirs. Ours, if it does not stay, is reset before l is answered.
+// yield decides which link stays if both hosts have opened one, and reports whether it is l, which
+// the other host has opened. If ours does not stay, yield resets it before we answer l.
 func (ls *links) yield(l *link) bool {
 	ls.mu.Lock()
 	n := ls.hosts[l.id()]
@@ -316,8 +229,8 @@ func (ls *links) yield(l *link) bool {
 	return true
 }
 
-// establish makes l, on which both hosts have said HOST, the link with its host, and reports
-// whether that is possible. An older link has ended for the other host, or will.
+// establish makes l the link with its host, and reports whether that is possible. Both hosts have
+// sent HOST on l. An older link has ended for the other host, or will end soon.
 func (ls *links) establish(l *link) bool {
 	ls.mu.Lock()
 	if ls.closed {
@@ -325,7 +238,7 @@ func (ls *links) establish(l *link) bool {
 		return false
 	}
 	n := ls.neighborLocked(l.id())
-	if l.ours && n.trying != l { // it was replaced meanwhile
+	if l.ours && n.trying != l { // another link has replaced it meanwhile
 		ls.mu.Unlock()
 		return false
 	}
@@ -343,11 +256,11 @@ func (ls *links) establish(l *link) bool {
 	}
 	var reborn []*remote
 	if n.run != l.host.Run {
-		for _, r := range n.lost {
+		for _, r := range n.former {
 			reborn = append(reborn, r)
 		}
 	}
-	clear(n.lost)
+	clear(n.former)
 	n.link, n.run = l, l.host.Run
 	close(n.arrived)
 	n.arrived = make(chan struct{})
@@ -361,7 +274,7 @@ func (ls *links) establish(l *link) bool {
 
 	if older != nil {
 		reset(older.s, wtproto.CodeReplaced)
-		over.notify(older, wtproto.Errorf(wtproto.CodeReplaced, "there is a newer link"))
+		over.notify(older, wtproto.Errorf(wtproto.CodeReplaced, "a newer link replaces this one"))
 	}
 	for _, r := range reborn {
 		r.t.reborn(r)
@@ -369,7 +282,7 @@ func (ls *links) establish(l *link) bool {
 	return true
 }
 
-// ended is what a link that has ended was needed for.
+// ended lists the topics that needed a link that has ended.
 type ended struct{ asked, meetings []*remote }
 
 // notify tells topics that l has ended.
@@ -397,7 +310,7 @@ func (ls *links) detachLocked(l *link) (e ended) {
 	clear(n.asked)
 	for digest, r := range n.meetings {
 		e.meetings = append(e.meetings, r)
-		n.lost[digest] = r
+		n.former[digest] = r
 	}
 	if len(n.meetings) > 0 {
 		ls.h.ties.dropMeeting(n.id)
@@ -412,7 +325,7 @@ func (ls *links) detachLocked(l *link) (e ended) {
 	return e
 }
 
-// end takes l out of use, unless that was done before, and tells those who needed it.
+// end takes l out of use, and tells the topics that needed it. It may be called more than once.
 func (ls *links) end(l *link, err error) {
 	ls.mu.Lock()
 	if l.ended {
@@ -427,8 +340,8 @@ func (ls *links) end(l *link, err error) {
 		ls.blameLocked(n.id, err)
 	}
 	e := ls.detachLocked(l)
-	if len(n.lost) > 0 {
-		time.AfterFunc(lostKept, func() { ls.forgetLost(n) })
+	if len(n.former) > 0 {
+		time.AfterFunc(lostHold, func() { ls.forgetFormer(n) })
 	}
 	if len(n.wants) > 0 {
 		ls.openLocked(n, nil)
@@ -439,17 +352,7 @@ func (ls *links) end(l *link, err error) {
 	e.notify(l, err)
 }
 
-// forgetLost drops on what topics n was met, if there is no newer link.
-func (ls *links) forgetLost(n *neighbor) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	if n.link == nil && ls.hosts[n.id] == n {
-		clear(n.lost)
-		ls.forgetLocked(n)
-	}
-}
-
-// restLocked has l end after a while if nobody needs it.
+// restLocked lets l end after a while if no topic needs it.
 func (ls *links) restLocked(l *link) {
 	unused := l.n.usedLocked() == 0
 	switch {
@@ -461,7 +364,7 @@ func (ls *links) restLocked(l *link) {
 	l.resting = unused
 }
 
-// rest ends l if nobody needs it.
+// rest ends l if no topic needs it.
 func (ls *links) rest(l *link) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -470,18 +373,18 @@ func (ls *links) rest(l *link) {
 		return
 	}
 	if _, near := ls.h.lan.target(n.id); near && l.guesses.kin == kinNear {
-		l.idle.Reset(linkIdle) // it is asked about topics that come
+		l.idle.Reset(linkIdle) // it may be on topics that we join later
 	} else {
 		ls.detachLocked(l)
 		ls.forgetLocked(n)
 		l.closing = true
 		wake(l.more)
-		l.late.Reset(ls.h.AnswerTimeout) // for the other host's end
+		l.late.Reset(ls.h.AnswerTimeout) // the other host has to end the stream by then
 	}
 }
 
-// close says what is to be said, and ends all links. It returns when all was written, or when ctx
-// ends. Links that come later are refused.
+// close ends all links after their queues. It returns when everything is written, or when ctx
+// ends. links refuses links that come later.
 func (ls *links) close(ctx context.Context) {
 	ls.mu.Lock()
 	ls.closed = true

@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	// A host tells of its endpoints at this rate, and may tell twice as fast.
+	// We send our endpoints at this rate. Another host may send its own twice as fast.
 	advertiseEvery = 500 * time.Millisecond
 	advertiseBurst = 8
-	// So often a host may have told of an endpoint that is not there any more when a circuit is
-	// opened.
+	// How often a host may lack an endpoint that it has listed, when we open a circuit. The
+	// endpoint may just have left.
 	lieEvery = 10 * time.Second
 	lieBurst = 32
 )
 
-// choose returns at most n of all, and whether that leaves some out: those of told that are still
-// there, and then any.
+// choose returns at most n of all: first those of before that are still there, then any. more says
+// that it leaves some out.
 func choose(before, all []wtproto.EndpointID, n int) (chosen []wtproto.EndpointID, more bool) {
 	if len(all) <= n {
 		return slices.Clone(all), false
@@ -50,13 +50,17 @@ func choose(before, all []wtproto.EndpointID, n int) (chosen []wtproto.EndpointI
 	return chosen, true
 }
 
-// advertisement returns which of our endpoints r is told of now, what else is said of them, and
-// whether that is news to it.
+// advertisement returns the list of our endpoints for r, which are those that want its network,
+// their state, and whether that differs from the last list.
 func (t *topic) advertisement(r *remote) (e []wtproto.EndpointID, s wtproto.EndpointsState, changed bool) {
 	state, _ := t.presence.State()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e, more := choose(r.advertised, state.Endpoints, wtproto.MaxEndpoints)
+	network := r.network
+	if network == "" {
+		network = t.h.networkOf(t.key, r.id)
+	}
+	e, more := choose(r.advertised, state.EndpointsFor(network), wtproto.MaxEndpoints)
 	if more {
 		s |= wtproto.EndpointsMore
 	}
@@ -68,8 +72,8 @@ func (t *topic) advertisement(r *remote) (e []wtproto.EndpointID, s wtproto.Endp
 	return e, s, changed
 }
 
-// advertise tells the hosts that are met of our endpoints when these change, and repeats sightings
-// while they hold.
+// advertise sends our endpoints to met hosts when they change, and repeats sightings before they
+// expire.
 func (t *topic) advertise() {
 	limit := rate.NewLimiter(rate.Every(advertiseEvery), advertiseBurst)
 	again := time.NewTicker(t.h.Hold / 2)
@@ -104,7 +108,7 @@ func (t *topic) advertise() {
 	}
 }
 
-// repeat says once more what endpoints the hosts have that are met, before that is forgotten.
+// repeat yields the endpoints of met hosts again, before their sightings expire.
 func (t *topic) repeat() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -115,7 +119,7 @@ func (t *topic) repeat() {
 	}
 }
 
-// welcome answers a good MEET, and returns the code that it answers with.
+// welcome decides about a valid MEET, and returns the code of the answer.
 func (t *topic) welcome(l *link, m wtproto.Meet) wtproto.Code {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -135,7 +139,8 @@ func (t *topic) welcome(l *link, m wtproto.Meet) wtproto.Code {
 	return code
 }
 
-// admitLocked returns the host that said MEET on l, which is met now, or why not.
+// admitLocked begins the meeting with the host that sent MEET on l, and returns it, or a code that
+// says why not.
 func (t *topic) admitLocked(l *link) (*remote, wtproto.Code) {
 	r := t.remoteLocked(l.id())
 	if r == nil {
@@ -157,8 +162,8 @@ func (t *topic) admitLocked(l *link) (*remote, wtproto.Code) {
 	return r, code
 }
 
-// addMeetingLocked has r among those that are met, unless there is no room. Somebody else may have
-// to go.
+// addMeetingLocked adds r to the met hosts, unless there is no room. Another meeting may have to
+// end for it.
 func (t *topic) addMeetingLocked(r *remote, ours bool) bool {
 	out := t.meetings.meet(r.id, ours, time.Now())
 	if out == r.id {
@@ -177,7 +182,7 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 	proven := m.Code != wtproto.CodeNone || t.key.VerifyProof(m.Proof, wtproto.ProofMet, []byte(r.id), []byte(t.h.id))
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.hosts[r.id] != r { // it ended a meeting before it answered, and was forgotten meanwhile
+	if t.hosts[r.id] != r { // it ended a meeting before it answered, and we have forgotten it
 		if t.hosts[r.id] == nil && proven && m.Code == wtproto.CodeNone {
 			t.h.links.say(l, word{typ: wtproto.TypePart, digest: t.digest})
 		}
@@ -209,8 +214,8 @@ func (t *topic) answered(l *link, r *remote, m wtproto.Met) error {
 	return nil
 }
 
-// guessed says that the host called id has guessed that we are on the topic. It is told so, if it
-// may find us.
+// guessed notes that the host id has asked by tags for the topic. If we announce, it answers with
+// MEET.
 func (t *topic) guessed(id peer.ID) {
 	if !t.tasks.begin() {
 		return
@@ -240,7 +245,7 @@ func (t *topic) guessed(id peer.ID) {
 	t.askLocked(r, true, nil)
 }
 
-// failed says that r could not be asked, or did not answer.
+// failed notes that r could not be asked, or did not answer.
 func (t *topic) failed(r *remote, err error) {
 	if !t.tasks.begin() {
 		return
@@ -248,14 +253,14 @@ func (t *topic) failed(r *remote, err error) {
 	defer t.tasks.end()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.hosts[r.id] != r { // it was forgotten meanwhile
+	if t.hosts[r.id] != r { // we have forgotten it meanwhile
 		return
 	}
 	t.failedLocked(r, err)
 	t.pumpLocked()
 }
 
-// handleEndpoints takes what endpoints the host of l has now. An error ends the link.
+// handleEndpoints takes the new endpoints of the host of l. An error ends the link.
 func (t *topic) handleEndpoints(l *link, e wtproto.Endpoints) error {
 	if !t.tasks.begin() {
 		return nil
@@ -274,7 +279,7 @@ func (t *topic) handleEndpoints(l *link, e wtproto.Endpoints) error {
 	return nil
 }
 
-// parted says that the host of l has ended the meeting.
+// parted notes that the host of l has ended the meeting.
 func (t *topic) parted(l *link, code wtproto.Code) {
 	if !t.tasks.begin() {
 		return
@@ -290,7 +295,7 @@ func (t *topic) parted(l *link, code wtproto.Code) {
 	t.endedLocked(r, code)
 }
 
-// lost says that the link with r has ended. Nobody knows whether r has left.
+// lost notes that the link with r has ended. We do not know whether r has left the topic.
 func (t *topic) lost(l *link, r *remote) {
 	if !t.tasks.begin() {
 		return
@@ -303,8 +308,8 @@ func (t *topic) lost(l *link, r *remote) {
 	}
 }
 
-// reborn says that the program of r's host has been started anew: all that was known of it is
-// gone.
+// reborn notes that the program of r's host has started anew. Everything known of the old run is
+// void.
 func (t *topic) reborn(r *remote) {
 	if !t.tasks.begin() {
 		return
@@ -315,7 +320,7 @@ func (t *topic) reborn(r *remote) {
 	t.applyLocked(r, r.reborn())
 }
 
-// part tells all hosts that we leave the topic. Nothing else of the topic runs any more.
+// part tells all hosts that we leave the topic. All other work of the topic has ended before.
 func (t *topic) part() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -69,7 +69,7 @@ func TestPresenceChanges(t *testing.T) {
 		p.Set(discovery.State{Announce: announce, Endpoints: e})
 	}
 	set(true, endpoint(1)) // announced only now
-	if s := nm.await("the first client", isPeer(g, endpoint(1))).sighting; s.More || s.FoundUs {
+	if s := nm.await("the first client", isPeer(g, endpoint(1))).sighting; s.More || s.PeerFoundUs {
 		t.Errorf("sighting %+v", s)
 	}
 	set(true, endpoint(1), endpoint(2))
@@ -100,6 +100,49 @@ func TestPresenceChanges(t *testing.T) {
 	set(true)
 	for range wtproto.MaxEndpoints {
 		nm.await("the clients to leave", func(i item) bool { return i.sighting.Gone && seen[i.sighting.Peer.ID] })
+	}
+}
+
+// A host heard of all endpoints of a gateway, also of those that wanted only other networks than the
+// one on which it was met. It took them for peers, and its dials of them were declined.
+func TestEndpointsOfOtherNetworks(t *testing.T) {
+	hosts := swarmOf(t, gateway, native)
+	g, n := hosts[0], hosts[1]
+	p := presence(true, false)
+	join(t, g, p, nil)
+	nm := join(t, n, discovery.Native(), nil)
+	set := func(e ...wtproto.EndpointID) {
+		p.Set(discovery.State{Announce: true, Endpoints: e, EndpointNetworks: map[wtproto.EndpointID][]string{
+			endpoint(2): {"lan"}, endpoint(3): {"dht"},
+		}})
+	}
+	seen := make(map[string]bool)
+	sees := func(e ...wtproto.EndpointID) {
+		t.Helper()
+		nm.await("clients", func(i item) bool {
+			if seen[i.sighting.Peer.ID] = true; isPeer(g, endpoint(2))(i) {
+				t.Errorf("a client that wants the LAN only is known on the DHT: %s", describe(i))
+			}
+			return !slices.ContainsFunc(e, func(e wtproto.EndpointID) bool { return !seen[peerID(g, e)] })
+		})
+	}
+	set(endpoint(1), endpoint(2), endpoint(3))
+	sees(endpoint(1), endpoint(3))
+	set(endpoint(1), endpoint(2), endpoint(3), endpoint(4))
+	sees(endpoint(4))
+
+	// Now the gateway meets the host on the LAN.
+	look(g, n.id, func(r *remote) bool {
+		r.t.learnLocked(r, target{id: n.id, network: networkLAN})
+		return true
+	})
+	left := false
+	nm.await("the client that wants the LAN, in place of the one that wants the DHT", func(i item) bool {
+		left = left || isGone(g, endpoint(3))(i)
+		return isPeer(g, endpoint(2))(i)
+	})
+	if !left {
+		nm.await("the client that wants the DHT to leave", isGone(g, endpoint(3)))
 	}
 }
 
@@ -171,7 +214,7 @@ func TestLostLinkIsNoDeparture(t *testing.T) {
 		if err := g.libp2p.Network().ClosePeer(n.id); err != nil {
 			t.Fatal(err)
 		}
-		next("that it was lost", func(s discovery.Sighting) bool { return s.Holds == lostKept })
+		next("that it was lost", func(s discovery.Sighting) bool { return s.Holds == lostHold })
 		next("its return", func(s discovery.Sighting) bool { return s.Holds == g.Hold })
 	}
 	// A program that is killed says nothing. When it is started anew, its endpoint has left and
@@ -181,7 +224,7 @@ func TestLostLinkIsNoDeparture(t *testing.T) {
 	if err := n.libp2p.Close(); err != nil {
 		t.Fatal(err)
 	}
-	next("that it was lost", func(s discovery.Sighting) bool { return s.Holds == lostKept })
+	next("that it was lost", func(s discovery.Sighting) bool { return s.Holds == lostHold })
 	n2 := start(fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port))
 	nm2 := join(t, n2, discovery.Native(), echo)
 	next("that the first run has gone", func(s discovery.Sighting) bool { return s.Gone })
@@ -246,7 +289,7 @@ func TestMeetRefused(t *testing.T) {
 		!testTopic.VerifyProof(met.Proof, wtproto.ProofMet, []byte(h.id), []byte(s.ID())) {
 		t.Errorf("MET = %+v, %v, want a good proof and one endpoint", met, err)
 	}
-	if i := m.await("the stranger", func(i item) bool { return i.sighting.Holds > 0 }); i.sighting.Peer.ID != string(s.ID()) || !i.sighting.FoundUs || i.sighting.Dial != nil {
+	if i := m.await("the stranger", func(i item) bool { return i.sighting.Holds > 0 }); i.sighting.Peer.ID != string(s.ID()) || !i.sighting.PeerFoundUs || i.sighting.Dial != nil {
 		t.Errorf("%s", describe(i))
 	}
 }
@@ -341,7 +384,7 @@ func TestStrangersFailuresAreLoggedOnce(t *testing.T) {
 	}
 	tp.mu.Unlock()
 	got := text.String()
-	if n := strings.Count(got, "could not be met"); n != 1 {
+	if n := strings.Count(got, "cannot meet a host"); n != 1 {
 		t.Errorf("%d lines, want one:\n%s", n, got)
 	}
 	if !strings.Contains(got, "topic="+testTopic.Short()) || strings.Contains(got, testTopic.String()) {

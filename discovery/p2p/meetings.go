@@ -11,78 +11,77 @@ import (
 )
 
 const (
-	maxKnown = 1024 // hosts that are remembered a topic
+	maxKnown = 1024 // known hosts of a topic
 
-	// A host meets at least leastMeetings others of a topic, if there are so many, and asks for at
-	// most mostMeetings.
+	// A host wants at least leastMeetings meetings on a topic, and at most mostMeetings.
 	leastMeetings, mostMeetings = 8, 64
-	// ownMeetings is how many of these it chose itself at random, whoever else came to it. A graph
-	// in which everybody chose four others at random is in one piece.
+	// ownMeetings is how many of these hosts it chooses itself at random, whoever else comes to
+	// it. A graph in which everybody chooses four others at random is in one piece.
 	ownMeetings = 4
-	// moreMeetings is the least number of meetings beyond those that a host wants that others get
-	// who ask for them. It is half of the wanted ones if that is more.
+	// moreMeetings is how many meetings beyond the wanted ones a host allows to others that ask:
+	// this number, or half of the wanted meetings if that is more.
 	moreMeetings = 8
-	// A host with that many lets go one of those that were asked for by others for a newcomer, at
-	// most once in swapEvery, after swapBurst at once.
+	// If there is no room, a host ends a meeting that another host asked for, and gives its place
+	// to a newcomer: at most swapBurst times at once, and then once in swapEvery.
 	swapEvery, swapBurst = 10 * time.Second, 8
-	// rotateEvery is how often one meeting makes room for another one.
+	// rotateEvery is how often a meeting without circuits makes room for one with another host.
 	rotateEvery = 10 * time.Minute
-	// partedFor is how long a host counts as one that was met lately.
+	// partedFor is how long a host counts as met lately.
 	partedFor = time.Hour
 
-	maxAsking = 16 // hosts of a topic that are asked at once
-	// Beside them, so many hosts are asked that take longer than askPatience. With each that
-	// fails it is two more, up to maxSlow, and with each that answers two fewer: if those who are
-	// there take long, asking more of them at once does not help.
+	maxAsking = 16 // hosts of a topic to ask at once
+	// Beside them, hosts may be asked that take longer than askPatience: leastSlow at first. Each
+	// that fails adds two, up to maxSlow. Each that answers subtracts two, because if live hosts
+	// take long, asking more of them at once does not help.
 	leastSlow, maxSlow = 4, 64
-	// askPatience is how long an answer may take before another host is asked beside it.
+	// askPatience is how long an answer may take before another host is asked as well.
 	askPatience = 500 * time.Millisecond
-	// failedShare is one in how many asks goes to a host that failed, if there are others.
+	// failedShare is the share of asks for hosts that failed, if there are others: one in so many.
 	failedShare = 4
-	// busyWait is the least delay before a host without room is asked again by one that has met
-	// half of those that it wants.
+	// busyWait is the least delay before we ask a host without room again, if we have half of the
+	// wanted meetings.
 	busyWait = time.Minute
-	// settled is how long a meeting must have lasted for its end to be a new story.
+	// settled is how long a meeting must last so that its end does not count as a failure.
 	settled = 10 * time.Second
-	// stale is how long a host is asked again that is found no more.
+	// stale is how long we go on asking a host that nobody finds any more.
 	stale = time.Hour
 )
 
-// room has places for the hosts of a topic. A host that is asked or met has one.
+// room has places for the hosts of a topic. A host has one while it is asked or met.
 type room interface {
-	may(peer.ID) bool  // there is a place for it
-	take(peer.ID) bool // takes one, if there is
+	may(peer.ID) bool  // reports whether there is a place for it
+	take(peer.ID) bool // takes a place, if there is one
 	give(peer.ID)      // gives it back
 }
 
-// meetings decides which hosts of one topic are met: whom to ask, whom to accept and whom to let
-// go. Pure accounting.
+// meetings decides which hosts of one topic to meet: which to ask, which to accept, and which
+// meetings to end. Pure accounting.
 type meetings struct {
 	// constant after newMeetings
 	retryMin, retryMax time.Duration
 	// random returns a number from 0 to n-1.
 	random func(n int) int
-	// busy reports whether there are circuits with a host, so that it is not let go. Nil: with
-	// nobody.
+	// busy reports whether there are circuits with a host, so that the meeting must not end. Nil
+	// means no circuits.
 	busy func(peer.ID) bool
-	// room has the places for hosts that all topics share. Nil: there is always one.
+	// room has the places for hosts that all topics share. Nil means that there is always a place.
 	room room
-	// dropped is told of hosts that are forgotten. Nil: nobody is.
+	// dropped is called for each forgotten host. It may be nil.
 	dropped func(peer.ID)
 	chain   chain
 
 	known     map[peer.ID]*acquaintance // at most maxKnown
-	all       []*acquaintance           // the same, in an order that chance alone decides
+	all       []*acquaintance           // the same, in random order
 	wanted    int                       // meetings that the topic wants
-	operators int                       // of the known, what the operator wrote
-	active    int                       // all of them
-	named     int                       // of these, what the operator wrote
-	own       int                       // of the met that are not named, those that we chose
+	operators int                       // the known ones that the operator named
+	active    int                       // meetings
+	named     int                       // meetings with hosts that the operator named
+	own       int                       // other meetings, with hosts that we chose
 	asking    int                       // slow ones not included
 	slow      int
-	slows     int // how many of these there may be
+	slows     int // how many slow ones there may be
 	swaps     *rate.Limiter
-	rotate    time.Time // when one makes room for another; zero until there are enough
+	rotate    time.Time // when a meeting makes room for another; zero until there are enough
 }
 
 // newMeetings returns the accounting of a topic without hosts. Delays before a host is asked again
@@ -97,8 +96,8 @@ func newMeetings(retryMin, retryMax time.Duration) *meetings {
 	return m
 }
 
-// want notes for how many peers of other hosts there are places. With 0 nobody said, as with a
-// native peer, and as many hosts are met as may be.
+// want sets the number of places for peers of other hosts. With 0 it is unknown, as for a native
+// peer, and the topic wants mostMeetings.
 func (m *meetings) want(places int) {
 	m.wanted = mostMeetings
 	if places > 0 {
@@ -106,16 +105,16 @@ func (m *meetings) want(places int) {
 	}
 }
 
-// most returns how many meetings there may be, those included that others asked for.
+// most returns how many meetings there may be, including those that others asked for.
 func (m *meetings) most() int { return m.wanted + max(m.wanted/2, moreMeetings) }
 
-// lacks returns how many hosts should be asked now, if those that are being asked say yes.
+// lacks returns how many more hosts to ask now, if those that are being asked say yes.
 func (m *meetings) lacks() int {
 	chosen := max(m.wanted-(m.active-m.named), ownMeetings-m.own)
 	return min(chosen, m.most()-m.active) - m.asking
 }
 
-// asks reports whether next may return somebody.
+// asks reports whether next may return a host.
 func (m *meetings) asks(now time.Time) bool {
 	m.lookAtSlow(now)
 	switch {
@@ -131,7 +130,7 @@ func (m *meetings) asks(now time.Time) bool {
 	return m.rotates(now)
 }
 
-// next returns the host to ask now, which counts as asked from now on, or nil.
+// next returns the host to ask now, or nil. The host counts as asked from now on.
 func (m *meetings) next(now time.Time) *acquaintance {
 	m.lookAtSlow(now)
 	if m.asking >= maxAsking {
@@ -164,8 +163,7 @@ func (m *meetings) next(now time.Time) *acquaintance {
 	return a
 }
 
-// answer notes that id, which may be met, is asked because it wants to be. It reports whether it
-// can be.
+// answer notes that we ask id because it has asked by tags. It reports whether we can.
 func (m *meetings) answer(id peer.ID, now time.Time) bool {
 	a := m.learn(id, now)
 	if a == nil || a.stand != standApart || m.room != nil && !m.room.take(id) {
@@ -176,7 +174,7 @@ func (m *meetings) answer(id peer.ID, now time.Time) bool {
 	return true
 }
 
-// lookAtSlow has those that were asked and take long make room for others.
+// lookAtSlow lets hosts that take long to answer make room for others.
 func (m *meetings) lookAtSlow(now time.Time) {
 	if m.asking == 0 {
 		return
@@ -195,7 +193,7 @@ func (m *meetings) ready(a *acquaintance, now time.Time) bool {
 	return a.stand == standApart && !now.Before(a.next) && (m.room == nil || m.room.may(a.id))
 }
 
-// starves reports whether somebody would be asked now, if room had a place.
+// starves reports whether a host would be asked now if room had a place.
 func (m *meetings) starves(now time.Time) bool {
 	if m.room == nil || m.asking >= maxAsking {
 		return false
@@ -208,7 +206,7 @@ func (m *meetings) starves(now time.Time) bool {
 	}) != nil
 }
 
-// candidate returns somebody to ask, or nil: most times one that nothing speaks against.
+// candidate returns a host to ask, or nil: usually a fresh one.
 func (m *meetings) candidate(now time.Time) *acquaintance {
 	first := m.random(failedShare) > 0
 	for _, fresh := range [...]bool{first, !first} {
@@ -220,9 +218,9 @@ func (m *meetings) candidate(now time.Time) *acquaintance {
 	return nil
 }
 
-// choose returns one at random of those that suit, or nil.
+// choose returns a suitable host at random, or nil.
 func (m *meetings) choose(suits func(*acquaintance) bool) (chosen *acquaintance) {
-	for range min(len(m.all), 8) { // most times a few tries are enough
+	for range min(len(m.all), 8) { // usually a few tries are enough
 		if a := m.all[m.random(len(m.all))]; suits(a) {
 			return a
 		}
@@ -238,7 +236,7 @@ func (m *meetings) choose(suits func(*acquaintance) bool) (chosen *acquaintance)
 	return chosen
 }
 
-// rotates reports whether it is time that one makes room for another one.
+// rotates reports whether it is time that a meeting makes room for another one.
 func (m *meetings) rotates(now time.Time) bool {
 	switch {
 	case m.lacks() > 0 || m.asking > 0:
@@ -254,7 +252,7 @@ func (m *meetings) nextRotation(now time.Time) time.Time {
 	return now.Add(rotateEvery - spread + time.Duration(m.random(int(2*spread))))
 }
 
-// wake returns when next is to be called again, if nothing happens until then.
+// wake returns when to call next again, if nothing happens until then.
 func (m *meetings) wake(now time.Time) time.Time {
 	at := m.rotate
 	if !at.After(now) {
@@ -275,7 +273,7 @@ func (m *meetings) wake(now time.Time) time.Time {
 	return m.climbAt(now, at)
 }
 
-// leave takes a out of what is counted for how it stands.
+// leave subtracts a from the counts of its state.
 func (m *meetings) leave(a *acquaintance) {
 	switch {
 	case a.stand == standApart:
@@ -298,8 +296,8 @@ func (m *meetings) leave(a *acquaintance) {
 	}
 }
 
-// welcome decides about a host that asks. With NONE it may be met; then the meeting with out,
-// unless that is empty, is over, and out is to be told.
+// welcome decides about a host that asks for a meeting. With NONE the meeting may begin. If out is
+// not empty then, the meeting with out is over, and the caller has to tell out.
 func (m *meetings) welcome(id peer.ID, now time.Time) (code wtproto.Code, out peer.ID) {
 	a := m.learn(id, now)
 	if a == nil {
@@ -325,8 +323,8 @@ func (m *meetings) welcome(id peer.ID, now time.Time) (code wtproto.Code, out pe
 	return wtproto.CodeBusy, ""
 }
 
-// spare returns somebody of those that suit to let go: at random, without circuits, not one that
-// was met just now, and not one that is next to us.
+// spare returns a suitable meeting to end, at random: one without circuits that has not just
+// begun, and not with a gateway next to us.
 func (m *meetings) spare(now time.Time, suits func(*acquaintance) bool) *acquaintance {
 	below, above := m.neighbors()
 	return m.choose(func(a *acquaintance) bool {
@@ -334,15 +332,15 @@ func (m *meetings) spare(now time.Time, suits func(*acquaintance) bool) *acquain
 	})
 }
 
-// part notes that one of us let the other go.
+// part notes the end of the meeting with a, to make room.
 func (m *meetings) part(a *acquaintance, now time.Time) {
 	m.leave(a)
 	a.parted, a.since = now, now
 	a.next = now.Add(a.retry.Next())
 }
 
-// meet notes that id is met, because we asked, or because it did. The meeting with out, unless
-// that is empty, is over, and out is to be told: it can be id itself.
+// meet notes a meeting with id, because we asked (ours) or because it did. If out is not empty,
+// the meeting with out is over, and the caller has to tell out. out may be id itself.
 func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
 	a := m.learn(id, now)
 	if a == nil {
@@ -354,7 +352,7 @@ func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
 	}
 	spare, climb := a.spare, a.climb
 	if a.stand == standAsked {
-		ours = a.chosen // perhaps both of us asked
+		ours = a.chosen // both hosts may have asked
 		m.slows = max(m.slows-2, leastSlow)
 	}
 	m.leave(a)
@@ -375,7 +373,7 @@ func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
 	case m.isNext(a):
 		o = m.forNext(a, (climb || spare) && enough, now)
 	case m.active > m.most(), ours && !spare && enough && m.own > ownMeetings:
-		o = a // others have answered meanwhile, who were asked because it took long
+		o = a // others, which were asked because it took long, have answered meanwhile
 	case spare && enough:
 		o = m.spare(now, func(o *acquaintance) bool { return now.Sub(o.since) >= rotateEvery/2 })
 	}
@@ -386,15 +384,15 @@ func (m *meetings) meet(id peer.ID, ours bool, now time.Time) (out peer.ID) {
 	return o.id
 }
 
-// failed notes that id was asked in vain. It reports whether that is a failure that somebody
-// should hear of.
+// failed notes that id has not agreed to meet. It reports whether that is a failure worth
+// reporting.
 func (m *meetings) failed(id peer.ID, code wtproto.Code, now time.Time) bool {
 	a := m.known[id]
 	if a == nil || a.stand == standMeeting {
 		return false
 	}
 	if a.spare {
-		m.rotate = now // another one can take the place
+		m.rotate = now // another host can take the place
 	}
 	climb := a.climb
 	m.leave(a)
@@ -416,8 +414,8 @@ func (m *meetings) failed(id peer.ID, code wtproto.Code, now time.Time) bool {
 	return true
 }
 
-// ended notes that the meeting with id is over, for a reason that code says. It reports whether
-// others are to be looked for.
+// ended notes that the meeting with id is over because of code. It reports whether to look for
+// other hosts.
 func (m *meetings) ended(id peer.ID, code wtproto.Code, now time.Time) bool {
 	a := m.known[id]
 	if a == nil || a.stand != standMeeting {
@@ -440,7 +438,7 @@ func (m *meetings) ended(id peer.ID, code wtproto.Code, now time.Time) bool {
 	return lasted
 }
 
-// relieve lets somebody go for the sake of another topic, and returns who is to be told, or "".
+// relieve ends a meeting so that another topic gets the place. It returns the host to tell, or "".
 func (m *meetings) relieve(now time.Time, suits func(peer.ID) bool) peer.ID {
 	a := m.spare(now, func(a *acquaintance) bool { return suits(a.id) })
 	if a == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// maxNews is how much news waits for the caller of Join.
+// maxNews is how many items may wait for the caller of Join.
 const maxNews = 4096
 
 // item is one pair that Join yields.
@@ -17,8 +17,9 @@ type item struct {
 	err      error
 }
 
-// news is what Join has still to yield. What does not fit pushes out the oldest, whose circuit, if
-// it brought one, is refused. Any number of goroutines may push; one pulls.
+// news is the queue of items that Join has to yield. If it is full, a new item pushes out the
+// oldest one, and the circuit of that, if any, is refused. Any number of goroutines may push, and
+// one pulls.
 type news struct {
 	mu    sync.Mutex
 	items []item        // guarded by mu
@@ -42,7 +43,7 @@ func (n *news) push(i item) {
 	wake(n.more)
 }
 
-// pull returns the oldest, or false once ctx has ended or other is closed.
+// pull returns the oldest item, or false after ctx has ended or other is closed.
 func (n *news) pull(ctx context.Context, other <-chan struct{}) (item, bool) {
 	for ctx.Err() == nil {
 		select {

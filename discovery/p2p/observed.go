@@ -10,24 +10,24 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// observed are the addresses by which others reach this host though no interface has them: a
-// router in front of it, such as that of most clouds, translates them. A seed that we connect to
-// says which address we come from, and if it then reaches us when it calls back, that address with
-// the port that it reached is ours. Seeds are the operator's; what strangers say is not believed
-// here (libp2p believes four of them that agree). Any number of goroutines may use it.
+// observed are the addresses at which others reach this host although no interface has them,
+// because a router translates them, as in most clouds. A seed says from which address we connect
+// to it. If it then calls back and reaches us, that address is ours, with the port that it
+// reached. The operator chose the seeds, so we believe them. We do not believe strangers here
+// (libp2p believes four that agree). Any number of goroutines may use it.
 type observed struct {
 	mu    sync.Mutex
 	seeds map[peer.ID]view // guarded by mu
 }
 
-// view is what one seed has shown.
+// view is the view of one seed.
 type view struct {
 	at   netip.Addr // where the seed is
-	from netip.Addr // where we come from, as it says
+	from netip.Addr // the address that we come from, as it says
 	port uint16     // at which it reached us; 0 if it has not
 }
 
-// trust has what a seed shows believed.
+// trust sets the seeds to believe.
 func (o *observed) trust(seeds []target) {
 	o.seeds = make(map[peer.ID]view)
 	for _, s := range seeds {
@@ -35,8 +35,8 @@ func (o *observed) trust(seeds []target) {
 	}
 }
 
-// noteView notes that id, to which we are connected at an address, says that we come from another
-// one.
+// noteView notes that id, to which we are connected at the address at, says that we come from the
+// address from.
 func (o *observed) noteView(id peer.ID, at, from netip.Addr) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -51,8 +51,8 @@ func (o *observed) noteView(id peer.ID, at, from netip.Addr) {
 	}
 }
 
-// reached notes that id has connected to a port of ours, from an address. It reports whether that
-// shows an address that we did not know.
+// reached notes that id has connected to our port from an address. It reports whether that shows a
+// new address of ours.
 func (o *observed) reached(id peer.ID, from netip.Addr, port uint16) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -65,7 +65,7 @@ func (o *observed) reached(id peer.ID, from netip.Addr, port uint16) bool {
 	return true
 }
 
-// addrs returns the addresses that were shown, in order.
+// addrs returns the shown addresses, in order.
 func (o *observed) addrs() []netip.AddrPort {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -78,7 +78,7 @@ func (o *observed) addrs() []netip.AddrPort {
 	return slices.SortedFunc(maps.Keys(all), netip.AddrPort.Compare)
 }
 
-// add returns addrs and those that were shown.
+// add returns addrs and the shown addresses.
 func (o *observed) add(addrs []ma.Multiaddr) []ma.Multiaddr {
 	for _, a := range o.addrs() {
 		if m, err := toMultiaddr(a); err == nil && !ma.Contains(addrs, m) {

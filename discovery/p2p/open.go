@@ -14,7 +14,7 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// pair names the first circuit of two endpoints, which another host opened.
+// pair identifies the first circuit of two endpoints that another host opened.
 type pair struct {
 	digest   [32]byte
 	host     peer.ID
@@ -90,7 +90,7 @@ func (h *Host) askOpen(s stream, key wtproto.Topic, id peer.ID, ask wtproto.Open
 	return nil
 }
 
-// serveOpen answers OPEN with what the caller of Join says.
+// serveOpen answers OPEN as the caller of Join decides.
 func (h *Host) serveOpen(s stream, o wtproto.Open) {
 	id := s.Conn().RemotePeer()
 	t := h.proven(o.Digest, wtproto.ProofOpen, o.Proof, id)
@@ -149,8 +149,8 @@ func (h *Host) refuseOpen(s stream, code wtproto.Code) {
 	_ = s.Close() // after the answer
 }
 
-// replace makes in the first circuit of its pair, and returns the one that was. A further circuit
-// replaces none.
+// replace makes in the first circuit of its pair, and returns the former one. A further circuit
+// replaces nothing.
 func (h *Host) replace(in *inbound) *inbound {
 	if in.further {
 		return nil
@@ -162,7 +162,7 @@ func (h *Host) replace(in *inbound) *inbound {
 	return older
 }
 
-// forget says that in has ended.
+// forget notes that in has ended.
 func (h *Host) forget(in *inbound) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -171,7 +171,7 @@ func (h *Host) forget(in *inbound) {
 	}
 }
 
-// inbound is a circuit that another host asked for. It is a [discovery.Inbound].
+// inbound is a circuit that another host asks for. It is a [discovery.Inbound].
 type inbound struct {
 	h        *Host
 	s        stream
@@ -181,8 +181,8 @@ type inbound struct {
 	answered chan struct{} // closed by the first answer
 
 	mu      sync.Mutex
-	done    bool         // guarded by mu; there was an answer
-	refused bool         // guarded by mu; which was no
+	done    bool         // guarded by mu; it is answered
+	refused bool         // guarded by mu; the answer was no
 	code    wtproto.Code // guarded by mu; with this code
 }
 
@@ -200,7 +200,7 @@ func (in *inbound) answer(refused bool, code wtproto.Code) bool {
 	return true
 }
 
-// refusal returns whether the answer was no, and with what code.
+// refusal returns the code of a refusal, and whether there was one.
 func (in *inbound) refusal() (wtproto.Code, bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -213,10 +213,10 @@ func (in *inbound) To() wtproto.EndpointID { return in.pair.to }
 // Further reports whether the peer wants a circuit beside others.
 func (in *inbound) Further() bool { return in.further }
 
-// Refuse says no, unless there was an answer. It does not block.
+// Refuse says no, unless the circuit is answered already. It does not block.
 func (in *inbound) Refuse(code wtproto.Code) { in.answer(true, code) }
 
-// Accept says yes, unless there was an answer.
+// Accept says yes, unless the circuit is answered already.
 func (in *inbound) Accept() (discovery.Stream, error) {
 	if !in.answer(false, wtproto.CodeNone) {
 		code, _ := in.refusal()
@@ -235,7 +235,7 @@ func (in *inbound) Accept() (discovery.Stream, error) {
 	return c, nil
 }
 
-// end ends the circuit, whatever it has become.
+// end ends the circuit, whether it is answered or not.
 func (in *inbound) end(code wtproto.Code) {
 	if !in.answer(true, code) {
 		reset(in.s, code)

@@ -31,10 +31,10 @@ func TestGatewayOpensToNative(t *testing.T) {
 			nm := join(t, n, presence(tc.native[0], tc.native[1], nativeEndpoint), nil)
 
 			peer := gm.await("the native peer", isPeer(n, nativeEndpoint))
-			if s := peer.sighting; s.FoundUs != tc.usOnly || s.Peer.Client || s.Peer.Network != "dht" || s.Peer.Address == "" || s.Holds != 10*time.Minute {
+			if s := peer.sighting; s.PeerFoundUs != tc.usOnly || s.Peer.Client || s.Peer.Network != "dht" || s.Peer.Address == "" || s.Holds != 10*time.Minute {
 				t.Errorf("sighting of the native peer: %+v", s)
 			}
-			if s := nm.await("the client", isPeer(g, client)).sighting; s.Dial != nil || s.FoundUs == tc.usOnly || !s.Peer.Client {
+			if s := nm.await("the client", isPeer(g, client)).sighting; s.Dial != nil || s.PeerFoundUs == tc.usOnly || !s.Peer.Client {
 				t.Errorf("sighting of the client: %+v", s)
 			}
 			opened := make(chan discovery.Stream)
@@ -130,7 +130,8 @@ func circuitPair(t testing.TB) (opener, acceptor discovery.Stream) {
 	return opener, acceptor
 }
 
-// Between two native peers it is the one with the smaller id that opens, whichever finds the other.
+// Between two native peers it is the one with the smaller id that opens, whichever finds the
+// other.
 func TestSmallerIDOpens(t *testing.T) {
 	for _, smallerFinds := range []bool{true, false} {
 		small, large := keys(t)

@@ -9,12 +9,12 @@ import (
 const (
 	// maxMeetingHosts is how many hosts one host meets, or asks, on all topics together.
 	maxMeetingHosts = 1024
-	// leastPlaces is how many of these a topic gets first. The last maxMetHosts/keptPlaces are for
-	// topics that have fewer.
+	// leastPlaces is how many of these a topic gets first. The last maxMeetingHosts/keptPlaces are
+	// for topics that have fewer.
 	leastPlaces, keptPlaces = 4, 16
 )
 
-// places shares the hosts that one host may meet among its topics. A host that is met on several
+// places shares the hosts that this host may meet among its topics. A host that is met on several
 // topics takes one place. Pure accounting.
 type places[T comparable] struct {
 	most   int
@@ -58,11 +58,12 @@ func (p *places[T]) give(topic T, id peer.ID) {
 	}
 }
 
-// alone reports whether id is met on one topic only, so that its place is free when that lets go.
+// alone reports whether id has a place with one topic only, so that the place becomes free when
+// that topic gives it back.
 func (p *places[T]) alone(id peer.ID) bool { return p.hosts[id] == 1 }
 
-// richest returns the topic that is to let a host go, so that poor may have the place: the one
-// that has most, if it has more than poor even then.
+// richest returns the topic that has to give a place to poor: the one that has most, if it has
+// more than poor even then.
 func (p *places[T]) richest(poor T) (rich T, ok bool) {
 	least := p.topics[poor] + 2
 	for t, n := range p.topics {
@@ -113,8 +114,8 @@ func (s *sharing) alone(id peer.ID) bool {
 	return s.places.alone(id)
 }
 
-// richest returns the topic that is to let a host go for poor, or nil if there is room, or no such
-// topic.
+// richest returns the topic that has to give a place to poor. It is nil if there is room, or no
+// such topic.
 func (s *sharing) richest(poor *topic) *topic {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,32 +12,33 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/discovery/fair"
 	"github.com/swarmgate/swarmgate/internal/backoff"
 )
 
-// reservedWalks is the share of the walks at once that is kept for those who have none: one in so
-// many.
+// reservedWalks is the share of the walks at once that is kept for payers without a walk: one in
+// so many.
 const reservedWalks = 8
 
 // walker walks a DHT: a table, or what a test has instead.
 type walker interface {
-	// empty reports whether no other host is known, so that walks are over at once.
+	// empty reports whether no other host of the DHT is known. Then walks end at once.
 	empty() bool
 	// find yields the hosts that have announced a topic.
 	find(ctx context.Context, digest [32]byte) iter.Seq[target]
 	// provide announces one topic.
 	provide(ctx context.Context, digest [32]byte) error
-	// closest returns the hosts that keep the record of a topic, none if the DHT is empty, and how
-	// many bits of its key those topics share of which they keep the records too.
+	// closest returns the hosts that keep the record of a topic, or none if the DHT is empty. They
+	// keep the records of all topics that share so many bits of the key.
 	closest(ctx context.Context, digest [32]byte) (peers []peer.ID, shared int, err error)
-	// put announces topics to the hosts that keep their records, and returns an error or nil for
-	// each.
+	// put announces topics to the hosts that keep their records. It returns an error or nil for
+	// each topic.
 	put(ctx context.Context, peers []peer.ID, digests [][32]byte) []error
 }
 
-// planner decides when a topic is looked up, announced and tended, and whose turn it is if too
-// many are to be. It owns the goroutines that announce; those that look up are the topic's. Make
-// it with newPlanner.
+// planner decides when to look up, announce and tend each topic, and whose turn it is if there is
+// too much to do. It owns the goroutines that announce. Those that look up belong to the topic.
+// Make it with newPlanner.
 type planner struct {
 	// constant after newPlanner
 	walker   walker // nil without a DHT
@@ -48,19 +49,19 @@ type planner struct {
 	wake     chan struct{}
 
 	mu      sync.Mutex
-	all     map[*errands]struct{}      // guarded by mu, like all below
-	agenda  agenda                     // what will be due
-	queues  [numWalks]*fairQueue[*job] // what is due and waits for its turn
-	running [numWalks]int              // walks
-	most    [numWalks]int              // walks at once; constant
-	rate    *rate.Limiter              // of walks of both kinds
-	turn    chore                      // the kind of walk that is asked first
-	keys    []*job                     // announcements, by the keys of their topics
-	shared  int                        // bits of a key in the last answer of closest
-	dirty   []*errands                 // of whom the client may have to be told something
+	all     map[*errands]struct{}       // guarded by mu, like all below
+	agenda  agenda                      // jobs that will be due
+	queues  [numWalks]*fair.Queue[*job] // jobs that are due and wait for their turn
+	running [numWalks]int               // running walks
+	most    [numWalks]int               // walks at once at most; constant
+	rate    *rate.Limiter               // of walks of both kinds
+	turn    chore                       // the kind of walk that gets the next turn first
+	keys    []*job                      // announcements, by the keys of their topics
+	shared  int                         // bits of a key in the last answer of closest
+	dirty   []*errands                  // for whose clients a call of waits may be due
 }
 
-// newPlanner returns a planner, which does nothing before run.
+// newPlanner returns a planner. It does nothing before run.
 func newPlanner(w walker, s *settings) *planner {
 	p := &planner{
 		walker: w, log: s.Logger, observer: s.Observer, settings: s,
@@ -70,7 +71,7 @@ func newPlanner(w walker, s *settings) *planner {
 		rate: rate.NewLimiter(rate.Limit(s.WalkRate), s.WalkBurst),
 	}
 	for c := range p.queues {
-		p.queues[c] = newFairQueue[*job]()
+		p.queues[c] = fair.New[*job]()
 	}
 	if s.Mode == Public {
 		p.shared = publicShared
@@ -90,7 +91,7 @@ func (p *planner) enter(e *errands, s discovery.State) {
 	p.updateLocked(e, s)
 }
 
-// update says what the host is on the topic now.
+// update sets the state of the host on the topic.
 func (p *planner) update(e *errands, s discovery.State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,8 +113,8 @@ func (p *planner) updateLocked(e *errands, s discovery.State) {
 	if !discovery.SamePayers(before.For, s.For) {
 		for c := range numWalks {
 			if j := &e.jobs[c]; !j.since.IsZero() {
-				p.queues[c].drop(j.entry)
-				j.entry = p.queues[c].push(j, rankOf(j.rounds), p.payers(e))
+				p.queues[c].Drop(j.entry)
+				j.entry = p.queues[c].Push(j, fair.RankOf(j.rounds), p.payers(e))
 			}
 		}
 	}
@@ -146,17 +147,17 @@ func (p *planner) wantLocked(j *job, wanted bool, now time.Time) {
 	}
 }
 
-// stopLocked takes j out of the agenda and the queue.
+// stopLocked removes j from the agenda and the queue.
 func (p *planner) stopLocked(j *job) {
 	p.agenda.clear(j)
 	if !j.since.IsZero() {
-		p.queues[j.chore].drop(j.entry)
+		p.queues[j.chore].Drop(j.entry)
 		p.waitedLocked(j)
 		j.entry = nil
 	}
 }
 
-// hurryLocked has j done soon, if it is wanted, and often at first.
+// hurryLocked makes j due soon, if it is wanted, and then often at first.
 func (p *planner) hurryLocked(j *job, now time.Time) {
 	if !j.wanted || !j.since.IsZero() {
 		return
@@ -176,15 +177,15 @@ func (p *planner) hurryLocked(j *job, now time.Time) {
 	}
 }
 
-// needLocked has a topic looked up that is in need, even if it is at rest: those that were found
-// may be the wrong ones.
+// needLocked looks up a topic in need, even if it is at rest: the hosts found so far may be the
+// wrong ones.
 func (p *planner) needLocked(j *job, now time.Time) {
 	if at := now.Add(jitter(p.settings.LookUpEvery)); j.wanted && j.due.After(at) {
 		p.agenda.set(j, at)
 	}
 }
 
-// soon has hosts looked for soon, because one was lost.
+// soon looks for hosts soon, because one was lost.
 func (p *planner) soon(e *errands) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -193,7 +194,7 @@ func (p *planner) soon(e *errands) {
 	p.hurryLocked(&e.jobs[chTend], now)
 }
 
-// back says that the host is in the DHT again, which may have forgotten it.
+// back notes that the host is in the DHT again, which may have forgotten its announcements.
 func (p *planner) back() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -205,7 +206,7 @@ func (p *planner) back() {
 	}
 }
 
-// leave drops the errands of a topic. Those that run end with the context.
+// leave removes the errands of a topic. Running ones end with their context.
 func (p *planner) leave(e *errands) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -222,7 +223,7 @@ func (p *planner) waiting() map[string]int {
 	defer p.mu.Unlock()
 	n := make(map[string]int)
 	for c := range numWalks {
-		n[c.String()] = p.queues[c].len()
+		n[c.String()] = p.queues[c].Len()
 	}
 	return n
 }
@@ -247,14 +248,14 @@ func (p *planner) run(ctx context.Context) {
 	}
 }
 
-// asked is a job about which a client is asked, without the lock.
+// asked is a job about which step asks the client, without the lock.
 type asked struct {
 	*job
 	want int
 	yes  bool
 }
 
-// step does what is due, and returns when something will be, or the zero time.
+// step does the work that is due. It returns when the next work will be due, or the zero time.
 func (p *planner) step(ctx context.Context) time.Time {
 	now := time.Now()
 	free := p.walker != nil && p.walker.empty()
@@ -281,13 +282,12 @@ func (p *planner) step(ctx context.Context) time.Time {
 	changed := p.newlyWaitingLocked()
 	p.mu.Unlock()
 	for _, e := range changed {
-		e.client.waits(e.reportedWaiting) // which only step changes
+		e.client.waits(e.reportedWaiting) // only step changes the field
 	}
 	return next
 }
 
-// dueLocked queues the walks that are due, and returns the jobs that their clients are to be asked
-// about.
+// dueLocked queues the walks that are due, and returns the jobs about which to ask the clients.
 func (p *planner) dueLocked(now time.Time) (asks []asked) {
 	for j := p.agenda.pop(now); j != nil; j = p.agenda.pop(now) {
 		switch {
@@ -300,11 +300,11 @@ func (p *planner) dueLocked(now time.Time) (asks []asked) {
 	return asks
 }
 
-// answeredLocked goes on with a job after its client was asked about it.
+// answeredLocked continues with a job after its client has answered.
 func (p *planner) answeredLocked(a asked, now time.Time) {
 	j := a.job
 	switch {
-	case !j.wanted, !j.due.IsZero(): // it ended, and may have begun anew
+	case !j.wanted, !j.due.IsZero(): // the job was stopped, and may have begun anew
 	case j.chore == chTend:
 		p.ranLocked(j, now, nil, false)
 	case a.yes && !j.again && !j.of.state.Need:
@@ -315,16 +315,16 @@ func (p *planner) answeredLocked(a asked, now time.Time) {
 	}
 }
 
-// queueLocked has j wait for its turn.
+// queueLocked lets j wait for its turn.
 func (p *planner) queueLocked(j *job, now time.Time) {
 	j.since = now
 	if j.first = j.rounds == 0; j.first {
 		p.firstsLocked(j.of, 1)
 	}
-	j.entry = p.queues[j.chore].push(j, rankOf(j.rounds), p.payers(j.of))
+	j.entry = p.queues[j.chore].Push(j, fair.RankOf(j.rounds), p.payers(j.of))
 }
 
-// waitedLocked says that j waits no more.
+// waitedLocked notes that j does not wait any more.
 func (p *planner) waitedLocked(j *job) {
 	j.since = time.Time{}
 	if j.first {
@@ -332,7 +332,7 @@ func (p *planner) waitedLocked(j *job) {
 	}
 }
 
-// firstsLocked counts jobs of e whose first time waits.
+// firstsLocked adds n to the jobs of e whose first time waits.
 func (p *planner) firstsLocked(e *errands, n int) {
 	e.firsts += n
 	if !e.dirty {
@@ -341,7 +341,7 @@ func (p *planner) firstsLocked(e *errands, n int) {
 	}
 }
 
-// newlyWaitingLocked returns those whose clients are to be told whether they wait.
+// newlyWaitingLocked returns the errands for whose clients a call of waits is due.
 func (p *planner) newlyWaitingLocked() (changed []*errands) {
 	for _, e := range p.dirty {
 		if e.dirty = false; !e.gone && e.reportedWaiting != (e.firsts > 0) {
@@ -357,14 +357,14 @@ func (p *planner) newlyWaitingLocked() (changed []*errands) {
 // payers returns for whom e is.
 func (p *planner) payers(e *errands) []discovery.Payer { return payersOf(e.state, p.settings.Gateway) }
 
-// startLocked starts the walks whose turn it is, and returns when one may start for which there is
-// only the rate in the way, or the zero time. With free the walks cost nothing.
+// startLocked starts the walks whose turn it is. If only the rate delays a walk, it returns when
+// that may start, otherwise the zero time. With free the rate does not count.
 func (p *planner) startLocked(ctx context.Context, now time.Time, free bool) time.Time {
 	for again := true; again; {
 		again = false
 		for i := range numWalks {
 			c := (p.turn + i) % numWalks
-			if p.queues[c].len() == 0 || p.running[c] >= p.most[c] {
+			if p.queues[c].Len() == 0 || p.running[c] >= p.most[c] {
 				continue
 			}
 			if !free && p.rate.TokensAt(now) < 1 {
@@ -372,7 +372,7 @@ func (p *planner) startLocked(ctx context.Context, now time.Time, free bool) tim
 				defer r.CancelAt(now)
 				return now.Add(max(r.DelayFrom(now), time.Millisecond))
 			}
-			e := p.queues[c].pop(p.running[c] >= p.most[c]-p.most[c]/reservedWalks)
+			e := p.queues[c].Pop(p.running[c] >= p.most[c]-p.most[c]/reservedWalks)
 			if e == nil {
 				continue
 			}
@@ -388,8 +388,8 @@ func (p *planner) startLocked(ctx context.Context, now time.Time, free bool) tim
 }
 
 // walkLocked starts a walk.
-func (p *planner) walkLocked(ctx context.Context, e *entry[*job], now time.Time) {
-	j := e.what
+func (p *planner) walkLocked(ctx context.Context, e *fair.Entry[*job], now time.Time) {
+	j := e.What
 	p.observer.NoteTurn(networkDHT, j.chore.String(), now.Sub(j.since))
 	p.waitedLocked(j)
 	j.running = true
@@ -405,12 +405,12 @@ func (p *planner) walkLocked(ctx context.Context, e *entry[*job], now time.Time)
 	} else {
 		ok = p.walks.start(func() { p.announce(ctx, j) })
 	}
-	if !ok { // it has just ended
+	if !ok { // the topic has just ended
 		p.doneLocked(j)
 	}
 }
 
-// done says that jobs have run, of which only the first one walked. With empty there was no other
+// done notes that jobs have run. Only the first one has walked. empty says that there was no other
 // host.
 func (p *planner) done(jobs []*job, errs []error, empty bool) {
 	p.mu.Lock()
@@ -423,11 +423,11 @@ func (p *planner) done(jobs []*job, errs []error, empty bool) {
 	wake(p.wake)
 }
 
-// doneLocked says that j runs no more.
+// doneLocked notes that j does not run any more.
 func (p *planner) doneLocked(j *job) {
 	j.running = false
 	if j.entry != nil {
-		p.queues[j.chore].done(j.entry)
+		p.queues[j.chore].Done(j.entry)
 		p.running[j.chore]--
 		j.entry = nil
 	}
@@ -454,7 +454,7 @@ func (p *planner) ranLocked(j *job, now time.Time, err error, empty bool) {
 	default:
 		j.pace.Reset()
 		delay = jitter(p.settings.AnnounceEvery)
-		if empty { // it is stored here for those who come, and announced once somebody is known
+		if empty { // the record is stored here for hosts that come, and announced when a host is known
 			delay = min(delay, p.settings.LookUpEvery)
 		}
 	}

@@ -108,7 +108,8 @@ func TestHammersShutNobodyOut(t *testing.T) {
 	}
 }
 
-// A private DHT with 10,000 topics cost 20 to 50 % of a core for ever, and five goroutines a topic.
+// A private DHT with 10,000 topics cost 20 to 50 % of a core for ever, and five goroutines a
+// topic.
 func TestTopicsAtRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const topics = 2000 // of 10,000 there are five times as many look-ups and announcements

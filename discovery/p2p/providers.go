@@ -22,11 +22,11 @@ const (
 	maxHostRecords  = 1 << 14 // of them of one host
 )
 
-// records keeps what others announce on a private DHT: in memory, and not more than fits. If
-// something has to go, it is the oldest record of whoever has most: of the address that has most
-// in the topic, if that is full, of the host, if that has too many, and else of the address that
-// has most of all. So nobody can push out others who have less. What this host announces itself
-// always fits. The DHT itself drops records that ran out.
+// records keeps announcements of others on a private DHT in memory, within limits. If a record has
+// to go, it is the oldest one of the announcer that has most. If the topic is full, that is the
+// address with most records in the topic. If a host has too many, it is that host. Otherwise it is
+// the address with most records of all. So nobody can push out others that have less. There is
+// always room for this host's own announcements. The DHT itself drops expired records.
 type records struct {
 	topicLimit, hostLimit int                      // constant
 	self                  peer.ID                  // constant
@@ -46,7 +46,7 @@ type record struct {
 	addr   netip.Addr
 	place  *crowd.Place[*record] // nil for our own
 	ofHost *list.Element
-	number uint64 // the higher, the newer
+	number uint64 // newer records have higher numbers
 }
 
 func newRecords(limit, topicLimit, hostLimit int, self peer.ID, where func(peer.ID) netip.Addr) *records {
@@ -56,8 +56,7 @@ func newRecords(limit, topicLimit, hostLimit int, self peer.ID, where func(peer.
 	}
 }
 
-// hostOf returns the host that is named at the end of a key. A name that is not an id is a host
-// too.
+// hostOf returns the host at the end of a key. A name that is not a valid id counts as a host too.
 func hostOf(key ds.Key) peer.ID {
 	name := key.BaseNamespace()
 	if id, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(name); err == nil {
@@ -101,13 +100,13 @@ func (r *records) Put(_ context.Context, key ds.Key, value []byte) error {
 		r.removeLocked(l.Front().Value.(*record))
 	}
 	if len(r.topics[topic]) > r.topicLimit {
-		r.removeLocked(busiest(r.topics[topic])) // there is one, as we have announced it once only
+		r.removeLocked(busiest(r.topics[topic])) // there is one, because we announce each topic only once
 	}
 	return nil
 }
 
-// busiest returns which of the records of others is to go: the oldest of the address that has most
-// in the network that has most.
+// busiest returns the record of others that has to go: the oldest of the busiest address in the
+// busiest network.
 func busiest(all map[ds.Key]*record) *record {
 	var left []*record
 	for _, rec := range all {
@@ -180,8 +179,8 @@ func (r *records) GetSize(ctx context.Context, key ds.Key) (int, error) {
 	return ds.GetBackedSize(ctx, r, key)
 }
 
-// Query returns the records of the topic whose key is the prefix, or all where the prefix is that
-// of all topics.
+// Query returns the records of the topic whose key is the prefix, or all records if the prefix is
+// that of all topics.
 func (r *records) Query(_ context.Context, q dsq.Query) (dsq.Results, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -201,7 +200,7 @@ func (r *records) Query(_ context.Context, q dsq.Query) (dsq.Results, error) {
 	return dsq.NaiveQueryApply(q, dsq.ResultsWithEntries(q, entries)), nil
 }
 
-// Batch collects changes; the records are in memory, so there is nothing to win by it.
+// Batch collects changes. That saves nothing, because the records are in memory.
 func (r *records) Batch(context.Context) (ds.Batch, error) { return ds.NewBasicBatch(r), nil }
 
 // Sync does nothing.

@@ -7,21 +7,22 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/discovery/fair"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // maxTargets is how many ways to reach one host are tried, one after the other.
 const maxTargets = 4
 
-// openLocked gets a link with n, unless that is going on. It ends own, a turn to dial. Without one
-// it waits for a turn first.
+// openLocked opens a link with n, unless that is going on already. It ends own, a turn to dial. If
+// own is nil, it waits for a turn first.
 func (ls *links) openLocked(n *neighbor, own *turn) {
 	start := func(t *turn) bool { return ls.h.serves.start(func() { ls.open(n, t) }) }
 	switch {
 	case n.opening && (own == nil || n.turn == nil):
 		own.done()
 	case own != nil:
-		n.turn.done() // it may just have come, and is given back
+		n.turn.done() // the turn may just have come
 		n.opening, n.turn = true, own
 		if !start(own) { // the host is being closed
 			own.done()
@@ -34,11 +35,11 @@ func (ls *links) openLocked(n *neighbor, own *turn) {
 	}
 }
 
-// payLocked returns for whose sake n is dialed, and with what rank.
-func (ls *links) payLocked(n *neighbor) (r rank, payers []discovery.Payer) {
-	r = rankLater
+// payLocked returns the payers for which n is dialed, and the rank.
+func (ls *links) payLocked(n *neighbor) (r fair.Rank, payers []discovery.Payer) {
+	r = fair.Later
 	if n.sought && ls.seeks[n.id] == nil {
-		r = rankFirst
+		r = fair.First
 	}
 	if n.sought {
 		payers = append(payers, discovery.Payer{lanPayer{}})
@@ -53,7 +54,7 @@ func (ls *links) payLocked(n *neighbor) (r rank, payers []discovery.Payer) {
 	return r, payers
 }
 
-// open gets a link with n, and has it until it ends. The turn to dial is t, unless n was given
+// open opens a link with n, and serves it until it ends. The turn to dial is t, unless n has
 // another one.
 func (ls *links) open(n *neighbor, t *turn) {
 	ls.mu.Lock()
@@ -91,7 +92,7 @@ func (ls *links) open(n *neighbor, t *turn) {
 	}
 }
 
-// reach connects to n and says HOST. The link is nil if one that n opened is there. It ends t.
+// reach connects to n and sends HOST. The link is nil if n has opened one itself. It ends t.
 func (ls *links) reach(n *neighbor, t *turn) (*link, error) {
 	err := ls.shunned(n.id)
 	if err != nil {
@@ -138,8 +139,8 @@ func (ls *links) reach(n *neighbor, t *turn) (*link, error) {
 	return nil, err
 }
 
-// dial makes sure that there is a connection with n, at one of the places where topics have found
-// it. It ends t, and has a turn for each of the places.
+// dial makes sure that there is a connection with n. It tries the addresses at which topics have
+// found n, with a turn for each topic, and ends t.
 func (ls *links) dial(n *neighbor, t *turn) (err error) {
 	defer func() { t.done() }()
 	var tried []target
@@ -148,7 +149,7 @@ func (ls *links) dial(n *neighbor, t *turn) (err error) {
 		if !ok {
 			break
 		}
-		if len(tried) > 0 { // it may have more addresses than the one before
+		if len(tried) > 0 { // this target may have more addresses than the one before
 			t.done()
 			ls.mu.Lock()
 			r, payers := ls.payLocked(n)
@@ -165,12 +166,12 @@ func (ls *links) dial(n *neighbor, t *turn) (err error) {
 		}
 	}
 	if len(tried) == 0 {
-		return errors.New("p2p: nobody wants the link any more")
+		return errors.New("p2p: no topic needs the link any more")
 	}
 	return err
 }
 
-// untried returns a place where n is wanted, and that is not among those tried.
+// untried returns a target of n with addresses that are not among those tried.
 func (ls *links) untried(n *neighbor, tried []target) (target, bool) {
 	near, ok := ls.h.lan.target(n.id)
 	ls.mu.Lock()

@@ -11,14 +11,14 @@ import (
 	"github.com/swarmgate/swarmgate/discovery"
 )
 
-// Serve says whether a host is a server of a private DHT: others ask servers, and wait for those
-// that they cannot connect to. A client only asks.
+// Serve says whether a host is a server or a client of a private DHT. Others ask servers, and lose
+// time with servers that they cannot reach. A client only asks.
 type Serve int
 
 const (
-	// ServeAuto is a client until somebody has connected to it from as far away as its seeds are.
-	// A host without seeds, one that is itself among its seeds and one with addresses to announce
-	// is a server from the start.
+	// ServeAuto makes the host a client until somebody has connected to it from as far away as its
+	// seeds are. A host is a server from the start if it has no seeds, is itself among its seeds,
+	// or has addresses to announce.
 	ServeAuto Serve = iota
 	ServeAlways
 	ServeNever
@@ -48,8 +48,8 @@ func (s Serve) String() string {
 	}
 }
 
-// distance is how far away an address is: who reaches us from the next machine may be behind the
-// same firewall as we are.
+// distance is how far away an address is. A neighbour that reaches us may be behind the same
+// firewall as we are.
 type distance int
 
 const (
@@ -59,10 +59,10 @@ const (
 	fromWorld                     // elsewhere
 )
 
-// reach is what was seen of whether others can connect to this host. Pure accounting.
+// reach decides whether others can connect to this host. Pure accounting.
 type reach struct {
-	best distance            // from where somebody has connected to us at most; 0 if nobody has
-	need distance            // where the seeds are, of those that we were connected with last
+	best distance            // the largest distance from which somebody has connected to us; 0 if nobody has
+	need distance            // the distance of the seeds that we were last connected with
 	via  map[netip.Addr]bool // our addresses on these connections
 }
 
@@ -81,8 +81,8 @@ func (r *reach) reached(from distance) bool {
 	return true
 }
 
-// seeds notes the connections with seeds. If all of them are from addresses of ours that had none
-// before, this machine was moved, and who could connect to us there says nothing of here.
+// seeds notes the connections with seeds. If our address in all of them is new, this machine has
+// moved, and earlier connections from others prove nothing here.
 func (r *reach) seeds(conns []seedConn) {
 	if len(conns) == 0 {
 		return
@@ -100,7 +100,7 @@ func (r *reach) seeds(conns []seedConn) {
 	r.via, r.need = via, need
 }
 
-// serves reports whether others can connect to us, from where the seeds are at least.
+// serves reports whether others can connect to us, at least from as far away as the seeds.
 func (r *reach) serves() bool { return r.best > 0 && r.best >= r.need }
 
 // surroundings know this machine's addresses. Any number of goroutines may use them.
@@ -149,7 +149,7 @@ func (s *surroundings) addrs() []netip.Prefix {
 	if err != nil {
 		return s.last
 	}
-	s.last, s.at = nil, time.Now() // others may read the old ones
+	s.last, s.at = nil, time.Now() // others may still read the old slice
 	for _, a := range list {
 		n, ok := a.(*net.IPNet)
 		if !ok {

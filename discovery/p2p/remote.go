@@ -15,24 +15,24 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// remote is another host on a topic: what is known of it, and what is between the two. Everything
-// in it that is not constant is guarded by topic.mu.
+// remote is another host on a topic, with its state and its meeting. topic.mu guards all fields
+// that are not constant.
 type remote struct {
 	t  *topic  // constant
 	id peer.ID // constant
 	contact
 
-	acquaintance *acquaintance  // what meetings knows of it
+	acquaintance *acquaintance  // its entry in meetings
 	network      string         // how it was found
-	addrs        []ma.Multiaddr // where
+	addrs        []ma.Multiaddr // where it was found
 	link         *link          // of the meeting, nil without one
 	address      string
 
 	meetLimit      *rate.Limiter // of its MEETs
 	endpointsLimit *rate.Limiter // of its ENDPOINTS
-	lieLimit       *rate.Limiter // of endpoints that it told, and does not have
+	lieLimit       *rate.Limiter // of endpoints that it has listed, and does not have
 
-	advertised      []wtproto.EndpointID // of ours
+	advertised      []wtproto.EndpointID // our endpoints in the last list for it
 	advertisedState wtproto.EndpointsState
 	advertising     bool // guarded by links.mu; ENDPOINTS waits to be written
 }
@@ -49,11 +49,13 @@ func (t *topic) newRemote(a *acquaintance) *remote {
 func (t *topic) learnLocked(r *remote, p target) {
 	a := r.acquaintance
 	if p.named || !a.named && !r.weFound {
-		r.network = p.network
+		if r.network = p.network; r.meeting {
+			t.h.links.advertise(r) // other endpoints may want this network
+		}
 	}
 	if p.named || len(p.addrs) > 0 && !a.named {
 		if slices.ContainsFunc(p.addrs, func(m ma.Multiaddr) bool { return !ma.Contains(r.addrs, m) }) {
-			t.meetings.again(r.id) // it failed somewhere else
+			t.meetings.again(r.id) // it failed at other addresses
 		}
 		r.addrs = p.addrs
 	}
@@ -62,7 +64,7 @@ func (t *topic) learnLocked(r *remote, p target) {
 	}
 }
 
-// failedLocked notes that r could not be met.
+// failedLocked notes that we could not meet r.
 func (t *topic) failedLocked(r *remote, err error) {
 	code, now := codeOf(err), time.Now()
 	quiet := !t.meetings.failed(r.id, code, now)
@@ -72,20 +74,20 @@ func (t *topic) failedLocked(r *remote, err error) {
 		t.reportLocked()
 		fallthrough
 	case failureExpected:
-		t.log.Debug("host was not met", "peer", r.id.String(), "error", err)
+		t.log.Debug("cannot meet a host, as expected", "peer", r.id.String(), "error", err)
 	case failureNew:
 		level := slog.LevelDebug
 		if now.Sub(t.complained) >= complainEvery {
 			level, t.complained = slog.LevelInfo, now
 		}
-		t.log.Log(t.ctx, level, "host could not be met", "peer", r.id.String(), "network", r.network, "error", err)
+		t.log.Log(t.ctx, level, "cannot meet a host", "peer", r.id.String(), "network", r.network, "error", err)
 		fallthrough
 	case failureRepeated:
 		t.reportLocked()
 	}
 }
 
-// attachLocked notes that the meeting with r, which is about to begin or goes on, is over l.
+// attachLocked notes that the meeting with r, which begins or goes on, uses l.
 func (t *topic) attachLocked(l *link, r *remote) {
 	t.applyLocked(r, r.renewed(l.host.Run, l.isGateway()))
 	r.link = l
@@ -95,7 +97,7 @@ func (t *topic) attachLocked(l *link, r *remote) {
 	r.address = l.s.Conn().RemoteMultiaddr().String()
 }
 
-// endedLocked says that the meeting with r is over, and why, which code says.
+// endedLocked notes that the meeting with r is over because of code.
 func (t *topic) endedLocked(r *remote, code wtproto.Code) {
 	if t.meetings.ended(r.id, code, time.Now()) {
 		t.h.planner.soon(t.errands)
@@ -104,13 +106,13 @@ func (t *topic) endedLocked(r *remote, code wtproto.Code) {
 	t.pumpLocked()
 }
 
-// apartLocked says that r is met no more.
+// apartLocked notes that r is not met any more.
 func (t *topic) apartLocked(r *remote, code wtproto.Code) {
 	r.link = nil
 	t.applyLocked(r, r.parted(code, t.h.Hold))
 }
 
-// applyLocked does what an event of r leads to.
+// applyLocked applies the effects of an event of r.
 func (t *topic) applyLocked(r *remote, do effects) {
 	for _, id := range do.gone {
 		t.news.push(item{sighting: discovery.Sighting{Peer: t.peer(r.id, id, r), Gone: true}})
@@ -123,12 +125,12 @@ func (t *topic) applyLocked(r *remote, do effects) {
 	}
 }
 
-// sightLocked yields all that is known of r's endpoints.
+// sightLocked yields all endpoints of r.
 func (t *topic) sightLocked(r *remote, holds time.Duration) {
 	t.applyLocked(r, effects{seen: r.all(), holds: holds})
 }
 
-// sightEndpointLocked yields what is known of an endpoint of r.
+// sightEndpointLocked yields an endpoint of r.
 func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time.Duration) {
 	s := discovery.Sighting{
 		Peer: t.peer(r.id, id, r), Holds: holds, More: r.state&wtproto.EndpointsMore != 0, Need: r.needs(),
@@ -148,14 +150,14 @@ func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time
 		t.news.push(item{sighting: s})
 	}
 	if r.foundUs {
-		s.FoundUs = true
+		s.PeerFoundUs = true
 		t.news.push(item{sighting: s})
 	}
 }
 
-// further returns what opens further circuits to endpoint to of a host, of which r is what is
-// known, if anything. That needs no meeting, only the connection that there is. If an endpoint is
-// not there any more, its host has not lied: whoever calls this has chosen the endpoint.
+// further returns a function that opens further circuits with endpoint to of a host. r is its
+// remote, or nil. A further circuit needs no meeting, only a connection. If the endpoint is not
+// there, that is not a breach of the host, because our caller has chosen the endpoint.
 func (t *topic) further(r *remote, host peer.ID, to wtproto.EndpointID) func(context.Context, wtproto.EndpointID) (discovery.Stream, error) {
 	return func(ctx context.Context, from wtproto.EndpointID) (discovery.Stream, error) {
 		if r != nil {
@@ -165,21 +167,21 @@ func (t *topic) further(r *remote, host peer.ID, to wtproto.EndpointID) func(con
 	}
 }
 
-// openedTo notes that there are circuits with r.
+// openedTo notes that there was a circuit with r.
 func (t *topic) openedTo(r *remote) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r.circuitOpened()
 }
 
-// lied says that r does not have an endpoint. If r says that it has, the endpoint may just have
-// left, but not too often.
+// lied notes that r refused an endpoint that it does not have. If r had listed it, the endpoint
+// may just have left, but that must not happen too often.
 func (t *topic) lied(r *remote, id wtproto.EndpointID) {
 	t.mu.Lock()
 	claimed := r.endpoints[id]
 	t.mu.Unlock()
 	if claimed && !r.lieLimit.Allow() {
-		t.h.links.blame(r.id, wtproto.Errorf(wtproto.CodeForbidden, "the endpoints that it tells of are not there"))
+		t.h.links.blame(r.id, wtproto.Errorf(wtproto.CodeForbidden, "it advertises endpoints that it does not have"))
 	}
 }
 
@@ -196,12 +198,12 @@ func (t *topic) opened(in *inbound) {
 		p.Address = in.s.Conn().RemoteMultiaddr().String()
 	}
 	t.news.push(item{sighting: discovery.Sighting{
-		Peer: p, FoundUs: r == nil || r.foundUs, Need: r != nil && r.needs(), Inbound: in,
+		Peer: p, PeerFoundUs: r == nil || r.foundUs, Need: r != nil && r.needs(), Inbound: in,
 		Further: t.further(r, in.pair.host, in.pair.from),
 	}})
 }
 
-// peer returns the name of endpoint e of a host, of which r is what is known, if anything.
+// peer returns endpoint e of a host as a peer. r is the host's remote, or nil.
 func (t *topic) peer(host peer.ID, e wtproto.EndpointID, r *remote) discovery.Peer {
 	p := discovery.Peer{ID: string(host)}
 	if e != (wtproto.EndpointID{}) {

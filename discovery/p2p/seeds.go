@@ -18,27 +18,28 @@ import (
 )
 
 const (
-	// enoughSeeds is with how many seeds a host keeps a connection, and with how many hosts of the
-	// LAN. With fewer it keeps one with each. Whom it chooses of more is random, so that all hosts
-	// together stay one DHT.
+	// enoughSeeds is how many connections with seeds a host keeps, and how many with hosts of the
+	// LAN. If there are fewer, it keeps one with each. If there are more, it chooses at random, so
+	// that all hosts together stay one DHT.
 	enoughSeeds = 8
-	// settleTime is how long a host that we connected to may take to turn up in the routing table.
+	// settleTime is how long a host may take to appear in the routing table after we have
+	// connected to it.
 	settleTime = 2 * time.Second
-	// steady is how long a connection with a seed must have lasted for the next one to be a new
-	// story: to be tried soon, and to be told what we announce.
+	// steady is how long a connection with a seed must last to count as good. After its loss we
+	// dial the seed soon, and announce everything again.
 	steady = time.Minute
 	// tagSeed keeps the connection manager away from seeds.
 	tagSeed = "swarmgate/seed"
 )
 
-// errAlone is why a host is not in a DHT that nobody has shown it.
+// errAlone is the error of a host that knows no other host of its DHT, and has no seeds.
 var errAlone = wtproto.Errorf(wtproto.CodePeerUnreachable, "no other host of the DHT is known, and no seed is configured: give others an address of this host as --dht-seed, or this host one of theirs")
 
-// seedList decides to which of the hosts by which a DHT is entered a connection is made, and when:
-// configured seeds, and hosts of the LAN. Pure accounting: it dials nobody.
+// seedList decides when to connect to which host by which we may enter the DHT: configured seeds
+// and hosts of the LAN. Pure accounting: it dials nobody.
 //
-// A host whose table is not empty needs its seeds all the same. A seed that was restarted knows
-// nobody, so newcomers would find nobody there until the others come back to it.
+// A host needs its seeds even if its table is not empty. A restarted seed knows nobody, so
+// newcomers would find nobody there until the others come back to it.
 type seedList struct {
 	min, max   time.Duration // delays between two dials of one seed
 	configured []*seed       // one for each host, in the order of the configuration
@@ -50,11 +51,11 @@ type seedList struct {
 type seed struct {
 	target
 	retry   backoff.Backoff
-	next    time.Time // it is not dialed before
+	next    time.Time // we do not dial it before that
 	dialing bool
-	since   time.Time // when the connection was made that is there; zero without
+	since   time.Time // when the present connection began; zero without one
 	lasted  bool      // the connection before this one was steady, or there was none
-	err     error     // why the last dial failed, nil if none has since there was a connection
+	err     error     // why the last dial failed; nil after a connection
 }
 
 func newSeedList(targets []target, min, max time.Duration) *seedList {
@@ -76,7 +77,7 @@ func (s *seedList) add(t target) *seed {
 	return &seed{target: t, retry: backoff.New(s.min, s.max), lasted: true}
 }
 
-// sawLAN says who is on the LAN now.
+// sawLAN sets the hosts of the LAN.
 func (s *seedList) sawLAN(hosts []target) {
 	known := make(map[peer.ID]*seed, len(s.lan))
 	for _, o := range s.lan {
@@ -96,15 +97,15 @@ func (s *seedList) sawLAN(hosts []target) {
 	}
 }
 
-// update takes note of the connections that there are: connected returns since when one with a
-// host is, or zero. It reports whether a seed is connected that may know nothing of us.
+// update notes the present connections. connected returns when the one with a host began, or zero.
+// update reports whether a seed is connected that may not know us yet.
 func (s *seedList) update(now time.Time, connected func(peer.ID) time.Time) (isNew bool) {
 	for _, o := range s.all() {
 		before := o.since
 		if o.since = connected(o.id); o.since.Equal(before) {
 			continue
 		}
-		if !before.IsZero() { // that one has ended
+		if !before.IsZero() { // the connection before has ended
 			if o.lasted = now.Sub(before) >= steady; o.lasted {
 				o.retry.Reset()
 			}
@@ -118,7 +119,7 @@ func (s *seedList) update(now time.Time, connected func(peer.ID) time.Time) (isN
 	return isNew
 }
 
-// due returns whom to dial now, and when to ask again at the latest.
+// due returns the seeds to dial now, and when to call it again at the latest.
 func (s *seedList) due(now time.Time) (dial []*seed, again time.Time) {
 	again = now.Add(s.max)
 	for _, group := range [][]*seed{s.turns, s.lan} {
@@ -146,8 +147,8 @@ func (s *seedList) due(now time.Time) (dial []*seed, again time.Time) {
 	return dial, again
 }
 
-// dialed says what came of a dial. It reports whether the seed does not answer any more, or for
-// the first time.
+// dialed notes the result of a dial. It reports whether that is news: the seed does not answer
+// now, and did before, or has not been dialed before.
 func (s *seedList) dialed(o *seed, err error, now time.Time) (isNews bool) {
 	o.dialing = false
 	o.next = now.Add(o.retry.Next())
@@ -159,8 +160,8 @@ func (s *seedList) dialed(o *seed, err error, now time.Time) (isNews bool) {
 	return isNews
 }
 
-// verdict returns why no other host is known. Nil means that it is too early to say: it may be
-// known at the time of again, if that is not zero.
+// verdict returns why we know no other host. If it is too early to say, the error is nil. Then
+// again says when to call it again, if that is not zero.
 func (s *seedList) verdict(now time.Time) (again time.Time, err error) {
 	all := s.all()
 	if len(all) == 0 {
@@ -188,7 +189,8 @@ func (s *seedList) verdict(now time.Time) (again time.Time, err error) {
 	}
 }
 
-// missing returns how many of the configured seeds do not answer, and which and why, nil if all do.
+// missing returns how many of the configured seeds do not answer, and an error that says which and
+// why, nil if all answer.
 func (s *seedList) missing() (int, error) {
 	var errs []error
 	for _, o := range s.configured {
@@ -208,7 +210,7 @@ func (s *seedList) missing() (int, error) {
 
 func (s *seedList) all() []*seed { return slices.Concat(s.configured, s.lan) }
 
-// cure says in short what to do about a seed that could not be connected to because of err.
+// cure returns short advice for a seed to which we could not connect because of err.
 func cure(err error) string {
 	if _, ok := errors.AsType[sec.ErrPeerIDMismatch](err); ok {
 		return "another host is at its address, so configure the id that is there"
@@ -217,12 +219,12 @@ func cure(err error) string {
 		return "its name is not resolved, so correct it"
 	}
 	if e, ok := errors.AsType[*wtproto.Error](err); ok && e.Code != wtproto.CodePeerUnreachable {
-		return e.Reason // it was not even dialed
+		return e.Reason // the policy forbade the dial
 	}
 	return "see that it runs, and that its TCP port can be reached from here"
 }
 
-// explain says what to do about a seed that could not be connected to.
+// explain wraps err, with which we could not connect to a seed, with advice.
 func explain(t target, err error) error {
 	if e, ok := errors.AsType[sec.ErrPeerIDMismatch](err); ok {
 		return fmt.Errorf("another host is at the address of the seed %s: configure it with the id %s: %w", t.id, e.Actual, err)
@@ -231,7 +233,7 @@ func explain(t target, err error) error {
 		return fmt.Errorf("check the name of the seed %s: %w", t.id, err)
 	}
 	if e, ok := errors.AsType[*wtproto.Error](err); ok && e.Code != wtproto.CodePeerUnreachable {
-		return err // it was not even dialed
+		return err // the policy forbade the dial
 	}
 	var places []string
 	for _, m := range t.addrs {
@@ -250,7 +252,7 @@ func placeOf(m ma.Multiaddr) string {
 	return fmt.Sprintf("TCP port %s of %s", m[1].Value(), m[0].Value())
 }
 
-// several are errors in one line.
+// several joins errors in one line.
 type several []error
 
 func (s several) Error() string {

@@ -16,14 +16,14 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// stream is one with another host whose first frame is on its way. What is read and written goes
-// through rw until the other host has answered.
+// stream is a stream with another host whose first frame is on its way. Use rw to read and write
+// until the other host has answered.
 type stream struct {
 	network.Stream
 	rw io.ReadWriter
 }
 
-// open opens a stream on the connection that there is with id.
+// openStream opens a stream on the connection with id.
 func (h *Host) openStream(ctx context.Context, id peer.ID) (stream, error) {
 	s, err := h.libp2p.Network().NewStream(network.WithNoDial(ctx, "the hosts have met"), id)
 	if err != nil {
@@ -33,11 +33,11 @@ func (h *Host) openStream(ctx context.Context, id peer.ID) (stream, error) {
 		_ = s.Reset()
 		return stream{}, &wtproto.Error{Code: wtproto.CodeCircuitLimit, Reason: "there are too many streams with host " + id.String() + ": wait until circuits end", Err: err}
 	}
-	// Saying which protocol it is and sending the first frame are one packet.
+	// The name of the protocol and the first frame go in one packet.
 	return stream{s, multistream.NewMSSelect(s, protocol.ID(wtproto.HostProtocol))}, nil
 }
 
-// write writes one frame, for which the other side has to make room within d.
+// write writes one frame. The other side has to make room for it within d.
 func (s stream) write(frame []byte, d time.Duration) error {
 	if err := s.SetWriteDeadline(time.Now().Add(d)); err != nil {
 		return err
@@ -53,8 +53,7 @@ func reset(s network.Stream, code wtproto.Code) {
 	_ = s.ResetWithError(network.StreamErrorCode(code)) // a stream that has ended cannot be reset, and need not
 }
 
-// await reads frames until one of type want, and returns its payload. Frames that nobody knows are
-// skipped.
+// await reads frames until one of type want, and returns its payload. It skips unknown frames.
 func await(r *wtproto.Reader, want wtproto.Type) ([]byte, error) {
 	for {
 		typ, payload, err := r.Next()
@@ -64,12 +63,12 @@ func await(r *wtproto.Reader, want wtproto.Type) ([]byte, error) {
 		case typ == want:
 			return payload, nil
 		case typ.Known():
-			return nil, wtproto.Errorf(wtproto.CodeProtocol, "%v where %v was due", typ, want)
+			return nil, wtproto.Errorf(wtproto.CodeProtocol, "got %v, want %v", typ, want)
 		}
 	}
 }
 
-// answerError returns what it means that an answer could not be had.
+// answerError returns the error for an answer that did not come because of err.
 func answerError(frame string, err error) error {
 	if e, ok := errors.AsType[*wtproto.Error](err); ok {
 		return fmt.Errorf("p2p: %s: %w", frame, e)
@@ -91,7 +90,7 @@ func answerError(frame string, err error) error {
 	return e
 }
 
-// noAnswer is the reason if no answer to a frame came.
+// noAnswer returns the reason for a missing answer to a frame.
 func noAnswer(frame string) string {
 	return "no answer to " + frame + ": the host is gone, or hangs, so start it again if it does not come back"
 }
@@ -100,7 +99,7 @@ func notSpoken(frame string) error {
 	return wtproto.Errorf(wtproto.CodeProtocol, "%s: the host does not speak %s: use programs of one version", frame, wtproto.HostProtocol)
 }
 
-// codeOf returns the code that says err on the wire.
+// codeOf returns the code for err on the wire.
 func codeOf(err error) wtproto.Code {
 	switch e, ok := errors.AsType[*wtproto.Error](err); {
 	case errors.Is(err, yamux.ErrTimeout):
@@ -133,8 +132,8 @@ func (h *Host) serve(s network.Stream) {
 	serve()
 }
 
-// first reads the first frame of s, and returns what is to be done, which calls known once it is
-// known what becomes of s.
+// first reads the first frame of s, and returns the function that serves s. This calls known as
+// soon as it has decided what s becomes.
 func (h *Host) first(s stream, known func()) (serve func(), err error) {
 	if err := s.SetReadDeadline(time.Now().Add(h.AnswerTimeout)); err != nil {
 		return nil, err
@@ -161,18 +160,18 @@ func (h *Host) first(s stream, known func()) (serve func(), err error) {
 			h.serveOpen(s, o)
 		}, err
 	}
-	return nil, wtproto.Errorf(wtproto.CodeProtocol, "%v begins a stream", typ)
+	return nil, wtproto.Errorf(wtproto.CodeProtocol, "a stream cannot begin with %v", typ)
 }
 
-// topicOf returns the topic with digest, nil if we are not on it.
+// topicOf returns the topic with digest, or nil if we are not on it.
 func (h *Host) topicOf(digest [32]byte) *topic {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.topics[digest]
 }
 
-// proven returns the topic with digest, if we are on it and proof shows that id is. It works as
-// much where we are not.
+// proven returns the topic with digest, if we are on it and proof shows that id is on it too. It
+// takes the same time if we are not on the topic.
 func (h *Host) proven(digest [32]byte, label wtproto.ProofLabel, proof [32]byte, id peer.ID) *topic {
 	t := h.topicOf(digest)
 	key := h.decoy

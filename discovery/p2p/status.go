@@ -2,18 +2,18 @@ package p2p
 
 import "sync"
 
-// status is whether something works, for those who wait for it to change. Any number of goroutines
-// may use it.
+// status says whether something works. Others can wait for a change. Any number of goroutines may
+// use it.
 type status struct {
 	mu      sync.Mutex
 	works   bool          // guarded by mu
-	err     error         // guarded by mu; why it does not, nil while that is not known
+	err     error         // guarded by mu; why it does not work; nil if that is unknown
 	changed chan struct{} // guarded by mu; closed when works or err becomes another, and by touch
 }
 
 func newStatus() *status { return &status{changed: make(chan struct{})} }
 
-// set says that it works, where err is nil, or why not. It reports whether that is news.
+// set notes that it works, if err is nil, or why not. It reports whether that is news.
 func (s *status) set(err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -26,7 +26,7 @@ func (s *status) set(err error) bool {
 	return true
 }
 
-// touch has those who wait look again, though works and err stay as they are.
+// touch wakes those who wait, although works and err stay as they are.
 func (s *status) touch() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,7 +34,7 @@ func (s *status) touch() {
 	s.changed = make(chan struct{})
 }
 
-// get returns whether it works, a channel that is closed when this changes, and why it does not
+// get returns whether it works, a channel that is closed at the next change, and why it does not
 // work.
 func (s *status) get() (works bool, changed <-chan struct{}, err error) {
 	s.mu.Lock()

@@ -10,19 +10,19 @@ import (
 )
 
 const (
-	// publicShared is how many bits topics share on the public DHT if the same hosts keep their
-	// records, as long as that was not measured: twenty of about ten thousand hosts.
+	// publicShared is a first estimate for the public DHT: topics that share so many bits have
+	// their records at the same hosts, twenty of about ten thousand.
 	publicShared = 9
 	// maxSweep is how many topics are announced on one walk.
 	maxSweep = 512
-	// sweepEarly is how early a topic is announced again, as a share of AnnounceEvery, if the
-	// hosts that keep its record are being talked to anyway: one part of so many.
+	// sweepEarly is how early a topic may be announced again if we talk to the hosts of its record
+	// anyway, as a share of AnnounceEvery: one part of so many.
 	sweepEarly = 4
 )
 
-// Neighbours in the DHT have the same hosts keep their records. Announcements are therefore sorted
-// by the keys of the records, and one walk announces all those that are due, or nearly so, and
-// share enough bits with the one for which the walk is.
+// The same hosts of the DHT keep the records of neighbouring keys. So announcements are sorted by
+// these keys. One walk announces all topics that are due, or nearly so, and that share enough bits
+// with the topic of the walk.
 
 // announce announces the topic of j, and those near it.
 func (p *planner) announce(ctx context.Context, j *job) {
@@ -57,8 +57,8 @@ func (p *planner) announce(ctx context.Context, j *job) {
 	p.done(jobs, p.walker.put(ctx, peers, digests), len(peers) == 0)
 }
 
-// nearLocked returns up to n announcements that are due, or were made long ago, whose keys share
-// so many bits with that of j.
+// nearLocked returns up to n announcements whose keys share so many bits with that of j, and that
+// are due or nearly so.
 func (p *planner) nearLocked(j *job, shared, n int) (near []*job) {
 	now := time.Now()
 	old := now.Add(p.settings.AnnounceEvery/sweepEarly - p.settings.AnnounceEvery)
@@ -91,7 +91,7 @@ func (p *planner) nearLocked(j *job, shared, n int) (near []*job) {
 func within(k kb.ID, bits int) (low, high kb.ID) {
 	low, high = make(kb.ID, len(k)), make(kb.ID, len(k))
 	for i := range k {
-		rest := byte(0xff) >> min(max(bits-8*i, 0), 8) // of the byte's bits, those that may differ
+		rest := byte(0xff) >> min(max(bits-8*i, 0), 8) // the bits of the byte that may differ
 		low[i], high[i] = k[i]&^rest, k[i]|rest
 	}
 	return low, high
@@ -108,10 +108,11 @@ func (p *planner) indexLocked(j *job) {
 	}
 }
 
-// sharedBits returns how many bits other keys must share with key for the same peers to keep their
-// records, if peers are the closest to key, up to most. If there are fewer, they are all there
-// are, and keep everything. Else it is more bits than all but those peers share with key that are
-// as far away as any, if enough are nearer; if not, no other key is sure to have the same.
+// sharedBits returns how many bits another key must share with key so that the same peers keep its
+// record. peers are the closest to key, at most most. If there are fewer, they are all peers of
+// the DHT, and keep everything. Otherwise it is one bit more than the farthest peer shares with
+// key. If too few peers are nearer than that one, no other key is sure to have the same peers, and
+// it returns more bits than a key has.
 func sharedBits(key kb.ID, peers []kb.ID, most int) int {
 	if len(peers) < most {
 		return 0

@@ -7,11 +7,11 @@ import (
 	"github.com/swarmgate/swarmgate/discovery"
 )
 
-// A topic is the client of a planner, by which it looks for hosts and is announced.
+// A topic is the client of a planner, which looks it up and announces it.
 var _ client = (*topic)(nil)
 
-// run has the topic looked for and announced as its presence says, and yields its news, until it
-// ends or the caller breaks.
+// run enters the topic into the planner as its presence says, and yields its news, until it ends
+// or the caller breaks.
 func (t *topic) run(yield func(discovery.Sighting, error) bool) {
 	t.tasks.start(t.advertise)
 	state, changed := t.presence.State()
@@ -35,15 +35,15 @@ func (t *topic) run(yield func(discovery.Sighting, error) bool) {
 	}
 }
 
-// report yields what is wrong, if that has changed.
+// report yields the trouble of the topic, if that has changed.
 func (t *topic) report() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.reportLocked()
 }
 
-// watch tells the topics what becomes of the DHT, and has them looked up and announced again when
-// the host is back in it.
+// watch reports the status of the DHT to the topics. When the host is back in the DHT, it has them
+// looked up and announced again.
 func (h *Host) watch() {
 	for {
 		works, changed, _ := h.table.status.get()
@@ -73,7 +73,7 @@ func (t *topic) tend() {
 	t.retry()
 }
 
-// satisfied reports whether the hosts that are met have so many endpoints, or more.
+// satisfied reports whether the met hosts have at least want endpoints.
 func (t *topic) satisfied(want int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -86,7 +86,7 @@ func (t *topic) satisfied(want int) bool {
 	return n >= want
 }
 
-// waits says whether the first look-up or announcement of the topic waits for its turn.
+// waits notes whether the first look-up or announcement of the topic waits for its turn.
 func (t *topic) waits(yes bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

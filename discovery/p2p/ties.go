@@ -12,18 +12,18 @@ import (
 )
 
 const (
-	maxPending    = 256  // streams of one address that have not said what they are, or wait for our answer
+	maxPending    = 256  // streams of one address without a first frame, or that wait for our answer
 	maxPendingAll = 1024 // such streams of all together: each may hold what fits into a first window
-	// maxCircuitHosts is how many hosts there are circuits with at most. Together with
-	// maxMetHosts it bounds the connections that the connection manager may not cut.
+	// maxCircuitHosts is how many hosts may have circuits with this one. With maxMeetingHosts it
+	// bounds the connections that the connection manager may not cut.
 	maxCircuitHosts = 2048
 	tagCircuit      = "swarmgate/circuit"
 	tagMeeting      = "swarmgate/meeting"
 )
 
-// ties counts what this host has with each other host, within limits, and tells the connection
-// manager, which keeps hosts with circuits or meetings whatever happens. All others, such as
-// those of the DHT, have a share of their own.
+// ties counts circuits and meetings with each other host, within limits. It has the connection
+// manager keep the connections of these hosts. All other hosts, such as those of the DHT, have a
+// share of their own.
 type ties struct {
 	conns   connmgr.ConnManager
 	pending *crowd.Crowd[network.Stream]
@@ -52,7 +52,7 @@ func add(m map[peer.ID]int, id peer.ID, n int) int {
 	return m[id]
 }
 
-// addCircuit notes a circuit with id, or one that is being opened, unless there are too many.
+// addCircuit notes a circuit with id, open or being opened, unless there are too many.
 func (t *ties) addCircuit(id peer.ID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -89,7 +89,7 @@ func (t *ties) addMeeting(id peer.ID) {
 	t.conns.Protect(id, tagMeeting)
 }
 
-// dropMeeting notes that it is not any more, on any topic.
+// dropMeeting notes that id is not met on any topic any more.
 func (t *ties) dropMeeting(id peer.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -97,8 +97,8 @@ func (t *ties) dropMeeting(id peer.ID) {
 	t.conns.Unprotect(id, tagMeeting)
 }
 
-// addPending notes a stream that is not what it will be yet, until it leaves pending. If there
-// are too many, the oldest of the busiest address is reset, so that whoever says nothing shuts
+// addPending notes a stream that is not a link or a circuit yet, until it leaves pending. If there
+// are too many, it resets the oldest one of the busiest address, so that silent streams shut
 // nobody out.
 func (t *ties) addPending(s network.Stream) *crowd.Place[network.Stream] {
 	from, _ := plainTCP(s.Conn().RemoteMultiaddr())

@@ -15,12 +15,12 @@ import (
 )
 
 const (
-	// complainEvery is how often the log has, above debug, a host of a topic that could not be
-	// met. Anybody can make up hosts.
+	// complainEvery bounds how often a topic logs above debug that it cannot meet a host. Anybody
+	// can make up hosts.
 	complainEvery = time.Minute
 )
 
-// topic is what a host does and knows on one topic, from Join to its end.
+// topic is the work and the state of a host on one topic, from Join to its end.
 type topic struct {
 	// constant after newTopic
 	h        *Host
@@ -38,22 +38,22 @@ type topic struct {
 	mu             sync.Mutex
 	meetings       *meetings           // guarded by mu; who is met
 	hosts          map[peer.ID]*remote // guarded by mu; those that meetings knows
-	timer          *time.Timer         // guarded by mu; asks others when it is time
+	timer          *time.Timer         // guarded by mu; calls pump when it is time
 	turn           *turn               // guarded by mu; to ask a host, while the topic waits for it
-	turns          int                 // guarded by mu; that it had
-	relieved       time.Time           // guarded by mu; when another topic was asked for a place last
-	reported       bool                // guarded by mu; Join has yielded whether all is well
-	trouble        error               // guarded by mu; what it yielded last, nil when all was well
+	turns          int                 // guarded by mu; turns that it had
+	relieved       time.Time           // guarded by mu; when it last asked another topic for a place
+	reported       bool                // guarded by mu; Join has yielded trouble, or that there is none
+	trouble        error               // guarded by mu; the last yielded error, nil if nothing was wrong
 	queued         bool                // guarded by mu; the first walk waits for its turn
 	reportedQueued bool                // guarded by mu; Join has yielded that it waits
-	note           error               // guarded by mu; what keeps others from us, as Join has yielded it
+	note           error               // guarded by mu; the last yielded note
 
-	complained time.Time // guarded by mu; when a host that could not be met was logged last
+	complained time.Time // guarded by mu; when it last logged that it cannot meet a host
 }
 
 // Join is on topic until ctx ends or the caller breaks. At most one Join of a topic runs: another
-// one waits for the end of the first. It yields an error while the DHT cannot be reached, and
-// while hosts are found but none can be met.
+// one waits for the end of the first. It yields an error if it cannot reach the DHT, and if it
+// finds hosts but can meet none of them.
 func (h *Host) Join(ctx context.Context, key wtproto.Topic, presence *discovery.Presence) iter.Seq2[discovery.Sighting, error] {
 	return func(yield func(discovery.Sighting, error) bool) {
 		t, err := h.enter(ctx, key, presence)
@@ -68,7 +68,7 @@ func (h *Host) Join(ctx context.Context, key wtproto.Topic, presence *discovery.
 	}
 }
 
-// enter makes a topic, once no other one has the key.
+// enter makes a topic, as soon as no other one has the key.
 func (h *Host) enter(ctx context.Context, key wtproto.Topic, presence *discovery.Presence) (*topic, error) {
 	digest := key.Digest()
 	for {
@@ -113,7 +113,7 @@ func (h *Host) leave(t *topic) {
 	close(t.gone)
 }
 
-// end ends all that t does and waits for it. It may be called more than once.
+// end ends all work of t and waits for it. It may be called more than once.
 func (t *topic) end() {
 	t.cancel()
 	t.tasks.close()
@@ -123,8 +123,8 @@ func (t *topic) end() {
 	t.turn.done()
 }
 
-// reportLocked yields what is wrong, or that nothing is, or that the topic waits for its turn in
-// the DHT, if that has changed or is known for the first time.
+// reportLocked yields the trouble of the topic, or that there is none, or that the topic waits for
+// its turn in the DHT, if that is news.
 func (t *topic) reportLocked() {
 	err := t.troubleLocked()
 	queued := t.queued && err == nil
@@ -144,11 +144,10 @@ func (t *topic) reportLocked() {
 	t.news.push(item{sighting: discovery.Sighting{Queued: queued, Note: note}, err: err})
 }
 
-// troubleLocked returns what is wrong: the DHT, or that no host of those that are found can be
-// met.
+// troubleLocked returns the error of the DHT, or an error if none of the found hosts can be met.
 func (t *topic) troubleLocked() error {
 	if t.h.table != nil {
-		if works, _, err := t.h.table.status.get(); !works && err != nil {
+		if err := t.h.table.trouble(); err != nil {
 			return err
 		}
 	}
@@ -164,5 +163,5 @@ func (t *topic) troubleLocked() error {
 	if err := t.h.copies.trouble(); err != nil || last == nil {
 		return err
 	}
-	return fmt.Errorf("p2p: no host of those that were found could be met, %s: %w", last.id, last.failure)
+	return fmt.Errorf("p2p: cannot meet any host that was found, such as %s: %w", last.id, last.failure)
 }

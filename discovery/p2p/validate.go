@@ -2,7 +2,7 @@ package p2p
 
 import "fmt"
 
-// Validate returns every mistake in c, as [Listen] would, or nil. It opens nothing and asks nobody.
+// Validate returns every mistake in c, as [Listen] would, or nil. It does no I/O.
 func (c Config) Validate() error {
 	if _, err := c.read(); err != nil {
 		return fmt.Errorf("p2p: config: %w", err)

@@ -14,26 +14,26 @@ import (
 )
 
 const (
-	maxProviders = 256              // that one look-up may bring
+	maxProviders = 256              // hosts that one look-up may yield
 	roundTimeout = 30 * time.Second // of a look-up
 	provideLimit = time.Minute      // of an announcement
 	putTimeout   = 10 * time.Second // of one record to one host
-	// putFailures is after how many records in a row that it did not take a host gets no more.
+	// putFailures is how many records in a row a host may fail to take before it gets no more.
 	putFailures = 2
 )
 
-// recordKey is what a topic is stored under: the digest itself as a SHA-256 multihash, not hashed
-// again.
+// recordKey returns the key of a topic's record: the digest itself as a SHA-256 multihash, not
+// hashed again.
 func recordKey(digest [32]byte) cid.Cid {
 	mh, err := multihash.Encode(digest[:], multihash.SHA2_256)
 	if err != nil {
-		panic(err) // the code and the length are those of SHA-256
+		panic(err) // impossible: the code and the length are those of SHA-256
 	}
 	return cid.NewCidV1(cid.Raw, mh)
 }
 
-// provide announces that we are on the topic with digest: to those who ask us, and, unless we know
-// nobody, to others.
+// provide announces that we are on the topic with digest: in our own records, and to the closest
+// hosts if we know any.
 func (t *table) provide(ctx context.Context, digest [32]byte) error {
 	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, provideLimit)
@@ -45,8 +45,8 @@ func (t *table) provide(ctx context.Context, digest [32]byte) error {
 	return err
 }
 
-// closest returns the hosts that keep the record of the topic with digest, none if nobody is
-// known, and how many bits of its key other topics share of which they keep the records too.
+// closest returns the hosts that keep the record of the topic with digest, or none if we know no
+// host. They keep the records of all topics that share so many bits of the key.
 func (t *table) closest(ctx context.Context, digest [32]byte) (peers []peer.ID, shared int, err error) {
 	if t.empty() {
 		return nil, 0, nil
@@ -74,8 +74,8 @@ func (t *table) closest(ctx context.Context, digest [32]byte) (peers []peer.ID, 
 
 var errNobodyTook = errors.New("p2p: no host of the DHT took the announcement")
 
-// put announces topics to peers, each of which gets one record after the other, and to those who
-// ask us. It returns an error for each topic that no peer took, if there are any peers.
+// put announces topics in our own records and to peers. Each peer gets one record after the other.
+// If there are peers, put returns an error for each topic that no peer took.
 func (t *table) put(ctx context.Context, peers []peer.ID, digests [][32]byte) []error {
 	began := time.Now()
 	self := peer.AddrInfo{ID: t.dht.PeerID(), Addrs: t.dht.FilteredAddrs()}
@@ -104,8 +104,8 @@ func (t *table) put(ctx context.Context, peers []peer.ID, digests [][32]byte) []
 	return errs
 }
 
-// putAll sends the records of keys to each of peers, and returns which of the records somebody
-// took. None of the peers has longer than provideLimit for all of them.
+// putAll sends the records of keys to each of peers, and returns which records at least one peer
+// took. Each peer has provideLimit for all its records.
 func (t *table) putAll(ctx context.Context, peers []peer.ID, keys []multihash.Multihash, self peer.AddrInfo) []bool {
 	ctx, cancel := context.WithTimeout(ctx, provideLimit)
 	defer cancel()
@@ -161,7 +161,7 @@ func (t *table) find(ctx context.Context, digest [32]byte) iter.Seq[target] {
 			t.observer.NoteLookUp(networkDHT, n, began, limited.Err())
 		}
 		cancel()
-		for range found { // until the queries are gone, which end with ctx
+		for range found { // until the queries have ended, with ctx
 		}
 	}
 }

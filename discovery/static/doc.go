@@ -1,5 +1,4 @@
-// Package static is the network of peers that the operator wrote down: plain TCP services, each on
-// one topic.
+// Package static is the network of configured peers: plain TCP services, each on one topic.
 //
 // [Parse] reads the text form of a peer and [New] makes the network. Names are resolved at each
 // dial. Peers that speak libp2p are configured in package p2p.

@@ -65,8 +65,8 @@ func checkAddress(address string) (string, error) {
 	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), nil
 }
 
-// isName reports whether host is a DNS name of ordinary characters. Four numbers are an address
-// gone wrong.
+// isName reports whether host is a DNS name of ordinary characters. Four numbers are not a name,
+// but a mistyped address.
 func isName(host string) bool {
 	if host == "" || len(host) > 253 {
 		return false

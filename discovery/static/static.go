@@ -16,14 +16,14 @@ const name = "static"
 
 // Config sets up a [Network].
 type Config struct {
-	// Peers are the peers of all topics. The same one twice is one.
+	// Peers are the peers of all topics. Duplicates count once.
 	Peers []Peer
-	// Policy is asked before each dial, as for what an operator wrote: it refuses metadata
-	// services and our own listeners. Required.
+	// Policy decides about each dial. It refuses only metadata services and our own listeners,
+	// because the operator chose the addresses. Required.
 	Policy *discovery.Policy
 }
 
-// Network is a [discovery.Network] of configured peers, which are there for ever.
+// Network is a [discovery.Network] of configured peers, which never leave.
 type Network struct {
 	peers  map[wtproto.Topic][]string // addresses; constant after New
 	dialer *discovery.TCPDialer
@@ -70,7 +70,7 @@ func (n *Network) Peers(topic wtproto.Topic) []discovery.Sighting {
 // Join yields each configured peer of topic once and then waits.
 func (n *Network) Join(ctx context.Context, topic wtproto.Topic, _ *discovery.Presence) iter.Seq2[discovery.Sighting, error] {
 	return func(yield func(discovery.Sighting, error) bool) {
-		if !yield(discovery.Sighting{}, nil) { // it works, with peers and without
+		if !yield(discovery.Sighting{}, nil) { // the network works, with or without peers
 			return
 		}
 		for _, s := range n.Peers(topic) {

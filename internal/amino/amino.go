@@ -1,6 +1,5 @@
-// Package amino plays the public DHT for tests: the servers of it, which are real ones, at whatever
-// addresses the machine has. Such a machine is a network namespace of its own, so that nobody else
-// is reached.
+// Package amino plays the public DHT for tests. It runs real servers of the DHT at the addresses
+// of the machine, which is a network namespace of its own, so that nothing else is reachable.
 package amino
 
 import (
@@ -16,11 +15,11 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 )
 
-// patience is how long a server may take until it knows another one.
+// patience is how long a server may take to know another one.
 const patience = 3 * time.Minute
 
-// Addrs returns n public-looking IPv4 addresses. No two are of one /16, of which a routing table
-// takes few.
+// Addrs returns n public-looking IPv4 addresses. Each is in another /16, because a routing table
+// takes few of the same one.
 func Addrs(n int) (addrs []string) {
 	for i := range n {
 		addrs = append(addrs, fmt.Sprintf("%d.84.1.1", 31+i))

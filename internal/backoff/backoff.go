@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Backoff is a jittered exponential backoff: a value, to be kept by whoever makes the attempts.
+// Backoff is a jittered exponential backoff. It is a value, which the maker of the attempts keeps.
 // The zero value never waits. Not for use by several goroutines at once.
 type Backoff struct {
 	// Int64N returns a random number from 0 to n-1, for n > 0. Nil means [rand.Int64N].
 	Int64N func(n int64) int64
 
 	low, high time.Duration
-	next      time.Duration // the least that Next returns next
+	next      time.Duration // the lower bound of the next delay
 }
 
 // New returns a Backoff with delays from low to high, both included. It panics unless 0 < low <=
@@ -39,7 +39,7 @@ func (b *Backoff) Next() time.Duration {
 		int64N = rand.Int64N
 	}
 	from := min(b.next, max(b.low, b.high/2))
-	to := from + min(from, b.high-from) // no overflow, whatever high is
+	to := from + min(from, b.high-from) // no overflow for any high
 	b.next = to
 	return from + time.Duration(int64N(int64(to-from)+1))
 }

@@ -10,7 +10,7 @@ import (
 const Widen = 4
 
 // Groups returns the groups that addr belongs to, narrowest first: its /32, or for IPv6 its /64,
-// /56 and /48, which one party may own.
+// /56 and /48. One party may own each of these.
 func Groups(addr netip.Addr) []netip.Prefix {
 	addr = addr.Unmap().WithZone("")
 	lengths := []int{32}

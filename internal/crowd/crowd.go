@@ -21,11 +21,11 @@ type Crowd[T any] struct {
 // Place is a place in a [Crowd].
 type Place[T any] struct {
 	who   T
-	group *group[T]     // the narrowest; nil after the place was given back or taken away
+	group *group[T]     // the narrowest; nil after Leave or an eviction
 	here  *list.Element // in group.places
 }
 
-// Reason says why somebody has to go.
+// Reason says why a place is taken away.
 type Reason int
 
 // The reasons.
@@ -35,19 +35,20 @@ const (
 	TooOften                // newcomers from this group come too fast
 )
 
-// Eviction says whose place was taken away, and whether for Full or for GroupFull.
+// Eviction says who has lost a place, and whether because of Full or GroupFull.
 type Eviction[T any] struct {
 	Who    T
 	Reason Reason
 }
 
-// group is all of the crowd, or a network. The narrowest ones hold places, the others groups.
+// group is the whole crowd, or a network. The narrowest groups hold places, the others hold
+// groups.
 type group[T any] struct {
 	prefix  netip.Prefix
 	within  *group[T] // nil for all
 	limit   int       // negative means none
-	n       int       // places, those of the groups in it too
-	age     uint64    // the lower, the older
+	n       int       // places, including those of groups in it
+	age     uint64    // lower is older
 	index   int       // in within.busiest
 	busiest busiest[T]
 	places  list.List // of *Place[T], the oldest first
@@ -69,9 +70,9 @@ func atLeastOne(limit int) int {
 	return limit
 }
 
-// Enter gives who a place, which is given back with [Crowd.Leave]. If that is one more than fit,
-// somebody else loses theirs: the oldest of the busiest group among the newcomer's own addresses,
-// or among all. It is for the caller to end that one, who need not call Leave.
+// Enter gives who a place, until [Crowd.Leave] gives it back. If there is no room, somebody else
+// loses a place: the oldest of the busiest group among the newcomer's own addresses, or among all.
+// The caller must end that one, and need not call Leave for it.
 func (c *Crowd[T]) Enter(addr netip.Addr, who T) (*Place[T], *Eviction[T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,7 +82,7 @@ func (c *Crowd[T]) Enter(addr netip.Addr, who T) (*Place[T], *Eviction[T]) {
 	for ; g != nil; g = g.within {
 		g.add(1)
 	}
-	// Somebody who goes leaves the wider groups too, so one is enough.
+	// An eviction makes room in the wider groups too, so one is enough.
 	for g = p.group; g != nil; g = g.within {
 		if g.limit >= 0 && g.n > g.limit {
 			out := g.oldest()
@@ -96,8 +97,8 @@ func (c *Crowd[T]) Enter(addr netip.Addr, who T) (*Place[T], *Eviction[T]) {
 	return p, nil
 }
 
-// Leave gives p back. It may be called again, and after p was taken away; it reports whether p was
-// still there.
+// Leave gives p back, and reports whether p was still there. It may be called again, and after an
+// eviction.
 func (c *Crowd[T]) Leave(p *Place[T]) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,7 +109,7 @@ func (c *Crowd[T]) Leave(p *Place[T]) bool {
 	return true
 }
 
-// Renew makes p the newest of its group, for somebody who has shown that they are alive.
+// Renew makes p the newest of its group, for a holder that has shown a sign of life.
 func (c *Crowd[T]) Renew(p *Place[T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

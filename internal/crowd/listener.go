@@ -14,13 +14,15 @@ type Config struct {
 	// once, as with [NewRates].
 	PerSecond float64
 	Burst     int
-	// Refused is called for each connection that is closed for a limit. Nil means nobody.
+	// Shared are networks whose addresses each stand for many parties, as with [New].
+	Shared Shared
+	// Refused is called for each connection that is closed because of a limit. It may be nil.
 	Refused func(Reason)
 }
 
 // Listener is a net.Listener whose connections cannot fill it. A connection has a place from
-// Accept until it is closed. If there is no room for a new one, the oldest of the busiest group of
-// addresses is closed.
+// Accept until it is closed, or given up by Release. If there is no room for a new one, the oldest
+// of the busiest group of addresses is closed.
 type Listener struct {
 	net.Listener
 	refused func(Reason)
@@ -34,7 +36,7 @@ func NewListener(l net.Listener, cfg Config) *Listener {
 	if refused == nil {
 		refused = func(Reason) {}
 	}
-	return &Listener{Listener: l, refused: refused, crowd: New[*conn](cfg.Total, cfg.Each), rates: NewRates(cfg.PerSecond, cfg.Burst)}
+	return &Listener{Listener: l, refused: refused, crowd: New[*conn](cfg.Total, cfg.Each, cfg.Shared...), rates: NewRates(cfg.PerSecond, cfg.Burst, cfg.Shared...)}
 }
 
 // conn is a connection of a Listener.
@@ -68,12 +70,19 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Renew makes c the newest of its group, for a connection that does what it is there for. c may be
-// a wrapper with a NetConn method, such as a *tls.Conn; a connection of another listener is
-// ignored.
+// Renew makes c the newest of its group, for a connection that is in use. c may be a wrapper with
+// a NetConn method, such as a *tls.Conn. Connections of other listeners are ignored.
 func (l *Listener) Renew(c net.Conn) {
 	if c, ok := unwrap(c); ok && c.crowd == l.crowd {
 		l.crowd.Renew(c.place)
+	}
+}
+
+// Release gives the place of c back, because somebody else counts the connection from now on. c
+// may be a wrapper as with Renew.
+func (l *Listener) Release(c net.Conn) {
+	if c, ok := unwrap(c); ok && c.crowd == l.crowd {
+		l.crowd.Leave(c.place)
 	}
 }
 

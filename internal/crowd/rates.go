@@ -7,13 +7,13 @@ import (
 )
 
 // maxRows is how many groups of addresses [Rates] knows at once; all others share one row.
-// Addresses may be forged, so there is no end of them.
+// Addresses may be forged, so there may be any number of them.
 const maxRows = 1 << 16
 
-// sweepEvery is the least time between two looks for rows that say nothing any more.
+// sweepEvery is the least time between two removals of unused rows.
 const sweepEvery = time.Second
 
-// Rates bounds how often those of one group of addresses may come. Make it with [NewRates].
+// Rates bounds how often newcomers from one group of addresses may come. Make it with [NewRates].
 type Rates struct {
 	perSecond float64 // negative means no limit
 	burst     int
@@ -21,7 +21,7 @@ type Rates struct {
 	shared    Shared
 
 	mu    sync.Mutex
-	rows  map[netip.Prefix]time.Time // guarded by mu; when everything is forgotten
+	rows  map[netip.Prefix]time.Time // guarded by mu; when a row is unused again
 	swept time.Time                  // guarded by mu
 }
 
@@ -66,7 +66,7 @@ func (r *Rates) Allow(addr netip.Addr, now time.Time) bool {
 	return true
 }
 
-// sweepLocked forgets the rows that say the same as none.
+// sweepLocked removes the unused rows.
 func (r *Rates) sweepLocked(now time.Time) {
 	if now.Sub(r.swept) < sweepEvery {
 		return

@@ -1,5 +1,5 @@
-// Package follow keeps what was read from files up to date, by looking at them when it is asked
-// for.
+// Package follow keeps a value up to date with the files that it was read from. It checks the
+// files when somebody asks for the value.
 package follow
 
 import (
@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// every is the least time between two looks at the files.
+// every is the least time between two checks of the files.
 const every = time.Second
 
-// Files is what was read from some files together, such as a certificate and its key. It follows
-// the files when they change, by whatever means. Any number of goroutines may use it.
+// Files is a value that was read from some files together, such as a certificate and its key. It
+// follows all changes of the files. Any number of goroutines may use it.
 type Files[T any] struct {
 	paths  []string                            // constant
 	parse  func(contents [][]byte) (*T, error) // constant
@@ -23,15 +23,15 @@ type Files[T any] struct {
 
 	value atomic.Pointer[T]
 
-	mu      sync.Mutex // held by the one that looks at the files
-	checked time.Time  // guarded by mu; when that was last
-	seen    [][]byte   // guarded by mu; what was there
-	problem string     // guarded by mu; of reading one of them
+	mu      sync.Mutex // held while checking the files
+	checked time.Time  // guarded by mu; when the last check was
+	seen    [][]byte   // guarded by mu; their contents at that time
+	problem string     // guarded by mu; the error of reading one of them
 }
 
-// New reads the files at paths, and returns the error of reading them or of parse. Later errors go
-// to report once, and the value stays what it was; a new value goes there too. parse and report
-// run on the goroutine that calls New or Value, one at a time.
+// New reads the files at paths, and returns the error of reading them or of parse. It reports
+// later errors once to report, and keeps the old value. It reports new values too. parse and
+// report run on the goroutine that calls New or Value, one at a time.
 func New[T any](paths []string, parse func(contents [][]byte) (*T, error), report func(now *T, err error)) (*Files[T], error) {
 	f := &Files[T]{paths: paths, parse: parse, report: report}
 	f.mu.Lock()
@@ -42,23 +42,48 @@ func New[T any](paths []string, parse func(contents [][]byte) (*T, error), repor
 	return f, nil
 }
 
-// Value returns what the files say. It looks at them if nobody has for a second.
+// Value returns the value. It checks the files if the last check was more than a second ago.
 func (f *Files[T]) Value() *T {
-	if f.mu.TryLock() { // one looks, and on a slow disk the others are served meanwhile
+	if f.mu.TryLock() { // one caller checks; the others do not wait for a slow disk
 		if time.Since(f.checked) >= every {
-			if changed, err := f.loadLocked(); changed || err != nil {
-				f.report(f.value.Load(), err)
-			}
+			f.checkLocked()
 		}
 		f.mu.Unlock()
 	}
 	return f.value.Load()
 }
 
+// Check checks the files now.
+func (f *Files[T]) Check() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.checkLocked()
+}
+
+func (f *Files[T]) checkLocked() {
+	if changed, err := f.loadLocked(); changed || err != nil {
+		f.report(f.value.Load(), err)
+	}
+}
+
 // loadLocked reads the files, and reports whether there is a new value. It does nothing if they
-// are what they were the last time, whether that was good or bad.
+// have not changed since the last check. If they are bad it reads them again as long as they
+// change: somebody may be replacing them, and one was read before that and another one after it.
 func (f *Files[T]) loadLocked() (changed bool, err error) {
 	f.checked = time.Now()
+	changed, err = f.tryLocked()
+	for tries := 1; err != nil && tries < 5; tries++ {
+		again, now := f.tryLocked()
+		if !again && now == nil {
+			break // they are as bad as before
+		}
+		changed, err = again, now
+	}
+	return changed, err
+}
+
+// tryLocked is one try of loadLocked.
+func (f *Files[T]) tryLocked() (changed bool, err error) {
 	found, err := f.read()
 	problem := ""
 	if err != nil {

@@ -75,6 +75,37 @@ func TestFilesFollow(t *testing.T) {
 	})
 }
 
+// Whoever reads a certificate and its key while both are replaced has one that is old and one that
+// is new. That was an error at the start, and a line in the log later.
+func TestFilesAreReplacedWhileTheyAreRead(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	alike := func(contents [][]byte) (*string, error) {
+		if string(contents[0]) != string(contents[1]) {
+			write(t, a, string(contents[1])) // the other one was read before this
+			return nil, errors.New("they do not belong together")
+		}
+		return joined(contents)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		write(t, a, "1")
+		write(t, b, "2")
+		f, err := New([]string{a, b}, alike, func(now *string, err error) {
+			if err != nil {
+				t.Errorf("reported: %v", err)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, b, "3")
+		time.Sleep(time.Second)
+		if got := *f.Value(); got != "33" {
+			t.Errorf("the value is %s, want 33", got)
+		}
+	})
+}
+
 func TestNewFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	for _, content := range []string{"", "bad"} {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// Defaults of a [Config], and the hop limit that nothing has that came through a router.
+// Defaults of a [Config], and the hop limit that no packet from beyond a router can have.
 const (
 	defaultMaxPacket = 9000
 	fullHopLimit     = 255
@@ -22,12 +22,12 @@ const (
 
 // Config sets up a [Conn]. A zero field means its documented default.
 type Config struct {
-	// Group4 and Group6 are the multicast addresses of the two families. A zero one means that the
-	// family is not used.
+	// Group4 and Group6 are the multicast addresses of the two families. A zero address turns the
+	// family off.
 	Group4, Group6 netip.Addr
-	// Port is the port that is listened on and sent from and to. Required.
+	// Port is the port to listen on, and to send from and to. Required.
 	Port uint16
-	// MaxPacket is the length of the longest packet that is passed on, in bytes. Zero means 9,000.
+	// MaxPacket is the longest packet that Run passes on, in bytes. Zero means 9,000.
 	MaxPacket int
 }
 
@@ -55,13 +55,13 @@ type Interface struct {
 	Subnets []netip.Prefix // unmapped, without zone
 }
 
-// Packet is what came in. Data is valid until the function returns that gets it.
+// Packet is a received packet. Data is valid until the handler of Run returns.
 type Packet struct {
 	Data        []byte
 	Source      netip.AddrPort // unmapped, without zone
 	Destination netip.Addr     // unmapped, without zone
 	Interface   int            // index of the interface that it came in on
-	HopLimit    int            // that it came with
+	HopLimit    int            // on arrival
 }
 
 // Conn is one socket a family. Any number of goroutines may use it.
@@ -106,9 +106,9 @@ func Listen(cfg Config) (*Conn, error) {
 	return c, nil
 }
 
-// SetInterfaces says what the LAN is from now on: packets of other interfaces are dropped. What is
-// the same as before is left as it is, unless it could not be joined. It returns on how many
-// interfaces at least one family is joined now, and why not on others.
+// SetInterfaces sets the interfaces of the LAN. Run drops packets of others. It leaves unchanged
+// interfaces as they are, unless joining them failed before. It returns on how many interfaces at
+// least one family is joined, and the errors of others.
 func (c *Conn) SetInterfaces(list []Interface) (joined int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,8 +155,8 @@ func (i Interface) speaks(family Family) bool {
 }
 
 // Run passes packets to handle until ctx ends, and then closes c and returns nil, or until a
-// socket fails. handle is called by one goroutine a family. It should not block: what does not fit
-// the socket's buffer meanwhile is lost.
+// socket fails. handle is called by one goroutine a family. It should not block, because packets
+// that do not fit into the socket's buffer are lost.
 func (c *Conn) Run(ctx context.Context, handle func(Packet)) error {
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	errs := make([]error, len(c.all))
@@ -247,7 +247,8 @@ func listen(family Family, group netip.Addr, port uint16) (*socket, error) {
 	return s, nil
 }
 
-// setUp sets what packets are sent with, and what is told of those that come.
+// setUp sets the options for packets to send, and which details the kernel reports of received
+// ones.
 func (s *socket) setUp() error {
 	if s.family == IPv4 {
 		s.p4 = ipv4.NewPacketConn(s.conn)
@@ -263,8 +264,9 @@ func (s *socket) setUp() error {
 		s.p6.SetMulticastLoopback(true))
 }
 
-// join joins the group on the interface with index, once more if changed: a kernel forgets what
-// was joined on an interface that was taken down and set up anew, and the socket does not.
+// join joins the group on the interface with index, once more if changed: if an interface was
+// taken down and set up anew, the kernel has left the group there, although the socket still has
+// it.
 func (s *socket) join(index int, changed bool) error {
 	if s.joined[index] && !changed {
 		return nil
@@ -281,7 +283,7 @@ func (s *socket) join(index int, changed bool) error {
 	return err
 }
 
-// leave leaves the group on the interface with index, which may have gone itself.
+// leave leaves the group on the interface with index, which may not exist any more.
 func (s *socket) leave(index int) {
 	if !s.joined[index] {
 		return
@@ -340,7 +342,7 @@ func (s *socket) readBatch() func([]ipv4.Message, int) (int, error) {
 	return s.p6.ReadBatch
 }
 
-// packet reads what the kernel told of m.
+// packet returns m with the details that the kernel reports.
 func (s *socket) packet(m ipv4.Message) (Packet, bool) {
 	from, ok := m.Addr.(*net.UDPAddr)
 	if !ok {

@@ -43,7 +43,7 @@ func TestConfigMistakes(t *testing.T) {
 }
 
 // envNames has the names of the namespaces of a test.
-const envNames = "SWARMGATE_TEST_NAMES"
+const envNames = "TEST_NAMES"
 
 // sender sends from another machine.
 type sender struct {

@@ -7,6 +7,6 @@ import (
 	"syscall"
 )
 
-// share fails: on this system nothing tells to which address a packet came and on which interface,
-// and nothing is believed without.
+// share fails, because this system does not report to which address and on which interface a
+// packet came. Without that we can believe nothing.
 func share(_, _ string, _ syscall.RawConn) error { return errors.ErrUnsupported }

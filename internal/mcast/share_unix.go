@@ -11,8 +11,8 @@ import (
 )
 
 // share lets other programs listen on the same port, as they let us. On Linux SO_REUSEADDR says
-// that. SO_REUSEPORT would share out what comes to one address of the machine among those of one
-// user; elsewhere it is what is needed.
+// that. There SO_REUSEPORT would distribute packets to an address of the machine among programs of
+// one user. Other systems need SO_REUSEPORT.
 func share(_, _ string, c syscall.RawConn) error {
 	var failed error
 	err := c.Control(func(fd uintptr) {

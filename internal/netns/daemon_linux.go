@@ -63,7 +63,7 @@ func StartAvahi(t testing.TB, ns *NS) *AvahiDaemon {
 	return a
 }
 
-// Kill ends the daemon with SIGKILL, so that it takes nothing back.
+// Kill ends the daemon with SIGKILL, so that it sends no goodbye.
 func (a *AvahiDaemon) Kill() {
 	_ = a.cmd.Process.Kill()
 	_ = a.cmd.Wait()

@@ -55,14 +55,14 @@ func (n *NS) Sysctl(t testing.TB, path, value string) {
 func Open(name string) *NS { return &NS{name: name} }
 
 // Link joins a and b with a cable and gives its ends the addresses addrA and addrB (with prefix
-// length, as "10.1.0.1/24"), or none where that is empty. It returns the names of the interfaces,
+// length, as "10.1.0.1/24"), or none if that is empty. It returns the names of the interfaces,
 // which are veth0, veth1 and so on in each namespace. IPv6 link-local addresses come by
 // themselves.
 func Link(t testing.TB, a *NS, addrA string, b *NS, addrB string) (devA, devB string) {
 	t.Helper()
 	devA, devB = a.nextDev(), b.nextDev()
 	ip(t, "link", "add", "name", devA, "netns", a.name, "type", "veth", "peer", "name", devB, "netns", b.name)
-	// A namespace lives on while a socket of it does; its cables shall not.
+	// A namespace lives on as long as a socket of it, but its cables must not.
 	t.Cleanup(func() { _ = exec.Command("ip", "-n", a.name, "link", "del", devA).Run() })
 	if addrA != "" {
 		a.Addr(t, addrA, devA)
@@ -112,9 +112,8 @@ func (n *NS) Command(ctx context.Context, name string, args ...string) *exec.Cmd
 	return cmd
 }
 
-// Do runs f inside the namespace. What f itself asks of the kernel is meant, so a socket that f
-// makes stays inside; goroutines that f starts run outside, and so does the resolver. f may end
-// the test.
+// Do runs f inside the namespace. That holds for system calls of f itself: a socket that f makes
+// stays inside. Goroutines that f starts, and the resolver, run outside. f may end the test.
 func (n *NS) Do(t testing.TB, f func()) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -141,8 +140,9 @@ func (n *NS) Do(t testing.TB, f func()) {
 	f()
 }
 
-// rerunEnv is set in the processes of [NS.Rerun].
-const rerunEnv = "SWARMGATE_TEST_NETNS"
+// rerunEnv is set in the processes of [NS.Rerun]. It does not begin as the variables of the gateway
+// do, which would say in its log that it ignores this one.
+const rerunEnv = "TEST_NETNS"
 
 // Inside reports whether this process is one that [NS.Rerun] started.
 func Inside() bool { return os.Getenv(rerunEnv) != "" }
@@ -168,7 +168,7 @@ func pattern(name string) string {
 	return strings.Join(parts, "/")
 }
 
-// remove kills what is left inside and deletes the namespace.
+// remove kills processes that are left inside, and deletes the namespace.
 func (n *NS) remove(t testing.TB) {
 	out, err := exec.Command("ip", "netns", "pids", n.name).Output()
 	if err != nil {
@@ -184,7 +184,7 @@ func (n *NS) remove(t testing.TB) {
 	}
 }
 
-// ip runs the ip command, and ends the test where it fails.
+// ip runs the ip command, and ends the test if it fails.
 func ip(t testing.TB, args ...string) {
 	t.Helper()
 	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {

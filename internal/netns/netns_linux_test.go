@@ -74,14 +74,14 @@ func TestRerun(t *testing.T) {
 	if !Inside() {
 		n, other := New(t, "rerun"), New(t, "other")
 		Link(t, other, "", New(t, "another"), "10.71.2.2/24")
-		n.Rerun(t, "SWARMGATE_TEST_OTHER="+other.Name())
+		n.Rerun(t, "TEST_OTHER="+other.Name())
 		return
 	}
 	ifs, err := net.Interfaces()
 	if err != nil || len(ifs) != 1 || ifs[0].Flags&net.FlagLoopback == 0 {
 		t.Errorf("interfaces inside = %v, %v; want loopback alone", ifs, err)
 	}
-	Open(os.Getenv("SWARMGATE_TEST_OTHER")).Do(t, func() {
+	Open(os.Getenv("TEST_OTHER")).Do(t, func() {
 		if ifs, err := net.Interfaces(); err != nil || len(ifs) != 2 {
 			t.Errorf("interfaces in the other namespace = %v, %v; want 2", ifs, err)
 		}

@@ -1,6 +1,6 @@
-// Package oneline makes one error of several that belong together, such as those of all addresses
-// that were tried. [errors.Join] has a line for each; here all are in one line, and each cause is
-// said once: "a:1, b:2: connection refused; c:3: no such host".
+// Package oneline joins errors that belong together, such as those of all tried addresses.
+// [errors.Join] has a line for each; here all are in one line, and each cause occurs once: "a:1,
+// b:2: connection refused; c:3: no such host".
 package oneline
 
 import (
@@ -10,7 +10,7 @@ import (
 
 // Failure is an error of one of several things.
 type Failure struct {
-	Of  string // what has failed; empty if Err says it
+	Of  string // names the failed thing; empty if Err does
 	Err error
 }
 
@@ -39,7 +39,7 @@ func Join(failures ...Failure) error {
 // all is more than one failure.
 type all []Failure
 
-// Error says each cause once, after those that it is of.
+// Error has each cause once, after the things that it concerns.
 func (a all) Error() string {
 	var parts []string
 	of := make(map[string]int) // a cause's place in parts

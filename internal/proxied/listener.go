@@ -1,5 +1,5 @@
-// Package proxied takes connections that come through load balancers, which say whose they are
-// with the PROXY protocol, version 1 or 2
+// Package proxied accepts connections through load balancers, which name the client's address with
+// the PROXY protocol, version 1 or 2
 // (https://www.haproxy.org/download/2.3/doc/proxy-protocol.txt).
 package proxied
 
@@ -27,8 +27,8 @@ const (
 
 // Listener is a net.Listener whose connections from trusted balancers have the address of the
 // client as their remote address. A connection from there that does not begin with a header is
-// closed: else whoever is behind a balancer could say that they are somebody else. What others
-// send is theirs, and is not looked at.
+// closed, because otherwise clients behind a balancer could claim other addresses. The listener
+// does not read what others send.
 type Listener struct {
 	inner    net.Listener
 	trusted  crowd.Shared
@@ -41,7 +41,7 @@ type Listener struct {
 	pending map[net.Conn]struct{} // guarded by mu; those that wait for their headers
 }
 
-// accepted is what Accept returns.
+// accepted is a result of Accept.
 type accepted struct {
 	conn net.Conn
 	err  error

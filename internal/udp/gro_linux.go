@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newReader returns the reader of socket, and whether the kernel has GRO, which is on from then on.
+// newReader returns the reader of socket, and whether the kernel has GRO, which is on from then
+// on.
 func newReader(socket *net.UDPConn) (batchReader, bool, error) {
 	packets := ipv4.NewPacketConn(socket)
 	raw, err := socket.SyscallConn()

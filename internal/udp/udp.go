@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/net/ipv4"
@@ -22,6 +23,8 @@ import (
 // UDPConn return many packets as one where there is GRO.
 type Conn struct {
 	*net.UDPConn
+
+	leaveNew atomic.Bool // LeaveNew was called
 
 	// constant after Wrap
 	gro    bool
@@ -72,8 +75,25 @@ func (c *Conn) GRO() bool { return c.gro }
 // the kernel has handed over before are still returned. flags are those of recvmmsg(2) without
 // MSG_PEEK.
 func (c *Conn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
-	return c.reader.ReadBatch(ms, flags)
+	n, err := c.reader.ReadBatch(ms, flags)
+	if c.leaveNew.Load() {
+		for i := range ms[:n] {
+			if m := &ms[i]; isFirst(m.Buffers[0][:m.N]) {
+				m.N = 0
+			}
+		}
+	}
+	return n, err
 }
+
+// LeaveNew makes [Conn.ReadBatch] return the first packets of new QUIC connections as empty ones
+// from now on, so that their clients send them again, to whoever reads this socket next. The
+// connection ids of servers here have to be shorter than 8 bytes.
+func (c *Conn) LeaveNew() { c.leaveNew.Store(true) }
+
+// isFirst reports whether p is a packet with a long header whose destination has not chosen its
+// connection id yet: only what a client makes up has 8 bytes or more (RFC 9000, 7.2).
+func isFirst(p []byte) bool { return len(p) > 5 && p[0]&0x80 != 0 && p[5] >= 8 }
 
 // ReadFrom reads one packet, as [net.UDPConn.ReadFrom] does.
 func (c *Conn) ReadFrom(b []byte) (int, net.Addr, error) {

@@ -161,7 +161,7 @@ func (c *Callback) ask(session context.Context, body []byte) (g Grant, keep bool
 	case resp.StatusCode == http.StatusUnauthorized:
 		err = wtproto.Errorf(wtproto.CodeUnauthorized, "this gateway does not know you")
 	case resp.StatusCode == http.StatusForbidden:
-		err = wtproto.Errorf(wtproto.CodeForbidden, "you may not come in here")
+		err = wtproto.Errorf(wtproto.CodeForbidden, "you may not connect to this gateway")
 	case resp.StatusCode != http.StatusOK:
 		return g, false, c.later(session, fmt.Errorf("status %s", resp.Status))
 	case len(answer) > maxCallbackReply:
@@ -184,9 +184,9 @@ func (c *Callback) later(session context.Context, err error) error {
 		err = e.Err // without the URL, which may hold a password
 	}
 	if session.Err() == nil && c.failing.CompareAndSwap(false, true) {
-		c.say(slog.LevelError, "the authorizer does not answer, nobody can come in", "error", err)
+		c.say(slog.LevelError, "the authorizer does not answer: nobody can connect", "error", err)
 	}
-	return &wtproto.Error{Code: wtproto.CodeBusy, Reason: "nobody can say now whether you may come in", Err: err}
+	return &wtproto.Error{Code: wtproto.CodeBusy, Reason: "the authorizer does not answer now", Err: err}
 }
 
 // say logs at level, or at debug if it has logged much lately: a stranger whose token makes the

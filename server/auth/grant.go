@@ -24,7 +24,7 @@ type Request struct {
 	Origin string
 	// Address is where it comes from.
 	Address netip.Addr
-	// Transport is "quic" or "webtransport".
+	// Transport is "quic", "webtransport" or "websocket".
 	Transport string
 	// Agent is what the client calls itself.
 	Agent string

@@ -59,7 +59,7 @@ func (g *Grant) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return fmt.Errorf("auth: something follows the grant")
+		return fmt.Errorf("auth: unexpected data after the grant")
 	}
 	grant, err := j.grant()
 	if err == nil {

@@ -92,6 +92,9 @@ func NewJWT(cfg JWTConfig) (*JWT, error) {
 	return &JWT{files: files, parser: jwt.NewParser(opts...), any: cfg.Audience == ""}, nil
 }
 
+// Check looks at the file now, without waiting for a client.
+func (a *JWT) Check() { a.files.Check() }
+
 // Authorize returns the grant of the request's token, CodeUnauthorized without a valid one, or
 // CodeTokenExpired.
 func (a *JWT) Authorize(_ context.Context, r Request) (Grant, error) {
@@ -108,11 +111,11 @@ func (a *JWT) Authorize(_ context.Context, r Request) (Grant, error) {
 		return Grant{}, &wtproto.Error{Code: wtproto.CodeUnauthorized, Reason: "the token is not valid: " + flaw(err), Err: err}
 	}
 	if a.any && len(claims.Audience) > 0 {
-		return Grant{}, wtproto.Errorf(wtproto.CodeUnauthorized, "the token is not valid: it is for an audience, and this gateway is none")
+		return Grant{}, wtproto.Errorf(wtproto.CodeUnauthorized, "the token is not valid: it names an audience, and this gateway has none")
 	}
 	g, err := claims.grant()
 	if err != nil {
-		return Grant{}, &wtproto.Error{Code: wtproto.CodeUnauthorized, Reason: "the token is not valid: its grant is not", Err: err}
+		return Grant{}, &wtproto.Error{Code: wtproto.CodeUnauthorized, Reason: "the token is not valid: its claims are not a valid grant", Err: err}
 	}
 	return g, g.current()
 }
@@ -135,7 +138,7 @@ func flaw(err error) string {
 			return f.text
 		}
 	}
-	return "its claims are not"
+	return "its claims are not valid"
 }
 
 // grant returns the grant that the claims say.
@@ -190,7 +193,7 @@ func SignJWT(g Grant, key crypto.Signer, id, audience string) (string, error) {
 	}
 	method := methodOf(key.Public())
 	if method == nil {
-		return "", fmt.Errorf("auth: %T is neither of Ed25519 nor of P-256", key)
+		return "", fmt.Errorf("auth: want a key of Ed25519 or P-256, got %T", key)
 	}
 	claims := jwtClaims{grantJSON: grantJSONOf(g)}
 	claims.Subject, claims.grantJSON.Name = g.Name, ""

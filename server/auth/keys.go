@@ -36,7 +36,7 @@ func parseVerifyKeys(b []byte) ([]verifyKey, error) {
 		}
 		b = rest
 		if block.Type != "PUBLIC KEY" {
-			return nil, fmt.Errorf("want PUBLIC KEY, there is %s", block.Type)
+			return nil, fmt.Errorf("want a block PUBLIC KEY, got %s", block.Type)
 		}
 		public, err := x509.ParsePKIXPublicKey(block.Bytes)
 		if err != nil {
@@ -44,7 +44,7 @@ func parseVerifyKeys(b []byte) ([]verifyKey, error) {
 		}
 		method := methodOf(public)
 		if method == nil {
-			return nil, fmt.Errorf("a key is %T, want one of Ed25519 or of P-256", public)
+			return nil, fmt.Errorf("want a key of Ed25519 or P-256, got %T", public)
 		}
 		keys = append(keys, verifyKey{method: method, public: public})
 	}
@@ -92,7 +92,7 @@ func parseKeySet(b []byte) ([]verifyKey, error) {
 		keys = append(keys, verifyKey{id: j.ID, method: method, public: public})
 	}
 	if len(keys) == 0 {
-		return nil, errors.New("no key of Ed25519 or of P-256 that signs")
+		return nil, errors.New("no Ed25519 or P-256 key for signatures")
 	}
 	return keys, nil
 }

@@ -6,9 +6,14 @@ import (
 )
 
 // NewToken returns a token of 256 random bits, which is text without white space: 43 letters,
-// digits, "-" and "_".
+// digits, "-" and "_". It does not begin with "-", so that a command line never takes it for a
+// flag.
 func NewToken() string {
 	var b [32]byte
-	rand.Read(b[:])
-	return base64.RawURLEncoding.EncodeToString(b[:])
+	for {
+		rand.Read(b[:])
+		if token := base64.RawURLEncoding.EncodeToString(b[:]); token[0] != '-' {
+			return token
+		}
+	}
 }

@@ -20,7 +20,7 @@ import (
 // SHA-256 of the token in hexadecimal digits, and, unless everything is allowed, the rest of the
 // grant as JSON (see [Grant.UnmarshalJSON]), with spaces or tabs between them:
 //
-//	alice 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae {"announce": false, "limits": {"sessions": 4}}
+//	alice 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae {"announce": false}
 //
 // Empty lines, and those that begin with "#", say nothing. Several tokens may have one name.
 //
@@ -63,6 +63,9 @@ func NewTokenFile(path string, logger *slog.Logger) (*TokenFile, error) {
 	}
 	return &TokenFile{files}, nil
 }
+
+// Check looks at the file now, without waiting for a client.
+func (f *TokenFile) Check() { f.files.Check() }
 
 // Authorize returns the grant of the request's token, CodeUnauthorized without one, or
 // CodeTokenExpired.

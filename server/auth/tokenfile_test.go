@@ -208,4 +208,9 @@ func TestNewToken(t *testing.T) {
 	if len(a) != 43 || a == b || strings.Trim(a, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
 		t.Errorf("tokens %q and %q", a, b)
 	}
+	for range 1000 {
+		if token := NewToken(); token[0] == '-' {
+			t.Fatalf("%q looks like a flag", token)
+		}
+	}
 }

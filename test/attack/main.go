@@ -2,7 +2,8 @@
 // function of this folder; -list names them. It is for gateways of the one who runs it, on
 // loopback: other targets are refused.
 //
-//	attack -name frames -quic 127.0.0.1:4433 -p2p /ip4/127.0.0.1/tcp/4434/p2p/12D3Koo… -from 127.0.0.66 -for 20s
+//	attack -name frames -quic 127.0.0.1:4433 -p2p /ip4/127.0.0.1/tcp/4434/p2p/12D3Koo… \
+//	  -from 127.0.0.66 -for 20s
 //
 // At the end it prints one line of JSON: how many times what it tries was done, and how often the
 // gateway refused it.

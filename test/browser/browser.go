@@ -1,35 +1,88 @@
-// Package browser drives Chromium and Firefox for tests: drive.mjs opens a page of this folder in a
-// headless browser, and a [Page] calls the functions of that page. The other scripts are tests of
+// Package browser drives Chromium and Firefox for tests: drive.mjs opens pages of this folder in a
+// headless browser, and a [Page] calls the functions of its page. The other scripts are tests of
 // their own, which [Script] finds.
+//
+// A browser takes longer to start than most tests take, so the tests of a package share one of
+// each kind. What a test opens there shares nothing with the other tests but the browser's
+// processes.
 package browser
 
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/swarmgate/swarmgate/test/internal/program"
 )
 
-// Page is a tab of a headless browser, with a page of this folder. The tabs of a browser take
-// turns: one call at a time.
+// Page is a tab of a headless browser, with a page of this folder.
 type Page struct {
-	Origin string
-	PID    int
+	Origin string // of all pages of this folder
+	URL    string // of this page
+	PID    int    // of the browser
+	driver *driver
 	tab    int
-	in     io.Writer
-	out    *bufio.Scanner
 }
 
-// Start opens a page in "chromium" or "firefox" until the test ends.
+// shared has the browsers that the tests of a package share, by name.
+var shared struct {
+	sync.Mutex
+	drivers map[string]*driver
+}
+
+// Main runs the tests of a package that calls [Start], and then closes the browsers that they have
+// shared. It is for TestMain, and returns the status with which to exit.
+func Main(m *testing.M) int {
+	status := m.Run()
+	for _, d := range shared.drivers {
+		d.close()
+	}
+	return status
+}
+
+// Start opens a page in "chromium" or "firefox" until the test ends. The browser is there until
+// the last test of the package has ended, so the package needs [Main].
 func Start(t *testing.T, name, page string) *Page {
 	t.Helper()
-	// Not of the test's context, which ends before the browser is closed.
-	return Drive(t, exec.Command("node", Script(t, "drive.mjs"), name, page))
+	return sharedDriver(t, name).open(t, page)
+}
+
+// sharedDriver returns the browser that the tests share, and starts it if there is none.
+func sharedDriver(t *testing.T, name string) *driver {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if d := shared.drivers[name]; d != nil {
+		return d
+	}
+	d, err := startDriver(exec.Command("node", Script(t, "drive.mjs"), name), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shared.drivers == nil {
+		shared.drivers = make(map[string]*driver)
+	}
+	shared.drivers[name] = d
+	return d
+}
+
+// Drive opens a page until the test ends, in a browser of its own: cmd runs drive.mjs, for example
+// in a network namespace.
+func Drive(t *testing.T, cmd *exec.Cmd, page string) *Page {
+	t.Helper()
+	d, err := startDriver(cmd, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.close)
+	return d.open(t, page)
 }
 
 // Script returns the path of a script of this folder, for node to run.
@@ -45,43 +98,116 @@ func Script(t *testing.T, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// Drive is [Start] with the command that runs the driver, for example in a network namespace.
-func Drive(t *testing.T, cmd *exec.Cmd) *Page {
-	t.Helper()
+// driver is a browser that runs, and the script that drives it. Its methods may be called at the
+// same time.
+type driver struct {
+	cmd    *exec.Cmd
+	origin string
+	pid    int
+
+	mu    sync.Mutex
+	in    io.WriteCloser
+	calls map[int]chan answer // by id; nil once the script has ended
+	last  int                 // id
+}
+
+// answer is what the script says of a call.
+type answer struct {
+	ID     int
+	Result json.RawMessage
+	Error  string
+}
+
+// startDriver runs cmd, which is drive.mjs, until close. cmd is not of a test's context, which
+// ends before the browser is closed.
+func startDriver(cmd *exec.Cmd, stderr io.Writer) (*driver, error) {
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	cmd.Stderr = t.Output()
+	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	b := &Page{in: in, out: bufio.NewScanner(out)}
-	t.Cleanup(func() {
-		in.Close() // the driver closes its browser
-		cmd.Wait()
-	})
+	d := &driver{cmd: cmd, in: in, calls: make(map[int]chan answer)}
+	lines := json.NewDecoder(bufio.NewReader(out))
 	var ready struct {
 		Origin string
 		Pid    int
 	}
-	b.read(t, &ready)
-	b.Origin, b.PID = ready.Origin, ready.Pid
-	return b
+	if err := lines.Decode(&ready); err != nil {
+		d.close()
+		return nil, fmt.Errorf("the browser's driver ended: %w", err)
+	}
+	d.origin, d.pid = ready.Origin, ready.Pid
+	go d.read(lines)
+	return d, nil
 }
 
-func (b *Page) read(t *testing.T, v any) {
+// read hands out answers until the script ends.
+func (d *driver) read(lines *json.Decoder) {
+	for {
+		var a answer
+		err := lines.Decode(&a)
+		d.mu.Lock()
+		if err != nil {
+			for _, c := range d.calls {
+				c <- answer{Error: fmt.Sprintf("the browser's driver ended: %v", err)}
+			}
+			d.calls = nil
+			d.mu.Unlock()
+			return
+		}
+		if c := d.calls[a.ID]; c != nil {
+			c <- a
+			delete(d.calls, a.ID)
+		}
+		d.mu.Unlock()
+	}
+}
+
+// call asks the script for something, and returns where the answer comes.
+func (d *driver) call(tab int, name string, args map[string]any) (<-chan answer, error) {
+	if args == nil {
+		args = map[string]any{}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.last++
+	line, err := json.Marshal(map[string]any{"id": d.last, "call": name, "args": args, "tab": tab})
+	if err != nil {
+		return nil, err
+	}
+	if d.calls == nil {
+		return nil, errors.New("the browser's driver has ended")
+	}
+	if _, err := d.in.Write(append(line, '\n')); err != nil {
+		return nil, fmt.Errorf("the browser's driver: %w", err)
+	}
+	c := make(chan answer, 1)
+	d.calls[d.last] = c
+	return c, nil
+}
+
+// close has the script close its browser, and waits for it.
+func (d *driver) close() {
+	d.in.Close()
+	d.cmd.Wait()
+}
+
+// open opens a page until the test ends.
+func (d *driver) open(t *testing.T, page string) *Page {
 	t.Helper()
-	if !b.out.Scan() {
-		t.Fatalf("the browser's driver ended: %v", b.out.Err())
-	}
-	if err := json.Unmarshal(b.out.Bytes(), v); err != nil {
-		t.Fatalf("%s: %v", b.out.Bytes(), err)
-	}
+	b := &Page{Origin: d.origin, URL: d.origin + "/" + page, PID: d.pid, driver: d}
+	tab := 0
+	b.Call(t, "window", map[string]any{"page": page}, &tab)
+	b.tab = tab
+	t.Cleanup(func() { b.Call(t, "closeWindow", nil, nil) })
+	return b
 }
 
 // Another opens the page once more, in a tab of its own.
@@ -102,28 +228,20 @@ func (b *Page) Call(t *testing.T, name string, args map[string]any, v any) {
 // into v unless that is nil.
 func (b *Page) Begin(t *testing.T, name string, args map[string]any) (wait func(v any)) {
 	t.Helper()
-	if args == nil {
-		args = map[string]any{}
-	}
-	line, err := json.Marshal(map[string]any{"call": name, "args": args, "tab": b.tab})
+	c, err := b.driver.call(b.tab, name, args)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.in.Write(append(line, '\n'))
 	return func(v any) {
 		t.Helper()
-		var answer struct {
-			Result json.RawMessage
-			Error  string
-		}
-		b.read(t, &answer)
-		if answer.Error != "" {
-			t.Fatalf("%s: %s", name, answer.Error)
+		got := <-c
+		if got.Error != "" {
+			t.Fatalf("%s: %s", name, got.Error)
 		}
 		if v == nil {
 			return
 		}
-		if err := json.Unmarshal(answer.Result, v); err != nil {
+		if err := json.Unmarshal(got.Result, v); err != nil {
 			t.Fatal(err)
 		}
 	}

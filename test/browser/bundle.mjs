@@ -2,6 +2,7 @@
 // and of random input, where node's test runner and its assertions are replaced by nodetest.js,
 // and its files by an object.
 import { readFile, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from '../../web/node_modules/esbuild/lib/main.js'
 
@@ -19,6 +20,36 @@ export async function react () {
       resolveDir: web
     },
     bundle: true, format: 'esm', target: 'es2022', charset: 'utf8', platform: 'browser', write: false, logLevel: 'warning', define: { 'process.env.NODE_ENV': '"development"' }
+  })
+  return outputFiles[0].text
+}
+
+/**
+ * Returns the text of a script with programs of the old world, unchanged but for what stands in for
+ * discovery-swarm-stream and discovery-swarm-web.
+ */
+export async function old () {
+  const dat = fileURLToPath(new URL('../dat/', import.meta.url))
+  const { outputFiles } = await build({
+    absWorkingDir: dat,
+    entryPoints: ['page/main.js'],
+    bundle: true, format: 'iife', target: 'es2022', platform: 'browser', write: false, logLevel: 'error',
+    define: { global: 'globalThis' },
+    inject: ['page/globals.js'],
+    alias: {
+      'discovery-swarm-stream/client': join(web, 'dist/discovery-swarm.cjs'),
+      'discovery-swarm-web': join(web, 'dist/discovery-swarm.cjs'),
+      'discovery-swarm': join(web, 'dist/discovery-swarm.cjs'), // hyperdiscovery's, for which its package.json has the one above in a browser
+      crypto: join(dat, 'page/crypto.js'),
+      path: 'path-browserify'
+    },
+    plugins: [{
+      name: 'no files',
+      setup (b) {
+        b.onResolve({ filter: /^fs$/ }, () => ({ path: 'fs', namespace: 'none' }))
+        b.onLoad({ filter: /./, namespace: 'none' }, () => ({ contents: '' }))
+      }
+    }]
   })
   return outputFiles[0].text
 }

@@ -1,5 +1,5 @@
 // node files.mjs chromium|firefox URL SWARM FLAG…: opens the console at URL, a page for each
-// direction, in a headless browser, and runs the program SWARM with FLAG… on the same topic. It
+// direction, in a headless browser, and runs the program SWARM with FLAG… in the same secret room. It
 // ends with status 0 if a file of each side arrives whole at the other one.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
@@ -28,11 +28,12 @@ function swarm (...args) {
   })
 }
 
-/** Opens the console on a topic. */
-async function open (name, topic) {
+/** Opens the console in the room of a secret. */
+async function open (name, secret) {
   const page = await visitor(browser, name)
-  await page.goto(`${url}/#${topic}`)
+  await page.goto(`${url}/#secret=${secret}`)
   await shows(page, '#phase', 'Connected')
+  await shows(page, '#privacy', 'Secret room')
   return page
 }
 
@@ -49,9 +50,10 @@ try {
 
   const back = Buffer.alloc(SIZE, 'from a page to the shell ')
   await writeFile(join(dir, 'another file.bin'), back)
-  const bob = await open('Bob', `receive-${browserName}`)
+  const secret = createHash('sha256').update(`receive-${browserName}`).digest('hex')
+  const bob = await open('Bob', secret)
   await bob.bringToFront()
-  const received = swarm('receive', `receive-${browserName}`, '-o', join(dir, 'here'))
+  const received = swarm('receive', secret, '-o', join(dir, 'here'))
   received.catch(() => {})
   await shows(bob, '#peer-count', '1')
   await shows(bob, '.peer:not(.gone) .chip', 'console')

@@ -1,9 +1,13 @@
 import puppeteer from 'puppeteer-core'
 
-/** Starts a headless "chromium" or "firefox" that keeps its files in `profile`, and asks nobody on the network. */
-export function launch (name, profile) {
+/**
+ * Starts a headless "chromium" or "firefox" that keeps its files in `profile`, and asks nobody on the network. `options`
+ * are further ones of puppeteer.
+ */
+export function launch (name, profile, options) {
   return puppeteer.launch(name === 'firefox'
     ? {
+        ...options,
         browser: 'firefox',
         executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
         userDataDir: profile,
@@ -18,6 +22,7 @@ export function launch (name, profile) {
         }
       }
     : {
+        ...options,
         executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
         userDataDir: profile,
         headless: true,
@@ -26,3 +31,9 @@ export function launch (name, profile) {
           '--disable-component-update', '--disable-sync']
       })
 }
+
+/**
+ * Says whether a complaint is the browser's own about a WebSocket that did not come about, as that of
+ * a client whose WebTransport was ready first. Firefox tells it as an error of the page.
+ */
+export const isLostRace = text => /^(Error: )?(WebSocket connection to '|Firefox can.t establish a connection to the server at |The connection to )wss?:/.test(text)

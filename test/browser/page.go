@@ -75,6 +75,7 @@ type Traffic struct {
 	Credits                   int // CREDIT frames
 	Read                      int // bytes of circuits
 	Most                      int // bytes that were granted and not read at once, over all circuits
+	Received                  int // bytes over WebSocket, of which nothing else is seen
 }
 
 // Watched returns the traffic since the page's watch was called.

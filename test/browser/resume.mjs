@@ -30,6 +30,7 @@ async function start (listen = '127.0.0.1:0', http = '127.0.0.1:0') {
 async function open (name, url) {
   const page = await visitor(browser, name)
   await page.evaluateOnNewDocument(held => {
+    if (!location.protocol.startsWith('http')) return // as in visitor
     const write = FileSystemWritableFileStream.prototype.write
     globalThis.written = 0
     const released = new Promise(resolve => { globalThis.release = resolve })
@@ -45,6 +46,7 @@ async function open (name, url) {
 
 const browser = await launch(browserName, join(dir, 'profile'))
 let { gateway, told } = await start()
+process.on('exit', () => gateway.kill('SIGKILL')) // however this ends
 try {
   const { origin, host } = new URL(told.info)
   const url = `${origin}/#${browserName}`

@@ -1,9 +1,9 @@
 // Watches what a program reads and writes on WebTransport, from outside of it: the frames of
-// docs/PROTOCOL.md, sections 4, 7 and 8, that concern credit, and the bytes of circuits that its
-// readers were handed. It changes nothing: every call gets the browser's own promise.
-const HELLO = 0x01, PEER = 0x08, ACCEPT = 0x09, CREDIT = 0x0c
+// docs/PROTOCOL.md, sections 4, 7 and 8, that concern credit, GOAWAY, and the bytes of circuits that
+// its readers were handed. It changes nothing: every call gets the browser's own promise.
+const HELLO = 0x01, PEER = 0x08, ACCEPT = 0x09, CREDIT = 0x0c, GOAWAY = 0x0d
 
-/** Replaces globalThis.WebTransport, and returns what it has seen so far, as it goes on. */
+/** Replaces globalThis.WebTransport and WebSocket, and returns what it has seen so far, as it goes on. */
 export function spy () {
   const seen = {
     opened: 0, // circuits whose stream the gateway opened
@@ -11,7 +11,9 @@ export function spy () {
     accepted: 0, // offers
     credits: 0, // CREDIT frames
     read: 0, // bytes of circuits
-    most: 0 // bytes that were granted and not read at once, over all circuits
+    most: 0, // bytes that were granted and not read at once, over all circuits
+    goaways: [], // of each GOAWAY the code, retryAfter in ms, and the reason
+    received: 0 // bytes that came over WebSocket, of which nothing else is seen
   }
   let unread = 0
   const account = change => {
@@ -93,7 +95,10 @@ export function spy () {
             this.#circuits.get(fields.next())?.grant(fields.next())
         }
       })
-      const control = new Frames(type => { if (type === PEER) seen.offered++ })
+      const control = new Frames((type, fields) => {
+        if (type === PEER) seen.offered++
+        if (type === GOAWAY) seen.goaways.push({ code: fields.next(), retryAfter: fields.next(), reason: fields.text() })
+      })
       watchWriter(stream.writable, bytes => { if (!c) written.push(bytes) }, () => c?.end())
       watchReader(stream.readable, bytes => { if (c) c.read(bytes.length); else control.push(bytes) }, () => c?.end())
     }
@@ -117,6 +122,13 @@ export function spy () {
     close (...args) {
       this.#session.end()
       return super.close(...args)
+    }
+  }
+
+  globalThis.WebSocket = class extends WebSocket {
+    constructor (...args) {
+      super(...args)
+      this.addEventListener('message', ({ data }) => { seen.received += data.byteLength ?? 0 })
     }
   }
   return seen
@@ -194,5 +206,9 @@ class Fields {
     if (this.left < size) return undefined
     this.#at += size
     return rest.slice(0, size - 1).reduce((n, b) => n * 256 + b, first & 63)
+  }
+  text () {
+    const length = this.next()
+    return new TextDecoder().decode(new Uint8Array(this.#bytes.slice(this.#at, this.#at += length)))
   }
 }

@@ -23,11 +23,11 @@ import (
 )
 
 // envMachines names the machines of a test, for the process in the namespace of the first one.
-const envMachines = "SWARMGATE_TEST_MACHINES"
+const envMachines = "TEST_MACHINES"
 
-// Two gateways and a native peer on machines of their own enter the public DHT by one server of it,
-// and everything else is as by default. A client of each gateway meets the other client and the
-// native peer, and bytes pass.
+// Two gateways and a native peer on machines of their own enter the public DHT by one server of
+// it, and everything else is as by default. A client of each gateway meets the other client and
+// the native peer, and bytes pass.
 func TestProgramsOnPublicDHT(t *testing.T) {
 	addrs := amino.Addrs(24)
 	if !netns.Inside() {

@@ -38,8 +38,8 @@ func sayName(t *testing.T, top *client.Topic, name byte) {
 	}()
 }
 
-// within is how long it may take until somebody is met by a seed that is back: others try it once a
-// minute at least, and what was seen is that they never did.
+// within is how long it may take until somebody is met by a seed that is back: others try it once
+// a minute at least, and what was seen is that they never did.
 const within = 2 * time.Minute
 
 // meetAll takes circuits of top until each of names was said on one.

@@ -152,6 +152,7 @@ func (b *balanced) dial(from string) *client.Client {
 	c, err := client.Dial(gateway.Context(b.t), balancerOutside+":"+balancerPort, client.Config{
 		CertHashes: hashes,
 		Silence:    10 * time.Second,
+		Transports: []string{client.TransportQUIC},
 		ListenPacket: func() (socket net.PacketConn, err error) {
 			b.clients.Do(b.t, func() { socket, err = net.ListenPacket("udp4", from+":0") })
 			return socket, err
@@ -328,7 +329,7 @@ func TestFleetBehindNginx(t *testing.T) {
 			guests = append(guests, g)
 		}
 	}
-	page := browser.Drive(t, b.clients.Command(context.WithoutCancel(t.Context()), "node", browser.Script(t, "drive.mjs"), "chromium", "client.html"))
+	page := browser.Drive(t, b.clients.Command(context.WithoutCancel(t.Context()), "node", browser.Script(t, "drive.mjs"), "chromium"), "client.html")
 	_, hashes := b.hashes()
 	page.Open(t, map[string]any{"url": "https://" + balancerOutside + ":" + balancerPort, "hashes": hashes})
 	page.Call(t, "echoAll", map[string]any{"topic": "behind nginx"}, nil)
@@ -396,7 +397,7 @@ func TestNginxReloads(t *testing.T) {
 		wg.Go(func() { g.meet(ctx, t) })
 		guests = append(guests, g)
 	}
-	page := browser.Drive(t, b.clients.Command(context.WithoutCancel(t.Context()), "node", browser.Script(t, "drive.mjs"), "chromium", "client.html"))
+	page := browser.Drive(t, b.clients.Command(context.WithoutCancel(t.Context()), "node", browser.Script(t, "drive.mjs"), "chromium"), "client.html")
 	_, hashes := b.hashes()
 	page.Open(t, map[string]any{"url": "https://" + balancerOutside + ":" + balancerPort, "hashes": hashes})
 	page.Call(t, "echoAll", map[string]any{"topic": "reloads"}, nil)

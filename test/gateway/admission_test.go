@@ -319,7 +319,8 @@ func TestStreamsOfAClient(t *testing.T) {
 // FIN on the control stream is the end of a session, for which the gateway says NONE.
 func TestControlStreamEnds(t *testing.T) {
 	g := Start(t, server.Config{})
-	for name, w := range map[string]wire{"quic": g.rawDial(t), "webtransport": g.webTransportDial(t, 100, "")} {
+	for name, dial := range wireDials(g) {
+		w := dial(t)
 		s := w.open()
 		s.Write(hello())
 		next(t, wtproto.NewReader(s), wtproto.TypeWelcome)

@@ -185,7 +185,8 @@ func TestHundredStreamsBetweenGateways(t *testing.T) {
 	}
 }
 
-// Only the gateway opens first circuits with a native peer. Either opens a hundred streams at once.
+// Only the gateway opens first circuits with a native peer. Either opens a hundred streams at
+// once.
 func TestHundredStreamsWithNativePeer(t *testing.T) {
 	seed := Seed(t)
 	topic := wtproto.TopicFromName(t.Name())

@@ -123,6 +123,8 @@ func (c wireCircuit) reset(code wtproto.Code) {
 	case *webtransport.Stream:
 		s.CancelRead(webtransport.StreamErrorCode(code))
 		s.CancelWrite(webtransport.StreamErrorCode(code))
+	case *webStream:
+		s.cut(code)
 	}
 }
 
@@ -134,14 +136,18 @@ func resetCode(err error) wtproto.Code {
 	if e, ok := errors.AsType[*webtransport.StreamError](err); ok && e.Remote {
 		return wtproto.Code(e.ErrorCode)
 	}
+	if e, ok := errors.AsType[*webReset](err); ok {
+		return e.code
+	}
 	return wtproto.CodeNone
 }
 
-// wireDials are both transports.
+// wireDials are all transports.
 func wireDials(g *Gateway) map[string]func(t testing.TB) wire {
 	return map[string]func(t testing.TB) wire{
 		"quic":         g.rawDial,
 		"webtransport": func(t testing.TB) wire { return g.webTransportDial(t, 100, "") },
+		"websocket":    g.webSocketDial,
 	}
 }
 
@@ -191,6 +197,10 @@ func TestHundredStreamsWithService(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := joinByHand(t, dial(t), topic, wtproto.JoinLookUp)
 			first := c.circuit()
+			first.Write([]byte("x"))
+			if _, err := io.ReadFull(first, make([]byte, 1)); err != nil { // the service has accepted it
+				t.Fatalf("the first circuit: %v", err)
+			}
 			before := peer.Accepted()
 			unread, err := c.connect(first.Peer, []byte("!"))
 			if err != nil {

@@ -23,10 +23,19 @@ func random(n int) []byte {
 	return b
 }
 
-func TestEcho(t *testing.T) {
+// overEach runs f for each transport of clients, which [client.Config.Transports] takes.
+func overEach(t *testing.T, f func(t *testing.T, via []string)) {
+	for _, name := range []string{client.TransportQUIC, client.TransportWebSocket} {
+		t.Run(name, func(t *testing.T) { f(t, []string{name}) })
+	}
+}
+
+func TestEcho(t *testing.T) { overEach(t, testEcho) }
+
+func testEcho(t *testing.T, via []string) {
 	topic := wtproto.TopicFromName("echo")
 	g := Start(t, server.Config{Networks: []discovery.Network{Static(t, topic, Listen(t, Echo).Addr().String())}})
-	conn := Accept(t, Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{}))
+	conn := Accept(t, Join(t, g.Dial(t, client.Config{Transports: via}), topic, client.JoinOptions{}))
 	if p := conn.Peer(); p.Network != "static" || !p.Initiator || len(p.ID) != 16 || p.Address != "" {
 		t.Errorf("Peer = %+v, want a static one without address, we the initiator", p)
 	}
@@ -72,10 +81,12 @@ func TestOneCircuitForEachSubscriber(t *testing.T) {
 }
 
 // Two clients are connected whichever joined first, and exactly one of them is the initiator.
-func TestClientsMeet(t *testing.T) {
+func TestClientsMeet(t *testing.T) { overEach(t, testClientsMeet) }
+
+func testClientsMeet(t *testing.T, via []string) {
 	g := Start(t, server.Config{})
 	topic := wtproto.TopicFromName("meet")
-	a, b := g.Dial(t, client.Config{}), g.Dial(t, client.Config{})
+	a, b := g.Dial(t, client.Config{Transports: via}), g.Dial(t, client.Config{Transports: via})
 	ta := Join(t, a, topic, client.JoinOptions{})
 	tb := Join(t, b, topic, client.JoinOptions{})
 	ca, cb := Accept(t, ta), Accept(t, tb)
@@ -100,7 +111,9 @@ func TestClientsMeet(t *testing.T) {
 	}
 }
 
-func TestHalfClose(t *testing.T) {
+func TestHalfClose(t *testing.T) { overEach(t, testHalfClose) }
+
+func testHalfClose(t *testing.T, via []string) {
 	topic := wtproto.TopicFromName("half-close")
 	// A peer that answers only after it has seen the end of the question.
 	peer := Listen(t, func(c *net.TCPConn) {
@@ -108,7 +121,7 @@ func TestHalfClose(t *testing.T) {
 		c.Write(append([]byte("got "), b...))
 	})
 	g := Start(t, server.Config{Networks: []discovery.Network{Static(t, topic, peer.Addr().String())}})
-	conn := Accept(t, Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{}))
+	conn := Accept(t, Join(t, g.Dial(t, client.Config{Transports: via}), topic, client.JoinOptions{}))
 	conn.Write([]byte("it"))
 	conn.CloseWrite()
 	if b, err := io.ReadAll(conn); string(b) != "got it" || err != nil {
@@ -117,7 +130,9 @@ func TestHalfClose(t *testing.T) {
 }
 
 // A reset by a client arrives at the other client with its code, and both ways.
-func TestResetCarriesItsCode(t *testing.T) {
+func TestResetCarriesItsCode(t *testing.T) { overEach(t, testResetCarriesItsCode) }
+
+func testResetCarriesItsCode(t *testing.T, via []string) {
 	g := Start(t, server.Config{})
 	for _, tt := range []struct{ sent, want wtproto.Code }{
 		{wtproto.CodeApplication + 7, wtproto.CodeApplication + 7},
@@ -126,8 +141,8 @@ func TestResetCarriesItsCode(t *testing.T) {
 		{wtproto.CodeNone, wtproto.CodePeerReset},
 	} {
 		topic := wtproto.TopicFromName(tt.sent.String())
-		ca := Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{})
-		cb := Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{})
+		ca := Join(t, g.Dial(t, client.Config{Transports: via}), topic, client.JoinOptions{})
+		cb := Join(t, g.Dial(t, client.Config{Transports: via}), topic, client.JoinOptions{})
 		a, b := Accept(t, ca), Accept(t, cb)
 		a.Write([]byte("x"))
 		if _, err := io.ReadFull(b, make([]byte, 1)); err != nil {
@@ -149,14 +164,16 @@ func TestResetCarriesItsCode(t *testing.T) {
 }
 
 // A killed raw TCP peer is a reset with PEER_RESET when its kernel sends RST.
-func TestKilledTCPPeer(t *testing.T) {
+func TestKilledTCPPeer(t *testing.T) { overEach(t, testKilledTCPPeer) }
+
+func testKilledTCPPeer(t *testing.T, via []string) {
 	topic := wtproto.TopicFromName("killed")
 	peer := Listen(t, func(c *net.TCPConn) {
 		io.ReadFull(c, make([]byte, 1))
 		c.SetLinger(0)
 	})
 	g := Start(t, server.Config{Networks: []discovery.Network{Static(t, topic, peer.Addr().String())}})
-	conn := Accept(t, Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{}))
+	conn := Accept(t, Join(t, g.Dial(t, client.Config{Transports: via}), topic, client.JoinOptions{}))
 	conn.Write([]byte("x"))
 	_, err := conn.Read(make([]byte, 1))
 	if code, _ := Code(err); code != wtproto.CodePeerReset {
@@ -166,7 +183,9 @@ func TestKilledTCPPeer(t *testing.T) {
 
 // 100 circuits that the client does not read hold no more than their credit, slow their peers
 // down, and leave the 101st alone.
-func TestStalledCircuits(t *testing.T) {
+func TestStalledCircuits(t *testing.T) { overEach(t, testStalledCircuits) }
+
+func testStalledCircuits(t *testing.T, via []string) {
 	const stalled = 100
 	topic := wtproto.TopicFromName("stalled")
 	var mu sync.Mutex
@@ -192,7 +211,7 @@ func TestStalledCircuits(t *testing.T) {
 		named{Static(t, topic, addrs...), "stalled"},
 		named{Static(t, live, Listen(t, Echo).Addr().String()), "live"},
 	}})
-	c := g.Dial(t, client.Config{})
+	c := g.Dial(t, client.Config{Transports: via})
 	top := Join(t, c, topic, client.JoinOptions{MaxPeers: stalled})
 	conns := make([]*client.Conn, stalled)
 	for i := range conns {
@@ -233,7 +252,9 @@ func TestStalledCircuits(t *testing.T) {
 
 // The same when peers stop reading: 100 circuits on which the client writes and nobody reads, and
 // the 101st moves.
-func TestStalledPeers(t *testing.T) {
+func TestStalledPeers(t *testing.T) { overEach(t, testStalledPeers) }
+
+func testStalledPeers(t *testing.T, via []string) {
 	const stalled = 100
 	topic := wtproto.TopicFromName("stalled peers")
 	release := make(chan struct{})
@@ -249,7 +270,7 @@ func TestStalledPeers(t *testing.T) {
 		named{Static(t, live, Listen(t, Echo).Addr().String()), "live"},
 	}})
 	defer close(release)
-	c := g.Dial(t, client.Config{})
+	c := g.Dial(t, client.Config{Transports: via})
 	top := Join(t, c, topic, client.JoinOptions{MaxPeers: stalled})
 	chunk := random(64 << 10)
 	var wg sync.WaitGroup

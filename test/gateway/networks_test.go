@@ -47,6 +47,7 @@ func TestNetworksByName(t *testing.T) {
 	if names := on(); !slices.Equal(names, []string{"dht", "static"}) {
 		t.Errorf("the topic is on %v, want both", names)
 	}
+	Eventually(t, "the service accepts", func() bool { return service.Accepted() > 0 })
 	if n := service.Accepted(); n != 1 {
 		t.Errorf("the service got %d connections, want 1", n)
 	}

@@ -24,7 +24,7 @@ import (
 
 // childEnv makes this test's binary a native peer that echoes: its value is a topic's name and a
 // seed.
-const childEnv = "SWARMGATE_TEST_NATIVE"
+const childEnv = "TEST_NATIVE"
 
 func TestMain(m *testing.M) {
 	if v := os.Getenv(childEnv); v != "" {

@@ -90,7 +90,7 @@ func TestAddressOfClientChanges(t *testing.T) {
 	topic := wtproto.TopicFromName("rebind")
 	g := Start(t, server.Config{Networks: []discovery.Network{Static(t, topic, Listen(t, Echo).Addr().String())}})
 	socket := rebindable(t)
-	c := g.Dial(t, client.Config{ListenPacket: func() (net.PacketConn, error) { return socket, nil }})
+	c := g.Dial(t, client.Config{Transports: []string{client.TransportQUIC}, ListenPacket: func() (net.PacketConn, error) { return socket, nil }})
 	conn := Accept(t, Join(t, c, topic, client.JoinOptions{}))
 	for i := range 8 {
 		if says(t, conn); t.Failed() {

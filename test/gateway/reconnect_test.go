@@ -229,8 +229,9 @@ func TestGhost(t *testing.T) {
 	secrets := []wtproto.Secret{{1}, {2}}
 	lines := make(chan *line, 16)
 	cut := g.Dial(t, client.Config{
-		Secret:  &secrets[0],
-		Silence: 3 * time.Second,
+		Secret:     &secrets[0],
+		Silence:    3 * time.Second,
+		Transports: []string{client.TransportQUIC},
 		ListenPacket: func() (net.PacketConn, error) {
 			socket, err := net.ListenPacket("udp", "127.0.0.1:0")
 			l := &line{PacketConn: socket}

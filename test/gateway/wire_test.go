@@ -144,7 +144,7 @@ func next(t testing.TB, r *wtproto.Reader, want wtproto.Type) []byte {
 	}
 }
 
-// Bad input ends its session with the right code and a reason, over both transports, and no other
+// Bad input ends its session with the right code and a reason, over each transport, and no other
 // session.
 func TestBadInput(t *testing.T) {
 	topic := wtproto.TopicFromName("bystander")
@@ -210,6 +210,7 @@ func TestBadInput(t *testing.T) {
 		}{
 			{"quic", func() wire { return g.rawDial(t) }},
 			{"webtransport", func() wire { return g.webTransportDial(t, 100, "") }},
+			{"websocket", func() wire { return g.webSocketDial(t) }},
 		} {
 			t.Run(tt.name+"/"+transport.name, func(t *testing.T) {
 				w := transport.dial()
@@ -233,7 +234,8 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// An origin that is not listed is told FORBIDDEN inside the session; none, or a listed one, passes.
+// An origin that is not listed is told FORBIDDEN inside the session; none, or a listed one,
+// passes.
 func TestOrigin(t *testing.T) {
 	g := Start(t, server.Config{Origins: []string{"https://good.example"}})
 	for origin, welcome := range map[string]bool{"": true, "https://good.example": true, "https://evil.example": false} {

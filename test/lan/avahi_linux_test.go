@@ -20,7 +20,7 @@ import (
 )
 
 // envThere names the namespace of the service, for the process in that of the gateway.
-const envThere = "SWARMGATE_TEST_THERE"
+const envThere = "TEST_THERE"
 
 // A plain TCP service that avahi publishes on one machine is found by a gateway on another, and
 // its bytes reach a client; once withdrawn it is gone from STATUS.

@@ -83,8 +83,8 @@ func udp4(from netip.Addr, b []byte) []byte {
 	return append(out, b...)
 }
 
-// A neighbour that said 5,000 services of a topic a second delayed an honest one by up to 22 s, and
-// a thousand made-up sources hid it for as long as they went on. Both are found, and what is
+// A neighbour that said 5,000 services of a topic a second delayed an honest one by up to 22 s,
+// and a thousand made-up sources hid it for as long as they went on. Both are found, and what is
 // remembered of a flood is bounded.
 func TestLANFlood(t *testing.T) {
 	t.Parallel()

@@ -221,7 +221,7 @@ func TestJSLibp2pGateway(t *testing.T) {
 				js.await("announced", func(map[string]any) bool { return true })
 			}
 			peer := awaitSighting(t, sightings, "js-libp2p", func(s discovery.Sighting) bool { return s.Holds > 0 })
-			if peer.FoundUs != tc.foundUs || peer.Dial == nil || peer.Peer.Client || peer.Peer.Network != "dht" {
+			if peer.PeerFoundUs != tc.foundUs || peer.Dial == nil || peer.Peer.Client || peer.Peer.Network != "dht" {
 				t.Errorf("sighting %+v", peer)
 			}
 			met := js.await("met", func(e map[string]any) bool { return e["peer"] == g.ID() })
@@ -292,7 +292,7 @@ func TestJSLibp2pGuess(t *testing.T) {
 	}
 	g.HostSeen(js.ready["id"].(string), at)
 	peer := awaitSighting(t, sightings, "js-libp2p", func(s discovery.Sighting) bool { return s.Holds > 0 })
-	if peer.FoundUs || peer.Dial == nil || peer.Peer.Network != "lan" {
+	if peer.PeerFoundUs || peer.Dial == nil || peer.Peer.Network != "lan" {
 		t.Errorf("sighting %+v", peer)
 	}
 	s, err := peer.Dial(t.Context(), wtproto.EndpointID{1})

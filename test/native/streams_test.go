@@ -61,8 +61,8 @@ type streamsPeer struct {
 	name string
 	// start puts it on a topic, and returns a gateway through which others meet it.
 	start func(t *testing.T, cfg server.Config, topic wtproto.Topic) (*gateway.Gateway, streamsSide)
-	// opens is not set for who takes streams only: a TCP service knows nothing of streams, and what
-	// stands behind swarm peer is one.
+	// opens is not set for who takes streams only: a TCP service knows nothing of streams, and
+	// what stands behind swarm peer is one.
 	opens bool
 	// asked and asker are what arrives of askedCode and of askerCode, and opened what arrives of
 	// askedCode if it is the peer that gets the reset.

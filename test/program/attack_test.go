@@ -172,6 +172,7 @@ func comeIn(ctx context.Context, p *program.Program) (*client.Client, error) {
 	}
 	return client.Dial(ctx, "https://"+p.QUIC, client.Config{
 		CertHashes: [][32]byte{[32]byte(hash)}, NoReconnect: true,
+		Transports:   []string{client.TransportQUIC},
 		ListenPacket: func() (net.PacketConn, error) { return udp.Listen("udp", honestFrom+":0") },
 	})
 }

@@ -53,6 +53,7 @@ func TestUploadThatNobodyReads(t *testing.T) {
 	}
 	honest, err := client.Dial(gateway.Context(t), "https://"+p.QUIC, client.Config{
 		CertHashes: [][32]byte{[32]byte(hash)}, NoReconnect: true,
+		Transports:   []string{client.TransportQUIC},
 		ListenPacket: func() (net.PacketConn, error) { return udp.Listen("udp", "127.0.0.7:0") },
 	})
 	if err != nil {

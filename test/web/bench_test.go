@@ -65,9 +65,22 @@ func (s *generated) Reset(wtproto.Code) {
 	}
 }
 
+const pairs = 7
+
+// compare runs two measurements in turn and prints both medians and that of the ratios.
+func compare(t *testing.T, what, unit string, a, b func() float64) {
+	t.Helper()
+	var as, bs, ratios []float64
+	for range pairs {
+		x, y := a(), b()
+		as, bs, ratios = append(as, x), append(bs, y), append(ratios, x/y)
+	}
+	t.Logf("%s: %.2f and %.2f %s, ratio %.2f", what, median(as), median(bs), unit, median(ratios))
+}
+
 // TestBenchWeb measures the client in each browser and prints medians of 7 interleaved pairs.
 func TestBenchWeb(t *testing.T) {
-	const pairs, stalled, bulk = 7, 99, 64 << 20
+	const stalled, bulk = 99, 64 << 20
 	for _, name := range []string{"chromium", "firefox"} {
 		t.Run(name, func(t *testing.T) {
 			page := browser.Start(t, name, "bench.html")
@@ -94,15 +107,6 @@ func TestBenchWeb(t *testing.T) {
 				page.Call(t, call, args, &v)
 				return v
 			}
-			// compare runs two measurements in turn and prints both medians and that of the ratios.
-			compare := func(what, unit string, a, b func() float64) {
-				var as, bs, ratios []float64
-				for range pairs {
-					x, y := a(), b()
-					as, bs, ratios = append(as, x), append(bs, y), append(ratios, x/y)
-				}
-				t.Logf("%s: %.2f and %.2f %s, ratio %.2f", what, median(as), median(bs), unit, median(ratios))
-			}
 			rate := func(topic string, stalled, total int) func() float64 {
 				return func() float64 {
 					return measure("rate", map[string]any{"topic": topic, "stalled": stalled, "total": total})
@@ -113,15 +117,15 @@ func TestBenchWeb(t *testing.T) {
 					return measure("roundTrip", map[string]any{"topic": "echo", "stalled": stalled, "n": 500})
 				}
 			}
-			compare("the 100th circuit beside 99 stalled ones, and alone", "MB/s", rate("bulk", stalled, bulk), rate("bulk", 0, bulk))
-			compare("its round trip of 64 bytes, p99, and alone", "ms", roundTrip(stalled), roundTrip(0))
-			compare("256 MiB from a TCP peer, and from a generator in the gateway", "MB/s", rate("bulk", 0, 4*bulk), rate("generator", 0, 4*bulk))
-			compare("peer.readable, and the raw stream", "MB/s", rate("generator", 0, 4*bulk), func() float64 {
+			compare(t, "the 100th circuit beside 99 stalled ones, and alone", "MB/s", rate("bulk", stalled, bulk), rate("bulk", 0, bulk))
+			compare(t, "its round trip of 64 bytes, p99, and alone", "ms", roundTrip(stalled), roundTrip(0))
+			compare(t, "256 MiB from a TCP peer, and from a generator in the gateway", "MB/s", rate("bulk", 0, 4*bulk), rate("generator", 0, 4*bulk))
+			compare(t, "peer.readable, and the raw stream", "MB/s", rate("generator", 0, 4*bulk), func() float64 {
 				return measure("raw", map[string]any{"topic": "generator", "total": 4 * bulk})
 			})
 			var first []float64
 			for range pairs {
-				page.Call(t, "goto", map[string]any{"url": page.Origin}, nil)
+				page.Call(t, "goto", map[string]any{"url": page.URL}, nil)
 				first = append(first, measure("firstByte", map[string]any{"topic": "bulk"}))
 			}
 			t.Logf("page opened to first byte of a peer: %.0f ms", median(first))

@@ -28,25 +28,10 @@ func TestBulkInBrowsers(t *testing.T) {
 			gateway.Static(t, topic, gateway.Listen(t, send(data)).Addr().String()),
 		}})
 		page.Open(t, browser.Target(g))
-		before := pss(t, page.PID)
-		stop, peak := make(chan struct{}), make(chan int)
-		go func() {
-			most := 0
-			for tick := time.NewTicker(100 * time.Millisecond); ; {
-				select {
-				case <-tick.C:
-					most = max(most, pss(t, page.PID))
-				case <-stop:
-					tick.Stop()
-					peak <- most
-					return
-				}
-			}
-		}()
+		growth := watchMemory(t, page.PID)
 		var got received
 		page.Call(t, "read", map[string]any{"topic": "bulk"}, &got)
-		close(stop)
-		grew := <-peak - before
+		grew := growth()
 		if got.Total != len(data) || got.Sum != sumOfSums(data) {
 			t.Errorf("%d bytes with sum %s, want %d with %s", got.Total, got.Sum, len(data), sumOfSums(data))
 		}
@@ -55,6 +40,30 @@ func TestBulkInBrowsers(t *testing.T) {
 		}
 		t.Logf("256 MiB in %d ms; all of the browser's processes grew by %d kB at most", got.Ms, grew)
 	})
+}
+
+// watchMemory watches how much a process and all below it hold, and returns a function that ends
+// that and returns by how many kB they grew at most.
+func watchMemory(t *testing.T, pid int) (growth func() int) {
+	before := pss(t, pid)
+	stop, peak := make(chan struct{}), make(chan int)
+	go func() {
+		most := before
+		for tick := time.NewTicker(100 * time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				most = max(most, pss(t, pid))
+			case <-stop:
+				tick.Stop()
+				peak <- most
+				return
+			}
+		}
+	}()
+	return func() int {
+		close(stop)
+		return <-peak - before
+	}
 }
 
 // pss returns the proportional set size of a process and of all below it, in kB.

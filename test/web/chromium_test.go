@@ -22,6 +22,7 @@ import (
 // the gateway opened and one that it was offered, and echoes 8 MiB on each; and it learns the code
 // and the reason with which a gateway ends its session.
 func TestChromium(t *testing.T) {
+	t.Parallel()
 	data := make([]byte, 8<<20)
 	rand.NewChaCha8([32]byte{8}).Read(data)
 	want := sha256.Sum256(data)

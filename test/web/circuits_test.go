@@ -76,19 +76,23 @@ const (
 
 // 99 circuits that the page does not read, with data waiting on each, and the 100th moves on.
 func TestStalledCircuitsInBrowsers(t *testing.T) {
-	browser.Each(t, func(t *testing.T, page *browser.Page) { testStalled(t, page, 99, 0) })
+	browser.Each(t, func(t *testing.T, page *browser.Page) {
+		for _, transport := range []string{webTransport, webSocket} {
+			t.Run(transport, func(t *testing.T) { testStalled(t, page, transport, 99, 0) })
+		}
+	})
 }
 
 // All places of a session are taken by circuits that have grown before the page stops to read
 // them, and the last one moves on.
 func TestFullBudgetInBrowsers(t *testing.T) {
-	browser.Each(t, func(t *testing.T, page *browser.Page) { testStalled(t, page, 255, 256<<10) })
+	browser.Each(t, func(t *testing.T, page *browser.Page) { testStalled(t, page, webTransport, 255, 256<<10) })
 }
 
 // testStalled has the page read the first bytes of so many circuits and then no more, though data
 // waits on each. One more circuit has to bring all of its bytes, without a gap of a second, and
 // within the budget.
-func testStalled(t *testing.T, page *browser.Page, stalled, first int) {
+func testStalled(t *testing.T, page *browser.Page, transport string, stalled, first int) {
 	var addrs []string
 	for range stalled {
 		addrs = append(addrs, gateway.Listen(t, flood).Addr().String())
@@ -100,7 +104,8 @@ func testStalled(t *testing.T, page *browser.Page, stalled, first int) {
 		named{gateway.Static(t, live, gateway.Listen(t, send(data)).Addr().String()), "live"},
 	}})
 	page.Call(t, "watch", nil, nil)
-	page.Open(t, browser.Target(g))
+	page.Open(t, webSite(t, g, transport))
+	before := pss(t, page.PID)
 	var n int
 	if page.Call(t, "stall", map[string]any{"topic": "stalled", "n": stalled, "bytes": first}, &n); n != stalled {
 		t.Fatalf("the page has %d circuits, want %d", n, stalled)
@@ -113,7 +118,18 @@ func testStalled(t *testing.T, page *browser.Page, stalled, first int) {
 	if got.Gap > 20 {
 		t.Errorf("the last circuit stood still for %d ticks of 50 ms, want at most 20", got.Gap)
 	}
+	if grew := pss(t, page.PID) - before; grew > 150_000 {
+		t.Errorf("the browser grew by %d kB, want at most 150 MB", grew)
+	}
 	seen := page.Watched(t)
+	if transport == webSocket {
+		unread := seen.Received - len(data)
+		if unread > budget || unread < stalled*reserve {
+			t.Errorf("%d bytes came and were not read, want at least %d reserves and at most %d", unread, stalled, budget)
+		}
+		t.Logf("32 MiB over WebSocket beside %d stalled circuits in %d ms, longest gap %d ticks of 50 ms; %d bytes unread", stalled, got.Ms, got.Gap, unread)
+		return
+	}
 	if seen.Most > budget || seen.Most <= (stalled+1)*reserve {
 		t.Errorf("%d bytes were granted and unread at once, want more than %d reserves and at most %d", seen.Most, stalled+1, budget)
 	}

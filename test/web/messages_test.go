@@ -27,6 +27,7 @@ const (
 // A page with swarmgate/messages and a program with client/messages send each other what both can
 // say, as it is. Either waits if the other one does not read.
 func TestMessagesInBrowsers(t *testing.T) {
+	t.Parallel()
 	browser.EachPage(t, "messages.html", func(t *testing.T, page *browser.Page) {
 		conn, wait := meetPage(t, page, "talk", map[string]any{"n": floodMessages, "bytes": floodSize})
 		c, ctx := messages.New(conn, messages.Config{}), t.Context()
@@ -87,6 +88,7 @@ func TestMessagesInBrowsers(t *testing.T) {
 // A page is told how the messages of a program end: regularly, within one, or with one that is too
 // large.
 func TestEndsOfMessagesInBrowsers(t *testing.T) {
+	t.Parallel()
 	text := messages.Message{Kind: messages.Text, Data: []byte("hi")}.Append(nil)
 	for _, c := range []struct {
 		name string

@@ -18,6 +18,7 @@ import (
 // peers, by one JOIN. The last one that goes leaves the topic, and one that comes later joins it
 // again.
 func TestReactInBrowsers(t *testing.T) {
+	t.Parallel()
 	browser.EachPage(t, "react.html", func(t *testing.T, page *browser.Page) {
 		const name = "react"
 		var joined, left atomic.Int32

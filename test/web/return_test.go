@@ -101,6 +101,7 @@ func TestLeftPageInBrowsers(t *testing.T) {
 // having been offline, and the circuit that is open with a slow peer of the first one brings all
 // of its bytes, after which that gateway has nothing left to do.
 func TestGoawayInBrowsers(t *testing.T) {
+	t.Parallel()
 	browser.Each(t, func(t *testing.T, page *browser.Page) {
 		data := random(4<<20, 3)
 		slow, both := wtproto.TopicFromName("slow"), wtproto.TopicFromName("both")
@@ -174,7 +175,15 @@ func TestGoawayInBrowsers(t *testing.T) {
 // A browser resets the streams of such a page in its own way. (Chromium's page crashed in one of
 // three rounds, and its neighbours with it: the module reset its streams while its session was
 // being closed.)
+//
+// A browser tells the end of such a page in one packet, once, as it does if the page's process is
+// killed. Firefox was seen to tell nothing, in one round of 300 on a busy machine: its page still
+// sent a frame 4 s after the tab was to close, and then nothing came. So what holds always comes
+// from the protocol: a silent client that has circuits is given up after 25 s (PROTOCOL, 9), may
+// take 6 s to note that, and leaves its topics a second of grace here. [gateway.Patience] is
+// longer.
 func TestBusyPageClosedInBrowsers(t *testing.T) {
+	t.Parallel()
 	const circuits = 5
 	browser.Each(t, func(t *testing.T, page *browser.Page) {
 		for _, how := range []string{"close", "goto"} {
@@ -217,11 +226,7 @@ func TestBusyPageClosedInBrowsers(t *testing.T) {
 					gateway.Eventually(t, "the session, its circuits and its topic end", func() bool {
 						return g.Sessions() == 0 && len(g.Topics()) == 0
 					})
-					took := time.Since(time.UnixMilli(at))
-					if took > 10*time.Second {
-						t.Errorf("all had ended %v after the page, want 10s at most", took)
-					}
-					t.Logf("all had ended after %v", took)
+					t.Logf("all had ended after %v", time.Since(time.UnixMilli(at)))
 					for range circuits {
 						select {
 						case <-ended:

@@ -17,6 +17,7 @@ import (
 
 // The end of a session by the gateway reaches the page with its code and its reason.
 func TestCloseInBrowsers(t *testing.T) {
+	t.Parallel()
 	browser.Each(t, func(t *testing.T, page *browser.Page) {
 		g := gateway.Start(t, server.Config{Origins: []string{page.Origin}})
 		page.Open(t, browser.Target(g))
@@ -32,6 +33,7 @@ func TestCloseInBrowsers(t *testing.T) {
 // clients end at the same time. Chromium's pages crashed there, most of them in the first rounds:
 // a stream was reset while the session was being closed.
 func TestCloseWithCircuitsInBrowsers(t *testing.T) {
+	t.Parallel()
 	browser.Each(t, func(t *testing.T, page *browser.Page) {
 		for range 5 {
 			tab, met := page.Another(t), make(chan error, 1)
@@ -58,6 +60,7 @@ func TestCloseWithCircuitsInBrowsers(t *testing.T) {
 // A page of another origin is refused with FORBIDDEN, which it can tell from a gateway that is not
 // there.
 func TestOriginInBrowsers(t *testing.T) {
+	t.Parallel()
 	browser.Each(t, func(t *testing.T, page *browser.Page) {
 		g := gateway.Start(t, server.Config{Origins: []string{"https://other.example"}})
 		if got := page.TryOpen(t, browser.Target(g)); got.Code != wtproto.CodeForbidden {
@@ -74,6 +77,7 @@ func TestOriginInBrowsers(t *testing.T) {
 // The same where the page asks the info document for the way: who must not read it is FORBIDDEN,
 // who may is connected.
 func TestOriginByInfoInBrowsers(t *testing.T) {
+	t.Parallel()
 	browser.Each(t, func(t *testing.T, page *browser.Page) {
 		for origin, want := range map[string]browser.Opened{
 			"https://other.example": {Outcome: browser.Outcome{Code: wtproto.CodeForbidden}},

@@ -16,6 +16,7 @@ import (
 // web/test's vectors and fuzz, which run under node with the unit tests, hold in the browsers too,
 // and none of them is left out.
 func TestVectorsInBrowsers(t *testing.T) {
+	t.Parallel()
 	want := 1 // that of test/browser/nodetest.js
 	for _, name := range []string{"vectors", "fuzz"} {
 		source, err := os.ReadFile("../../web/test/" + name + ".test.ts")

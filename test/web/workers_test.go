@@ -17,6 +17,7 @@ import (
 // The module in a Worker joins a topic and echoes a peer. In a SharedWorker it does so for two
 // pages with one session, and goes on for one of them when the other is closed.
 func TestWorkersInBrowsers(t *testing.T) {
+	t.Parallel()
 	browser.EachPage(t, "workers.html", func(t *testing.T, page *browser.Page) {
 		topics := []string{"alone", "first page", "second page"}
 		ask := make(map[string]chan struct{}) // has the peer on a topic send a byte
@@ -70,7 +71,7 @@ func TestWorkersInBrowsers(t *testing.T) {
 			echoes(topic)
 		}
 		joins(page, false, "alone")
-		page.Call(t, "goto", map[string]any{"url": page.Origin}, nil)
+		page.Call(t, "goto", map[string]any{"url": page.URL}, nil)
 		gateway.Eventually(t, "the Worker ends with its page", func() bool { return g.Sessions() == 0 })
 
 		second := page.Another(t)

@@ -15,13 +15,13 @@ if (what === 'test') {
   const tests = (await readdir('test')).filter(name => name.endsWith('.test.ts'))
   await build({
     ...common, entryPoints: tests.map(name => `./test/${name}`), outdir: out, outExtension: { '.js': '.mjs' }, platform: 'node',
-    alias: { swarmgate: '../src/index.ts', 'swarmgate/messages': '../src/messages.ts' }, sourcemap: 'inline'
+    alias: { swarmgate: '../src/index.ts', 'swarmgate/messages': '../src/messages.ts', 'swarmgate/secret': '../src/secret.ts' }, sourcemap: 'inline'
   })
 } else {
   // The page uses the module that the gateway gives to everybody, as a file of its own.
   await build({
     ...common, entryPoints: ['./main.ts'], outfile: join(out, 'console.js'), platform: 'browser', minify: true,
-    alias: { swarmgate: '/client.js', 'swarmgate/messages': '../src/messages.ts' }, external: ['/client.js'], tsconfigRaw: {},
+    alias: { swarmgate: '/client.js', 'swarmgate/messages': '../src/messages.ts', 'swarmgate/secret': '../src/secret.ts' }, external: ['/client.js'], tsconfigRaw: {},
     footer: { js: `/*! lean-qr\n${await readFile('../node_modules/lean-qr/LICENSE', 'utf8')}*/` }
   })
   const css = await transform(await readFile('console.css', 'utf8'), { loader: 'css', minify: true })

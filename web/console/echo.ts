@@ -53,7 +53,7 @@ export class EchoTest {
   /** The peer has sent bytes. */
   feed (b: Uint8Array): void {
     for (const x of b) {
-      if (x !== pattern(this.#back)) return this.#fail(new EchoError('something else came back: the peer is no echo'))
+      if (x !== pattern(this.#back)) return this.#fail(new EchoError('the peer sent back other bytes than it was sent, so it is not an echo: test with a peer that returns everything'))
       this.#back++
     }
     this.#wake()
@@ -81,7 +81,7 @@ export class EchoTest {
           resolve()
         }
       })
-      if (this.#back === back && !this.#error) this.#fail(new EchoError('nothing comes back: the peer is no echo'))
+      if (this.#back === back && !this.#error) this.#fail(new EchoError('the peer sends nothing back, so it is not an echo: test with a peer that returns everything'))
     }
   }
 

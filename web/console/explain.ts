@@ -1,4 +1,5 @@
 import { Code, SwarmError, codeName } from 'swarmgate'
+import { SecretError } from 'swarmgate/secret'
 import type { NetworkStatus, TopicStatus } from 'swarmgate'
 import { count } from './format.js'
 
@@ -55,6 +56,7 @@ const dialCauses = new Map<number, { text: string, todo: string }>([
 
 /** Says for people why a circuit ended. */
 export function ending (error: unknown): string {
+  if (error instanceof SecretError) return error.message
   if (!(error instanceof SwarmError)) return String(error)
   const words = endings.get(error.code)
   return words !== undefined ? `${words} (${codeName(error.code)})` : codeName(error.code)

@@ -14,5 +14,5 @@ export async function readInfo (): Promise<Info> {
 
 /** Reports whether a URL leads to the computer that it is opened on. */
 export function isLocal (url: string): boolean {
-  return /^(localhost|127(\.\d+){3}|\[::1\])$/.test(new URL(url).hostname)
+  return /^((.+\.)?localhost\.?|127(\.\d+){3}|\[::1\])$/.test(new URL(url).hostname)
 }

@@ -1,4 +1,4 @@
-import type { Peer } from 'swarmgate'
+import type { Peer, PeerInfo } from 'swarmgate'
 import { MessageDecoder, MessageError } from 'swarmgate/messages'
 import { ANSWER, CALL, MAX_PAYLOAD, concat, encode, parse } from './messages.js'
 import type { Message } from './messages.js'
@@ -12,6 +12,12 @@ const MAX_QUEUED = 1 << 20 // bytes of messages for a console that does not read
  * what somebody types.
  */
 export type Kind = 'unknown' | 'console' | 'raw'
+
+/** A circuit with a peer, sealed or not. */
+export interface Circuit extends PeerInfo, Pick<Peer, 'readable' | 'writable' | 'closed' | 'close' | 'abort'> {
+  /** The static key of the peer if it is sealed. */
+  readonly key?: Uint8Array
+}
 
 /** What a link tells. None of it is called before `run`. */
 export interface LinkEvents {
@@ -31,7 +37,7 @@ export interface LinkEvents {
  * One circuit: finds out what is at its other end, reads all that comes, and counts both ways.
  */
 export class Link {
-  readonly peer: Peer
+  readonly peer: Circuit
   readonly received: Meter
   readonly sent: Meter
   readonly since = Date.now()
@@ -44,7 +50,7 @@ export class Link {
   #rest: Uint8Array = new Uint8Array(0) // read, and not looked at
   #queued = 0 // bytes of messages that the circuit has not taken
 
-  constructor (peer: Peer, events: LinkEvents) {
+  constructor (peer: Circuit, events: LinkEvents) {
     this.peer = peer
     this.#events = events
     this.received = new Meter(performance.now())

@@ -1,9 +1,11 @@
 import { SwarmError, codeName } from 'swarmgate'
 import type { Topic } from 'swarmgate'
+import { SecretError, keyHex, keyWords } from 'swarmgate/secret'
 import { parseGatewayURL } from '../src/url.js'
 import type { Download } from './download.js'
 import { ending, explain } from './explain.js'
 import { count, plain } from './format.js'
+import { shortId } from './id.js'
 import { readInfo } from './info.js'
 import type { Info } from './info.js'
 import type { Link } from './link.js'
@@ -12,7 +14,8 @@ import { Room } from './room.js'
 import type { RoomEvents } from './room.js'
 import { Session } from './session.js'
 import type { Phase } from './session.js'
-import { fragmentOf, isGatewayURL, privateTopic, topicOf } from './share.js'
+import { fragmentOf, isGatewayURL, newRoom, placeOf } from './share.js'
+import type { Place } from './share.js'
 import { removeLeftovers } from './store.js'
 import { $, listed, setText } from './view/dom.js'
 import { acceptDrops, growWithText } from './view/input.js'
@@ -38,8 +41,8 @@ class Console implements RoomEvents {
   #name = loadName()
   #room: Room
   #rooms = 0
-  #text = '' // of the topic, as somebody wrote it
-  #on = false // the topic, or on the way to it
+  #place: Place
+  #on = false // the place, or on the way to it
   #topic: Topic | undefined
   #joinedAt = 0
   #leave = new AbortController()
@@ -48,8 +51,12 @@ class Console implements RoomEvents {
   #info: Info | undefined
   #gateway: 'new' | 'there' | 'lost' = 'new' // as it was told
 
-  /** `quiet` is that of `Link.run`; `echo` says that native peers are there to be sent a line. */
-  constructor ({ quiet, echo }: { quiet: boolean, echo: boolean }) {
+  /**
+   * It joins nothing yet. `quiet` is that of `Link.run`; `echo` says that native peers are there to
+   * be sent a line.
+   */
+  constructor (place: Place, { quiet, echo }: { quiet: boolean, echo: boolean }) {
+    this.#place = place
     this.#quiet = quiet
     this.#echo = echo
     this.#room = new Room(this, this.#name, quiet)
@@ -59,43 +66,51 @@ class Console implements RoomEvents {
     setInterval(() => this.tick(), TICK)
     readInfo().then(info => {
       this.#info = info
-      showSnippet(location.origin, this.#text, info)
-    }, () => showSnippet(location.origin, this.#text, undefined))
+      showSnippet(location.origin, this.#place, info)
+    }, () => showSnippet(location.origin, this.#place, undefined))
   }
 
-  /** The topic that the page is on, or was on last, as somebody wrote it. */
-  get topic (): string { return this.#text }
+  /** Where the page is, or was last. */
+  get place (): Place { return this.#place }
 
-  /** Whether the topic's field has the topic that the page is on. */
-  get here (): boolean { return this.#on && $<HTMLInputElement>('topic').value === this.#text }
+  /** Whether the fields have the place that the page is at. */
+  get here (): boolean {
+    return this.#on && $<HTMLInputElement>('topic').value === this.#place.text && $<HTMLSelectElement>('kind').value === this.#place.kind
+  }
 
-  /** Leaves the topic and joins this one, or the same anew. */
-  async join (text: string): Promise<void> {
+  /** Leaves the place and joins this one, or the same anew. */
+  async join (place: Place): Promise<void> {
     const mine = this.#depart()
     const room = this.#room
     const { signal } = this.#leave
     this.#on = true
-    this.#text = text
-    $<HTMLInputElement>('topic').value = text
+    this.#place = place
+    $<HTMLSelectElement>('kind').value = place.kind
+    $<HTMLInputElement>('topic').value = place.text
+    showPlace(place)
     this.edited()
-    showSnippet(location.origin, text, this.#info)
+    showSnippet(location.origin, place, this.#info)
     this.tick()
     await this.#left
     if (mine !== this.#rooms) return
     try {
-      const topic = await this.#session.join(text, signal)
+      const { topic, peers, key } = await this.#session.join(place, {
+        signal,
+        refused: peer => this.#timeline.crowd(shortId(peer), 'does not know the secret of this room, and was refused', 'do not know the secret of this room, and were refused')
+      })
       if (mine !== this.#rooms) return
       this.#topic = topic
       this.#joinedAt = Date.now()
       topic.addEventListener('status', () => this.tick())
       setText($('topic-key'), topic.hex)
+      setText($('my-key'), key ? `Your key: ${keyWords(key)} (${keyHex(key)})` : '')
       this.edited()
-      this.#timeline.note(['You joined “', ...listed([plain(text)]), '”.'])
-      for await (const peer of topic) room.add(peer)
+      this.#timeline.note(['You joined ', ...nameOf(place), '.'])
+      for await (const peer of peers) room.add(peer)
     } catch (e) {
       if (mine !== this.#rooms || this.#session.phase.name === 'closed') return
-      const why = e instanceof SwarmError ? `${codeName(e.code)}${e.reason && `: ${plain(e.reason)}`}` : String(e)
-      this.#timeline.note(['“', ...listed([plain(text)]), `” could not be joined, or was taken away: ${why}.`], 'bad')
+      const why = e instanceof SecretError ? e.message : e instanceof SwarmError ? `${codeName(e.code)}${e.reason && `: ${plain(e.reason)}`}` : String(e)
+      this.#timeline.note([...nameOf(place), ` could not be joined, or was taken away: ${why}.`], 'bad')
       this.#on = false
       this.edited()
       this.tick()
@@ -108,10 +123,10 @@ class Console implements RoomEvents {
     this.#on = false
     this.edited()
     this.tick()
-    this.#timeline.note(['You left “', ...listed([plain(this.#text)]), '”.'])
+    this.#timeline.note(['You left ', ...nameOf(this.#place), '.'])
   }
 
-  /** Tells that a topic was given together with a gateway, if that is another one. */
+  /** Tells that a place was given together with a gateway, if that is another one. */
   elsewhere (url: string): void {
     const gateway = this.#info?.webtransport
     if (gateway === undefined || new URL(gateway).host === new URL(url).host) return
@@ -132,6 +147,7 @@ class Console implements RoomEvents {
     this.#before = { received: 0, sent: 0 }
     this.#joinedAt = Date.now()
     setText($('topic-key'), '')
+    setText($('my-key'), '')
     this.#left = this.#left.then(() => room.close()).then(() => leave.abort())
     return ++this.#rooms
   }
@@ -164,12 +180,11 @@ class Console implements RoomEvents {
     }
   }
 
-  /** The topic's field has changed. */
+  /** The fields of the place have changed. */
   edited (): void {
     const { here } = this
     setText($('join-button'), here ? 'Leave' : 'Join')
     $('join-button').classList.toggle('primary', !here) // there is nothing that has to be done
-    $<HTMLButtonElement>('share-button').disabled = this.#text === ''
   }
 
   /** Takes another name. */
@@ -237,11 +252,11 @@ class Console implements RoomEvents {
       ? 'Nobody hears you: join a topic first.'
       : consoles.length > 0
       ? `${count(consoles.length, 'console')} will hear you. Files can be of any size; drop them anywhere.`
-      : 'Nobody to hear you yet: open this page in another tab or on another computer.')
+      : 'Nobody to hear you yet: share the address of this page, or open it in another tab.')
     setText($('drop-text'), consoles.length > 0 ? `Drop to offer to ${count(consoles.length, 'console')}` : 'No console is here to offer files to')
     showPhase(phase, () => this.#session.retry(), token => {
       this.#session.enter(token)
-      void this.join(this.#text)
+      void this.join(this.#place)
     })
     this.#why.show(this.#findings(), links.size)
   }
@@ -264,24 +279,41 @@ class Console implements RoomEvents {
   #author (link: Link): Author { return { name: this.#room.nameOf(link), id: link.peer.id, mine: false } }
 }
 
+/** Returns what to call a place in a sentence. A secret is not said. */
+function nameOf ({ kind, text }: Place) {
+  return kind === 'secret' ? ['the secret room'] : ['the public topic “', ...listed([plain(text)]), '”']
+}
+
+/** Says what kind of a place the page is at. */
+function showPlace ({ kind }: Place): void {
+  $('privacy').dataset['kind'] = kind
+  setText($('privacy-kind'), kind === 'secret' ? 'Secret room' : 'Public topic')
+  setText($('privacy-text'), kind === 'secret'
+    ? 'Sealed from end to end: the gateway does not see what is said.'
+    : 'The gateway sees what is said, and whoever knows the name can join.')
+}
+
 /** Connects the page's controls. */
 function start (): void {
   const query = new URLSearchParams(location.search)
-  const page = new Console({ quiet: query.has('quiet'), echo: query.has('echo') })
+  // Who is there to be sent a line is a program that knows no secret.
+  const first = placeOf(location.hash) ?? (query.has('echo') ? { kind: 'topic' as const, text: 'demo' } : newRoom())
+  const page = new Console(first, { quiet: query.has('quiet'), echo: query.has('echo') })
   /**
-   * Joins a topic, which the page's address then names as well: in its fragment, which no server
+   * Joins a place, which the page's address then names as well: in its fragment, which no server
    * sees.
    */
-  const go = (topic: string) => {
-    history.replaceState(null, '', fragmentOf(topic))
-    void page.join(topic)
+  const go = (place: Place) => {
+    history.replaceState(null, '', fragmentOf(place))
+    void page.join(place)
   }
-  go(topicOf(location.hash) || 'demo')
+  go(first)
   addEventListener('hashchange', () => {
-    const topic = topicOf(location.hash)
-    if (topic !== '' && topic !== page.topic) go(topic)
+    const place = placeOf(location.hash)
+    if (place && fragmentOf(place) !== fragmentOf(page.place)) go(place)
   })
-  new ShareView(() => page.topic, () => go(privateTopic()))
+  new ShareView(() => page.place, () => go(newRoom()))
+  const kind = $<HTMLSelectElement>('kind')
   $('skip').addEventListener('click', () => $('text').focus())
 
   $('join-button').addEventListener('click', event => {
@@ -292,17 +324,25 @@ function start (): void {
   $('join').addEventListener('submit', event => {
     event.preventDefault()
     const text = $<HTMLInputElement>('topic').value
-    if (!isGatewayURL(text)) return go(text)
+    if (!isGatewayURL(text)) return go({ kind: kind.value as Place['kind'], text })
     try {
-      const { url, topic } = parseGatewayURL(text)
-      if (topic === '') return page.warn('This string names a gateway and no topic.')
+      const { url, topic, secret } = parseGatewayURL(text)
+      if (topic === '' && secret === undefined) return page.warn('This swarmgate:// address names a gateway, but no room or topic. Copy one that does, or enter the name of a topic.')
       page.elsewhere(url)
-      go(topic)
+      go(secret === undefined ? { kind: 'topic', text: topic } : { kind: 'secret', text: secret })
     } catch {
-      page.warn('This is no swarmgate:// string that can be read: is all of it there?')
+      page.warn('This swarmgate:// address cannot be read. Copy all of it, from swarmgate:// to its end, and paste it again.')
     }
   })
   $('topic').addEventListener('input', () => page.edited())
+  kind.addEventListener('change', () => {
+    // What was a secret must not be told the gateway as a topic, and what was a topic is no secret.
+    const { place } = page
+    const field = $<HTMLInputElement>('topic')
+    if (kind.value === place.kind) field.value ||= place.text
+    else if (field.value === place.text) field.value = kind.value === 'secret' ? newRoom().text : ''
+    page.edited()
+  })
   const text = $<HTMLTextAreaElement>('text')
   growWithText(text)
   $('say').addEventListener('submit', event => {

@@ -1,5 +1,4 @@
 import { Code, SwarmError } from 'swarmgate'
-import type { Peer } from 'swarmgate'
 import { Bucket } from './bucket.js'
 import { Download } from './download.js'
 import type { Offer } from './download.js'
@@ -7,7 +6,7 @@ import { plain } from './format.js'
 import type { Message } from './messages.js'
 import { endpoint, shortId } from './id.js'
 import { Link } from './link.js'
-import type { LinkEvents } from './link.js'
+import type { Circuit, LinkEvents } from './link.js'
 import { Upload } from './upload.js'
 
 const MAX_NAME = 40 // characters
@@ -69,7 +68,7 @@ export class Room implements LinkEvents {
   nameOf (link: Link): string { return this.#names.get(link) ?? shortId(link.peer) }
 
   /** Takes a circuit in. */
-  add (peer: Peer): void {
+  add (peer: Circuit): void {
     if (this.#closed) return peer.abort(Code.LEFT)
     const link = new Link(peer, this)
     this.links.add(link)

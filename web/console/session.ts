@@ -1,5 +1,8 @@
 import { Code, SwarmError, connect } from 'swarmgate'
-import type { Swarm, Topic } from 'swarmgate'
+import type { Peer, Swarm, Topic } from 'swarmgate'
+import { identity, secret } from 'swarmgate/secret'
+import type { Circuit } from './link.js'
+import type { Place } from './share.js'
 import { loadToken, saveToken } from './token.js'
 
 const FIRST_DELAY = 1000
@@ -11,6 +14,15 @@ export type Phase =
   | { name: 'connected' }
   | { name: 'waiting', until: number, attempt: number, error: unknown } // until is that of Date.now
   | { name: 'closed', error: unknown }
+
+/** A place that was joined. */
+export interface Joined {
+  topic: Topic
+  /** Peers as they come. */
+  peers: AsyncIterable<Circuit>
+  /** The key that peers in a secret room see of this page. */
+  key?: Uint8Array
+}
 
 /** What a session tells. */
 export interface SessionEvents {
@@ -25,6 +37,7 @@ export class Session {
   #swarm: Promise<Swarm> = new Promise(() => {}) // before start
   #retry = () => {} // ends the wait, ours or the swarm's
   #token = loadToken()
+  #identity: Promise<CryptoKeyPair> | undefined
 
   /** Does nothing before `start`. */
   constructor (url: string, events: SessionEvents) {
@@ -45,10 +58,19 @@ export class Session {
     this.start()
   }
 
-  /** Joins a topic, once there is a connection. */
-  async join (topic: string, signal: AbortSignal): Promise<Topic> {
+  /**
+   * Joins a place, once there is a connection. `refused` is called for those who are on the topic
+   * of a secret room and do not know the secret.
+   */
+  async join ({ kind, text }: Place, { signal, refused }: { signal: AbortSignal, refused: (peer: Peer) => void }): Promise<Joined> {
     const swarm = await this.#swarm
-    return await swarm.join(topic, { signal })
+    if (kind === 'topic') {
+      const topic = await swarm.join(text, { signal })
+      return { topic, peers: topic }
+    }
+    const room = await secret(text, { identity: await (this.#identity ??= identity('console')) })
+    const sealed = await room.join(swarm, { signal, refused })
+    return { topic: sealed.topic, peers: sealed, key: room.key }
   }
 
   /** Ends a wait. */

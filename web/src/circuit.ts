@@ -1,19 +1,49 @@
 import type { Offer, Peer, PeerInfo } from './api.js'
+import type { Clock } from './clock.js'
 import { Code } from './codes.js'
 import type { Account } from './credit.js'
 import { deferred, ignore } from './deferred.js'
 import { SwarmError, codeOf, isCode } from './errors.js'
 import { CLIENT, FURTHER, INITIATOR } from './frames.js'
-import type { Of, Peer as PeerFrame, Reader } from './frames.js'
+import type { Of, Peer as PeerFrame } from './frames.js'
 import { hex } from './hex.js'
-import type { Session } from './session.js'
 import type { Stay } from './stay.js'
-import { carries, reset } from './streams.js'
-import type { JoinedTopic } from './topic.js'
+import type { Stream } from './link/stream.js'
 
 const LINGER = 30_000 // ms that a circuit which was closed waits for its peer's end
 const NEWS = 1000 // ms that the reason of an end may come after it, on another stream
 const CHUNK = 65536 // bytes read at once where the page brings no buffer
+
+/** What a circuit has done by its session. */
+export interface CircuitHost {
+  readonly clock: Clock
+  readonly control: {
+    /** Tells the gateway a code that a reset cannot carry, or that there is no stream for. */
+    decline: (circuit: number, code: number) => void
+  }
+  /** Opens the stream of an offered circuit, or ends the circuit. */
+  accept: (c: Circuit) => Promise<void>
+  /** Counts bytes that were read. */
+  consumed: (c: Circuit, n: number) => void
+  /** All bytes were read. */
+  settle: (c: Circuit) => void
+  /** The circuit has ended. */
+  remove: (c: Circuit) => void
+}
+
+/** What a circuit has done by its topic. */
+export interface CircuitTopic {
+  /** Its key. */
+  readonly hex: string
+  readonly host: {
+    /** Opens one more circuit with the peer of `c`. */
+    connect: (c: Circuit, signal?: AbortSignal) => Promise<Peer>
+  }
+  /** The circuit has a stream; `asked` says that the page knows it already. */
+  enter: (c: Circuit, asked?: boolean) => void
+  /** The circuit has ended. */
+  drop: (c: Circuit) => void
+}
 
 /** A circuit: a stream of a session, its credit, and what the page sees of it. */
 export class Circuit extends EventTarget implements Peer {
@@ -27,37 +57,37 @@ export class Circuit extends EventTarget implements Peer {
   readonly readable: ReadableStream<Uint8Array>
   readonly writable: WritableStream<Uint8Array | ArrayBuffer | ArrayBufferView>
 
-  readonly joined: JoinedTopic
+  /** Who it is for: its topic, or the one that was joined anew after that was left. */
+  joined: CircuitTopic
   /** PEER, which tells of it. */
   readonly frame: Of<typeof PeerFrame>
   /** That of its peer, from when it has a stream. */
-  declare stay: Stay
+  declare stay: Stay<Circuit>
   /** Its credit. */
   readonly account: Account
   /** How it ended, undefined before that and after a regular end. */
   error: SwarmError | undefined
 
-  readonly #session: Session
+  readonly #session: CircuitHost
   readonly #info: PeerInfo
   readonly #closed = deferred()
-  #reader: Reader | undefined
-  #writer: WritableStreamDefaultWriter<unknown> | undefined
+  #stream: Stream | undefined
   #source!: ReadableByteStreamController
   #sink!: WritableStreamDefaultController
 
-  #lent = false // the page's buffer, to a read that is under way
+  #lent?: boolean // the page's buffer, to a read that is under way
   #spare = new ArrayBuffer(0) // a buffer that nobody has
   #unwritten = 0 // chunks that the page has written and the stream has not taken
-  #closing = false // by the page
-  #settled = false // the page was told of the end
-  #released = false // the session has its place again
-  #eof = false // all was read
-  #fin = false // all was written
-  #finishing = false // the end is being written
+  #closing?: boolean // by the page
+  #settled?: boolean // the page was told of the end
+  #released?: boolean // the session has its place again
+  #eof?: boolean // all was read
+  #fin?: boolean // all was written
+  #finishing?: boolean // the end is being written
   #cancelTimer = () => {}
 
   /** Makes a circuit that has a place in `session` and no stream yet. */
-  constructor (session: Session, joined: JoinedTopic, m: Of<typeof PeerFrame>, account: Account) {
+  constructor (session: CircuitHost, joined: CircuitTopic, m: Of<typeof PeerFrame>, account: Account) {
     super()
     this.#session = session
     this.joined = joined
@@ -101,16 +131,22 @@ export class Circuit extends EventTarget implements Peer {
    * Gives the circuit its stream, whose first frame is gone; `asked` says that the page has opened
    * it.
    */
-  attach (reader: Reader, writer: WritableStreamDefaultWriter<unknown>, asked?: boolean): void {
-    this.#reader = reader
-    this.#writer = writer
-    reader.closed.catch(e => this.#failed(e))
-    writer.closed.catch(e => this.#failed(e))
+  attach (stream: Stream, asked?: boolean): void {
+    this.#stream = stream
+    stream.reader.closed.catch(e => this.#failed(e))
+    stream.writer.closed.catch(e => this.#failed(e))
     this.joined.enter(this, asked)
   }
 
+  /** Belongs to a topic that is joined anew from now on, unless the page has ended it. */
+  rejoin (joined: CircuitTopic): void {
+    if (this.topic !== joined.hex || this.joined === joined || !this.stay || this.error || this.#closing) return
+    this.joined = joined
+    joined.enter(this, true)
+  }
+
   /** Whether it has a stream. */
-  get attached (): boolean { return this.#reader !== undefined }
+  get attached (): boolean { return this.#stream !== undefined }
 
   close (): void {
     if (this.#settled || this.#closing) return
@@ -130,14 +166,14 @@ export class Circuit extends EventTarget implements Peer {
   }
 
   abort (code: number = Code.NONE): void {
-    if (!isCode(code)) throw new RangeError('a code has 32 bits')
+    if (!isCode(code)) throw new RangeError('not a code')
     if (this.#settled) return
-    this.#settle(new SwarmError(code, 'the circuit was aborted here'))
-    if (this.attached && carries(code) && !this.#finishing) return this.#end(code)
+    this.#settle(new SwarmError(code, 'aborted here'))
+    if (this.#stream?.carries(code) && !this.#finishing) return this.#end(code)
     // A code that a reset does not carry, or a direction that has ended and cannot be reset, is
     // told on the control stream. The gateway may end the circuit by that; else its stream ends a
     // moment later.
-    this.#session.decline(this.frame.circuit, code)
+    this.#session.control.decline(this.frame.circuit, code)
     if (this.attached && !this.#released) this.#cancelTimer = this.#session.clock.after(NEWS, () => this.#end(code))
     else this.#end(code)
   }
@@ -179,7 +215,7 @@ export class Circuit extends EventTarget implements Peer {
   /** Ends the stream and gives back the place. */
   #end (code: number): void {
     if (this.#released) return
-    if (this.#reader && this.#writer) reset(this.#reader, this.#writer, carries(code) ? code : Code.NONE)
+    this.#stream?.reset(code)
     this.#release()
   }
 
@@ -230,7 +266,7 @@ export class Circuit extends EventTarget implements Peer {
 
   /** Reads into `view` and counts it as read. */
   async #read (view: Uint8Array<ArrayBuffer>) {
-    const { value, done } = await this.#reader!.read(view)
+    const { value, done } = await this.#stream!.reader.read(view)
     if (value?.byteLength && !this.#closing) this.#session.consumed(this, value.byteLength)
     if (done) this.#session.settle(this)
     return { value, done }
@@ -267,12 +303,7 @@ export class Circuit extends EventTarget implements Peer {
   /** Throws away what comes until the end. */
   async #drain (): Promise<void> {
     try {
-      let buffer = new ArrayBuffer(CHUNK)
-      while (!this.#eof) {
-        const { value, done } = await this.#read(new Uint8Array(buffer))
-        this.#eof = done
-        if (value) buffer = value.buffer
-      }
+      while (!this.#eof) this.#eof = (await this.#read(new Uint8Array(CHUNK))).done
       this.#half()
     } catch (e) {
       this.#failed(e)
@@ -281,9 +312,9 @@ export class Circuit extends EventTarget implements Peer {
 
   async #write (chunk: unknown): Promise<void> {
     // A stream that is given something else fails, and leaves the other end in the dark.
-    if (!ArrayBuffer.isView(chunk) && !(chunk instanceof ArrayBuffer)) this.end(new SwarmError(Code.INTERNAL, 'no bytes'))
+    if (!ArrayBuffer.isView(chunk) && !(chunk instanceof ArrayBuffer)) this.end(new SwarmError(Code.INTERNAL, 'not bytes: write a Uint8Array'))
     if (this.#finishing) throw closedHere()
-    await this.#sent(this.#writer!.write(chunk))
+    await this.#sent(this.#stream!.writer.write(chunk as Uint8Array<ArrayBuffer>))
     this.#unwritten--
     this.#finishWriting()
   }
@@ -298,7 +329,7 @@ export class Circuit extends EventTarget implements Peer {
   async #finish (): Promise<void> {
     if (this.#finishing) return
     this.#finishing = true
-    await this.#sent(this.#writer!.close())
+    await this.#sent(this.#stream!.writer.close())
     this.#fin = true
     this.#half()
   }
@@ -316,7 +347,7 @@ export class Circuit extends EventTarget implements Peer {
   }
 }
 
-function closedHere (): SwarmError { return new SwarmError(Code.NONE, 'the circuit was closed here') }
+function closedHere (): SwarmError { return new SwarmError(Code.NONE, 'closed here') }
 
 /** Yields what a stream has, and gives the stream back. */
 async function * chunks (readable: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void> {

@@ -54,7 +54,7 @@ export const Code = {
 
 /** Returns the name of a code in docs/PROTOCOL.md, or its number in hex. */
 export function codeName (code: number): string {
-  return Object.entries(Code).find(([, c]) => c === code)?.[0] ?? `0x${code.toString(16)}`
+  return Object.keys(Code).find(name => Code[name as keyof typeof Code] === code) ?? `0x${code.toString(16)}`
 }
 
 /**

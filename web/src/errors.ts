@@ -5,6 +5,7 @@ import { Code, codeName, isPermanent } from './codes.js'
  * of the caller (`TypeError`, `RangeError`) or an `AbortSignal`'s reason are of this class.
  */
 export class SwarmError extends Error {
+  override readonly name = 'SwarmError'
   /** Number on the wire; see `Code`. */
   readonly code: number
   /** The other side decided: the gateway or the peer. */
@@ -19,8 +20,6 @@ export class SwarmError extends Error {
     this.remote = remote
     this.reason = reason
   }
-
-  static { this.prototype.name = 'SwarmError' }
 
   /** Trying to connect again cannot help. */
   get permanent (): boolean { return isPermanent(this.code) }

@@ -47,7 +47,7 @@ const agent = text(256)
 
 /** First on the control stream: who the client is. */
 export const Hello = message(0x01, {
-  version: number, flags: number, credit: number, secret: fixed(16), token: bytes(MAX_TOKEN), agent
+  version: number, flags: number, credit: number, secret: fixed(16), token: bytes(MAX_TOKEN), agent, circuits: number
 })
 /** First on the control stream: the answer to HELLO. */
 export const Welcome = message(0x02, {
@@ -97,7 +97,7 @@ export const Refused = message(0x11, { code, reason })
  * Whether a frame is one of this version: of a session, or of those between hosts, which have no
  * place in one.
  */
-export const known = (type: number): boolean => type >= 0x01 && type <= 0x11 || type >= 0x20 && type <= 0x27
+export const known = (type: number): boolean => type > 0 && type < 0x12 || type >> 3 === 4
 
 // The bits of JOIN's flags.
 export const ANNOUNCE = 1
@@ -128,34 +128,29 @@ export type Reader = ReadableStreamBYOBReader
  * the stream's error.
  */
 export async function readFrame (reader: Reader): Promise<Frame | End> {
-  let head: Uint8Array<ArrayBuffer> = new Uint8Array(16)
-  let got = 0
-  for (let need = 2; got < need;) { // a type and a length have a byte each, or more
-    const part = await fill(reader, head, got, need)
-    if (part.at < need) return part.at > 0 ? 'TRUNCATED' : 'EOF'
-    head = part.bytes
-    got = need
-    const size = varintSize(head[0]!)
-    need = size < got ? size + varintSize(head[size]!) : size + 1
+  let end: End = 'EOF'
+  const read = async (n: number) => {
+    let bytes = new Uint8Array(n)
+    for (let at = 0; at < n;) {
+      const { value, done } = await reader.read(bytes.subarray(at))
+      if (done) throw end
+      end = 'TRUNCATED'
+      at += value.length
+      bytes = new Uint8Array(value.buffer)
+    }
+    return bytes
   }
-  const f = fieldsOf(0, head)
-  const type = f.varint()
-  const length = f.varint()
-  if (length > MAX_PAYLOAD) fieldsOf(type, head).fail(Code.TOO_LARGE)
-  const { bytes, at } = await fill(reader, new Uint8Array(length), 0, length)
-  return at < length ? 'TRUNCATED' : { type, payload: bytes }
-}
-
-/**
- * Reads bytes `at` to `end` of `bytes`, or up to the end of the stream, and returns how far it
- * got.
- */
-async function fill (reader: Reader, bytes: Uint8Array<ArrayBuffer>, at: number, end: number) {
-  while (at < end) {
-    const { value, done } = await reader.read(bytes.subarray(at, end))
-    if (value != null) bytes = new Uint8Array(value.buffer)
-    if (done) break
-    at += value.byteLength
+  const varint = async () => {
+    const first = await read(1)
+    return fieldsOf(0, Uint8Array.of(...first, ...await read(varintSize(first[0]!) - 1))).varint()
   }
-  return { bytes, at }
+  try {
+    const type = await varint()
+    const length = await varint()
+    if (length > MAX_PAYLOAD) fieldsOf(type, new Uint8Array()).fail(Code.TOO_LARGE)
+    return { type, payload: await read(length) }
+  } catch (e) {
+    if (e === end) return end
+    throw e
+  }
 }

@@ -4,17 +4,32 @@ import { SwarmError } from './errors.js'
 import { MAX_TOKEN } from './frames.js'
 import { unhex32 } from './hex.js'
 
-/** Where WebTransport is, and how its certificate is trusted. */
+/** Where a gateway's transports are, and how its certificate is trusted. */
 export interface Route {
+  /** Of WebTransport. */
   url: string
+  /** Of WebSocket, with http in place of ws. Undefined if there is none that a browser may use. */
+  websocket?: string | false | undefined
   /** Hashes of which the certificate has to have one. Empty with a certificate of an authority. */
   hashes: Uint8Array<ArrayBuffer>[]
+}
+
+/** What of the info document is used. */
+interface Info {
+  webtransport: string
+  websocket?: string
+  certificate: { kind: string, hashes?: string[] }
 }
 
 /** A gateway, and what was learned about it. */
 export class Gateway {
   /** The origin that it was given by. */
   readonly origin: string
+  readonly #transports: readonly string[] | undefined
+  /** Until when WebSocket is tried first, in ms since 1970. */
+  webSocketUntil = 0
+  /** Each attempt has a token of its own. */
+  readonly renews: boolean
   readonly #token: Token
   #route: Route | undefined
   #stale = false // the route failed since it was learned, and can be learned again
@@ -22,8 +37,7 @@ export class Gateway {
 
   /** Throws a TypeError if the address is not one that can be trusted. */
   constructor (address: GatewayAddress, common: ConnectOptions = {}) {
-    let { url, hashes = common.hashes, token = common.token ?? '' } =
-      typeof address === 'string' || address instanceof URL ? { url: address } : address
+    let { url = address, hashes = common.hashes, token = common.token ?? '' } = address as ConnectOptions // of which a string has none
     const { origin, protocol, hostname, pathname, searchParams } = new URL(`${url}`.replace(/^\s*swarmgate:/i, 'https:'))
     const own = searchParams.getAll('h').filter(h => h)
     if (own[0]) hashes = own // of a gateway URL
@@ -32,12 +46,20 @@ export class Gateway {
       throw new TypeError(`${url}: want https, or http on loopback`)
     }
     this.origin = origin
+    this.#transports = common.transports
+    this.renews = typeof token === 'function'
     this.#token = typeof token === 'function' ? token : tokenFrom(token)
-    if (hashes) this.#route = { url: origin + (pathname === '/' ? '/swarm' : pathname), hashes: hashes.map(hash) }
+    if (hashes) {
+      const url = origin + (pathname === '/' ? '/swarm' : pathname)
+      this.#route = { url, websocket: !hashes.length && url, hashes: hashes.map(hash) }
+    }
   }
 
-  /** Each attempt has a token of its own. */
-  get renews (): boolean { return typeof this.#token === 'function' }
+  /** Reports whether a transport may be used to reach it. */
+  may (transport: string): boolean { return this.#transports?.includes(transport) ?? true }
+
+  /** Where its WebSocket is, if it has one that may be used. */
+  get webSocket (): string | false | undefined { return this.may('websocket') && this.#route?.websocket }
 
   /** Returns what HELLO tells it. It rejects with a SwarmError. */
   async token (signal: AbortSignal): Promise<Uint8Array> {
@@ -54,11 +76,20 @@ export class Gateway {
    */
   async resolve (get: typeof fetch, signal: AbortSignal): Promise<Route> {
     if (this.#route && !this.#stale) return this.#route
+    const url = `${this.origin}/.well-known/swarmgate`
     try {
-      this.#route = await readInfo(`${this.origin}/.well-known/swarmgate`, get, signal)
+      const response = await get(url, { signal, cache: 'no-store', credentials: 'omit', redirect: 'manual' })
+      if (response.status === 403) throw new SwarmError(Code.FORBIDDEN, `${url} is not for this origin`, { remote: true })
+      if (!response.ok) throw new Error(`HTTP ${response.status}`)
+      const { webtransport, websocket, certificate: { kind, hashes } }: Info = await response.json()
+      this.#route = {
+        url: new URL(webtransport).href,
+        websocket: websocket && new URL(websocket, url).href,
+        hashes: kind === 'pinned' ? hashes!.map(hash) : []
+      }
       this.#stale = false
-    } catch (e) {
-      if (!this.#route) throw e
+    } catch (cause) {
+      if (!this.#route) throw cause instanceof SwarmError ? cause : new SwarmError(Code.PEER_UNREACHABLE, `${url}: ${cause}`, { cause })
     }
     return this.#route
   }
@@ -74,41 +105,23 @@ export class Gateway {
 
 function tokenFrom (token: string | Uint8Array): Uint8Array {
   const bytes = typeof token === 'string' ? new TextEncoder().encode(token) : Uint8Array.from(token)
-  if (bytes.length > MAX_TOKEN) throw new RangeError('the token is too long')
+  if (bytes.length > MAX_TOKEN) throw new RangeError('token too long')
   return bytes
 }
 
 /** Returns the gateways that were asked for. */
 export function gatewaysOf (target: GatewayAddress | readonly GatewayAddress[] | ConnectOptions): Gateway[] {
-  const options: ConnectOptions = typeof target === 'string' || target instanceof URL
-    ? { url: target }
-    : Array.isArray(target) ? { gateways: target } : target as ConnectOptions
-  const { url, gateways = [] } = options
-  if (!url === !gateways.length) throw new TypeError('want url or gateways')
-  return (url ? [url] : gateways).map(address => new Gateway(address, options))
+  const options = target as ConnectOptions // a string, a URL and an array have none of its members
+  const { url, gateways = Array.isArray(target) ? target : [url ?? target] } = options
+  if (!gateways[0] || url && options.gateways) throw new TypeError('url or gateways')
+  return gateways.map(address => new Gateway(address, options))
 }
 
-/** 127.0.0.0/8, ::1 and localhost, as URL spells them. */
-function isLoopback (hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
-}
+/** 127.0.0.0/8, ::1, localhost and names below it, as URL spells them. */
+export function isLoopback (hostname: string): boolean { return /^(\[::1]|127[.\d]+|(.+\.)?localhost)$/.test(hostname) }
 
 function hash (h: string | Uint8Array): Uint8Array<ArrayBuffer> {
   const bytes = typeof h === 'string' ? unhex32(h) : Uint8Array.from(h)
-  if (bytes?.length !== 32) throw new TypeError('a hash is 32 bytes or 64 digits')
+  if (bytes?.length !== 32) throw new TypeError('a hash has 32 bytes')
   return bytes
-}
-
-async function readInfo (url: string, get: typeof fetch, signal: AbortSignal): Promise<Route> {
-  let info: { webtransport: string, certificate: { kind: string, hashes?: string[] } }
-  try {
-    const response = await get(url, { signal, cache: 'no-store', credentials: 'omit', redirect: 'manual' })
-    if (response.status === 403) throw new SwarmError(Code.FORBIDDEN, `${url} is not for pages of this origin`, { remote: true })
-    if (!response.ok) throw new Error(`HTTP ${response.status}`)
-    info = await response.json()
-    if (new URL(info.webtransport).protocol !== 'https:') throw new Error('no https')
-    return { url: info.webtransport, hashes: info.certificate.kind === 'pinned' ? info.certificate.hashes!.map(hash) : [] }
-  } catch (cause) {
-    throw cause instanceof SwarmError ? cause : new SwarmError(Code.PEER_UNREACHABLE, `${url}: ${cause}`, { cause })
-  }
 }

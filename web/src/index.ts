@@ -10,5 +10,5 @@ export { SwarmError } from './errors.js'
 export { topicFromName } from './key.js'
 export type {
   ConnectOptions, GatewayAddress, JoinOptions, NetworkStatus, Offer, Peer, PeerEvents, PeerInfo, State, Swarm, SwarmEvents, Target, Token,
-  Topic, TopicEvents, TopicStatus
+  Topic, TopicEvents, TopicStatus, Transport
 } from './api.js'

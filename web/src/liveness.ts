@@ -20,7 +20,7 @@ export class Liveness {
   deadline = Infinity
   #heard: number
   #asked: number | undefined // when PING was sent that is not answered
-  #told = false // that it is silent
+  #told?: boolean // that it is silent
 
   /** Begins as if a frame had just come. */
   constructor (now: number) { this.#heard = now }

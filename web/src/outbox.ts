@@ -1,6 +1,12 @@
+import type { Account } from './credit.js'
 import { Credit, Pong } from './frames.js'
 import type { Of } from './frames.js'
-import type { Circuit } from './circuit.js'
+
+/** A circuit that grants credit. */
+export interface Granting {
+  readonly account: Account
+  readonly frame: { readonly circuit: number }
+}
 
 /**
  * What the control stream has still to say. Of CREDIT it keeps the newest offset of each circuit,
@@ -9,7 +15,7 @@ import type { Circuit } from './circuit.js'
 export class Outbox {
   #frames: Uint8Array[] = []
   #pong: Of<typeof Pong> | undefined
-  #credits = new Set<Circuit>()
+  #credits = new Set<Granting>()
 
   /** Adds a frame. */
   push (frame: Uint8Array): void { this.#frames.push(frame) }
@@ -21,7 +27,7 @@ export class Outbox {
   pong (data: Uint8Array): void { this.#pong = { data } }
 
   /** Notes that the account of a circuit has a new offset. */
-  credit (circuit: Circuit): void { this.#credits.add(circuit) }
+  credit (circuit: Granting): void { this.#credits.add(circuit) }
 
   /** Returns the bytes of all frames, and is empty then. */
   take (): Uint8Array<ArrayBuffer> {

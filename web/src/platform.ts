@@ -19,16 +19,16 @@ export const platform: Platform = {
   clock: realClock,
   fetch: (...args) => fetch(...args),
   get WebTransport () { return globalThis.WebTransport },
-  watch: (...args) => watch(globalThis, ...args)
+  watch
 }
 
 /** Implements `Platform.watch`. A Worker has no document, and is not left. */
-export function watch (scope: Partial<Pick<Window, 'addEventListener' | 'document'>>, wake: () => void, sleep: () => void): () => void {
+export function watch (wake: () => void, sleep: () => void, scope: Partial<Pick<Window, 'addEventListener' | 'document'>> = globalThis): () => void {
   const end = new AbortController()
   const on = (target: Partial<EventTarget> | undefined, type: string, f: () => void) => target?.addEventListener?.(type, f, { signal: end.signal })
   on(scope, 'online', wake)
   on(scope, 'pageshow', wake)
   on(scope, 'pagehide', sleep)
-  on(scope.document, 'visibilitychange', () => { if (scope.document?.visibilityState === 'visible') wake() })
+  on(scope.document, 'visibilitychange', () => { if (!scope.document!.hidden) wake() })
   return () => end.abort()
 }

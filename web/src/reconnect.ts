@@ -61,9 +61,10 @@ export class Reconnect<S> {
   current: S | undefined
   #at = -1 // the gateway of the current session
   #since = 0 // when that began
-  #leaving = false // it is to be left whatever comes
+  #leaving?: boolean // it is to be left whatever comes
+  #again?: boolean // its gateway is to be tried in another way
   #best = 0 // the gateway that worked last
-  #met = false // there has been a session
+  #met?: boolean // there has been a session
 
   #search: State = 'connecting' // what the search for a session is at: 'connected' is that there is none
   #until = 0 // when the race is over
@@ -103,7 +104,7 @@ export class Reconnect<S> {
     this.#at = this.#best = gateway
     this.#since = this.#clock.now()
     this.#met = true
-    this.#leaving = false
+    this.#leaving = this.#again = false
     this.#attempt = 0
     this.#refused = undefined
     this.#hooks.connected(session, gateway)
@@ -130,14 +131,21 @@ export class Reconnect<S> {
     this.#move()
   }
 
-  /** A PING of a session with circuits was not answered for 3 s. */
-  silent (session: S): void {
-    if (session === this.current) this.#move()
+  /**
+   * A PING of a session with circuits was not answered for 3 s. `again`: its gateway may be reached
+   * in another way, and is tried as well.
+   */
+  silent (session: S, again = false): void {
+    if (session !== this.current) return
+    this.#again = again
+    this.#move()
   }
 
   /** A frame came on a session. */
   heard (session: S): void {
-    if (session === this.current && !this.#leaving) this.#stop()
+    if (session !== this.current || this.#leaving) return
+    this.#again = false
+    this.#stop()
   }
 
   /**
@@ -164,7 +172,7 @@ export class Reconnect<S> {
    * already.
    */
   #move (): void {
-    if (this.#search !== 'connected' || this.#rested.length === 1) return
+    if (this.#search !== 'connected' || this.#inOrder().length === 0) return
     this.#age()
     this.#race()
   }
@@ -175,13 +183,13 @@ export class Reconnect<S> {
   }
 
   /**
-   * Returns the gateways but that of the session: what may be tried first comes first, and of
-   * these what worked last.
+   * Returns the gateways, of which that of the session only if it is tried again: what may be
+   * tried first comes first, and of these what worked last.
    */
   #inOrder (): number[] {
     const now = this.#clock.now()
     const rest = (g: number) => Math.max(0, this.#rested[g]! - now)
-    return [...this.#rested.keys()].filter(g => g !== this.#at)
+    return [...this.#rested.keys()].filter(g => this.#again || g !== this.#at)
       .sort((a, b) => rest(a) - rest(b) || Number(b === this.#best) - Number(a === this.#best))
   }
 

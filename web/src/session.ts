@@ -1,22 +1,28 @@
+import type { Transport } from './api.js'
 import { Circuit } from './circuit.js'
+import type { CircuitHost, CircuitTopic } from './circuit.js'
 import type { Clock } from './clock.js'
 import { Code } from './codes.js'
+import { Control } from './control.js'
 import type { Account } from './credit.js'
 import { Budget, RESERVE } from './credit.js'
-import type { Deferred } from './deferred.js'
 import { deferred, ignore } from './deferred.js'
 import { SwarmError, codeOf } from './errors.js'
 import {
-  Accept, Connect, Decline, Goaway, Hello, Join, Joined, Leave, Left, Peer, Ping, Pong, Refused, Status, VERSION, Welcome, Withdraw, known, readFrame
+  Accept, Connect, Goaway, Hello, Join, Joined, Leave, Left, Peer, Ping, Pong, Refused, Status, VERSION, Welcome, Withdraw, known, readFrame
 } from './frames.js'
-import type { Frame, Of, Reader } from './frames.js'
+import type { Frame, Of } from './frames.js'
 import type { Gateway } from './gateway.js'
+import { dial } from './link/dial.js'
+import type { Link } from './link/link.js'
+import { Stream } from './link/stream.js'
 import { Liveness } from './liveness.js'
-import { Outbox } from './outbox.js'
+import { Membership } from './membership.js'
 import type { Platform } from './platform.js'
-import { reset } from './streams.js'
 import type { JoinedTopic } from './topic.js'
 
+// Circuits over WebSocket: a browser has 200 (Firefox) or 255 a host (Chromium) in all.
+const SOCKETS = 190
 const LAST_WORD = 1000 // ms that the reason of a session's end may come after the end of its control stream
 const DELIVERY = 30_000 // ms that what was written last has to reach the peers before a session is closed that was left
 
@@ -24,7 +30,8 @@ const DELIVERY = 30_000 // ms that what was written last has to reach the peers 
 // as a gateway does that was restarted, only if the packet is longer than that answer.
 const PING = Ping.encode({ data: new Uint8Array(32) })
 
-type Writer = WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>
+/** Who says HELLO. */
+export type Who = Pick<Of<typeof Hello>, 'secret' | 'agent'>
 
 /** What a session tells its client. */
 export interface SessionHost {
@@ -35,65 +42,55 @@ export interface SessionHost {
    */
   ended: (s: Session, error: SwarmError) => void
   heard: (s: Session) => void
-  silent: (s: Session) => void
+  /** Its PING was not answered. `again`: the same gateway may be reached in another way. */
+  silent: (s: Session, again: boolean) => void
   goaway: (s: Session, m: Of<typeof Goaway>) => void
   /** The gateway refused a topic, or took it away. */
   refused: (s: Session, topic: JoinedTopic, error: SwarmError) => void
-}
-
-/** What a session knows of a topic. */
-interface Membership {
-  topic: JoinedTopic | undefined // JOIN was sent, and no LEAVE since
-  unanswered: number // JOINs that wait for JOINED or LEFT
-  held: boolean // JOINED came, and no LEFT since
-  gone: Deferred<void> // resolves when the gateway knows of it no more
 }
 
 /**
  * One WebTransport session: its control stream, the topics that it has joined, its circuits and
  * their credit.
  */
-export class Session {
+export class Session implements CircuitHost {
   readonly clock: Clock
   readonly gateway: Gateway
+  readonly control: Control
   readonly #platform: Platform
-  readonly #hello: Omit<Of<typeof Hello>, 'token'>
+  readonly #who: Who
   readonly #host: SessionHost
   readonly #abort = new AbortController() // of the info document and the token
-  readonly #adopted = deferred()
-  readonly #memberships = new Map<string, Membership>()
+  /** Page and topics get its circuits once it is resolved. */
+  readonly adopted = deferred()
+  readonly #memberships = new Map<string, Membership<JoinedTopic>>()
   readonly #circuits = new Map<number, Circuit>()
   readonly #budget = new Budget()
-  readonly #outbox = new Outbox()
 
-  #transport: WebTransport | undefined
-  #control: Writer | undefined
-  #flushing = false
+  readonly #links: Link[] = [] // all that it has made
+  #link: Link | undefined // the one that it has
   #life: Liveness | undefined
   #asked = 0 // when HELLO or PING was sent
   #rtt = 0 // in ms, of the last answer
-  #declined = -Infinity // up to when DECLINE is paid for
   #greeted = false
-  #retired = false
-  #going = false // GOAWAY came
+  #retired?: boolean
+  #going?: boolean // GOAWAY came
   #error: SwarmError | undefined // it has ended
   #cancelWatch = () => {}
   #cancelEnd = () => {}
 
   /** Prepares a session with a gateway; nothing happens before `start`. */
-  constructor (platform: Platform, host: SessionHost, gateway: Gateway, secret: Uint8Array, agent: string) {
+  constructor (platform: Platform, host: SessionHost, gateway: Gateway, who: Who) {
     this.clock = platform.clock
     this.#platform = platform
     this.#host = host
     this.gateway = gateway
-    this.#hello = { version: VERSION, flags: 0, credit: RESERVE, secret, agent }
+    this.control = new Control(platform.clock, e => this.#broken(e))
+    this.#who = who
   }
 
-  /** Connects, and says HELLO and what was joined before in one go. */
-  start (): void { void this.#run() }
-
-  /** Page and topics get its circuits from now on. */
-  adopt (): void { this.#adopted.resolve() }
+  /** How it is connected, once it is. */
+  get transport (): Transport { return this.#link!.transport ?? 'webtransport' }
 
   /** Asks the gateway for a sign of life: this page, or the network, was away. */
   wake (): void { if (this.#life) this.#watch(true) }
@@ -101,17 +98,17 @@ export class Session {
   /** Ends it as something that comes back: this page goes away. */
   sleep (): void { if (this.#greeted) this.#fail(new SwarmError(Code.PEER_GONE, 'the page was left')) }
 
-  /** Joins a topic, or tells its new options. Does nothing once it is retired. */
+  /**
+   * Joins a topic, or tells its new options, unless it is retired. Circuits that stayed when the
+   * topic was left belong to `topic` from now on.
+   */
   join (topic: JoinedTopic): void {
+    for (const c of this.#circuits.values()) c.rejoin(topic)
     let m = this.#memberships.get(topic.hex)
     if (this.#retired || (this.#going && !m)) return
-    if (!m) {
-      m = { topic, unanswered: 0, held: false, gone: deferred() }
-      this.#memberships.set(topic.hex, m)
-    }
-    m.topic = topic
-    m.unanswered++
-    this.#send(Join.encode(topic.frame))
+    if (!m) this.#memberships.set(topic.hex, m = new Membership())
+    m.asked(topic)
+    this.control.send(Join.encode(topic.frame))
   }
 
   /**
@@ -123,8 +120,8 @@ export class Session {
     await m?.gone.promise
   }
 
-  #leave (m: Membership): void {
-    if (m.topic) this.#send(Leave.encode({ topic: m.topic.hex }))
+  #leave (m: Membership<JoinedTopic>): void {
+    if (m.topic) this.control.send(Leave.encode({ topic: m.topic.hex }))
     m.topic = undefined
   }
 
@@ -140,9 +137,6 @@ export class Session {
     this.#closeIfDrained()
   }
 
-  /** Ends it without telling the host. */
-  close (error = new SwarmError(Code.NONE, 'closed')): void { this.#end(error) }
-
   /** Takes back the credit of a circuit whose gateway has sent all. */
   settle (c: Circuit): void { this.#budget.close(c.account) }
 
@@ -157,29 +151,16 @@ export class Session {
   consumed (c: Circuit, n: number): void {
     if (!c.account.count(n)) return this.#fail(new SwarmError(Code.PROTOCOL, 'more bytes than credit'))
     if (!this.#budget.grant(c.account, this.clock.now(), this.#rtt)) return
-    this.#outbox.credit(c)
-    this.#wake()
-  }
-
-  /**
-   * Sends DECLINE: 50 a second, after 100 at once, for a gateway ends a session that says too
-   * much. An offer that is not declined is withdrawn in time, and a circuit reset without a code.
-   */
-  decline (circuit: number, code: number): void {
-    const now = this.clock.now()
-    const at = Math.max(this.#declined, now - 2000) + 20
-    if (at > now) return
-    this.#declined = at
-    this.#send(Decline.encode({ circuit, code }))
+    this.control.credit(c)
   }
 
   /** Opens the stream of an offered circuit. Where that fails the circuit has ended. */
   async accept (c: Circuit): Promise<void> {
     try {
-      const [reader, writer] = await this.#open()
-      if (c.error) return reset(reader, writer, Code.NONE) // nobody has seen it
-      ignore(writer.write(Accept.encode({ circuit: c.frame.circuit })))
-      c.attach(reader, writer)
+      const stream = await this.#open()
+      if (c.error) return stream.reset(Code.NONE) // nobody has seen it
+      ignore(stream.writer.write(Accept.encode({ circuit: c.frame.circuit })))
+      c.attach(stream)
     } catch {
       c.abort(Code.BUSY)
     }
@@ -191,12 +172,12 @@ export class Session {
     if (!account) throw new SwarmError(Code.CIRCUIT_LIMIT, 'too many circuits')
     let stop = () => {}
     try {
-      const [reader, writer] = await this.#open()
-      stop = () => reset(reader, writer, Code.WITHDRAWN)
+      const stream = await this.#open()
+      stop = () => stream.reset(Code.WITHDRAWN)
       signal?.throwIfAborted()
       signal?.addEventListener('abort', stop)
-      ignore(writer.write(Connect.encode({ topic, flags: 0, network, id })))
-      const { type, payload } = await readFrame(reader) as Frame // or an end, which has no type
+      ignore(stream.writer.write(Connect.encode({ topic, flags: 0, network, id })))
+      const { type, payload } = await readFrame(stream.reader) as Frame // or an end, which has no type
       signal?.throwIfAborted()
       if (type === Refused.type) {
         const { code, reason } = Refused.parse(payload)
@@ -204,7 +185,7 @@ export class Session {
       }
       if (type !== Peer.type) throw undefined
       const c = this.#circuit(joined, Peer.parse(payload), account)
-      c.attach(reader, writer, true)
+      c.attach(stream, true)
       if (c.error) throw c.error
       return c
     } catch (e) {
@@ -220,34 +201,24 @@ export class Session {
   }
 
   /** Opens a stream. */
-  async #open (): Promise<[Reader, Writer]> {
-    const { readable, writable } = await this.#transport!.createBidirectionalStream()
-    return [readable.getReader({ mode: 'byob' }), writable.getWriter()]
-  }
+  async #open (): Promise<Stream> { return new Stream(await this.#link!.createBidirectionalStream(), this.#link!.transport) }
 
-  async #run (): Promise<void> {
+  /** Connects, and says HELLO and what was joined before in one go. Its end is told to the host. */
+  async start (): Promise<void> {
     try {
       const { signal } = this.#abort
-      const [{ url, hashes }, token] = await Promise.all([this.gateway.resolve(this.#platform.fetch, signal), this.gateway.token(signal)])
+      const [route, token] = await Promise.all([this.gateway.resolve(this.#platform.fetch, signal), this.gateway.token(signal)])
       if (this.#error) return
-      this.#outbox.begin(Hello.encode({ ...this.#hello, token }))
-      const { WebTransport } = this.#platform
-      if (!WebTransport) throw new SwarmError(Code.INTERNAL, 'no WebTransport')
-      const transport = this.#transport = new WebTransport(url, {
-        protocols: ['swarmgate'],
-        ...hashes.length > 0 && { serverCertificateHashes: hashes.map(value => ({ algorithm: 'sha-256', value })) }
-      })
-      ignore(transport.ready)
-      transport.closed.then(
+      const link = this.#link = await dial(this.#platform, this.gateway, route, this.#links, signal)
+      link.closed.then(
         ({ closeCode, reason }) => this.#fail(new SwarmError(closeCode ?? Code.NONE, reason, { remote: true })),
         cause => this.#fail(this.#lost(cause))
       )
-      const [reader, writer] = await this.#open()
-      this.#control = writer
+      const { reader, writer } = await this.#open()
       this.#life = new Liveness(this.#asked = this.clock.now())
       this.#watch()
-      this.#wake()
-      void this.#takeStreams(transport)
+      this.control.open(writer, Hello.encode({ ...this.#who, version: VERSION, flags: 0, credit: RESERVE, token, circuits: link.transport ? SOCKETS : 0 }))
+      void this.#takeStreams(link)
       await this.#readControl(reader)
     } catch (e) {
       this.#broken(e)
@@ -256,7 +227,7 @@ export class Session {
 
   /** Returns the error of a session that nobody ended. */
   #lost (cause: unknown): SwarmError {
-    return this.#control
+    return this.control.opened
       ? new SwarmError(Code.PEER_GONE, 'the connection was lost', { cause })
       : new SwarmError(Code.PEER_UNREACHABLE, `no answer from ${this.gateway.origin}`, { cause })
   }
@@ -267,8 +238,9 @@ export class Session {
    */
   #broken (e: unknown): void {
     if (this.#error) return
-    if (e instanceof SwarmError || !this.#transport) return this.#fail(e instanceof SwarmError ? e : this.#lost(e))
-    this.#endAfter(LAST_WORD, this.#lost(e))
+    const error = e instanceof SwarmError ? e : this.#lost(e)
+    if (error === e || !this.#link) this.#fail(error)
+    else this.#endAfter(LAST_WORD, error)
   }
 
   /** Ends it by itself in a while, unless it ends before. */
@@ -280,49 +252,31 @@ export class Session {
   /** Ends it by itself. */
   #fail (error: SwarmError): void {
     if (this.#error) return
-    this.#end(error)
+    this.close(error)
     this.#host.ended(this, error)
   }
 
-  #end (error: SwarmError): void {
+  /** Ends it without telling the host. */
+  close (error = new SwarmError(Code.NONE, 'closed')): void {
     if (this.#error) return
     this.#error = error
     this.#abort.abort()
     this.#cancelWatch()
     this.#cancelEnd()
     if (!this.#greeted) this.gateway.failed()
-    try {
-      this.#transport?.close(error.remote ? {} : { closeCode: error.code, reason: error.reason })
-    } catch {} // it has ended already
+    for (const link of this.#links) {
+      try {
+        link.close(error.remote ? {} : { closeCode: error.code, reason: error.reason })
+      } catch {} // it has ended already
+    }
     const end = error.code === Code.NONE && !error.remote ? error : new SwarmError(Code.PEER_GONE, 'the connection was lost', { cause: error })
     for (const c of [...this.#circuits.values()]) c.lost(end)
-    for (const m of this.#memberships.values()) m.gone.resolve()
+    for (const m of this.#memberships.values()) m.left()
+    this.#memberships.clear()
   }
 
   #closeIfDrained (): void {
     if (this.#retired && !this.#going && this.#circuits.size === 0) this.#endAfter(DELIVERY, new SwarmError(Code.NONE, 'moved'))
-  }
-
-  #send (frame: Uint8Array): void {
-    this.#outbox.push(frame)
-    this.#wake()
-  }
-
-  /** Writes what the outbox has, all that this turn of the event loop puts there in one go. */
-  #wake (): void {
-    if (!this.#control || this.#flushing || this.#error) return
-    this.#flushing = true
-    void this.#flush(this.#control)
-  }
-
-  async #flush (control: Writer): Promise<void> {
-    try {
-      await undefined
-      for (let b; (b = this.#outbox.take()).length > 0;) await control.write(b)
-      this.#flushing = false
-    } catch (e) {
-      this.#broken(e)
-    }
   }
 
   /** Asks the gateway for signs of life, with `ask` at once. */
@@ -333,13 +287,17 @@ export class Session {
     const sign = this.#life!.check(now, this.#circuits.size > 0, ask)
     if (sign === 'lost') return this.#fail(new SwarmError(Code.IDLE, 'the gateway is silent'))
     this.#cancelWatch = this.clock.after(this.#life!.deadline - now, () => this.#watch())
-    if (sign === 'silent') this.#host.silent(this)
+    if (sign === 'silent') {
+      const again = !this.#link!.transport && !!this.gateway.webSocket
+      if (again) this.gateway.webSocketUntil = Infinity
+      this.#host.silent(this, again)
+    }
     if (sign !== 'quiet') return
     this.#asked = now
-    this.#send(PING)
+    this.control.send(PING)
   }
 
-  async #readControl (reader: Reader): Promise<void> {
+  async #readControl (reader: ReadableStreamBYOBReader): Promise<void> {
     while (!this.#error) {
       const frame = await readFrame(reader)
       if (typeof frame === 'string') throw frame === 'EOF' ? new Error(frame) : new SwarmError(Code.PROTOCOL, frame)
@@ -365,9 +323,7 @@ export class Session {
       case Goaway.type:
         this.#going = true
         return this.#host.goaway(this, Goaway.parse(payload))
-      case Ping.type:
-        this.#outbox.pong(Ping.parse(payload).data)
-        return this.#wake()
+      case Ping.type: return this.control.pong(Ping.parse(payload).data)
       case Pong.type:
         Pong.parse(payload)
         this.#rtt = this.clock.now() - this.#asked
@@ -377,7 +333,7 @@ export class Session {
   }
 
   #greet (m: Of<typeof Welcome>): void {
-    if (m.version !== VERSION) throw new SwarmError(Code.VERSION, `the gateway chose version ${m.version}`)
+    if (m.version !== VERSION) throw new SwarmError(Code.VERSION, 'no common version')
     this.#greeted = true
     this.#rtt = this.clock.now() - this.#asked
     this.gateway.renew(m.hashes)
@@ -386,24 +342,13 @@ export class Session {
 
   #onJoined (m: Of<typeof Joined>): void {
     const of = this.#memberships.get(m.topic)
-    if (!of) return
-    of.held = true
-    of.unanswered = Math.max(0, of.unanswered - 1)
-    of.topic?.taken()
+    of?.taken()
+    of?.topic?.taken()
   }
 
-  /**
-   * LEFT is the last word on a topic unless a JOIN is under way, which the gateway takes for a new
-   * one.
-   */
   #onLeft ({ topic, code, reason }: Of<typeof Left>): void {
     const of = this.#memberships.get(topic)
-    if (!of) return
-    if (!of.held) of.unanswered-- // it is the answer to a JOIN
-    of.held = false
-    of.gone.resolve()
-    of.gone = deferred()
-    if (of.unanswered > 0) return
+    if (!of?.left()) return
     this.#memberships.delete(topic)
     if (of.topic) this.#host.refused(this, of.topic, new SwarmError(code, reason, { remote: true }))
   }
@@ -418,13 +363,13 @@ export class Session {
   }
 
   /** Takes the streams that the gateway opens. */
-  async #takeStreams (transport: WebTransport): Promise<void> {
+  async #takeStreams (link: Link): Promise<void> {
     try {
-      const streams: ReadableStreamDefaultReader<WebTransportBidirectionalStream> = transport.incomingBidirectionalStreams.getReader()
+      const streams: ReadableStreamDefaultReader<WebTransportBidirectionalStream> = link.incomingBidirectionalStreams.getReader()
       for (;;) {
         const { value, done } = await streams.read()
         if (done) return
-        void this.#takeStream(value)
+        void this.#takeStream(new Stream(value))
       }
     } catch {} // the session is over, and says so itself
   }
@@ -433,43 +378,37 @@ export class Session {
    * Makes a circuit of a stream that the gateway opened. One that ends before its first frame ends
    * alone.
    */
-  async #takeStream ({ readable, writable }: WebTransportBidirectionalStream): Promise<void> {
-    let code: number = Code.NONE
+  async #takeStream (stream: Stream): Promise<void> {
     try {
-      const reader = readable.getReader({ mode: 'byob' })
-      const frame = await readFrame(reader)
-      if (typeof frame !== 'string') {
-        if (frame.type === Peer.type) {
-          const m = Peer.parse(frame.payload)
-          await this.#adopted.promise // a stream may overtake WELCOME
-          return this.#admit(m, reader, writable)
-        }
-        code = Code.PROTOCOL
-      }
-      reset(reader, writable, code)
+      const frame = await readFrame(stream.reader)
+      if (typeof frame === 'string') return stream.reset(Code.NONE)
+      if (frame.type !== Peer.type) return stream.reset(Code.PROTOCOL)
+      const m = Peer.parse(frame.payload)
+      await this.adopted.promise // a stream may overtake WELCOME
+      this.#admit(m, stream)
     } catch (e) {
-      ignore(writable.abort())
       if (e instanceof SwarmError) this.#fail(e)
+      else stream.reset(Code.NONE)
     }
   }
 
   /** Takes a circuit, which has a stream already or is an offer. */
-  #admit (m: Of<typeof Peer>, reader?: Reader, writable?: WritableStream): void {
+  #admit (m: Of<typeof Peer>, stream?: Stream): void {
     if (this.#error) return
     const topic = this.#memberships.get(m.topic)?.topic
     const account = topic && this.#budget.open(this.clock.now())
     if (!account) {
       const code = topic ? Code.CIRCUIT_LIMIT : Code.LEFT
-      return reader ? reset(reader, writable!, code) : this.decline(m.circuit, code)
+      return stream ? stream.reset(code) : this.control.decline(m.circuit, code)
     }
     const c = this.#circuit(topic, m, account)
-    if (reader) c.attach(reader, writable!.getWriter())
-    if (reader || (topic.options.offerOnly && !c.further)) topic.push(c)
+    if (stream) c.attach(stream)
+    if (stream || (topic.options.offerOnly && !c.further)) topic.push(c)
     else c.accept().then(() => topic.push(c), () => {}) // it has ended, and nobody has seen it
   }
 
   /** Makes the circuit that PEER tells of. */
-  #circuit (topic: JoinedTopic, m: Of<typeof Peer>, account: Account): Circuit {
+  #circuit (topic: CircuitTopic, m: Of<typeof Peer>, account: Account): Circuit {
     if (this.#circuits.has(m.circuit)) throw new SwarmError(Code.PROTOCOL, 'a circuit came twice')
     const c = new Circuit(this, topic, m, account)
     this.#circuits.set(m.circuit, c)

@@ -1,14 +1,15 @@
-import type { ConnectOptions, GatewayAddress, JoinOptions, Offer, Peer, State, Swarm, Topic } from './api.js'
+import type { ConnectOptions, GatewayAddress, JoinOptions, Offer, Peer, State, Swarm, Topic, Transport } from './api.js'
 import { Code } from './codes.js'
 import { deferred } from './deferred.js'
-import { SwarmError } from './errors.js'
+import { emit } from './emit.js'
+import { SwarmError, isCode } from './errors.js'
 import type { Gateway } from './gateway.js'
 import { gatewaysOf } from './gateway.js'
 import { topicFrom } from './key.js'
 import type { Platform } from './platform.js'
 import type { Hooks } from './reconnect.js'
 import { Reconnect, delay } from './reconnect.js'
-import type { SessionHost } from './session.js'
+import type { SessionHost, Who } from './session.js'
 import { Session } from './session.js'
 import { JoinedTopic } from './topic.js'
 
@@ -40,9 +41,8 @@ function onAbort (signal: AbortSignal | undefined, end: Promise<void>, f: () => 
 /** The topics that a page wants, and the sessions that serve them. */
 class Client extends EventTarget implements Swarm {
   readonly #gateways: Gateway[]
-  readonly #agent: string
+  readonly #who: Who
   readonly #platform: Platform
-  readonly #secret = crypto.getRandomValues(new Uint8Array(16))
   readonly #machine: Reconnect<Session>
   readonly #first = deferred()
   readonly #closed = deferred()
@@ -55,7 +55,7 @@ class Client extends EventTarget implements Swarm {
   constructor (gateways: Gateway[], agent: string, platform: Platform) {
     super()
     this.#gateways = gateways
-    this.#agent = agent
+    this.#who = { secret: crypto.getRandomValues(new Uint8Array(16)), agent }
     this.#platform = platform
     this.#machine = new Reconnect(gateways.length, gateways.some(g => g.renews), this.#hooks(), platform.clock)
     this.#cancelWatch = platform.watch(() => {
@@ -70,6 +70,8 @@ class Client extends EventTarget implements Swarm {
 
   get gateway (): string { return this.#gateway }
 
+  get transport (): Transport | undefined { return this.#machine.current?.transport }
+
   get closed (): Promise<void> { return this.#closed.promise }
 
   /** Makes the first attempt, and rejects if it fails. */
@@ -83,7 +85,7 @@ class Client extends EventTarget implements Swarm {
   join (topic: string | Uint8Array, options?: JoinOptions): Promise<Topic<Peer | Offer>>
   async join (topic: string | Uint8Array, options: JoinOptions = {}): Promise<Topic<any>> { // Peer or Offer, as the options say
     const { maxPeers = 0, networks = [], signal } = options
-    if (!Number.isSafeInteger(maxPeers) || maxPeers < 0 || networks.length > 16) throw new RangeError('bad maxPeers or networks')
+    if (!isCode(maxPeers) || networks.length > 16) throw new RangeError('maxPeers or networks')
     const name = await topicFrom(topic)
     signal?.throwIfAborted()
     if (this.#end) throw this.#end
@@ -92,7 +94,7 @@ class Client extends EventTarget implements Swarm {
       leave: async t => { await Promise.all(this.#forget(t)) },
       connect: async (c, signal) => {
         if (this.#machine.current) return this.#machine.current.connect(c, signal)
-        throw new SwarmError(Code.PEER_GONE, 'there is no session')
+        throw new SwarmError(Code.PEER_GONE, 'the connection was lost')
       }
     })
     this.#topics.set(name, t)
@@ -100,7 +102,7 @@ class Client extends EventTarget implements Swarm {
     for (const s of this.#sessions) s.join(t)
     onAbort(signal, t.closed, () => void t.leave())
     try {
-      await t.joined
+      await t.joined.promise
     } catch (e) {
       signal?.throwIfAborted()
       throw e
@@ -133,31 +135,33 @@ class Client extends EventTarget implements Swarm {
     else this.#closed.resolve()
   }
 
-  #emit (type: string, detail: object): void { this.dispatchEvent(new CustomEvent(type, { detail })) }
-
   /** What the state machine has us do. */
   #hooks (): Hooks<Session> {
     return {
-      dial: gateway => {
-        const s = new Session(this.#platform, this.#host, this.#gateways[gateway]!, this.#secret, this.#agent)
-        for (const t of this.#topics.values()) s.join(t)
-        this.#sessions.add(s)
-        s.start()
-        return s
-      },
       drop: s => {
         this.#sessions.delete(s)
         s.close()
       },
+      dial: gateway => {
+        const s = new Session(this.#platform, this.#host, this.#gateways[gateway]!, this.#who)
+        for (const t of this.#topics.values()) s.join(t)
+        this.#sessions.add(s)
+        void s.start()
+        return s
+      },
       connected: (s, gateway) => {
-        for (const old of this.#sessions) if (old !== s) old.retire()
-        s.adopt()
+        for (const old of this.#sessions) {
+          if (old === s) continue
+          if (old.gateway === s.gateway) old.sleep() // the gateway has ended it
+          else old.retire()
+        }
+        s.adopted.resolve()
         this.#gateway = this.#gateways[gateway]!.origin
         this.#first.resolve()
-        this.#emit('connected', { gateway: this.#gateway })
+        emit(this, 'connected', { gateway: this.#gateway })
       },
-      disconnected: error => this.#emit('disconnected', { error }),
-      reconnecting: wait => this.#emit('reconnecting', wait),
+      disconnected: error => emit(this, 'disconnected', { error }),
+      reconnecting: wait => emit(this, 'reconnecting', wait),
       closed: error => this.#finish(error)
     }
   }
@@ -170,12 +174,12 @@ class Client extends EventTarget implements Swarm {
       this.#machine.ended(s, error)
     },
     heard: s => this.#machine.heard(s),
-    silent: s => this.#machine.silent(s),
+    silent: (s, again) => this.#machine.silent(s, again),
     goaway: (s, m) => this.#machine.goaway(s, this.#gateways.indexOf(s.gateway), m.retryAfter),
     refused: (s, topic, error) => {
       const { clock } = this.#platform
       topic.cancelTimer()
-      if (error.code === Code.BUSY || error.code === Code.RATE_LIMITED || error.code === Code.SHUTDOWN) {
+      if (([Code.BUSY, Code.RATE_LIMITED, Code.SHUTDOWN] as number[]).includes(error.code)) {
         topic.cancelTimer = clock.after(delay(topic.refusals++, clock), () => s.join(topic))
       } else this.#forget(topic, error)
     }

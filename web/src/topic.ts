@@ -3,6 +3,7 @@ import type { Circuit } from './circuit.js'
 import { Code } from './codes.js'
 import type { Clock } from './clock.js'
 import { deferred } from './deferred.js'
+import { emit } from './emit.js'
 import { SwarmError } from './errors.js'
 import { ANNOUNCE, LOOK_UP, OFFER_ONLY, STREAMS } from './frames.js'
 import type { Join, Of, Status } from './frames.js'
@@ -31,14 +32,15 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
   options: JoinOptions = {}
   /** Refusals in a row, for the delay before the next JOIN. */
   refusals = 0
+  /** Resolves when a gateway has taken the topic, rejects when it has ended. */
+  readonly joined = deferred()
   /** Stops that delay. */
   cancelTimer = (): void => {}
 
   readonly host: TopicHost
-  readonly #joined = deferred()
   readonly #closed = deferred()
-  readonly #queue = new Queue()
-  readonly #stays = new Map<string, Stay>() // by network and id
+  readonly #queue = new Queue<Circuit>()
+  readonly #stays = new Map<string, Stay<Circuit>>() // by network and id
   #left: Promise<void> | undefined
 
   /** Makes a topic that nobody knows of yet. */
@@ -51,9 +53,6 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
   get key (): Uint8Array { return unhex32(this.hex)! }
 
   get closed (): Promise<void> { return this.#closed.promise }
-
-  /** Resolves when a gateway has taken the topic, rejects when it has ended. */
-  get joined (): Promise<void> { return this.#joined.promise }
 
   get peers (): Peer[] { return [...this.#stays.values()].flatMap(s => s.peer ?? []) }
 
@@ -73,7 +72,7 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
   /** JOINED came. */
   taken (): void {
     this.refusals = 0
-    this.#joined.resolve()
+    this.joined.resolve()
   }
 
   /** STATUS came. */
@@ -82,17 +81,17 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
       ...counts,
       networks: networks.map(({ lastCode: code, state, ...n }) => ({ ...n, state: states[state] ?? 'unknown', code }))
     }
-    this.#emit('status', this.status)
+    emit(this, 'status', this.status)
   }
 
   /**
-   * A circuit is open; `asked` says that the page has opened it. Its peer is here, unless it is a
-   * further one that has overtaken the first.
+   * A circuit is open; `asked` says that the page knows it already. Its peer is here, unless it is
+   * a further one that has overtaken the first.
    */
   enter (c: Circuit, asked?: boolean): void {
     if (this.#queue.ended) return c.abort(Code.LEFT)
     const name = c.network + c.id
-    const stay = c.stay = this.#stays.get(name) ?? new Stay()
+    const stay = c.stay = this.#stays.get(name) ?? new Stay<Circuit>()
     this.#stays.set(name, stay)
     stay.circuits.add(c)
     if (asked ? !stay.peer : !c.further) this.#meet(stay, c)
@@ -130,27 +129,25 @@ export class JoinedTopic extends EventTarget implements Topic<Peer | Offer> {
     this.cancelTimer()
     if (error) this.#closed.reject(error)
     else this.#closed.resolve()
-    this.#joined.reject(error ?? new SwarmError(Code.LEFT, 'the topic was left'))
+    this.joined.reject(error ?? new SwarmError(Code.LEFT, 'the topic was left'))
     this.#queue.end(error)
     for (const [name, stay] of this.#stays) this.#part(name, stay, error)
   }
 
   /** The page knows a peer by this circuit from now on. */
-  #meet (stay: Stay, peer: Circuit): void {
+  #meet (stay: Stay<Circuit>, peer: Circuit): void {
     stay.cancelTimer()
-    if (stay.peer) this.#emit('leave', stay.peer)
+    if (stay.peer) emit(this, 'leave', stay.peer)
     stay.peer = peer
-    this.#emit('peer', peer)
+    emit(this, 'peer', peer)
   }
 
   /** Ends a stay. */
-  #part (name: string, stay: Stay, error?: SwarmError): void {
+  #part (name: string, stay: Stay<Circuit>, error?: SwarmError): void {
     if (this.#stays.get(name) !== stay) return
     this.#stays.delete(name)
     stay.cancelTimer()
     stay.streams.end(error)
-    if (stay.peer) this.#emit('leave', stay.peer)
+    if (stay.peer) emit(this, 'leave', stay.peer)
   }
-
-  #emit (type: string, detail: unknown): void { this.dispatchEvent(new CustomEvent(type, { detail })) }
 }

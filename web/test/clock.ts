@@ -9,7 +9,7 @@ export class FakeClock implements Clock {
 
   now (): number { return this.#now }
 
-  after (ms: number, f: () => void): () => void {
+  after = (ms: number, f: () => void): () => void => {
     const timer = { at: this.#now + ms, f }
     this.#timers.push(timer)
     return () => { this.#timers = this.#timers.filter(t => t !== timer) }

@@ -36,7 +36,7 @@ const endpoints = fc.array(fixed(16), { maxLength: 4 })
 function values (name: string): fc.Arbitrary<any> {
   const more = fc.boolean()
   const all: Record<string, Record<string, fc.Arbitrary<unknown>>> = {
-    HELLO: { version: circuit, flags: num, credit: fc.integer({ min: 4096 }), secret: fixed(16), token: fc.uint8Array(), agent: text },
+    HELLO: { version: circuit, flags: num, credit: fc.integer({ min: 4096 }), secret: fixed(16), token: fc.uint8Array(), agent: text, circuits: num },
     WELCOME: { version: num, session: fixed(16), maxTopics: num, maxCircuits: num, hashes: fc.array(digest, { maxLength: 8 }), agent: text },
     JOIN: { topic, flags: num, maxPeers: num, networks: fc.array(text, { maxLength: 16 }) },
     JOINED: { topic },

@@ -20,6 +20,10 @@ describe('addresses', () => {
       ['https://gate.example:4433/', 'https://gate.example:4433'],
       [new URL('https://[::1]:1'), 'https://[::1]:1'],
       ['http://localhost:8080', 'http://localhost:8080'],
+      ['http://app.localhost:8080', 'http://app.localhost:8080'],
+      ['https://B\u00fccher.example:4433', 'https://xn--bcher-kva.example:4433'],
+      ['swarmgate://b\u00fccher.example:4433/', 'https://xn--bcher-kva.example:4433'],
+      ['https://my_app_gateway:4433', 'https://my_app_gateway:4433'],
       ['http://127.0.0.1:8080/console', 'http://127.0.0.1:8080'],
       ['http://127.9.9.9', 'http://127.9.9.9'],
       ['http://[::1]:8080', 'http://[::1]:8080'],
@@ -31,7 +35,7 @@ describe('addresses', () => {
 
   test('that cannot', () => {
     for (const target of [
-      'http://gate.example', 'http://192.168.0.1', 'http://localhost.example', 'http://127.0.0.1.example', 'http://[::2]', 'ws://localhost',
+      'http://gate.example', 'http://192.168.0.1', 'http://localhost.example', 'http://notlocalhost', 'http://127.0.0.1.example', 'http://[::2]', 'ws://localhost',
       'gate.example:4433', '', 'https://', {}, [], { gateways: [] }, { url: 'https://a.example', gateways: ['https://b.example'] },
       { url: 'http://localhost:8080', hashes: [one] }, { url: 'https://a.example', hashes: ['12'] }, { url: 'https://a.example', hashes: [one + '00'] },
       { url: 'https://a.example', hashes: [new Uint8Array(31)] }

@@ -12,7 +12,7 @@ export const hello: Message<any> = {
   ...frames.Hello,
   parse (payload) {
     const m = frames.Hello.parse(payload)
-    if (m.version === 0) throw new SwarmError(Code.VERSION, 'HELLO: version: 0 is none')
+    if (m.version === 0) throw new SwarmError(Code.VERSION, 'HELLO: version: there is no version 0')
     if (m.credit < 4096) throw new SwarmError(Code.PROTOCOL, 'HELLO: credit: below 4096')
     return m
   }

@@ -63,11 +63,13 @@ class Pipe {
       }
     })
     this.writable = new WritableStream({
-      start: c => { this.#sink = c },
+      start: c => {
+        this.#sink = c
+        c.signal.addEventListener('abort', () => this.#failed.reject(c.signal.reason))
+      },
       write: async chunk => {
         if (!ArrayBuffer.isView(chunk)) throw new TypeError('not bytes')
         this.writes++
-        this.#sink.signal.addEventListener('abort', () => this.#failed.reject(this.#sink.signal.reason))
         await Promise.race([this.#gate.promise, this.#failed.promise])
         const bytes = Uint8Array.from(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength))
         if (bytes.length > 0) this.#source.enqueue(bytes)
@@ -146,6 +148,12 @@ export class FakeStream {
       all.push(...value)
     }
     return Uint8Array.from(all)
+  }
+
+  /** Reads what the client sends next, or undefined after its FIN. */
+  async some (): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    const { value, done } = await this.#reader.read(new Uint8Array(1 << 16))
+    return done ? undefined : value
   }
 
   /** Waits for the client's FIN, before which no more bytes come. */
@@ -325,6 +333,7 @@ export class Network {
 
   #dialer (): typeof WebTransport {
     const dialed = (url: string, options: WebTransportOptions) => {
+      if (!url.startsWith('https:')) throw new SyntaxError('not https') // as browsers do
       const t = new FakeTransport(url, options)
       this.#dials.push(t)
       this.#dialed.resolve()

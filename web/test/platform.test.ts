@@ -3,17 +3,17 @@ import { test } from 'node:test'
 import { platform, watch } from '../src/platform.js'
 
 test('a page wakes at online, pageshow, and when it becomes visible, and sleeps at pagehide', () => {
-  const document = Object.assign(new EventTarget(), { visibilityState: 'hidden' })
+  const document = Object.assign(new EventTarget(), { hidden: true })
   const page = Object.assign(new EventTarget(), { document })
   const log: string[] = []
-  const stop = watch(page as never, () => { log.push('wake') }, () => { log.push('sleep') })
+  const stop = watch(() => { log.push('wake') }, () => { log.push('sleep') }, page as never)
   page.dispatchEvent(new Event('online'))
   page.dispatchEvent(new Event('pagehide'))
   page.dispatchEvent(new Event('pageshow'))
   assert.deepEqual(log.splice(0), ['wake', 'sleep', 'wake'])
   document.dispatchEvent(new Event('visibilitychange'))
   assert.deepEqual(log, [])
-  document.visibilityState = 'visible'
+  document.hidden = false
   document.dispatchEvent(new Event('visibilitychange'))
   assert.deepEqual(log.splice(0), ['wake'])
   stop()
@@ -25,11 +25,11 @@ test('a page wakes at online, pageshow, and when it becomes visible, and sleeps 
 test('a Worker wakes at online; what has no events never does', () => {
   const worker = new EventTarget()
   let woken = 0
-  const stop = watch(worker as never, () => { woken++ }, () => assert.fail('a Worker is not left'))
+  const stop = watch(() => { woken++ }, () => assert.fail('a Worker is not left'), worker as never)
   worker.dispatchEvent(new Event('online'))
   stop()
   assert.equal(woken, 1)
-  watch({}, () => { woken++ }, () => {})()
+  watch(() => { woken++ }, () => {}, {})()
   platform.watch(() => {}, () => {})()
 })
 

@@ -15,7 +15,7 @@ describe('a session', () => {
     assert.deepEqual(transport.options, { protocols: ['swarmgate'] })
     assert.equal(hello.secret.length, 16)
     assert.ok(hello.secret.some(b => b !== 0))
-    assert.deepEqual({ ...hello, secret: 0 }, { version: 1, flags: 0, credit: RESERVE, secret: 0, token: new Uint8Array(), agent: 'swarmgate-web' })
+    assert.deepEqual({ ...hello, secret: 0 }, { version: 1, flags: 0, credit: RESERVE, secret: 0, token: new Uint8Array(), agent: 'swarmgate-web', circuits: 0 })
     assert.deepEqual([swarm.state, swarm.gateway], ['connected', url])
     await bye(swarm, net)
     assert.deepEqual(transport.left, { closeCode: Code.NONE, reason: 'the swarm was closed' })

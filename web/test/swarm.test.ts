@@ -23,7 +23,7 @@ function watch (swarm: Swarm): string[] {
 /** A swarm with two gateways that is on the topic with the first, and has a circuit there. */
 async function two () {
   const net = new Network()
-  const connecting = open([{ url: 'https://a.example', hashes: [] }, { url: 'https://b.example', hashes: [] }], undefined, net.platform)
+  const connecting = open({ gateways: ['https://a.example', 'https://b.example'], hashes: [], transports: ['webtransport'] }, undefined, net.platform)
   const a = await net.dial()
   const { hello } = await a.begin()
   a.welcome()
@@ -259,7 +259,10 @@ describe('connecting', () => {
         await t.begin()
         await t.end(Code.FORBIDDEN, 'another origin')
       }, Code.FORBIDDEN, true],
-      [async (t: FakeTransport) => t.end(Code.BUSY, 'before any stream'), Code.BUSY, true]
+      [async (t: FakeTransport) => {
+        t.ready.resolve()
+        await t.end(Code.BUSY, 'before any stream')
+      }, Code.BUSY, true]
     ] as const) {
       const net = new Network()
       const connecting = failure(open({ url, hashes: [] }, undefined, net.platform))
@@ -300,11 +303,13 @@ describe('connecting', () => {
     assert.equal(net.clock.waiting, 0)
   })
 
-  test('without WebTransport says so', async () => {
-    const net = new Network()
-    net.platform.WebTransport = undefined
-    const e = await failure(open({ url, hashes: [] }, undefined, net.platform))
-    assert.deepEqual([e.code, e.reason.includes('WebTransport')], [Code.INTERNAL, true])
+  test('without a transport says so', async () => {
+    for (const target of [{ url, hashes: [], transports: ['webtransport'] }, { url, hashes: ['ab'.repeat(32)] }] as const) {
+      const net = new Network()
+      net.platform.WebTransport = undefined
+      const e = await failure(open(target, undefined, net.platform))
+      assert.deepEqual([e.code, e.reason], [Code.INTERNAL, 'no transport'])
+    }
   })
 })
 

@@ -8,7 +8,7 @@ describe('joining', () => {
   test('JOIN says the options', async () => {
     for (const [options, flags, maxPeers] of [
       [{}, 3, 0], [{ announce: false }, 2, 0], [{ lookup: false, maxPeers: 7 }, 1, 7], [{ announce: false, lookup: false }, 0, 0],
-      [{ offerOnly: true }, 7, 0], [{ maxPeers: 2 ** 40 }, 3, 2 ** 40]
+      [{ offerOnly: true }, 7, 0], [{ maxPeers: 2 ** 31 }, 3, 2 ** 31]
     ] as const) {
       const { net, swarm, join, topic } = await joined(options)
       assert.deepEqual(join, { topic: wowcool, flags, maxPeers, networks: [] })
@@ -100,6 +100,48 @@ describe('joining', () => {
     await left
     taken.send(text('still here'))
     assert.equal(String((await peer.readable.getReader().read()).value), String(text('still here')))
+    await bye(swarm, net)
+  })
+
+  // A page that left a topic and joined it again was alone: the circuit with its peer had stayed, so
+  // there was no other one, and the new Topic did not know of it.
+  test('peers whose circuits stayed are in the topic that is joined anew', async () => {
+    const { net, swarm, transport, control, topic, peers } = await joined()
+    const streams = [1, 2].map(n => transport.open(peerFrame(n, wowcool)))
+    const [stays, ends] = [await next(peers), await next(peers)]
+    const waiting = transport.open(peerFrame(3, wowcool)) // nobody takes it
+    await settled()
+    const again = async (old: typeof topic) => {
+      const leaving = old.leave()
+      await control.expect(frames.Leave)
+      control.send(frames.Left.encode({ topic: wowcool, code: 0, reason: '' }))
+      await leaving
+      assert.deepEqual(old.peers, [])
+      const joining = swarm.join('wowcool')
+      await control.expect(frames.Join)
+      control.send(frames.Joined.encode({ topic: wowcool }))
+      return joining
+    }
+    const second = await again(topic)
+    assert.deepEqual(await waiting.wasReset(), [Code.LEFT, Code.LEFT])
+    assert.deepEqual(second.peers, [stays, ends])
+    ends.close()
+    const third = await again(second) // the page has closed one: it is not wanted any more
+    assert.deepEqual(third.peers, [stays])
+    const left: unknown[] = []
+    for (const t of [topic, second, third]) t.addEventListener('leave', e => left.push(t, e.detail))
+    const opening = stays.open()
+    const further = await transport.accept()
+    await further.expect(frames.Connect)
+    further.send(peerFrame(4, wowcool, { flags: 4, id: Uint8Array.of(0, 1) }))
+    const more = await opening
+    streams[0]!.reset(Code.APPLICATION)
+    await failure(stays.closed)
+    assert.deepEqual([third.peers, left], [[stays], []]) // as long as it has a circuit
+    further.fin()
+    more.close()
+    await more.closed
+    assert.deepEqual([third.peers, left], [[], [third, stays]])
     await bye(swarm, net)
   })
 

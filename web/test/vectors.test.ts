@@ -114,15 +114,15 @@ describe('vectors', () => {
 
 describe('gateway URLs', () => {
   const { urls } = load('urls.json') as {
-    urls: Array<{ name: string, url: string, host: string, port: string, hashes: string[], topic: string, canonical?: string, error?: boolean }>
+    urls: Array<{ name: string, url: string, host: string, port: string, hashes: string[], topic: string, secret?: string, canonical?: string, error?: boolean }>
   }
   for (const v of urls) {
     test(v.name, async () => {
-      assert.deepEqual(Object.keys(v).filter(k => !['name', 'url', 'host', 'port', 'hashes', 'topic', 'canonical', 'error'].includes(k)), [])
+      assert.deepEqual(Object.keys(v).filter(k => !['name', 'url', 'host', 'port', 'hashes', 'topic', 'secret', 'canonical', 'error'].includes(k)), [])
       if (v.error) return assert.throws(() => parseGatewayURL(v.url), /./)
       const url = `https://${v.host.includes(':') ? `[${v.host}]` : v.host}:${v.port}`
       const got = parseGatewayURL(v.url)
-      assert.deepEqual(got, { url, topic: v.topic, ...v.hashes.length > 0 && { hashes: v.hashes } })
+      assert.deepEqual(got, { url, topic: v.topic, ...v.hashes.length > 0 && { hashes: v.hashes }, ...v.secret !== undefined && { secret: v.secret } })
       assert.equal(formatGatewayURL(got), v.canonical ?? v.url)
       const gateway = new Gateway({ url: v.url }) // as connect reads it
       assert.equal(gateway.origin, new URL(url).origin)

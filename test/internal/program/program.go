@@ -39,15 +39,22 @@ func Path(name string) (string, error) {
 	}
 }
 
-// BuildServer and BuildSwarm build cmd/server and cmd/swarm, and return where the binaries are.
+// BuildServer and BuildSwarm build cmd/server and cmd/swarm, and BuildPebble an authority that
+// speaks ACME. They return where the binaries are.
 var (
 	BuildServer = sync.OnceValues(func() (binary string, err error) { return Build("./cmd/server") })
 	BuildSwarm  = sync.OnceValues(func() (binary string, err error) { return Build("./cmd/swarm") })
+	BuildPebble = sync.OnceValues(func() (binary string, err error) {
+		return build("test/pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble")
+	})
 )
 
 // Build builds a program of the repository, for example "./cmd/server". All packages of tests share
 // the binary, which the go command leaves alone if it is up to date: it is linked once.
-func Build(pkg string) (binary string, err error) {
+func Build(pkg string) (binary string, err error) { return build("", pkg) }
+
+// build is Build in the module in a folder of the repository.
+func build(module, pkg string) (binary string, err error) {
 	root, err := Path("")
 	if err != nil {
 		return "", err
@@ -66,7 +73,7 @@ func Build(pkg string) (binary string, err error) {
 	}
 	binary = filepath.Join(dir, filepath.Base(pkg))
 	cmd := exec.Command("go", "build", "-o", binary, pkg)
-	cmd.Dir = root
+	cmd.Dir = filepath.Join(root, module)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
 	}
@@ -89,6 +96,9 @@ type Program struct {
 	Kill func()        `json:"-"` // it may be called more than once
 	wait func() error  `json:"-"` // the same, after all of out was read
 }
+
+// PID returns the id of the process.
+func (p *Program) PID() int { return p.pid }
 
 // Start runs cmd/server until the test ends or it is killed.
 func Start(t *testing.T, args ...string) *Program {

@@ -1,3 +1,4 @@
+import { keyHex, keyWords } from 'swarmgate/secret'
 import { size } from '../format.js'
 import { shortId, showId } from '../id.js'
 import { isLocal } from '../info.js'
@@ -94,6 +95,8 @@ class Card {
         this.#id,
         h('span', { class: 'chip way', title }, text),
         peer.address !== '' && h('span', { class: 'address' }, peer.address)),
+      peer.key && h('p', { class: 'peer-key', title: 'Compare it with what the other side sees as “Your key”, for example on the phone' },
+        'Key: ', h('strong', {}, keyWords(peer.key)), ' ', h('code', {}, keyHex(peer.key))),
       h('div', { class: 'peer-traffic numbers' }, this.#down, this.#up, svg),
       this.#note)
     this.update(name)

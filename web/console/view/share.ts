@@ -1,22 +1,23 @@
 import { isLocal, readInfo } from '../info.js'
 import type { Info } from '../info.js'
 import { qrPath } from '../qr.js'
-import { isName, pageText, programText } from '../share.js'
+import { isGuessable, pageText, programText } from '../share.js'
+import type { Place } from '../share.js'
 import { copyButton } from './copy.js'
 import { $, h, setText } from './dom.js'
 
-/** The dialog that shares the topic. */
+/** The dialog that shares the place. */
 export class ShareView {
   readonly #dialog = $<HTMLDialogElement>('share')
   readonly #text = $<HTMLTextAreaElement>('share-text')
   readonly #program = $<HTMLInputElement>('share-program')
   readonly #page = $<HTMLInputElement>('share-page')
-  readonly #topic: () => string
+  readonly #place: () => Place
   #info: Info | undefined
 
-  /** `topic` returns what is shared; `hide` joins a topic that nobody guesses. */
-  constructor (topic: () => string, hide: () => void) {
-    this.#topic = topic
+  /** `place` returns what is shared; `hide` joins a secret room of which nobody knows. */
+  constructor (place: () => Place, hide: () => void) {
+    this.#place = place
     const select = () => this.#text.select()
     const [copy, said] = copyButton('what is shared', () => this.#text.value, { kind: 'primary', failed: select })
     copy.id = 'share-copy'
@@ -52,22 +53,26 @@ export class ShareView {
   /** Shows what is shared now. */
   show (): void {
     if (!this.#dialog.open) return
-    const topic = this.#topic()
+    const place = this.#place()
     const info = this.#info
     this.#program.disabled = !info
     const asProgram = this.#program.checked && info !== undefined
-    const text = asProgram ? programText(info, topic) : pageText(location.origin, info, topic)
+    const text = asProgram ? programText(info, place) : pageText(location.origin, info, place)
     this.#text.value = text
     this.#text.style.height = 'auto'
     this.#text.style.height = `${this.#text.scrollHeight + 2}px`
     this.#draw(text)
     setText($('share-use'), asProgram
-      ? 'Paste it into a console’s topic, or give it to a program: it says where the gateway is, how to trust it, and the topic.'
-      : 'Opens this page on this topic.')
+      ? `Paste it into a console, or give it to a program: it says where the gateway is, how to trust it, and the ${place.kind}.`
+      : place.kind === 'secret' ? 'Opens this page in this room.' : 'Opens this page on this topic.')
     const local = isLocal(asProgram ? info.webtransport : text)
     $('share-local').hidden = !local
-    $('share-open').hidden = !isName(topic)
-    $('share-secret').hidden = isName(topic)
+    setText($('share-title'), place.kind === 'secret' ? 'Share this secret room' : 'Share this public topic')
+    setText($('share-open-text'), place.kind === 'secret'
+      ? 'Whoever guesses the secret can join and read along, and the gateway can try texts.'
+      : 'Whoever guesses the topic’s name can join, and the gateway sees what is said.')
+    $('share-open').hidden = place.kind === 'secret' && !isGuessable(place.text)
+    $('share-secret').hidden = place.kind !== 'secret'
   }
 
   #draw (text: string): void {

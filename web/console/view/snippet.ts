@@ -1,12 +1,13 @@
 import { isLocal } from '../info.js'
 import type { Info } from '../info.js'
+import type { Place } from '../share.js'
 import { copyButton } from './copy.js'
 import { $, h } from './dom.js'
 
 /** Shows what to write into a page of one's own. */
-export function showSnippet (origin: string, topic: string, info: Info | undefined): void {
+export function showSnippet (origin: string, place: Place, info: Info | undefined): void {
   const body = $('use-body')
-  const code = page(origin, topic)
+  const code = page(origin, place)
   const parts: Node[] = [
     h('p', {}, 'No bundler, nothing to install. The page gets a stream for every peer; this one says hello and shows what comes:'),
     block(code, 'the page')
@@ -29,15 +30,17 @@ export function showSnippet (origin: string, topic: string, info: Info | undefin
   body.replaceChildren(...parts)
 }
 
-function page (origin: string, topic: string): string {
-  const name = topic.replace(/[\\']/g, '\\$&').replace(/</g, '\\x3c').replace(/[\p{Cc}\u2028\u2029]/gu, ' ')
+function page (origin: string, { kind, text }: Place): string {
+  const name = text.replace(/[\\']/g, '\\$&').replace(/</g, '\\x3c').replace(/[\p{Cc}\u2028\u2029]/gu, ' ')
   return `<!doctype html>
 <body>
 <script type="module">
 import { connect } from '${origin}/client.js'
-
+${kind === 'secret' ? `import { secret } from '${origin}/secret.js'
+` : ''}
 const swarm = await connect('${origin}')
-const topic = await swarm.join('${name}')
+${kind === 'secret' ? `const room = await secret('${name}')
+const topic = await room.join(swarm)` : `const topic = await swarm.join('${name}')`}
 for await (const peer of topic) talk(peer).catch(console.warn)
 
 async function talk (peer) {

@@ -18,6 +18,8 @@ export type GatewayAddress = string | URL | {
     /** Instead of that of all gateways. */
     token?: Token;
 };
+/** How a session reaches its gateway. */
+export type Transport = 'webtransport' | 'websocket';
 /** How to connect. */
 export interface ConnectOptions {
     /** The gateway; or `gateways`. */
@@ -30,6 +32,12 @@ export interface ConnectOptions {
     token?: Token;
     /** Told to the gateway, for people; at most 256 bytes. */
     agent?: string;
+    /**
+     * What may be used: both unless given. WebTransport is tried first, and WebSocket 500 ms later or
+     * when that fails; the first that is ready is used. If it was WebSocket, that is tried first for
+     * an hour, and so it is in Safari.
+     */
+    transports?: readonly Transport[];
 }
 /** How to join a topic. */
 export interface JoinOptions {
@@ -37,7 +45,7 @@ export interface JoinOptions {
     announce?: boolean;
     /** Find others. True unless given. */
     lookup?: boolean;
-    /** Circuits at once on this topic, at most. 0 or nothing leaves it to the gateway. */
+    /** Circuits at once on this topic, at most; below 2^32. 0 or nothing leaves it to the gateway. */
     maxPeers?: number;
     /**
      * Let peers open further circuits, which come out of `peer.streams`. Without it the gateway
@@ -152,6 +160,8 @@ export interface Swarm extends Target<SwarmEvents> {
     readonly state: State;
     /** Address of the gateway that it is connected to, or was last. */
     readonly gateway: string;
+    /** How it is connected; undefined while it is not. */
+    readonly transport: Transport | undefined;
     /**
      * Resolves after `close`; rejects with a SwarmError if trying again cannot help, such as one
      * with `Code.UNAUTHORIZED`.
@@ -193,7 +203,8 @@ export interface Topic<T extends Peer | Offer = Peer> extends Target<TopicEvents
     readonly hex: string;
     /**
      * Who is here: the peers with open circuits, whether the page has taken them or not, in the
-     * order in which they came.
+     * order in which they came. If the topic was left and is joined again, those whose circuits are
+     * still open from before are here at once.
      */
     readonly peers: readonly Peer[];
     /** What the gateway said last, undefined before it has said anything. */

@@ -3,6 +3,7 @@
  * of the caller (`TypeError`, `RangeError`) or an `AbortSignal`'s reason are of this class.
  */
 export declare class SwarmError extends Error {
+    readonly name = "SwarmError";
     /** Number on the wire; see `Code`. */
     readonly code: number;
     /** The other side decided: the gateway or the peer. */

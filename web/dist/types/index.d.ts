@@ -8,4 +8,4 @@ export { Code, codeName } from './codes.js';
 export { connect } from './connect.js';
 export { SwarmError } from './errors.js';
 export { topicFromName } from './key.js';
-export type { ConnectOptions, GatewayAddress, JoinOptions, NetworkStatus, Offer, Peer, PeerEvents, PeerInfo, State, Swarm, SwarmEvents, Target, Token, Topic, TopicEvents, TopicStatus } from './api.js';
+export type { ConnectOptions, GatewayAddress, JoinOptions, NetworkStatus, Offer, Peer, PeerEvents, PeerInfo, State, Swarm, SwarmEvents, Target, Token, Topic, TopicEvents, TopicStatus, Transport } from './api.js';

@@ -1,0 +1,130 @@
+package client
+
+import (
+	"crypto/rand"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/net/ipv4"
+
+	"github.com/swarmgate/swarmgate/internal/udp"
+)
+
+const (
+	lateAck       = 100 * time.Millisecond // after a packet came, nothing that is sent is an acknowledgement alone
+	probeEvery    = 300 * time.Millisecond // while what was sent is not answered
+	probeQuiet    = time.Second            // after a packet came, once, for who only receives
+	probeSize     = 64                     // bytes; a stateless reset answers no packet below 43
+	longestHeader = 1 + 20                 // of packets after the handshake: flags and connection id
+)
+
+// probingSocket is the socket of one session, with a gateway that may be killed and start again.
+// The new one answers a packet of the old session by a stateless reset, which must be shorter than
+// the packet. But what QUIC sends while it has no answer may be too short for that, and comes at
+// ever greater intervals. So while nothing comes, a probingSocket itself sends packets of the
+// session that are long enough. Their contents are random: the gateway that knows the session
+// drops them, as QUIC has to.
+type probingSocket struct {
+	*udp.Conn
+
+	mu      sync.Mutex
+	heard   time.Time           // guarded by mu; when a packet came last
+	asked   time.Time           // guarded by mu; of the first packet since that wants an answer; zero without
+	probed  bool                // guarded by mu; since then, because it was quiet
+	header  [longestHeader]byte // guarded by mu; how the last packet began
+	to      *net.UDPAddr        // guarded by mu; where it went; nil before the first
+	timer   *time.Timer         // guarded by mu; nil before the first
+	armed   bool                // guarded by mu; timer will call look
+	sending bool                // guarded by mu; a probe waits for room in the socket
+	closed  bool                // guarded by mu
+}
+
+// ReadBatch is [udp.Conn.ReadBatch].
+func (s *probingSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
+	n, err := s.Conn.ReadBatch(ms, flags)
+	if n > 0 {
+		s.mu.Lock()
+		s.heard, s.asked, s.probed = time.Now(), time.Time{}, false
+		if !s.armed {
+			s.armLocked(probeQuiet)
+		}
+		s.mu.Unlock()
+	}
+	return n, err
+}
+
+// WriteMsgUDP is [udp.Conn.WriteMsgUDP]. b may be several packets.
+func (s *probingSocket) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn int, err error) {
+	if len(b) >= longestHeader && b[0]&0x80 == 0 { // the header is long in the handshake, which has a timeout of its own
+		s.mu.Lock()
+		s.to = to
+		copy(s.header[:], b)
+		if now := time.Now(); s.asked.IsZero() && now.Sub(s.heard) >= lateAck {
+			s.asked = now
+			s.armLocked(probeEvery)
+		}
+		s.mu.Unlock()
+	}
+	return s.Conn.WriteMsgUDP(b, oob, to)
+}
+
+// armLocked has look run after d.
+func (s *probingSocket) armLocked(d time.Duration) {
+	if s.closed {
+		return
+	}
+	s.armed = true
+	if s.timer == nil {
+		s.timer = time.AfterFunc(d, s.look)
+	} else {
+		s.timer.Reset(d)
+	}
+}
+
+// look sends a probe if nothing has come for long enough.
+func (s *probingSocket) look() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.armed = false
+	now := time.Now()
+	quiet := now.Sub(s.heard)
+	switch {
+	case s.closed || s.to == nil:
+	case s.sending:
+		s.armLocked(probeEvery)
+	case !s.asked.IsZero() && now.Sub(s.asked) < idleTimeout:
+		s.probeLocked()
+		s.armLocked(probeEvery)
+	case quiet < probeQuiet:
+		s.armLocked(probeQuiet - quiet)
+	case !s.probed:
+		s.probed = true
+		s.probeLocked()
+	}
+}
+
+// probeLocked sends a probe, without the lock: if the socket is full, that takes until there is room
+// or the socket is closed.
+func (s *probingSocket) probeLocked() {
+	packet := make([]byte, probeSize)
+	_, _ = rand.Read(packet) // it never fails
+	copy(packet, s.header[:])
+	to := s.to
+	s.sending = true
+	s.mu.Unlock()
+	_, _, _ = s.Conn.WriteMsgUDP(packet, nil, to) // it may be lost, like any other
+	s.mu.Lock()
+	s.sending = false
+}
+
+// Close is [udp.Conn.Close].
+func (s *probingSocket) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.mu.Unlock()
+	return s.Conn.Close()
+}

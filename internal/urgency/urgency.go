@@ -1,0 +1,91 @@
+// Package urgency has streams of a QUIC connection that have little to send go before those that
+// have much (RFC 9218), so a question and its answer do not wait behind a file.
+//
+// Streams that have much to send share what is left evenly: QUIC sends a packet of each in turn.
+// It is tempting to send one of them for a while and then the next ("incremental" false), because
+// the other end then reads and passes on more at a time. But quic-go asks the first of such streams
+// again and again, and none behind it, if the first one has used up its window.
+package urgency
+
+import (
+	"io"
+	"time"
+)
+
+const (
+	// muchSize is how many bytes a stream has sent without a pause when it counts as one that has
+	// much to send. It is little, because 64 streams that share a bad line need long for it.
+	muchSize = 16 << 10
+	pause    = 100 * time.Millisecond
+)
+
+// Urgencies of RFC 9218, 4.1. A stream has the usual one if nobody sets another.
+const (
+	first = 1 // of a control stream
+	usual = 3
+	bulk  = 6 // much to send
+)
+
+// Stream is the sending side of a stream of QUIC.
+type Stream interface {
+	io.Writer
+	// SetPriority sets the urgency, and whether streams of the same urgency send a packet each in
+	// turn.
+	SetPriority(urgency int8, incremental bool)
+}
+
+// Writer writes to a stream, and sets its urgency. One goroutine at a time may use it.
+type Writer struct {
+	stream Stream
+	first  bool      // it goes before all others
+	much   bool      // it is less urgent
+	sent   int       // bytes without a pause, as far as that matters
+	at     time.Time // when the last Write ended
+}
+
+// NewWriter returns a writer for a stream that nothing was written to.
+func NewWriter(s Stream) *Writer { return &Writer{stream: s} }
+
+// First has what is written go before what all other streams send. Call it before the first Write.
+func (w *Writer) First() {
+	w.first = true
+	w.stream.SetPriority(first, true)
+}
+
+// Write writes p to the stream, and returns what the stream returns. It may write p in two parts.
+func (w *Writer) Write(p []byte) (n int, err error) {
+	if w.first {
+		return w.stream.Write(p)
+	}
+	if w.sent > 0 && time.Since(w.at) > pause {
+		w.sent = 0
+		w.set(false)
+	}
+	if little := muchSize - w.sent; little > 0 {
+		if n, err = w.write(p[:min(little, len(p))]); err != nil || n == len(p) {
+			return n, err
+		}
+	}
+	w.set(true)
+	k, err := w.write(p[n:])
+	return n + k, err
+}
+
+// set sets the urgency of a stream that has much to send, or little.
+func (w *Writer) set(much bool) {
+	if w.much == much {
+		return
+	}
+	if w.much = much; much {
+		w.stream.SetPriority(bulk, true)
+	} else {
+		w.stream.SetPriority(usual, true)
+	}
+}
+
+func (w *Writer) write(p []byte) (int, error) {
+	n, err := w.stream.Write(p)
+	w.sent = min(w.sent+n, muchSize)
+	w.at = time.Now()
+	return n, err
+}
