@@ -1,0 +1,155 @@
+// Command bench measures swarmgate beside what else one could use, and says of each figure whether
+// it is what the project promises. make bench runs all of it, and README.md says how each figure is
+// taken. A figure is a ratio of what was measured in the same run, in turns, if it can be one.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// bench is one run.
+type bench struct {
+	rounds     int
+	bytes      int64  // that a transfer moves
+	part       int    // of the counts of things: 1 is all of them
+	binary     string // of the gateway
+	base       string // of another one, or empty
+	contenders []*contender
+	spent      time.Duration // of the processor, by contenders that have ended
+}
+
+// count returns how many things a row has to count.
+func (b *bench) count(n int) int { return n / b.part }
+
+// group is a part of the benchmark.
+type group struct {
+	name    string
+	measure func(*bench) ([]row, error)
+}
+
+// groups are the parts of the benchmark, in order.
+var groups = []group{
+	{"bulk", measureBulk},
+	{"many circuits", measureMany},
+	{"small messages", measureEcho},
+	{"beside bulk", measureBeside},
+	{"sessions", measureSessions},
+	{"short circuits", measureOpenings},
+	{"memory", measureMemory},
+}
+
+// comparison is what runs if there is another gateway to compare with.
+var comparison = []group{{"against the base", measureBase}}
+
+func main() {
+	if runRole() {
+		return
+	}
+	quick := flag.Bool("quick", false, "two rounds of few bytes: it shows that all runs, and no figure to quote")
+	only := flag.String("only", "", "the groups that run, such as bulk,memory; all if empty")
+	out := flag.String("out", "", "a folder for results.json")
+	binary := flag.String("gateway", "", "the program cmd/server; built from this repository if empty")
+	base := flag.String("base", "", "another cmd/server, with which the first one is compared, and nothing else")
+	flag.Parse()
+	b := &bench{rounds: 5, bytes: 256 << 20, part: 1, binary: *binary, base: *base}
+	if *quick {
+		b.rounds, b.bytes, b.part = 2, 16<<20, 10
+	}
+	exit(b.run(*only, *out))
+}
+
+// runRole plays a role, if this process is to have one, and reports whether it was.
+func runRole() bool {
+	if len(os.Args) < 3 || os.Args[1] != "role" {
+		return false
+	}
+	exit(map[string]func() error{
+		"peer": func() error { return servePeer(services) }, "client": serveClient, "raw": func() error { return serveRaw(os.Args[3]) },
+		"page": servePage, "yamux": func() error { return serveYamux(os.Args[3]) },
+		"link": func() error { return serveLink(os.Args[3], os.Args[4]) },
+	}[os.Args[2]]())
+	return true
+}
+
+// exit ends the program, with an error if there is one.
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run measures, and prints the table.
+func (b *bench) run(only, out string) error {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if b.binary == "" {
+		b.binary = filepath.Join(dir, "server")
+		if err := build(b.binary); err != nil {
+			return err
+		}
+	}
+	var rows []row
+	all := groups
+	if b.base != "" {
+		all = comparison
+	}
+	for _, g := range all {
+		if only != "" && !slices.Contains(strings.Split(only, ","), g.name) {
+			continue
+		}
+		began := time.Now()
+		m, err := newMeter(b.used)
+		if err != nil {
+			return err
+		}
+		some, err := g.measure(b)
+		foreign, _ := m.foreign()
+		b.end(slices.Clone(b.contenders)...)
+		if err != nil {
+			return fmt.Errorf("%s: %w", g.name, err)
+		}
+		fmt.Fprintf(os.Stderr, "%s took %v\n", g.name, time.Since(began).Round(time.Second))
+		for i := range some {
+			some[i].Group, some[i].Foreign = g.name, foreign
+		}
+		rows = append(rows, some...)
+	}
+	if len(rows) == 0 {
+		return errors.New("no group has that name")
+	}
+	printTable(os.Stdout, rows)
+	if out == "" {
+		return nil
+	}
+	return writeResults(out, rows)
+}
+
+// used returns the processor time of all contenders, and of this process.
+func (b *bench) used() (time.Duration, error) {
+	now, err := cpuOfAll(append(b.pids(), os.Getpid()))
+	return b.spent + now, err
+}
+
+// pids returns the processes of the contenders.
+func (b *bench) pids() []int {
+	var all []int
+	for _, c := range b.contenders {
+		for _, p := range []*child{c.server, c.peer, c.link, c.client} {
+			if p != nil && !slices.Contains(all, p.cmd.Process.Pid) {
+				all = append(all, p.cmd.Process.Pid)
+			}
+		}
+	}
+	return all
+}

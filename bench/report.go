@@ -1,0 +1,89 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// build builds the gateway of this repository.
+func build(to string) error {
+	out, err := exec.Command("go", "build", "-o", to, "github.com/swarmgate/swarmgate/cmd/server").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// printTable prints rows for people.
+func printTable(to io.Writer, rows []row) {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\tmedian\tmin\tmax\twanted\t\tof\tothers")
+	group := ""
+	for _, r := range rows {
+		if r.Group != group {
+			group = r.Group
+			fmt.Fprintf(w, "%s\t\t\t\t\t\t\t\n", strings.ToUpper(group))
+		}
+		name := r.Name
+		if r.Unit != "" {
+			name += ", " + r.Unit
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%.0f%%\n", name, short(r.Median), short(r.Min), short(r.Max),
+			r.Bar, r.verdict(), r.Of, 100*r.Foreign)
+	}
+	w.Flush()
+}
+
+// results is the contents of results.json.
+type results struct {
+	Commit   string            `json:"commit"`
+	Go       string            `json:"go"`
+	System   string            `json:"system"`
+	CPUs     int               `json:"cpus"`
+	CPU      string            `json:"cpu"`
+	At       time.Time         `json:"at"`
+	Versions map[string]string `json:"versions"`
+	Rows     []row             `json:"rows"`
+}
+
+// writeResults writes results.json.
+func writeResults(dir string, rows []row) error {
+	r := results{
+		Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(),
+		At: time.Now().UTC().Truncate(time.Second), Versions: map[string]string{}, Rows: rows,
+	}
+	if b, err := exec.Command("git", "rev-parse", "HEAD").Output(); err == nil {
+		r.Commit = strings.TrimSpace(string(b))
+	}
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
+				r.CPU = strings.TrimSpace(value)
+			}
+		}
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if strings.HasPrefix(m.Path, "github.com/quic-go/") {
+				r.Versions[m.Path] = m.Version
+			}
+		}
+	}
+	b, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "results.json"), append(b, '\n'), 0o644)
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// measureEcho compares the round trip of 64 bytes on a quiet machine.
+func measureEcho(b *bench) ([]row, error) {
+	raw, err := b.raw("stock")
+	if err != nil {
+		return nil, err
+	}
+	ours, err := b.gateway("quic", "udp")
+	if err != nil {
+		return nil, err
+	}
+	cs := []*contender{raw, ours}
+	defer b.end(cs...)
+	if err := connect(1, cs...); err != nil {
+		return nil, err
+	}
+	all, err := b.turns(order{Do: "echo", Bytes: 64, Count: b.count(2000)}, cs...)
+	if err != nil {
+		return nil, err
+	}
+	p50, p99 := quantile(0.5), quantile(0.99)
+	return []row{
+		ratio("round trip of 64 bytes, p50, against raw", atMost(1.5), "ms", each(all[1], p50), each(all[0], p50)),
+		ratio("round trip of 64 bytes, p99, against raw", bar{}, "ms", each(all[1], p99), each(all[0], p99)),
+	}, nil
+}
+
+// measureBeside measures round trips of 64 bytes over a link that other circuits of the session
+// fill: beside 64 of them, and beside one.
+func measureBeside(b *bench) ([]row, error) {
+	var rows []row
+	for _, loss := range []float64{0, 0.01} {
+		for _, transport := range []string{"quic", "webtransport"} {
+			some, err := b.beside(transport, loss)
+			if err != nil {
+				return nil, err
+			}
+			rows = append(rows, some...)
+		}
+	}
+	return rows, nil
+}
+
+// beside measures one transport over a link that loses packets.
+func (b *bench) beside(transport string, loss float64) ([]row, error) {
+	l := link{MbitPerSecond: 100, RTT: 20 * time.Millisecond, Loss: loss}
+	c, err := b.gateway(transport, "udp")
+	if err != nil {
+		return nil, err
+	}
+	if err := b.over(c, l); err != nil {
+		return nil, err
+	}
+	var p50, p99, mbs [2][]float64
+	rounds := b.rounds
+	if b.part > 1 { // each takes seconds by the clock
+		rounds = 1
+	}
+	for range rounds {
+		for i, streams := range []int{1, 64} {
+			s, err := c.do(order{Do: "beside", Streams: streams, Bytes: 64, Count: b.count(250)})
+			if err != nil {
+				return nil, err
+			}
+			p50[i], p99[i] = append(p50[i], quantile(0.5)(s)), append(p99[i], quantile(0.99)(s))
+			mbs[i] = append(mbs[i], s.Rate)
+		}
+	}
+	b.end(c)
+	r := ratio(fmt.Sprintf("%s, %v: p50 beside 64 bulk circuits, against one", transport, l), onlyIf(loss == 0, atMost(1.05)), "ms", p50[1], p50[0])
+	r.Of += fmt.Sprintf(", bulk %s : %s MB/s", short(median(mbs[1])), short(median(mbs[0])))
+	return []row{
+		r,
+		newRow(fmt.Sprintf("%s, %v: p50 beside 64", transport, l), "ms", onlyIf(loss > 0, atMost(28)), p50[1]),
+		newRow(fmt.Sprintf("%s, %v: p99 beside 64", transport, l), "ms", onlyIf(loss > 0, atMost(70)), p99[1]),
+	}, nil
+}
+
+// measureSessions compares how many sessions a second of the server's processor is worth.
+func measureSessions(b *bench) ([]row, error) {
+	raw, err := b.raw("udp")
+	if err != nil {
+		return nil, err
+	}
+	ours, err := b.gateway("quic", "udp")
+	if err != nil {
+		return nil, err
+	}
+	ours.way.Topic = ""
+	direct, err := b.page()
+	if err != nil {
+		return nil, err
+	}
+	page, err := b.other(ours, "gateway, WebTransport", "webtransport", "udp")
+	if err != nil {
+		return nil, err
+	}
+	cs := []*contender{raw, ours, direct, page}
+	defer b.end(cs...)
+	n := b.count(1000)
+	all, err := b.turns(order{Do: "sessions", Count: n, Parallel: 8}, cs...)
+	if err != nil {
+		return nil, err
+	}
+	rate := func(i int) []float64 { return each(all[i], perCPU(n)) }
+	return []row{
+		ratio("sessions a CPU second, QUIC, against raw", atLeast(0.85), "a CPU second", rate(1), rate(0)),
+		ratio("sessions a CPU second, WebTransport, against webtransport-go", atLeast(0.65), "a CPU second", rate(3), rate(2)),
+	}, nil
+}
+
+// measureOpenings measures how many short circuits a second of the gateway's processor is worth.
+func measureOpenings(b *bench) ([]row, error) {
+	raw, err := b.raw("udp")
+	if err != nil {
+		return nil, err
+	}
+	ours, err := b.gateway("quic", "udp")
+	if err != nil {
+		return nil, err
+	}
+	clients, err := b.pair(ours, "two clients", "quic")
+	if err != nil {
+		return nil, err
+	}
+	cs := []*contender{raw, clients, ours}
+	defer func() { b.end(slices.Clone(b.contenders)...) }()
+	if err := connect(1, cs...); err != nil {
+		return nil, err
+	}
+	n := b.count(4000)
+	all, err := b.turns(order{Do: "openings", Count: n, Parallel: 16}, cs...)
+	if err != nil {
+		return nil, err
+	}
+	streams := "raw streams " + short(median(each(all[0], perCPU(n))))
+	further := newRow("further circuits between two clients, a CPU second", "", atLeast(16000), each(all[1], perCPU(n)))
+	tcp := newRow("further circuits with a TCP peer, a CPU second", "", none, each(all[2], perCPU(n)))
+	further.Of, tcp.Of = streams, streams
+	rows := []row{further, tcp}
+
+	// New pairs: clients that join one topic, each with each.
+	const members = 64
+	pairs := members * (members - 1) / 2
+	var rates []float64
+	for range b.rounds {
+		var fresh float64
+		err := b.alone(ours, func() error {
+			if _, err := ours.do(order{Do: "hold", Count: members}); err != nil {
+				return err
+			}
+			o := order{Do: "meet", Way: ours.way, Count: 2 * pairs, Parallel: 2 * members}
+			o.Way.Topic = fmt.Sprintf("meet %d", len(rates))
+			s, err := ours.do(o)
+			if err == nil && s.Done != pairs {
+				err = fmt.Errorf("%d of %d pairs have met", s.Done, pairs)
+			}
+			fresh = perCPU(pairs)(s)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		rates = append(rates, fresh)
+	}
+	return append(rows, newRow("new pairs of clients, a CPU second", "", atLeast(8000), rates)), nil
+}
+
+// alone runs f, and ends the sessions that it holds.
+func (b *bench) alone(c *contender, f func() error) error {
+	err := f()
+	if _, e := c.do(order{Do: "release"}); err == nil {
+		err = e
+	}
+	return err
+}
