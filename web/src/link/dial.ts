@@ -21,6 +21,7 @@ export async function dial ({ WebTransport, clock }: Platform, gateway: Gateway,
       ...hashes[0] && { serverCertificateHashes: hashes.map(value => ({ algorithm: 'sha-256', value })) }
     })
     ignore(link.ready)
+    ignore(link.closed) // its owner may close it before it is ready
     links.push(link)
     return link
   } : undefined
