@@ -29,6 +29,7 @@ func Target(g *gateway.Gateway) map[string]any {
 type Opened struct {
 	Gateway string
 	Outcome
+	Cause string // of what failed, as the browser says it
 }
 
 // Open connects the page to target, for example [Target] of a gateway or a URL.
