@@ -26,6 +26,18 @@ type socketSite struct {
 	conns  chan net.Conn
 	client *http.Client
 	server *http.Server
+	slow   atomic.Int64 // nanoseconds before a client's end of a connection takes some bytes more
+}
+
+// slowConn is a client's end of a connection.
+type slowConn struct {
+	net.Conn
+	pause *atomic.Int64 // before each Read
+}
+
+func (c slowConn) Read(b []byte) (int, error) {
+	<-time.After(time.Duration(c.pause.Load()))
+	return c.Conn.Read(b[:min(4<<10, len(b))])
 }
 
 // site opens the bubble's site.
@@ -35,7 +47,7 @@ func (g *bubble) site() *socketSite {
 		near, far := net.Pipe()
 		select {
 		case s.conns <- far:
-			return near, nil
+			return slowConn{near, &s.slow}, nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

@@ -186,14 +186,17 @@ func (s *socket) idles() error {
 	return wtproto.Errorf(wtproto.CodeRateLimited, "more than %d messages a second that say nothing", idleRate)
 }
 
-// pinged reports whether a Ping is answered. It is not while something is being sent, which shows
-// as well that this side lives: the answer would wait for it, and with it what the client sends.
-func (s *socket) pinged() bool {
+// pinged takes a Ping, which the writer answers. Of several that come meanwhile only the last one
+// is answered.
+func (s *socket) pinged(payload []byte) {
 	if err := s.idles(); err != nil {
 		s.fail(err.(*wtproto.Error))
-		return false
+		return
 	}
-	return s.conn.writing.Load() == 0
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pong = append([]byte{}, payload...)
+	s.sendable.up()
 }
 
 // writeLoop sends what there is to send, and closes the WebSocket in the end.
@@ -221,6 +224,13 @@ func (s *socket) nextLocked() (send func() bool) {
 		return nil
 	case f != nil && !(s.control && len(s.unsent) > 0):
 		return func() bool { return s.sayFarewell(*f) }
+	case s.pong != nil:
+		payload := s.pong
+		s.pong = nil
+		return func() bool { return s.sendFrame(pongFrame, payload) }
+	case s.pingDue:
+		s.pingDue, s.asked = false, time.Now()
+		return s.sendPing
 	case s.window > 0:
 		sig := wtproto.Signal{Word: wtproto.SignalWindow, Number: uint64(s.window)}
 		s.window = 0
@@ -272,7 +282,7 @@ func (s *socket) sayFarewell(f farewell) bool {
 	return false
 }
 
-// arm has the next Ping sent.
+// arm has the next Ping sent, after a while.
 func (s *socket) arm() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -286,19 +296,38 @@ func (s *socket) arm() {
 	})
 }
 
-// ping sends a Ping, and cuts the connection if nothing comes for as long again. That nothing
-// comes says nothing while this side does not read, or while a write waits, which has its own end.
+// ping has a Ping sent, or cuts the connection if nothing has come since the last one. That nothing
+// has come says nothing while this side does not read, or while a write waits, which has its own
+// end.
 func (s *socket) ping() {
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), s.all.server.cfg.WebSocketPing)
-	defer cancel()
-	err := s.ws.Ping(ctx)
 	s.mu.Lock()
-	waiting := s.waiting
-	s.mu.Unlock()
-	if err == nil || waiting || s.conn.heardSince(began) || s.conn.writing.Load() > 0 {
-		s.arm()
+	defer s.mu.Unlock()
+	if !s.asked.IsZero() && !s.waiting && s.conn.writing.Load() == 0 && !s.conn.heardSince(s.asked) {
+		s.conn.abort()
 		return
 	}
-	s.conn.abort()
+	s.pingDue = true
+	s.sendable.up()
+}
+
+// sendPing sends a Ping. The client has from then on to answer it.
+func (s *socket) sendPing() bool {
+	sent := s.sendFrame(pingFrame, nil)
+	if sent {
+		s.arm()
+	}
+	return sent
+}
+
+// The first bytes of frames of WebSocket that are whole (RFC 6455, 5.2).
+const (
+	pingFrame = 0x89
+	pongFrame = 0x8a
+)
+
+// sendFrame sends a short frame between two messages. The library would not wait for its turn and
+// for room in the connection for longer than 5 s, and then end the connection.
+func (s *socket) sendFrame(first byte, payload []byte) bool {
+	_, err := s.conn.Write(append([]byte{first, byte(len(payload))}, payload...))
+	return s.sent(err)
 }

@@ -65,6 +65,9 @@ type socket struct {
 
 	signals []wtproto.Signal // guarded by mu; to be sent before unsent
 	window  int64            // guarded by mu; to be told, unless it is 0
+	pong    []byte           // guarded by mu; the answer to a Ping; nil for none
+	pingDue bool             // guarded by mu; a Ping is to be sent
+	asked   time.Time        // guarded by mu; when the last Ping was sent; zero before the first
 	closing *farewell        // guarded by mu; the WebSocket is to be closed
 	dead    bool             // guarded by mu; the WebSocket has ended
 	lost    bool             // guarded by mu; before its directions had

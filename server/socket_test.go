@@ -237,6 +237,32 @@ func TestWebSocketNotRead(t *testing.T) {
 	}
 }
 
+// A client on a slow line takes some bytes every few seconds. That is enough to keep its circuit:
+// the gateway's Ping waits for its turn, and so does the answer to one of the client. (The Ping had
+// to be away within 5 s, or the WebSocket was lost.)
+func TestWebSocketReadSlowly(t *testing.T) {
+	inBubble(t, patient, func(t *testing.T, g *bubble) {
+		m := g.meet()
+		const size = 1 << 20
+		m.Write(wtproto.Credit{Circuit: m.circuit, Offset: size}.Append(nil))
+		m.site.slow.Store(int64(5500 * time.Millisecond))
+		g.wg.Go(func() { m.end.Write(make([]byte, size)) })
+		ponged := make(chan error, 1)
+		g.wg.Go(func() { ponged <- m.f.conn.Ping(t.Context()) })
+		pass(30 * time.Minute)
+		m.f.wantClosed(0)
+		if got, _ := m.f.got(); len(got) != size {
+			t.Errorf("%d bytes came in half an hour, want %d", len(got), size)
+		}
+		if n := m.f.pings.Load(); n < 10 {
+			t.Errorf("%d Pings in half an hour", n)
+		}
+		if err := receive(t, ponged, "answer to a Ping"); err != nil {
+			t.Errorf("the answer to a Ping: %v", err)
+		}
+	})
+}
+
 // count returns how many streams a session has.
 func (w *webSockets) count(key string) int {
 	w.mu.Lock()

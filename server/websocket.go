@@ -61,7 +61,10 @@ func (w *webSockets) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	s.ws, err = websocket.Accept(&steadyWriter{rw, s.conn}, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{wtproto.ALPN},
 		InsecureSkipVerify: true, // of the origin: the session refuses, with a code
-		OnPingReceived:     func(context.Context, []byte) bool { return s.pinged() },
+		OnPingReceived: func(_ context.Context, payload []byte) bool {
+			s.pinged(payload)
+			return false
+		},
 	})
 	if err != nil {
 		w.server.log.Debug("no WebSocket", "error", err)
@@ -145,7 +148,6 @@ func (w *webSockets) session(s *socket, key string) error {
 	if taken {
 		return wtproto.Errorf(wtproto.CodeForbidden, "another session has this key")
 	}
-	s.control = true
 	l.add(s)
 	s.wg.Go(func() {
 		w.server.run(s.visit, l)
@@ -188,7 +190,7 @@ func (l *webSocketLink) add(s *socket) error {
 		return wtproto.Errorf(wtproto.CodeCircuitLimit, "%d streams of a session are the most", l.most)
 	}
 	s.mu.Lock()
-	s.link = l
+	s.link, s.control = l, s == l.control
 	s.mu.Unlock()
 	l.streams[s] = struct{}{}
 	l.queue = append(l.queue, s)
