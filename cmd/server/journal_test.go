@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
 )
@@ -35,4 +37,33 @@ func TestJournalHasPriorities(t *testing.T) {
 	if w := forJournal(&b, &b); w != &b {
 		t.Errorf("a file that is not standard error gets %T", w)
 	}
+}
+
+// pausedFile takes nothing until it is told to go on.
+type pausedFile struct {
+	resume chan struct{}
+	strings.Builder
+}
+
+func (f *pausedFile) Write(b []byte) (int, error) {
+	<-f.resume
+	return f.Builder.Write(b)
+}
+
+// So many mistakes in the configuration that lines were lost ended the program with a nil pointer:
+// the log in which it wanted to say so was not there yet.
+func TestLinesLostBeforeTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := pausedFile{resume: make(chan struct{})}
+		lines, stderr, _ := openLog(&file)
+		for range 3 << 10 {
+			report(stderr, errors.New(strings.Repeat("x", 1<<10)))
+		}
+		close(file.resume)
+		synctest.Wait()
+		lines.Close(time.Minute)
+		if text := file.String(); !strings.Contains(text, "swarmgate: xxx") || !strings.Contains(text, "lost_lines=") {
+			t.Errorf("of mistakes and their loss %d bytes say nothing", len(text))
+		}
+	})
 }

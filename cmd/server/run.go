@@ -32,10 +32,8 @@ const flushWithin = time.Second
 
 // run runs the program. It returns the exit status after ctx has ended and everything has stopped.
 func run(ctx context.Context, args []string, stdout, file io.Writer) int {
-	var log *slog.Logger
-	lines := logwriter.New(file, func(lines int) { log.Warn("the log was not read fast enough", "lost_lines", lines) })
+	lines, stderr, log := openLog(file)
 	defer lines.Close(flushWithin)
-	stderr := forJournal(file, lines)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -49,9 +47,9 @@ func run(ctx context.Context, args []string, stdout, file io.Writer) int {
 		report(stderr, err)
 		return statusUsage
 	}
-	log = newLogger(o, stderr)
-	o.logNotes(log)
-	g, err := open(o, log)
+	log.Store(newLogger(o, stderr))
+	o.logNotes(log.Load())
+	g, err := open(o, log.Load())
 	if err != nil {
 		report(stderr, err)
 		return statusFailed
@@ -62,6 +60,16 @@ func run(ctx context.Context, args []string, stdout, file io.Writer) int {
 		return statusFailed
 	}
 	return 0
+}
+
+// openLog returns what is written to file, in the way in which errors are written there, and the
+// log, which is one with the defaults until the configuration is known.
+func openLog(file io.Writer) (lines *logwriter.Writer, stderr io.Writer, log *atomic.Pointer[slog.Logger]) {
+	log = new(atomic.Pointer[slog.Logger])
+	lines = logwriter.New(file, func(n int) { log.Load().Warn("the log was not read fast enough", "lost_lines", n) })
+	stderr = forJournal(file, lines)
+	log.Store(newLogger(&options{}, stderr))
+	return lines, stderr, log
 }
 
 // report prints each line of err.
