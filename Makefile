@@ -133,8 +133,8 @@ release:
 	$(GO) run ./packaging/release -version '$(VERSION)'
 
 image:
-	for arch in amd64 arm64; do packaging/image/build.sh '$(VERSION)' $$arch dist; done
-	cd dist && sha256sum swarmgate_*_image_*.tar >>SHA256SUMS
+	for arch in amd64 arm64; do packaging/image/build.sh '$(VERSION)' $$arch dist || exit; done
+	cd dist && sed -i /_image_/d SHA256SUMS && sha256sum swarmgate_*_image_*.tar >>SHA256SUMS
 
 # bin/image is what packaging/image/Containerfile is built in.
 image-context:
