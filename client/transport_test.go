@@ -104,6 +104,19 @@ func (b *buffered) Close() error {
 	return nil
 }
 
+// narrow is a connection whose Write may have to wait for room.
+type narrow struct {
+	net.Conn
+	full atomic.Pointer[chan struct{}] // nil if there is room; else closed when there is again
+}
+
+func (n *narrow) Write(p []byte) (int, error) {
+	if full := n.full.Load(); full != nil {
+		<-*full
+	}
+	return n.Conn.Write(p)
+}
+
 // withBoth runs f with a gateway that speaks both, each on a network of its own.
 func withBoth(t *testing.T, f func(t *testing.T, n *network, p *pipes, g *fake)) {
 	t.Helper()

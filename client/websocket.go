@@ -52,10 +52,6 @@ type wsLink struct {
 // dialWSLink returns a link with g, whose certificate is trusted as trust says.
 func dialWSLink(ctx context.Context, cfg *Config, g *gateway, trust *tls.Config) (link, error) {
 	d := newWSDialer(g.websocket, trust, cfg.dialTCP)
-	ws, err := d.dial(ctx)
-	if err != nil {
-		return nil, err
-	}
 	key := make([]byte, 16)
 	rand.Read(key)
 	l := &wsLink{
@@ -66,12 +62,18 @@ func dialWSLink(ctx context.Context, cfg *Config, g *gateway, trust *tls.Config)
 		dials:   make(chan struct{}, maxDials),
 		streams: make(map[*wsStream]struct{}),
 	}
-	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.control = newWSControl(l, wtproto.SignalSession+" "+l.key)
+	ws, err := d.dial(ctx, l.control.pinged)
+	if err != nil {
+		return nil, err
+	}
 	l.control.ws = ws
+	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.wg.Go(func() { l.fail(linkError(l.control.serve(ws))) })
 	return l, nil
 }
+
+func (l *wsLink) nobodyListens() <-chan struct{} { return nil } // the end of the connection says it
 
 func (l *wsLink) transport() string { return TransportWebSocket }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -114,6 +115,42 @@ func TestSocketWindow(t *testing.T) {
 	if b, err := io.ReadAll(s); err != nil || !bytes.Equal(b, rest) {
 		t.Errorf("read %d bytes, %v, want %d", len(b), err, len(rest))
 	}
+}
+
+// A client whose line is full for a while answers a Ping once there is room. It gave its answer 5 s
+// to get away, and lost the circuit then.
+func TestSocketPingWhileTheLineIsFull(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *network) {
+		p := newPipes()
+		var lines []*narrow
+		c, r := newWSGatewayOn(t, p).session(func(cfg *Config) {
+			cfg.Transports = []string{TransportWebSocket}
+			cfg.dialTCP = func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := p.dial(ctx, network, address)
+				line := &narrow{Conn: conn}
+				lines = append(lines, line)
+				return line, err
+			}
+		})
+		conn, s := socketCircuit(t, r, r.join(c, topicA, JoinOptions{}), 1)
+		echo(t, conn, s)
+		room := make(chan struct{})
+		lines[1].full.Store(&room)
+		const size = 60_000
+		go conn.Write(make([]byte, size))
+		answered := make(chan error, 1)
+		go func() { answered <- s.ws.Ping(t.Context()) }()
+		<-time.After(20 * time.Second)
+		lines[1].full.Store(nil)
+		close(room)
+		if err := <-answered; err != nil {
+			t.Errorf("the answer to a Ping: %v", err)
+		}
+		if _, err := io.ReadFull(s, make([]byte, size)); err != nil {
+			t.Errorf("what was written meanwhile: %v", err)
+		}
+		echo(t, conn, s)
+	})
 }
 
 // A WebSocket that ends too early is a stream that ends with a code, alone.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -52,6 +53,23 @@ type wsConn struct {
 	tcp net.Conn // its Close ends the WebSocket at once
 }
 
+// pongFrame is the first byte of a Pong (RFC 6455, 5.2).
+const pongFrame = 0x8a
+
+// pong sends a Pong, between two messages of who calls it. The library would not wait for its turn
+// and for room in the connection for longer than 5 s, and then end the WebSocket.
+func (ws *wsConn) pong(payload []byte) error {
+	const masked = 0x80
+	frame := []byte{pongFrame, masked | byte(len(payload)), 0, 0, 0, 0}
+	mask := frame[2:]
+	rand.Read(mask)
+	for i, b := range payload {
+		frame = append(frame, b^mask[i%4])
+	}
+	_, err := ws.tcp.Write(frame)
+	return err
+}
+
 // end closes the WebSocket with a code, and waits for the gateway's answer. What came before that
 // would otherwise have TCP tell the gateway of a reset, and not of the code.
 func (ws *wsConn) end(code wtproto.Code, reason string) {
@@ -76,8 +94,8 @@ func cut(text string, n int) string {
 	return text[:n]
 }
 
-// dial opens a WebSocket.
-func (d *wsDialer) dial(ctx context.Context) (*wsConn, error) {
+// dial opens a WebSocket. The answer to a Ping is the matter of pinged.
+func (d *wsDialer) dial(ctx context.Context, pinged func(payload []byte)) (*wsConn, error) {
 	proxy := httpproxy.FromEnvironment().ProxyFunc()
 	transport := &http.Transport{
 		Proxy: func(r *http.Request) (*url.URL, error) {
@@ -106,6 +124,10 @@ func (d *wsDialer) dial(ctx context.Context) (*wsConn, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		Subprotocols: []string{wtproto.ALPN},
+		OnPingReceived: func(_ context.Context, payload []byte) bool {
+			pinged(payload)
+			return false
+		},
 	})
 	if err != nil {
 		if ctx.Err() != nil {

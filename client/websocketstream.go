@@ -41,6 +41,7 @@ type wsStream struct {
 	inEnd        error              // guarded by mu; after in: io.EOF or a *resetError
 	stopped      bool               // guarded by mu; this side reads no more
 	out          sending            // guarded by mu
+	answer       []byte             // guarded by mu; to a Ping; nil for none
 	resetBy      func(wtproto.Code) // guarded by mu; of onReset
 	readTimeout  timeout            // guarded by mu
 	writeTimeout timeout            // guarded by mu
@@ -314,7 +315,7 @@ func (s *wsStream) dial(ctx context.Context) (*wsConn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	return s.link.dialer.dial(ctx)
+	return s.link.dialer.dial(ctx, s.pinged)
 }
 
 // serve speaks on the WebSocket until it ends, and returns why.
@@ -343,10 +344,12 @@ func (s *wsStream) writeLoop(ws *wsConn) {
 	for s.pending() {
 		buf := chunks.Get().(*chunk)
 		s.mu.Lock()
+		answer := s.answer
+		s.answer = nil
 		typ, message := s.out.next(buf[:])
 		s.writable.Broadcast() // there may be room for Write
 		s.mu.Unlock()
-		if typ != 0 && ws.Write(ctx, typ, message) != nil {
+		if answer != nil && ws.pong(answer) != nil || typ != 0 && ws.Write(ctx, typ, message) != nil {
 			return
 		}
 		chunks.Put(buf)
@@ -370,10 +373,20 @@ func (s *wsStream) writeLoop(ws *wsConn) {
 func (s *wsStream) pending() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.out.ready() && !s.doneLocked() && s.failed == nil && !closed(s.ended) {
+	ready := func() bool { return s.out.ready() || s.answer != nil }
+	for !ready() && !s.doneLocked() && s.failed == nil && !closed(s.ended) {
 		s.writable.Wait()
 	}
-	return s.out.ready() && s.failed == nil && !closed(s.ended)
+	return ready() && s.failed == nil && !closed(s.ended)
+}
+
+// pinged takes a Ping, which writeLoop answers. Of several that come meanwhile only the last one is
+// answered.
+func (s *wsStream) pinged(payload []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = append([]byte{}, payload...)
+	s.writable.Broadcast()
 }
 
 // readLoop takes what comes. It returns why nothing more does.
