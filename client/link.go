@@ -22,6 +22,9 @@ type link interface {
 	accept(ctx context.Context) (stream, error)
 	// close ends the link, tells the gateway why, and gives back the socket. The first call counts.
 	close(code wtproto.Code, reason string)
+	// nobodyListens has a value if the gateway is silent and its machine says that its port is
+	// closed. That may be a lie of somebody else.
+	nobodyListens() <-chan struct{}
 	// transport is TransportQUIC or TransportWebSocket.
 	transport() string
 	// rtt is how long an answer takes now.

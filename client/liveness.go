@@ -21,14 +21,15 @@ type liveness struct {
 
 	heard     time.Time // when the last frame came
 	asked     time.Time // when the PING without an answer was sent; zero without one
-	suspected bool      // check has found silent since
+	refused   bool      // others set it: nobody listens on the gateway's port, as far as one can know
+	suspected bool      // check has found silent or refused since
 	deadline  time.Time // of the next check; zero before the first
 }
 
 // hear notes that a frame came, and reports whether the gateway was suspected.
 func (l *liveness) hear(now time.Time) bool {
 	suspected := l.suspected
-	l.heard, l.asked, l.suspected = now, time.Time{}, false
+	l.heard, l.asked, l.refused, l.suspected = now, time.Time{}, false, false
 	return suspected
 }
 
@@ -39,7 +40,8 @@ const (
 	alive  sign = iota
 	quiet       // it is time to send PING
 	silent      // no answer to it; reported once
-	heard       // silent was wrong
+	refused     // the same, without waiting for an answer: it is time to send PING
+	heard       // silent or refused was wrong
 	lost
 )
 
@@ -59,6 +61,12 @@ func (l *liveness) check(now time.Time, circuits bool) sign {
 	switch since := now.Sub(l.heard); {
 	case asked && since >= l.silence:
 		return lost
+	case l.refused && !l.suspected:
+		found = refused
+		l.suspected = true
+		if !asked {
+			l.asked, asked = now, true
+		}
 	case asked && circuits && !l.suspected && now.Sub(l.asked) >= silentAfter:
 		found = silent
 		l.suspected = true

@@ -24,6 +24,7 @@ func TestLiveness(t *testing.T) {
 		pause    span            // when the program does not run
 		pings    []time.Duration
 		silent   []time.Duration
+		refused  time.Duration   // when it is heard that nobody listens; 0 for never
 		heard    []time.Duration // in a frame or, where the pause ends, in a check
 		lost     time.Duration   // 0 for not within a minute
 	}{
@@ -74,6 +75,14 @@ func TestLiveness(t *testing.T) {
 			name: "late with doubts", circuits: span{0, forever}, pause: span{4 * s, 6*s + 1},
 			pings: []time.Duration{2 * s, 8*s + 1}, silent: []time.Duration{11*s + 1}, lost: 31*s + 1,
 		},
+		{
+			name: "nobody listens", circuits: span{0, forever}, refused: 1300 * time.Millisecond,
+			pings: []time.Duration{1300 * time.Millisecond}, silent: []time.Duration{1300 * time.Millisecond}, lost: 25 * s,
+		},
+		{
+			name: "nobody listens, without circuits", refused: 16 * s, frames: []time.Duration{17 * s},
+			pings: []time.Duration{15 * s, 16 * s, 32 * s}, silent: []time.Duration{16 * s}, heard: []time.Duration{17 * s}, lost: 42 * s,
+		},
 		{name: "late by much", pause: span{1 * s, 50 * s}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -88,18 +97,27 @@ func TestLiveness(t *testing.T) {
 					}
 					frames = frames[1:]
 				}
+				if tt.refused > 0 && tt.refused <= now {
+					l.refused, tt.refused = true, 0
+				}
 				sign := l.check(epoch.Add(now), tt.circuits.from <= now && now < tt.circuits.to)
 				if sign == lost {
 					lostAt = now
 					break
 				}
 				found[sign] = append(found[sign], now)
+				if sign == refused {
+					found[quiet], found[silent] = append(found[quiet], now), append(found[silent], now)
+				}
 				next := l.deadline.Sub(epoch)
 				if next <= now {
 					t.Fatalf("at %v: next check at %v", now, next)
 				}
 				if now < tt.circuits.from && tt.circuits.from < next {
 					next = tt.circuits.from // a circuit is reason for a check
+				}
+				if now < tt.refused && tt.refused < next {
+					next = tt.refused // and so is that
 				}
 				if tt.pause.from <= next && next < tt.pause.to {
 					next = tt.pause.to

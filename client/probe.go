@@ -25,8 +25,13 @@ const (
 // ever greater intervals. So while nothing comes, a probingSocket itself sends packets of the
 // session that are long enough. Their contents are random: the gateway that knows the session
 // drops them, as QUIC has to.
+//
+// If nothing has come for a second, it asks beside that whether anybody listens on the gateway's
+// port at all.
 type probingSocket struct {
 	*udp.Conn
+	refused chan struct{} // takes one; nobody listens, and nothing has come for long enough
+	knocker knocker
 
 	mu      sync.Mutex
 	heard   time.Time           // guarded by mu; when a packet came last
@@ -38,6 +43,10 @@ type probingSocket struct {
 	armed   bool                // guarded by mu; timer will call look
 	sending bool                // guarded by mu; a probe waits for room in the socket
 	closed  bool                // guarded by mu
+}
+
+func newProbingSocket(conn *udp.Conn) *probingSocket {
+	return &probingSocket{Conn: conn, refused: make(chan struct{}, 1)}
 }
 
 // ReadBatch is [udp.Conn.ReadBatch].
@@ -111,11 +120,27 @@ func (s *probingSocket) probeLocked() {
 	_, _ = rand.Read(packet) // it never fails
 	copy(packet, s.header[:])
 	to := s.to
+	if quiet := time.Since(s.heard); quiet >= probeQuiet && quiet < pingAfter+silentAfter {
+		s.knocker.knock(packet, to, s.isRefused)
+	}
 	s.sending = true
 	s.mu.Unlock()
 	_, _, _ = s.Conn.WriteMsgUDP(packet, nil, to) // it may be lost, like any other
 	s.mu.Lock()
 	s.sending = false
+}
+
+// isRefused takes that nobody listens.
+func (s *probingSocket) isRefused() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.heard) < probeQuiet {
+		return
+	}
+	select {
+	case s.refused <- struct{}{}:
+	default:
+	}
 }
 
 // Close is [udp.Conn.Close].
@@ -126,5 +151,6 @@ func (s *probingSocket) Close() error {
 		s.timer.Stop()
 	}
 	s.mu.Unlock()
+	s.knocker.close()
 	return s.Conn.Close()
 }

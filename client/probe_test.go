@@ -17,7 +17,7 @@ func TestProbeThatCannotBeSent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &probingSocket{Conn: conn}
+	s := newProbingSocket(conn)
 	defer s.Close()
 	to := s.LocalAddr().(*net.UDPAddr)
 	read := func() <-chan error {

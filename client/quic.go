@@ -48,8 +48,9 @@ func quicConfig(cfg *Config) *quic.Config {
 
 // quicLink is a link over raw QUIC, on a socket of its own.
 type quicLink struct {
-	tr   *quic.Transport
-	conn *quic.Conn
+	tr      *quic.Transport
+	conn    *quic.Conn
+	refused chan struct{} // for nobodyListens
 }
 
 // noConnectionIDs gives connections of clients ids of no length. A socket has one session, so
@@ -70,10 +71,12 @@ func dialQUICLink(ctx context.Context, cfg *Config, g *gateway, trust *tls.Confi
 	if err != nil {
 		return nil, err
 	}
+	refused := make(chan struct{}, 1)
 	if fast, ok := socket.(*udp.Conn); ok {
-		socket = &probingSocket{Conn: fast}
+		probing := newProbingSocket(fast)
+		socket, refused = probing, probing.refused
 	}
-	l := quicLink{tr: &quic.Transport{Conn: socket, ConnectionIDGenerator: noConnectionIDs{}}}
+	l := quicLink{tr: &quic.Transport{Conn: socket, ConnectionIDGenerator: noConnectionIDs{}}, refused: refused}
 	if l.conn, err = dialQUIC(ctx, l.tr, to, trust, quicConfig(cfg)); err != nil {
 		l.release()
 		return nil, err
@@ -121,6 +124,8 @@ func (l quicLink) release() {
 	l.tr.Close()
 	l.tr.Conn.Close()
 }
+
+func (l quicLink) nobodyListens() <-chan struct{} { return l.refused }
 
 func (l quicLink) transport() string { return TransportQUIC }
 

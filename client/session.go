@@ -122,6 +122,10 @@ func (s *session) watch() error {
 		select {
 		case <-timer.C:
 		case <-s.recheck:
+		case <-s.link.nobodyListens():
+			s.mu.Lock()
+			s.life.refused = true
+			s.mu.Unlock()
 		case <-s.ctx.Done():
 			return context.Cause(s.ctx)
 		}
@@ -136,6 +140,9 @@ func (s *session) watch() error {
 			return wtproto.Errorf(wtproto.CodeIdle, "no sign of life from the gateway for %v", s.cfg.Silence)
 		case quiet:
 			s.answer(paddedPing{})
+		case refused:
+			s.answer(paddedPing{})
+			s.reportSilence()
 		case silent, heard:
 			s.reportSilence()
 		}

@@ -17,3 +17,6 @@ var transient = []syscall.Errno{
 	syscall.EINVAL,  // a "blackhole" route; and on IPv6, an answer from an address that the machine has lost
 	syscall.ENOBUFS, // a full queue
 }
+
+// refused is the error of a socket that is connected to a port on which nobody listens.
+const refused = syscall.ECONNREFUSED

@@ -17,3 +17,6 @@ var transient = []syscall.Errno{
 	windows.WSAEACCES,  // a filter
 	windows.WSAENOBUFS, // a full queue
 }
+
+// refused is the error of a socket that is connected to a port on which nobody listens.
+const refused = windows.WSAECONNRESET

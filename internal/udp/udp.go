@@ -152,3 +152,7 @@ func (c *Conn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	n, _, err := c.WriteMsgUDP(b, nil, a)
 	return n, err
 }
+
+// IsRefused reports whether err, of a socket that is connected, tells that nobody listens on the
+// port of the other end: its machine has said so (ICMP), or somebody in its name.
+func IsRefused(err error) bool { return errors.Is(err, refused) }

@@ -116,3 +116,43 @@ func TestKilledGatewayIsNoticed(t *testing.T) {
 		})
 	}
 }
+
+// A client that knows another gateway once noticed only by silence, after 5 s, that its own had been
+// killed for good. Its machine says so as soon as it is asked.
+func TestKilledGatewayIsLeft(t *testing.T) {
+	t.Parallel()
+	peer := gateway.Listen(t, gateway.Echo).Addr().String()
+	start := func() (*program.Program, [32]byte) {
+		p := program.Start(t, "--listen", "127.0.0.1:0", "--dht", "off", "--no-lan", "--state-dir", t.TempDir(), "--log-level", "warn",
+			"--static", "busy=tcp://"+peer)
+		hash, err := hex.DecodeString(p.Certificate.Hashes[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p, [32]byte(hash)
+	}
+	p, hash := start()
+	other, otherHash := start()
+	c, err := client.Dial(gateway.Context(t), p.QUIC, client.Config{
+		Gateways: []string{other.QUIC}, CertHashes: [][32]byte{hash, otherHash}, Transports: []string{client.TransportQUIC},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	top := gateway.Join(t, c, wtproto.TopicFromName("busy"), client.JoinOptions{})
+	conn := gateway.Accept(t, top)
+	go businesses[0].do(conn)
+	first := c.Session().Gateway
+	p.Kill()
+	killed := time.Now()
+	gateway.Eventually(t, "another gateway", func() bool { return c.Session().Gateway != first })
+	took := time.Since(killed)
+	t.Logf("left after %v", took)
+	if took >= 5*time.Second {
+		t.Errorf("left after %v, as if nothing but silence had said it", took)
+	}
+	if _, err := gateway.Accept(t, top).Write([]byte("hello")); err != nil {
+		t.Error(err)
+	}
+}
