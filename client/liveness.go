@@ -37,11 +37,11 @@ func (l *liveness) hear(now time.Time) bool {
 type sign int
 
 const (
-	alive  sign = iota
-	quiet       // it is time to send PING
-	silent      // no answer to it; reported once
-	refused     // the same, without waiting for an answer: it is time to send PING
-	heard       // silent or refused was wrong
+	alive   sign = iota
+	quiet        // it is time to send PING
+	silent       // no answer to it; reported once
+	refused      // the same, without waiting for an answer: it is time to send PING
+	heard        // silent or refused was wrong
 	lost
 )
 
