@@ -1,7 +1,9 @@
 // Bundles for browsers: React with what the package has for it, and what web/test says of vectors
 // and of random input, where node's test runner and its assertions are replaced by nodetest.js,
 // and its files by an object.
-import { readFile, readdir } from 'node:fs/promises'
+import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from '../../web/node_modules/esbuild/lib/main.js'
@@ -24,25 +26,23 @@ export async function react () {
   return outputFiles[0].text
 }
 
-/**
- * Returns the text of a script with programs of the old world, unchanged but for what stands in for
- * discovery-swarm-stream and discovery-swarm-web.
- */
+/** What old programs ask for, and what there is in its place. */
+const alias = {
+  'discovery-swarm-stream/client': join(web, 'discovery-swarm'),
+  'discovery-swarm-web': join(web, 'discovery-swarm'),
+  'discovery-swarm': join(web, 'discovery-swarm') // hyperdiscovery's, for which its package.json has the one above in a browser
+}
+const dat = fileURLToPath(new URL('../dat/', import.meta.url))
+
+/** Returns the text of a script with programs of the old world, unchanged but for the alias. */
 export async function old () {
-  const dat = fileURLToPath(new URL('../dat/', import.meta.url))
   const { outputFiles } = await build({
     absWorkingDir: dat,
     entryPoints: ['page/main.js'],
     bundle: true, format: 'iife', target: 'es2022', platform: 'browser', write: false, logLevel: 'error',
     define: { global: 'globalThis' },
     inject: ['page/globals.js'],
-    alias: {
-      'discovery-swarm-stream/client': join(web, 'dist/discovery-swarm.cjs'),
-      'discovery-swarm-web': join(web, 'dist/discovery-swarm.cjs'),
-      'discovery-swarm': join(web, 'dist/discovery-swarm.cjs'), // hyperdiscovery's, for which its package.json has the one above in a browser
-      crypto: join(dat, 'page/crypto.js'),
-      path: 'path-browserify'
-    },
+    alias: { ...alias, crypto: join(dat, 'page/crypto.js'), path: 'path-browserify' },
     plugins: [{
       name: 'no files',
       setup (b) {
@@ -52,6 +52,30 @@ export async function old () {
     }]
   })
   return outputFiles[0].text
+}
+
+/** The same by webpack. */
+export async function oldByWebpack () {
+  const { webpack, ProvidePlugin } = createRequire(join(dat, 'package.json'))('webpack')
+  const folder = await mkdtemp(join(tmpdir(), 'swarmgate-webpack-'))
+  const stats = await new Promise((resolve, reject) => webpack({
+    mode: 'development',
+    devtool: false,
+    context: dat,
+    entry: './page/main.js',
+    output: { path: folder, filename: 'old.js' },
+    resolve: {
+      alias,
+      fallback: { crypto: join(dat, 'page/crypto.js'), path: 'path-browserify', fs: false }
+    },
+    plugins: [new ProvidePlugin({ Buffer: ['buffer/', 'Buffer'], process: 'process/browser.js' })]
+  }, (err, stats) => err ? reject(err) : resolve(stats)))
+  try {
+    if (stats.hasErrors() || stats.hasWarnings()) throw new Error(stats.toString('errors-warnings'))
+    return await readFile(join(folder, 'old.js'), 'utf8')
+  } finally {
+    await rm(folder, { recursive: true })
+  }
 }
 
 /** Returns the text of a module that registers the tests and exports `run`. */

@@ -3,7 +3,7 @@
 // With any-certificate the browser's user has accepted every certificate of HTTPS.
 // The pages' server also has the scripts of this folder, the modules as /client.js, /websocket.js, /messages.js
 // and /secret.js, web/test's vectors and fuzz as /vectors.js, React with the package's hook as /react.js, and
-// programs of the old world as /old.js. The first line out is {"origin": "http://127.0.0.1:port", "pid": of the browser}. Then each line in is
+// programs of the old world as /old.js, and bundled by webpack as /oldwebpack.js. The first line out is {"origin": "http://127.0.0.1:port", "pid": of the browser}. Then each line in is
 // {"id": number, "call": name, "args": object, "tab": number}, and each line out {"id": number,
 // "result": value} or {"id": number, "error": text}. Calls do not wait for each other. Those of the
 // driver's own:
@@ -27,7 +27,7 @@ import { isLostRace, launch } from './launch.mjs'
 const [browserName, acceptInsecureCerts] = process.argv.slice(2)
 const types = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript' }
 
-let old // the text of /old.js, which is large
+let old, oldByWebpack // the texts of /old.js and /oldwebpack.js, which are large
 
 /** Returns the body of an answer. */
 async function read (path) {
@@ -38,6 +38,7 @@ async function read (path) {
     case '/secret.js': return readFile(new URL('../../web/dist/secret.js', import.meta.url))
     case '/vectors.js': return (await import('./bundle.mjs')).bundle()
     case '/old.js': return old ??= (await import('./bundle.mjs')).old()
+    case '/oldwebpack.js': return oldByWebpack ??= (await import('./bundle.mjs')).oldByWebpack()
     case '/react.js': return (await import('./bundle.mjs')).react()
     default: return readFile(new URL(`.${path}`, import.meta.url))
   }

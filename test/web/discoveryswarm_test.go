@@ -16,6 +16,7 @@ import (
 	"github.com/swarmgate/swarmgate/test/browser"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/test/node"
+	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // archive is what a page, or a peer, says of the archive that it holds.
@@ -165,6 +166,59 @@ func TestOldProgramsInChromium(t *testing.T) {
 		})
 	}
 	noComplaints(t, page)
+}
+
+// What webpack makes of old programs with the same alias does what it did: it reads a file of a real
+// peer, and sees it write.
+func TestOldProgramsByWebpack(t *testing.T) {
+	t.Parallel()
+	dns, networks := oldWorld(t)
+	peer := node.Start(t, "old.js", "archive", dns)
+	var a archive
+	peer.Await("ready", &a)
+	write := func(name, text string) {
+		peer.Do(map[string]any{"write": name, "text": text})
+		peer.Await("written", nil)
+	}
+	write("/dat.json", `{"title":"old"}`)
+	page := browser.Start(t, "chromium", "oldwebpack.html")
+	g := gateway.Start(t, server.Config{Origins: []string{page.Origin}, Networks: networks})
+	for _, name := range []string{"hyperdiscovery", "discovery-swarm-stream"} {
+		p := oldProgram{t, page, name}
+		p.start(printed(g), a, "/dat.json", `{"title":"old"}`, nil)
+		live := "/live-" + name
+		write(live, "while it is watched")
+		p.reads(live, "while it is watched")
+		if events, count := p.report(a, "dat"); count != 1 || len(events) == 0 {
+			t.Errorf("%s: %d connections, want 1, and %d events", name, count, len(events))
+		}
+		p.stop()
+		peer.Await("closed", nil)
+	}
+	noComplaints(t, page)
+}
+
+// A program that joins more topics than a session may have is told of each one that it is not on.
+// The original joined any number.
+func TestOldProgramsWithTooManyTopics(t *testing.T) {
+	t.Parallel()
+	page := browser.Start(t, "chromium", "old.html")
+	for _, name := range []string{"hyperdiscovery", "discovery-swarm-stream"} {
+		t.Run(name, func(t *testing.T) {
+			const limit, more = 64, 3 // the gateway's default
+			g := gateway.Start(t, server.Config{Origins: []string{page.Origin}})
+			var errs []struct{ Code, Index int }
+			page.Call(t, "many", map[string]any{"program": name, "gateway": printed(g), "n": limit + more}, &errs)
+			if len(errs) != more {
+				t.Fatalf("%d errors, want %d: %+v", len(errs), more, errs)
+			}
+			for i, e := range errs {
+				if e.Code != int(wtproto.CodeTopicLimit) || e.Index != limit+i {
+					t.Errorf("error %d has the code %#x and topic %d, want %#x and %d", i, e.Code, e.Index, wtproto.CodeTopicLimit, limit+i)
+				}
+			}
+		})
+	}
 }
 
 // Two pages with old programs meet through their gateway, which knows no other network. Exactly one

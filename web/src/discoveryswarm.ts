@@ -8,9 +8,9 @@ import { keyFrom, topicOf, whereIs, whereOf } from './discoveryswarmkey.js'
 import { Link } from './discoveryswarmlink.js'
 import { Known } from './discoveryswarmpeers.js'
 import { CircuitStream } from './discoveryswarmstream.js'
+import { wire } from './discoveryswarmwire.js'
+import { safely } from './safely.js'
 
-const SILENCE = 20_000 // ms that a peer may say nothing at all before its handshake
-const LINGER = 10_000 // ms that a replication stream may go on writing after its peer's end
 const GOODBYE = 1000 // ms that a swarm which is closed waits for its peers
 
 type Callback = (error?: Error | null) => void
@@ -38,6 +38,7 @@ class Implementation extends EventEmitter implements API {
   readonly #channels = new Map<string, Channel>() // by their keys in hexadecimal digits
   readonly #open = new Map<CircuitStream, Peer>()
   readonly #known: Known<CircuitStream>
+  #closed: Promise<void> | undefined // once `close` was called
   #warned = false // that the gateway has not the network of old peers
   #connection: DiscoverySwarmOptions['connection']
   #link: Link
@@ -78,7 +79,8 @@ class Implementation extends EventEmitter implements API {
     if (this.#channels.get(hex) !== channel) {
       this.#channels.set(hex, channel)
       void this.#serve(channel)
-    } else if (channel.topic || options && channel.asked) void this.#serve(channel, true)
+    } else if (this.#link.failed) void this.#serve(channel)
+    else if (channel.topic || options && channel.asked) void this.#serve(channel, true)
   }
 
   leave (key: Uint8Array | string, cb?: () => void): void {
@@ -87,7 +89,10 @@ class Implementation extends EventEmitter implements API {
     this.#channels.delete(hex)
     const left = channel?.topic?.leave() ?? Promise.resolve()
     channel?.end.abort()
-    const done = () => cb?.()
+    const done = () => {
+      if (channel) this.#answer(channel, new Error('the topic was left'))
+      cb?.()
+    }
     void left.then(done, done)
   }
 
@@ -108,16 +113,17 @@ class Implementation extends EventEmitter implements API {
   }
 
   close (cb?: () => void): void {
-    if (this.destroyed) return void queueMicrotask(() => cb?.())
     this.destroyed = true
-    if (cb) this.once('close', () => cb())
-    void this.#close()
+    this.#closed ??= this.#close()
+    void this.#closed.then(() => safely(() => cb?.()))
   }
 
   destroy (cb?: () => void): void { this.close(cb) }
 
   async #close (): Promise<void> {
-    const ends = Array.from(this.#channels.values(), async ({ topic, end }) => {
+    const ends = Array.from(this.#channels.values(), async channel => {
+      const { topic, end } = channel
+      queueMicrotask(() => this.#answer(channel, new Error('the swarm was closed')))
       await topic?.leave()
       end.abort()
     })
@@ -142,20 +148,30 @@ class Implementation extends EventEmitter implements API {
   async #serve (channel: Channel, again = false): Promise<void> {
     const { signal } = channel.end
     const link = this.#link
+    const hex = channel.key.toString('hex')
+    const gone = () => signal.aborted || this.#channels.get(hex) !== channel
     try {
       const topic = channel.topic = await this.#join(channel, signal)
-      for (const told of channel.told.splice(0)) this.#safely(() => told(null))
+      this.#answer(channel, null)
       if (again) return
       topic.addEventListener('status', e => this.#status(channel, e.detail))
       if (topic.status) this.#status(channel, topic.status) // it came together with JOINED
       for await (const peer of topic) this.#connect(channel, peer)
+      if (!gone() && !link.failed) this.#channels.delete(hex) // a swarm that others use has left it
     } catch (error) {
-      if (signal.aborted || again) return // the first has the error, too
-      this.#channels.delete(channel.key.toString('hex'))
-      const told = channel.told.splice(0)
-      for (const f of told) this.#safely(() => f(error as Error))
-      if (told.length === 0 && !link.failed) this.#fail(error)
+      if (gone()) return
+      const asked = this.#answer(channel, error as Error)
+      if (link.failed) return // that was told, and the next gateway may take it
+      if (!again) this.#channels.delete(hex)
+      if (!asked) this.#fail(Object.assign(error as Error, { channel: channel.key }))
     }
+  }
+
+  /** Tells who waits for a channel, and reports whether anybody does. */
+  #answer ({ told }: Channel, error: Error | null): boolean {
+    const all = told.splice(0)
+    for (const f of all) safely(() => f(error))
+    return all.length > 0
   }
 
   async #join (channel: Channel, signal: AbortSignal): Promise<Topic> {
@@ -212,44 +228,16 @@ class Implementation extends EventEmitter implements API {
       return
     }
     try {
-      const replication = replicate(info)
-      this.#wire(stream, replication, info)
+      const replication = replicate.call(this, info)
+      wire(stream, replication, {
+        shaken: remoteId => this.#shaken(stream, replication, info, remoteId),
+        silent: () => this.#tell('handshake-timeout', stream, info)
+      })
       this.#tell('handshaking', stream, info)
     } catch (error) {
       stream.destroy()
       this.#fail(error)
     }
-  }
-
-  /** Connects a circuit with the replication stream that is for it. */
-  #wire (stream: CircuitStream, replication: NodeDuplex, info: Info): void {
-    if (typeof replication?.pipe !== 'function') throw new TypeError('the option stream returned something that is not a stream')
-    let ended = false
-    let timer = setTimeout(() => {
-      if (stream.bytesRead > 0) return
-      this.#tell('handshake-timeout', stream, info)
-      stream.destroy()
-    }, SILENCE)
-    replication.once('handshake', (remoteId?: Uint8Array) => {
-      if (stream.destroying) return
-      clearTimeout(timer)
-      this.#shaken(stream, replication, info, remoteId)
-    })
-    replication.on('error', (error: Error) => stream.destroy(error))
-    replication.on('end', () => { ended = true })
-    replication.on('close', () => { if (!ended) stream.destroy() })
-    stream.on('data', bytes => { if (!replication.write(bytes)) stream.pause() })
-    replication.on('drain', () => { stream.resume() })
-    stream.on('end', () => {
-      replication.end()
-      clearTimeout(timer)
-      timer = setTimeout(() => stream.destroy(), LINGER)
-    })
-    stream.on('close', () => {
-      clearTimeout(timer)
-      replication.destroy?.()
-    })
-    replication.pipe(stream as NodeDuplex)
   }
 
   /** The handshake of a replication stream is done. */
@@ -286,16 +274,7 @@ class Implementation extends EventEmitter implements API {
     else console.error(error)
   }
 
-  /** Emits an event. What a listener throws is the page's matter, and stops nothing here. */
-  #tell (event: string, ...args: unknown[]): void { this.#safely(() => this.emit(event, ...args)) }
-
-  #safely (f: () => void): void {
-    try {
-      f()
-    } catch (error) {
-      queueMicrotask(() => { throw error })
-    }
-  }
+  #tell (event: string, ...args: unknown[]): void { safely(() => this.emit(event, ...args)) }
 }
 
 /** Returns bytes in hexadecimal digits; undefined if they are none. */

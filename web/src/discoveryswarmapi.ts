@@ -31,13 +31,21 @@ export interface PeerStream extends NodeDuplex {
   readonly bytesRead: number
   /** Bytes that the circuit has taken. */
   readonly bytesWritten: number
+  /** `destroy` was called, or both directions have ended. */
   readonly destroyed: boolean
+  /** There is more to read, or may be. */
+  readonly readable: boolean
+  /** It may be written to. */
+  readonly writable: boolean
+  /** All was written, the end too. */
+  readonly writableFinished: boolean
   write (chunk: Uint8Array | string, encoding?: string, cb?: (error?: Error | null) => void): boolean
   write (chunk: Uint8Array | string, cb?: (error?: Error | null) => void): boolean
   pipe<T> (to: T): T
   pause (): this
   resume (): this
-  read (): Uint8Array | null
+  /** Returns what has come, or `n` bytes of it; null if there are not as many, unless no more come. */
+  read (n?: number): Uint8Array | null
   /** Ends both directions; with an error the peer is told at once. */
   destroy (error?: Error | null): void
 }
@@ -107,7 +115,8 @@ export interface DiscoverySwarmJoinOptions {
  * `connecting` (info), `handshaking` (stream, info), `handshake-timeout` (stream, info),
  * `connection` (stream, info), `connection-closed` (stream, info), `redundant-connection` (stream,
  * info), `peer-banned` ({ peer, reason }), `status` (what the gateway knows of a topic, channel),
- * `disconnected` (error), `listening`, `close`, `error` (error).
+ * `disconnected` (error), `listening`, `close`, `error` (error, whose `channel` is what was not
+ * joined, or was taken away, if it is about that).
  */
 export interface DiscoverySwarm extends Emitter {
   /** Connections whose handshake is done, or that have none. */
@@ -139,7 +148,10 @@ export interface DiscoverySwarm extends Emitter {
   /** Emits `listening`, and nothing else: the gateway listens. */
   listen (port?: number | (() => void), cb?: () => void): void
   address (): { address: string, family: string, port: number }
-  /** Leaves everything, ends all connections, and calls `cb`. */
+  /**
+   * Leaves everything, ends all connections, and calls `cb`. It may be called more than once. Who
+   * waits for a topic to be joined is called with an error; so `leave` does.
+   */
   close (cb?: () => void): void
   /** The same. */
   destroy (cb?: () => void): void

@@ -69,7 +69,7 @@ export class Link {
       this.failed = true
       this.#lost(error)
       this.#swarm.reject(error)
-      this.#host.failed(error)
+      if (!signal.aborted) this.#host.failed(error) // else it was given up when that was told
     }
   }
 

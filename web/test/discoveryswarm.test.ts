@@ -1,15 +1,10 @@
 // Old programs' swarms, against a scripted gateway.
 import assert from 'node:assert/strict'
-import { createHash } from 'node:crypto'
-import { PassThrough, Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import { PassThrough } from 'node:stream'
 import { describe, test } from 'node:test'
-import type { Peer } from '../src/api.js'
 import DiscoverySwarm from '../src/discoveryswarm.js'
 import type { DiscoverySwarm as API, DiscoverySwarmOptions, Info, PeerStream } from '../src/discoveryswarmapi.js'
-import { keyFrom, topicOf, whereIs, whereOf } from '../src/discoveryswarmkey.js'
-import { Known } from '../src/discoveryswarmpeers.js'
-import { CircuitStream } from '../src/discoveryswarmstream.js'
+import { event } from './event.js'
 import { bye, connected, text, url } from './harness.js'
 import type { FakeTransport } from './network.js'
 import { Code, Network, frames, peerFrame, settled } from './network.js'
@@ -41,82 +36,11 @@ function watch (dss: API): string[] {
   return log
 }
 
-/** Waits for an event, and returns what came with it. */
-function event<T extends unknown[]> (dss: { once: (event: string, f: (...args: any[]) => void) => unknown }, name: string): Promise<T> {
-  return new Promise(resolve => { dss.once(name, (...args) => resolve(args as T)) })
-}
-
 /** A replication stream, which says that its handshake is done with a peer of this id. */
 function replication () {
   const stream = new PassThrough()
   return Object.assign(stream, { shake: (id?: string) => { stream.emit('handshake', id === undefined ? undefined : Buffer.from(id, 'hex')) } })
 }
-
-describe('keys and addresses', () => {
-  test('20 or 32 bytes or hexadecimal digits are keys as they are, anything is with a hash', async () => {
-    for (const k of [Buffer.alloc(20, 1), new Uint8Array(32).fill(2), '01'.repeat(20), 'AB'.repeat(32)]) {
-      const bytes = keyFrom(k, false)
-      assert.ok(Buffer.isBuffer(bytes))
-      assert.equal(bytes.toString('hex'), typeof k === 'string' ? k.toLowerCase() : Buffer.from(k).toString('hex'))
-    }
-    for (const k of ['wowcool', '', '01'.repeat(19), new Uint8Array(21), new Uint8Array(0), 7, null]) {
-      assert.throws(() => keyFrom(k as string, false), TypeError, String(k))
-    }
-    assert.throws(() => keyFrom('wowcool', false), /defaultHash/)
-    assert.equal(keyFrom('wowcool', true).toString(), 'wowcool')
-    assert.equal(keyFrom(new Uint8Array(3), true).length, 3)
-    assert.deepEqual(await topicOf(new Uint8Array(20).fill(3), false), new Uint8Array([...new Uint8Array(20).fill(3), ...new Uint8Array(12)]))
-    assert.deepEqual(await topicOf(key, false), new Uint8Array(key))
-    assert.deepEqual(await topicOf(text('wowcool'), true), new Uint8Array([...createHash('sha1').update('wowcool').digest(), ...new Uint8Array(12)]))
-  })
-
-  test('where the gateway is', () => {
-    const target = (options: DiscoverySwarmOptions) => (whereOf(options, 'http://localhost:8080') as { target: unknown }).target
-    assert.deepEqual(target({}), { gateways: ['http://localhost:8080'] })
-    assert.deepEqual(target({ url: 'swarmgate://192.0.2.7:4433/?h=ab#x', token: 't', stream: () => assert.fail() }), { url: 'swarmgate://192.0.2.7:4433/?h=ab#x', token: 't' })
-    assert.deepEqual(target({ discovery: 'wss://gate.example:3472', hashes: ['ab'] }), { gateways: ['https://gate.example:3472'], hashes: ['ab'] })
-    assert.deepEqual(target({ discovery: ['ws://localhost:3472', 'ws://[::1]', 'ws://127.0.0.1/', 'ws://localhost.example'] }),
-      { gateways: ['http://localhost:3472', 'http://[::1]', 'http://127.0.0.1/', 'https://localhost.example'] })
-    assert.deepEqual(target({ connection: ' wss://a.example ', agent: '', transports: ['websocket'] }), { url: 'https://a.example', agent: '', transports: ['websocket'] })
-    assert.deepEqual(target({ connection: [new URL('https://a.example'), { url: 'wss://b.example', hashes: [] }], token: 't' }),
-      { gateways: ['https://a.example/', { url: 'https://b.example', hashes: [] }], token: 't' })
-    assert.deepEqual(target({ connection: { url: 'https://a.example', token: 'its own' }, token: 't' }), { url: 'https://a.example', token: 'its own' })
-    const later = new Promise<never>(() => {})
-    assert.deepEqual(whereIs(later), { swarm: later })
-  })
-
-  test('what is no gateway is refused with words that help', () => {
-    for (const connection of [new PassThrough(), { send () {}, addEventListener () {} }]) {
-      assert.throws(() => new DiscoverySwarm({ connection: connection as never }), /write url: 'https:\/\/gateway\.example'/)
-      const dss = DiscoverySwarm({ connection: new Promise(() => {}) })
-      assert.throws(() => dss.reconnect(connection as never), TypeError)
-      dss.close()
-    }
-  })
-})
-
-describe('which of two connections is dropped', () => {
-  test('the one that both ends agree on', () => {
-    const [small, large] = ['aa', 'bb']
-    for (const [own, remote] of [[small, large], [large, small]] as const) {
-      const mine = own < remote // those that the smaller id has opened stay
-      const known = new Known<string>(false)
-      assert.equal(known.add('opened here', own, remote, true), undefined)
-      assert.equal(known.add('opened there', own, remote, false), mine ? 'opened there' : 'opened here')
-      assert.equal(known.add('opened there again', own, remote, false), mine ? 'opened there again' : 'opened there')
-    }
-  })
-
-  test('the later one if the first is to be kept, and one with ourselves always', () => {
-    const known = new Known<number>(true)
-    assert.deepEqual([known.add(1, 'aa', 'bb', true), known.add(2, 'aa', 'bb', true), known.add(3, 'bb', 'aa', false)], [undefined, 2, undefined])
-    assert.equal(known.add(4, 'aa', 'aa', true), 4)
-    known.remove(2, 'bb') // it has no place
-    assert.equal(known.add(5, 'aa', 'bb', true), 5)
-    known.remove(1, 'bb')
-    assert.equal(known.add(6, 'aa', 'bb', true), undefined)
-  })
-})
 
 describe('a swarm', () => {
   test('asks for the networks of old peers, or for those that it names', async () => {
@@ -212,6 +136,117 @@ describe('a swarm', () => {
     assert.deepEqual([s.log.includes('peer-banned'), s.dss.connections.length], [true, 1])
     first.send(text('x')) // the first goes on
     assert.deepEqual(await first.bytes(1), text('x'))
+    await s.end()
+  })
+
+  test('drops the first of two connections with one peer if that is what the other end does', async () => {
+    const streams: Array<ReturnType<typeof replication>> = []
+    const s = await start({ id: Buffer.from('bb', 'hex'), stream: () => streams[streams.push(replication()) - 1]! })
+    const first = s.transport.open(peerFrame(1, topic, { flags: 1 }))
+    await settled()
+    const connected = event<[PeerStream, Info]>(s.dss, 'connection')
+    streams[0]!.shake('aa')
+    const [older] = await connected
+    const second = s.transport.open(peerFrame(2, topic)) // by the smaller id
+    await settled()
+    const told: unknown[][] = []
+    for (const name of ['redundant-connection', 'connection-closed', 'connection']) s.dss.on(name, (...args) => { told.push([name, ...args]) })
+    const again = event<[PeerStream, Info]>(s.dss, 'connection')
+    streams[1]!.shake('aa')
+    const [newer, info] = await again
+    await first.end()
+    first.fin()
+    await settled()
+    assert.deepEqual(told.map(([name, stream]) => [name, stream === older, stream === newer]),
+      [['redundant-connection', true, false], ['connection', false, true], ['connection-closed', true, false]])
+    assert.deepEqual([told[0]![2], s.dss.connections, s.dss.totalConnections], [info, [newer], 1]) // as discovery-swarm has it
+    second.send(text('x'))
+    assert.deepEqual(await second.bytes(1), text('x'))
+    assert.ok(streams[0]!.destroyed && !streams[1]!.destroyed)
+    const third = s.transport.open(peerFrame(3, topic)) // the first is known no more, the second is
+    await settled()
+    streams[2]!.shake('aa')
+    await second.end()
+    second.fin()
+    await settled()
+    assert.deepEqual(s.dss.totalConnections, 1)
+    third.send(text('y'))
+    assert.deepEqual(await third.bytes(1), text('y'))
+    await s.end()
+  })
+
+  test('goes on with the other connection if the gateway drops one of two with one peer', async () => {
+    const s = await start({ defaultHandshake: true })
+    const [older, newer] = [s.transport.open(peerFrame(1, topic, { network: 'discovery-swarm' })), s.transport.open(peerFrame(2, topic, { network: 'discovery-swarm' }))]
+    await settled()
+    const [stream, other] = s.dss.connections as [PeerStream, PeerStream]
+    const error = event<[{ code: number }]>(stream, 'error')
+    const closed = event<[PeerStream, Info]>(s.dss, 'connection-closed')
+    older.reset(Code.REPLACED)
+    assert.equal((await error)[0].code, Code.REPLACED)
+    const [dropped, info] = await closed
+    assert.deepEqual([dropped === stream, info.host, s.dss.connections], [true, '0001', [other]])
+    newer.send(text('x'))
+    assert.equal(String((await event<[Buffer]>(other, 'data'))[0]), 'x')
+    assert.ok(!s.log.includes('error'))
+    await s.end()
+  })
+
+  test('ends what its replication stream has closed, with all that this had written, while the peer still sends', async () => {
+    const made = replication()
+    const s = await start({ stream: () => made })
+    const far = s.transport.open(peerFrame(1, topic))
+    await settled()
+    const closed = event(s.dss, 'connection-closed')
+    made.shake()
+    made.write('the last word')
+    made.push(null) // its end, and not that of what it takes
+    made.resume()
+    assert.deepEqual(await far.bytes(13), text('the last word'))
+    await far.end()
+    made.destroy()
+    for (let i = 0; i < 20; i++) far.send(new Uint8Array(16384)) // which nobody takes
+    await closed
+    assert.deepEqual([s.dss.totalConnections, s.log.includes('error')], [0, false])
+    far.fin()
+    await s.end()
+  })
+
+  test('lets a replication stream go on for 10 s after its peer has ended, whenever the handshake was', async t => {
+    const made = new PassThrough({ allowHalfOpen: true })
+    made.end = () => made // it does not end by itself
+    const s = await start({ stream: () => made })
+    const far = s.transport.open(peerFrame(1, topic))
+    await settled()
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    far.fin()
+    await settled()
+    made.emit('handshake', Buffer.from('aa', 'hex'))
+    t.mock.timers.tick(9_999)
+    await settled()
+    assert.equal(s.dss.connections.length, 1)
+    t.mock.timers.tick(1)
+    await settled()
+    assert.equal(s.dss.totalConnections, 0)
+    await far.end()
+    t.mock.timers.reset()
+    await s.end()
+  })
+
+  test('calls the option stream on itself, and takes only false for back-pressure', async () => {
+    let self: unknown
+    const made = replication()
+    const taken: string[] = []
+    made.write = ((bytes: Uint8Array) => { taken.push(Buffer.from(bytes).toString()) }) as never
+    const s = await start({ stream: function (this: unknown) { self = this; return made } })
+    const far = s.transport.open(peerFrame(1, topic))
+    await settled()
+    assert.equal(self, s.dss)
+    far.send(text('a'))
+    await settled()
+    far.send(text('b'))
+    await settled()
+    assert.equal(taken.join(''), 'ab')
     await s.end()
   })
 
@@ -344,6 +379,95 @@ describe('a swarm', () => {
     await s.end()
   })
 
+  test('tells who waits for a topic that it was left, or that the swarm was closed', async () => {
+    const c = await connected()
+    const dss = new DiscoverySwarm({ connection: c.swarm })
+    const order: string[] = []
+    const waits = (key: string) => new Promise<unknown>(resolve => dss.join(key, error => {
+      order.push(key.slice(0, 2))
+      resolve(error)
+    }))
+    const [left, closed] = [waits('0d'.repeat(32)), waits('0e'.repeat(32))]
+    await c.control.expect(frames.Join)
+    await c.control.expect(frames.Join)
+    dss.leave('0d'.repeat(32), () => order.push('left'))
+    assert.match(String(await left), /was left/)
+    await settled()
+    dss.close(() => order.push('closed'))
+    assert.match(String(await closed), /was closed/)
+    dss.removeAllListeners() // who has asked is told anyway
+    dss.close(() => order.push('closed again'))
+    await settled()
+    assert.deepEqual(order, ['0d', 'left', '0e', 'closed', 'closed again'])
+    await bye(c.swarm, c.net)
+  })
+
+  test('that is closed twice calls both back once it is closed', async () => {
+    const s = await start()
+    const log: string[] = []
+    s.dss.on('close', () => log.push('close'))
+    s.dss.close(() => log.push('first'))
+    s.dss.close(() => log.push('second'))
+    await settled()
+    assert.deepEqual(log, [])
+    s.control.send(frames.Left.encode({ topic, code: 0, reason: '' }))
+    await settled()
+    assert.deepEqual(log, ['close', 'first', 'second'])
+    await bye(s.swarm, s.net)
+  })
+
+  test('tells of each topic beyond those that a session may have, which it is', async () => {
+    const s = await start()
+    const failed: unknown[] = []
+    s.dss.on('error', (error: { code: number, channel: Buffer }) => failed.push([error.code, error.channel.toString('hex')]))
+    for (const more of ['0e', '0f']) {
+      s.dss.join(more.repeat(20))
+      const { topic } = await s.control.expect(frames.Join)
+      s.control.send(frames.Left.encode({ topic, code: Code.TOPIC_LIMIT, reason: '64 topics, which are all' }))
+    }
+    await settled()
+    assert.deepEqual(failed, ['0e', '0f'].map(more => [Code.TOPIC_LIMIT, more.repeat(20)]))
+    s.dss.join('0e'.repeat(20)) // once more, as if it were new
+    const { topic } = await s.control.expect(frames.Join)
+    s.control.send(frames.Joined.encode({ topic }))
+    const connection = event<[PeerStream, Info]>(s.dss, 'connection')
+    s.transport.open(peerFrame(1, topic))
+    assert.equal((await connection)[1].channel.toString('hex'), '0e'.repeat(20))
+    await s.end()
+  })
+
+  test('tells of options that cannot be, and stays on the topic', async () => {
+    const s = await start()
+    const wrong = { networks: Array.from({ length: 17 }, (_, i) => `n${i}`) }
+    assert.ok(await new Promise(resolve => s.dss.join(key, wrong, resolve)) instanceof RangeError)
+    const error = event<[{ channel: Buffer }]>(s.dss, 'error')
+    s.dss.join(key, wrong)
+    const [e] = await error
+    assert.deepEqual([e instanceof RangeError, e.channel], [true, key])
+    s.transport.open(peerFrame(1, topic))
+    await event(s.dss, 'connection')
+    await s.end()
+  })
+
+  test('takes the peers of a topic that others had left on its swarm', async () => {
+    const s = await start()
+    const theirs = s.swarm.join(topic)
+    await s.control.expect(frames.Join)
+    const leaving = (await theirs).leave()
+    await s.control.expect(frames.Leave)
+    s.control.send(frames.Left.encode({ topic, code: 0, reason: '' }))
+    await leaving
+    await settled()
+    s.dss.join(key)
+    await s.control.expect(frames.Join)
+    s.control.send(frames.Joined.encode({ topic }))
+    await settled()
+    const connection = event(s.dss, 'connection')
+    s.transport.open(peerFrame(1, topic))
+    await connection
+    await s.end()
+  })
+
   test('that is closed leaves, ends its connections, and tells it', async () => {
     const s = await start()
     const far = s.transport.open(peerFrame(1, topic))
@@ -428,6 +552,31 @@ describe('the way to the gateway', () => {
     dss.close()
   })
 
+  test('that cannot be is followed by another one, where all is joined, if the program says so', async t => {
+    const net = globals(t)
+    const [closedTo, open] = ['https://a.example', 'https://b.example']
+    net.documents.set(closedTo, 403)
+    net.documents.set(open, document(open))
+    for (const when of ['disconnected', 'error', 'later']) {
+      const dss = new DiscoverySwarm({ connection: closedTo, transports: ['webtransport'] })
+      const log = watch(dss)
+      dss.join(key)
+      if (when !== 'later') dss.once(when, () => { dss.reconnect(open) })
+      await event(dss, when === 'disconnected' ? when : 'error')
+      if (when === 'later') {
+        await settled()
+        dss.reconnect(open)
+      }
+      const transport = await net.dial()
+      assert.equal((await welcome(transport)).topic, topic)
+      assert.deepEqual(log, when === 'disconnected' ? ['disconnected'] : ['disconnected', 'error'])
+      const connection = event(dss, 'connection')
+      transport.open(peerFrame(1, topic))
+      await connection
+      dss.close()
+    }
+  })
+
   test('that cannot be is an error, once', async t => {
     const net = globals(t)
     const [dss, wrong] = [new DiscoverySwarm({ url, transports: ['webtransport'] }), new DiscoverySwarm({ url: 'http://gate.example' })]
@@ -440,112 +589,5 @@ describe('the way to the gateway', () => {
     await settled()
     assert.deepEqual([log, wrongs], [['disconnected', 'error'], ['disconnected', 'error']])
     for (const d of [dss, wrong]) d.close()
-  })
-})
-
-describe('the stream of a circuit', () => {
-  /** A peer that has sent `ahead` chunks, and takes what it is sent when it is let. */
-  function fakePeer ({ takes = true } = {}) {
-    const fake = { pulled: 0, taken: [] as number[], ends: [] as string[], let: () => {}, fail: (_: unknown) => {} }
-    const gate = takes ? Promise.resolve() : new Promise<void>(resolve => { fake.let = resolve })
-    let source!: ReadableStreamDefaultController
-    const peer = {
-      readable: new ReadableStream({
-        start: c => { source = c },
-        pull: async c => {
-          await new Promise(resolve => setImmediate(resolve))
-          fake.pulled++
-          c.enqueue(new Uint8Array(16384))
-        }
-      }, { highWaterMark: 0 }),
-      writable: new WritableStream<Uint8Array>({ write: async chunk => { await gate; fake.taken.push(chunk.length) } }),
-      close: () => { fake.ends.push('close') },
-      abort: () => { fake.ends.push('abort') }
-    } as unknown as Peer
-    fake.fail = e => source.error(e)
-    return { peer, fake }
-  }
-
-  test('does not read what nobody takes', async () => {
-    const { peer, fake } = fakePeer()
-    const stream = new CircuitStream(peer)
-    await event(stream.on('data', () => {}), 'data')
-    stream.pause()
-    const pulled = fake.pulled
-    for (let i = 0; i < 10; i++) await settled()
-    const paused = fake.pulled
-    assert.ok(paused - pulled <= 5, `${paused - pulled} chunks of 16 KiB were read ahead`)
-    await settled()
-    assert.equal(fake.pulled, paused)
-    stream.resume()
-    for (let i = 0; i < 10; i++) await settled()
-    assert.ok(fake.pulled > paused)
-    stream.destroy()
-  })
-
-  test('says when the peer takes no more, and when it does again', async () => {
-    const { peer, fake } = fakePeer({ takes: false })
-    const stream = new CircuitStream(peer)
-    const told: unknown[] = []
-    let accepted = 0
-    while (stream.write(new Uint8Array(16384), (e: unknown) => { told.push(e) })) accepted++
-    assert.ok(accepted < 5)
-    await settled()
-    assert.deepEqual([fake.taken, told], [[], []])
-    const drained = event(stream, 'drain')
-    fake.let()
-    await drained
-    await settled()
-    assert.deepEqual([fake.taken.length, told.length, stream.bytesWritten], [accepted + 1, accepted + 1, 16384 * (accepted + 1)])
-    stream.end('6869', 'hex', () => fake.ends.push('finish'))
-    await settled()
-    assert.deepEqual([fake.taken.at(-1), fake.ends], [2, ['finish']])
-    stream.destroy()
-  })
-
-  test('ends at once if it is destroyed, whatever waits, and tells the peer of an error', async () => {
-    for (const [error, end] of [[undefined, 'close'], [new Error('enough'), 'abort']] as const) {
-      const { peer, fake } = fakePeer({ takes: false })
-      const stream = new CircuitStream(peer)
-      const told: unknown[] = []
-      for (let i = 0; i < 3; i++) stream.write('x', 'utf8', e => told.push(e))
-      await settled()
-      const closed = event(stream, 'close')
-      stream.destroy(error)
-      await closed
-      assert.deepEqual([fake.ends, told.length, told.every(e => e instanceof Error && (!error || e === error))], [[end], 3, true])
-      assert.equal(stream.write('late', (e: unknown) => { told.push(e) }), false)
-      await settled()
-      assert.equal(told.length, 4)
-    }
-  })
-
-  test('that is reset is closed, and an error only for who listens', async () => {
-    for (const listens of [false, true]) {
-      const { peer, fake } = fakePeer()
-      const stream = new CircuitStream(peer)
-      const errors: unknown[] = []
-      if (listens) stream.on('error', (e: unknown) => { errors.push(e) })
-      const closed = event(stream, 'close')
-      fake.fail(new Error('reset'))
-      await closed
-      assert.deepEqual([errors.map(String), stream.destroyed], [listens ? ['Error: reset'] : [], true])
-    }
-    assert.throws(() => new CircuitStream(fakePeer().peer).write(7 as never), TypeError)
-  })
-
-  test('works in the pipes and pipelines of Node', async () => {
-    const { peer, fake } = fakePeer()
-    const stream = new CircuitStream(peer)
-    await pipeline(Readable.from([Buffer.alloc(100_000), Buffer.alloc(5)]), stream as unknown as NodeJS.WritableStream)
-    assert.deepEqual(fake.taken, [100_000, 5])
-    const sink = new PassThrough()
-    const other = new CircuitStream(fakePeer().peer)
-    ;(other as unknown as NodeJS.ReadableStream).pipe(sink)
-    for await (const chunk of sink) {
-      assert.ok(chunk.length > 0)
-      break
-    }
-    other.destroy()
   })
 })

@@ -105,6 +105,24 @@ globalThis.echo = ({ gateway, name, text }) => new Promise((resolve, reject) => 
     stream.write(text)
   })
 })
+
+/**
+ * Has a program join `n` topics, and returns the errors that it is told, up to when the gateway has
+ * answered for all of them.
+ */
+globalThis.many = async ({ program, gateway, n }) => {
+  const options = { discovery: gateway, networks: ['client'] }
+  const swarm = program === 'hyperdiscovery' ? hyperdiscovery({ discovery: gateway }) : new DSS(options)
+  const keys = Array.from({ length: n }, (_, i) => Buffer.alloc(32, i + 1))
+  const errors = []
+  swarm.on('error', ({ code, channel }) => { errors.push({ code, index: keys.findIndex(key => key.equals(channel)) }) })
+  const join = (key, ...args) => (swarm._swarm ?? swarm).join(key, ...args)
+  for (const key of keys) swarm.rejoin ? swarm.rejoin(key) : join(key)
+  await new Promise(resolve => join(Buffer.alloc(32, 255), resolve))
+  await new Promise(resolve => { swarm._swarm ? swarm.close().then(resolve) : swarm.close(resolve) })
+  return errors
+}
+
 /** Returns another file, once it is there. */
 globalThis.read = async ({ program, file }) => ({ text: await read(open[program].archive, file) })
 globalThis.report = ({ program }) => ({ events: open[program].events, count: open[program].count?.() })

@@ -41,6 +41,10 @@ function read () {
       state()
     })
   }
+  swarm.on('status', () => { // of a gateway that is there
+    trouble = undefined
+    state()
+  })
   drive.on('error', err => tell('bad', err.message))
   drive.ready(() => swarm.join(drive.discoveryKey))
 

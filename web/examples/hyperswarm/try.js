@@ -17,7 +17,11 @@ const children = []
 async function run (program, args, options) {
   const child = spawn(program, args, { ...options, stdio: ['ignore', 'pipe', 'inherit'] })
   children.push(child)
-  child.on('exit', code => end(code ?? 1))
+  child.on('error', err => {
+    console.error(`${program}: ${err.message}`)
+    end(1)
+  })
+  child.on('exit', code => end(code ?? 1)) // none of them ends by itself
   for await (const line of createInterface({ input: child.stdout })) {
     child.stdout.resume()
     return JSON.parse(line)
@@ -25,7 +29,11 @@ async function run (program, args, options) {
 }
 
 function end (code) {
-  for (const child of children) child.kill()
+  for (const { pid, spawnfile } of children) {
+    try {
+      process.kill(spawnfile === 'go' ? -pid : pid) // what go runs is in a group with it
+    } catch {} // it has ended
+  }
   process.exit(code)
 }
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => end(0))
@@ -48,5 +56,5 @@ const [{ key }, { listen }] = await Promise.all([
 ])
 const [program, ...args] = flags.gateway ? [flags.gateway] : ['go', 'run', './cmd/server']
 const gateway = await run(program, [...args, '--listen', '127.0.0.1:0', '--dev-http', '127.0.0.1:0', '--dht', 'off', '--no-lan',
-  '--static', `hyper=tcp://${listen}`, '--allow-origin', origin], { cwd: here('../../..') })
+  '--static', `hyper=tcp://${listen}`, '--allow-origin', origin], { cwd: here('../../..'), detached: !flags.gateway })
 console.log(`${origin}/#${new URLSearchParams({ gateway: new URL(gateway.info).origin, key })}`)
