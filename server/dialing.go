@@ -322,6 +322,9 @@ func (e dialed) apply(t *topic) {
 		s.dialing--
 	}
 	wanted := p.ctx.Err() == nil
+	// A service cannot join anew, so its no is not for ever: it has said that it is connected with
+	// s by another circuit, for example.
+	notNow := wanted && peer.Service != nil && final(e.err)
 	t.tally(peer, -1)
 	peer.dialing--
 	switch {
@@ -330,7 +333,7 @@ func (e dialed) apply(t *topic) {
 		if t.resource(peer); peer.source != nil {
 			t.answer(peer.source)
 		}
-	case wanted:
+	case wanted && !notNow:
 		t.failed(peer, e)
 	}
 	t.tally(peer, 1)
@@ -341,6 +344,9 @@ func (e dialed) apply(t *topic) {
 	switch {
 	case e.err == nil:
 		t.answered(p, e.stream, wanted)
+	case notNow:
+		p.retryAt = t.now.Add(p.retry.Next())
+		t.settle(p, pairWaiting, false)
 	case wanted && final(e.err):
 		t.settle(p, pairEnded, false)
 	case wanted:

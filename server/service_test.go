@@ -165,3 +165,29 @@ func TestClientEndsCircuitWithService(t *testing.T) {
 		})
 	}
 }
+
+// A service that refuses a client because the two are connected by another circuit, as peers of
+// discovery-swarm do, was not dialed for that client again when that circuit had ended. It is still
+// dialed for others, and nobody is charged.
+func TestServiceThatIsConnected(t *testing.T) {
+	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		c, p := g.connect(), g.lan.service("1")
+		c.join(wtproto.JoinLookUp, 0)
+		p.refuses(wtproto.CodeDeclined)
+		g.lan.see(p.sighting())
+		pass(10 * time.Minute)
+		if n := len(p.dialed()); n < 5 || n > 20 {
+			t.Errorf("%d dials in 10 min, want that they become fewer", n)
+		}
+		p.answers(nil)
+		other := g.connect()
+		other.join(wtproto.JoinLookUp, 0)
+		pass(time.Millisecond)
+		other.circuit()
+		pass(retryMax + time.Minute)
+		c.circuit()
+		if n := len(p.ends); n != 2 {
+			t.Errorf("%d circuits, want 2", n)
+		}
+	})
+}
