@@ -29,12 +29,13 @@ func (n *network) dial(ctx context.Context, m member, a address) (discovery.Stre
 		return c, nil
 	}
 	own := h.swarmID(m)
-	done := h.greeting(own, a)
 	remote, err := greet(ctx, s, own)
-	if done(); err != nil && h.isOwn(a.at) {
+	switch {
+	case err != nil:
+	case h.isSwarmID(remote):
+		h.noteOwn(a.at)
 		err = errSelf
-	}
-	if err == nil {
+	default:
 		err = h.admit(c, shake{own, remote}, &a)
 	}
 	if err != nil {

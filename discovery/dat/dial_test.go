@@ -100,15 +100,15 @@ func TestForbiddenAddresses(t *testing.T) {
 	j := joinAs(t, h.plain, topicA, endpoint(1))
 	_, f := w.await(t, lookUp)
 	f.report(nil)
-	j.await("start", func(x news) bool { return x.err == nil })
+	j.await("start", func(x discovery.Update) bool { return x.Err == nil })
 	for _, a := range []string{
 		"127.0.0.1:3282", "10.0.0.1:3282", "169.254.169.254:80", "203.0.113.9:3282", "[::1]:3282", "0.0.0.0:3282", "8.8.8.8:0",
 		"8.8.8.8:22", "8.8.8.8:25", "8.8.8.8:53", "8.8.8.8:1023", "[::ffff:127.0.0.1]:3282", "255.255.255.255:3282", "224.0.0.251:5353",
 	} {
 		f.found(public(a))
 	}
-	x := j.await("reason", func(x news) bool { return x.sighting.Note != nil })
-	wantCode(t, "note", x.sighting.Note, wtproto.CodeForbidden)
+	x := j.await("reason", func(x discovery.Update) bool { return x.Sighting.Note != nil })
+	wantCode(t, "note", x.Sighting.Note, wtproto.CodeForbidden)
 	for _, a := range []string{"9.9.9.9:80", "9.9.9.9:443", "9.9.9.9:1024", "[2606:4700::1]:3282"} {
 		f.found(public(a))
 		j.peerAt(a)
@@ -133,8 +133,8 @@ func TestForgedPeers(t *testing.T) {
 	}
 	seen := make(map[string]int)
 	last := j.peerAt("127.0.0.3:2999")
-	for _, x := range append(j.drain(), news{sighting: last}) {
-		seen[x.sighting.Peer.Address]++
+	for _, x := range append(j.drain(), discovery.Update{Sighting: last}) {
+		seen[x.Sighting.Peer.Address]++
 	}
 	limited, tried := 0, 0
 	for i := range 1000 {
@@ -229,16 +229,21 @@ func TestHandshake(t *testing.T) {
 }
 
 // Who answered where is forgotten with the topic. It was kept for ever, for each topic that anybody
-// had been on.
+// had been on, and then if a dial ended after the topic had been left.
 func TestWhoAnsweredIsForgotten(t *testing.T) {
 	h := newTestHost(t, Config{}, newFakeWay("one"))
-	h.mu.Lock()
-	h.nameLocked(topicA, address{}, "somebody")
-	h.mu.Unlock()
-	ctx, leave := context.WithCancel(t.Context())
-	leave()
-	for range h.swarm.Join(ctx, topicA, discovery.NewPresence(discovery.State{})) {
+	j := joinAs(t, h.swarm, topicA, endpoint(1))
+	j.follow(h)
+	answer := func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.nameLocked(topicA, address{}, "somebody")
 	}
+	if answer(); len(h.names) != 1 {
+		t.Errorf("%d topics are remembered, want 1", len(h.names))
+	}
+	j.leave()
+	answer()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.names) > 0 {
@@ -326,6 +331,7 @@ func TestRedundant(t *testing.T) {
 		}
 	}
 	h := newTestHost(t, Config{}, newFakeWay("one"))
+	joinAs(t, h.swarm, topicA, endpoint(1), endpoint(2)).follow(h)
 	var id string
 	lower, higher := strings.Repeat("\x00", 32), strings.Repeat("\xff", 32)
 	for name, remote := range map[string]string{"lower": lower, "higher": higher} {
@@ -404,7 +410,7 @@ func TestOurself(t *testing.T) {
 	var id string
 	_, err := shakenDial(t, h, endpoint(1), ln, swarmPeer(own, "", &id))
 	wantCode(t, "Dial", err, wtproto.CodeForbidden)
-	j.await("departure", func(x news) bool { return x.sighting.Gone })
+	j.await("departure", func(x discovery.Update) bool { return x.Sighting.Gone })
 	_, f := w.await(t, lookUp)
 	f.found(public(ln.Addr().String()))
 	f.found(public("127.0.0.1:9"))

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -23,6 +25,10 @@ const (
 	// questionsPerSecond and questionsAtOnce bound what one server is asked.
 	questionsPerSecond = 50
 	questionsAtOnce    = 200
+	// pushesPerSecond and pushesAtOnce bound what servers say, or whoever speaks in their name,
+	// without being asked. A server repeats what it gets no receipt for.
+	pushesPerSecond = 100
+	pushesAtOnce    = 400
 )
 
 // dnsConfig sets up a [dnsWay].
@@ -46,9 +52,10 @@ type dnsWay struct {
 	refresh time.Duration
 	follows *follows
 	reader  sync.WaitGroup
+	pushes  *rate.Limiter
 
 	mu        sync.Mutex
-	following map[id][]*dnsFollow // guarded by mu
+	following byID[*dnsFollow] // guarded by mu
 }
 
 // dnsFollow is one call of follow.
@@ -74,7 +81,10 @@ func newDNS(cfg dnsConfig) (*dnsWay, error) {
 	if len(cfg.Servers) == 0 {
 		return nil, errors.New("dat: dns: no server")
 	}
-	w := &dnsWay{cfg: cfg, refresh: refreshEvery, follows: newFollows(), following: make(map[id][]*dnsFollow)}
+	w := &dnsWay{
+		cfg: cfg, refresh: refreshEvery, follows: newFollows(), following: make(byID[*dnsFollow]),
+		pushes: rate.NewLimiter(pushesPerSecond, pushesAtOnce),
+	}
 	var errs []error
 	for _, s := range cfg.Servers {
 		server, err := newDNSServer(s, cfg.Policy)
@@ -122,15 +132,12 @@ func (w *dnsWay) follow(ctx context.Context, i id, presence *discovery.Presence,
 		errs: make([]error, len(w.servers)), known: make([]bool, len(w.servers)), report: report,
 	}
 	w.mu.Lock()
-	w.following[i] = append(w.following[i], f)
+	w.following.add(i, f)
 	w.mu.Unlock()
 	defer func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.following[i] = slices.DeleteFunc(w.following[i], func(o *dnsFollow) bool { return o == f })
-		if len(w.following[i]) == 0 {
-			delete(w.following, i)
-		}
+		w.following.remove(i, f)
 	}()
 	var wg sync.WaitGroup
 	for n, s := range w.servers {
@@ -282,7 +289,7 @@ func (f *dnsFollow) settled(n int, err error) {
 // told takes in a message of a server that is not an answer: it tells of a new peer. Nobody asked
 // for it, so all that speaks for it is that it comes from the address of a server.
 func (w *dnsWay) told(from netip.AddrPort, m message) {
-	if m.response {
+	if m.response || !w.pushes.Allow() {
 		return
 	}
 	for _, s := range m.said {

@@ -47,9 +47,7 @@ func (e *echo) is(b []byte) bool {
 
 // listenFor remembers what is written to c if its port is one of ours.
 func (h *Host) listenFor(c *circuit) {
-	port := c.remote.Port()
-	r := h.cfg.Ports
-	if (h.shared == nil || port != h.shared.port()) && (r.size() == 0 || port < r.First || port > r.Last) {
+	if !h.ownPorts().has(c.remote.Port()) {
 		return
 	}
 	h.mu.Lock()
@@ -66,10 +64,16 @@ func (h *Host) silenceLocked(e *echo) {
 
 // echoed reports whether b, the beginning of a connection at one of our ports, comes from
 // ourselves. Then it ends the circuit at the other end, and its address counts as our own.
-func (h *Host) echoed(b []byte, port uint16) bool {
-	if found, _ := parseFeed(b); found == feedHere && len(b) < feedMost {
-		return false // without a nonce, such frames are alike
+//
+// A stranger who repeats what a client writes to everybody must not make others' addresses ours. So
+// frames without a nonce do not count, nor does anything but a frame at the shared port, whose
+// number is one that many peers have.
+func (h *Host) echoed(b []byte, d *door) bool {
+	found, _ := parseFeed(b)
+	if found == feedHere && len(b) < feedMost || found != feedHere && d.owner == nil {
+		return false
 	}
+	port := d.port()
 	h.mu.Lock()
 	var c *circuit
 	for e := range h.echoes {
@@ -86,28 +90,16 @@ func (h *Host) echoed(b []byte, port uint16) bool {
 	return true
 }
 
-// greeting notes that a handshake with our id own begins at a, until the function is called.
-func (h *Host) greeting(own string, a address) (done func()) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.greets[own] = a
-	return func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if h.greets[own] == a {
-			delete(h.greets, own)
-		}
+// turnBack reports whether id, by which the connection v begins, is one of ours: a handshake of
+// discovery-swarm has come back to us. It then repeats the id, so that the end that we dialed from
+// knows where it is: any peer that we have dialed knows our id, and a connection with it says
+// nothing about where the handshake was sent.
+func (h *Host) turnBack(v *visitor, id string) bool {
+	if !h.isSwarmID(id) {
+		return false
 	}
-}
-
-// isGreeting reports whether id, by which a connection begins, is one of ours, in a handshake that
-// we have begun. The address of that counts as our own from then on.
-func (h *Host) isGreeting(id string) bool {
-	h.mu.Lock()
-	a, ours := h.greets[id]
-	h.mu.Unlock()
-	if ours {
-		h.noteOwn(a.at)
+	if _, err := v.Write(appendID(nil, id)); err == nil && v.CloseWrite() == nil {
+		_, _ = v.Stream.Read(make([]byte, 1)) // a reset might overtake the id
 	}
-	return ours
+	return true
 }

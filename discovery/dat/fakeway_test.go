@@ -142,7 +142,7 @@ func newPolicy(t *testing.T, cfg discovery.PolicyConfig) *discovery.Policy {
 type joined struct {
 	t        *testing.T
 	presence *discovery.Presence
-	items    chan news
+	items    chan discovery.Update
 	leave    func() // and wait until Join has returned
 }
 
@@ -154,13 +154,13 @@ func joinAs(t *testing.T, n discovery.Network, topic wtproto.Topic, endpoints ..
 
 func joinWith(t *testing.T, n discovery.Network, topic wtproto.Topic, state discovery.State) *joined {
 	t.Helper()
-	j := &joined{t: t, presence: discovery.NewPresence(state), items: make(chan news, 4096)}
+	j := &joined{t: t, presence: discovery.NewPresence(state), items: make(chan discovery.Update, 4096)}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for s, err := range n.Join(ctx, topic, j.presence) {
-			j.items <- news{s, err}
+			j.items <- discovery.Update{Sighting: s, Err: err}
 		}
 	}()
 	j.leave = func() {
@@ -172,7 +172,7 @@ func joinWith(t *testing.T, n discovery.Network, topic wtproto.Topic, state disc
 }
 
 // await returns the next item for which fits returns true.
-func (j *joined) await(what string, fits func(news) bool) news {
+func (j *joined) await(what string, fits func(discovery.Update) bool) discovery.Update {
 	j.t.Helper()
 	late := time.After(30 * time.Second)
 	for {
@@ -190,11 +190,11 @@ func (j *joined) await(what string, fits func(news) bool) news {
 // peerAt awaits the peer at a.
 func (j *joined) peerAt(a string) discovery.Sighting {
 	j.t.Helper()
-	return j.await("peer at "+a, func(x news) bool { return x.sighting.Holds > 0 && x.sighting.Peer.Address == "tcp://"+a }).sighting
+	return j.await("peer at "+a, func(x discovery.Update) bool { return x.Sighting.Holds > 0 && x.Sighting.Peer.Address == "tcp://"+a }).Sighting
 }
 
 // drain returns what there is.
-func (j *joined) drain() (all []news) {
+func (j *joined) drain() (all []discovery.Update) {
 	for {
 		select {
 		case x := <-j.items:
@@ -211,10 +211,10 @@ func public(a string) address {
 	return address{at: netip.MustParseAddrPort(a), source: discovery.SourcePublic}
 }
 
-func addressesOf(all []news) (list []string) {
+func addressesOf(all []discovery.Update) (list []string) {
 	for _, x := range all {
-		if x.sighting.Holds > 0 {
-			list = append(list, x.sighting.Peer.Address)
+		if x.Sighting.Holds > 0 {
+			list = append(list, x.Sighting.Peer.Address)
 		}
 	}
 	slices.Sort(list)

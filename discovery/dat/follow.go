@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,6 +53,18 @@ func (f *follows) enter(ctx context.Context) (inner context.Context, leave func(
 		cancel()
 		f.all.Done()
 	}, true
+}
+
+// byID holds what follows each id. The owner guards it by a mutex.
+type byID[F comparable] map[id][]F
+
+func (b byID[F]) add(i id, f F) { b[i] = append(b[i], f) }
+
+func (b byID[F]) remove(i id, f F) {
+	b[i] = slices.DeleteFunc(b[i], func(o F) bool { return o == f })
+	if len(b[i]) == 0 {
+		delete(b, i)
+	}
 }
 
 // close ends all calls and waits for them. It may be called more than once.

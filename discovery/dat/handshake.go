@@ -2,13 +2,17 @@ package dat
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/crowd"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -25,6 +29,31 @@ const (
 
 // shake is the ids of a handshake.
 type shake struct{ own, remote string }
+
+// swarmID returns the id that a member shows in the handshakes of a topic. It says nothing about
+// the member, and differs for each topic: a peer takes two connections with the same two ids for
+// one that is redundant.
+func (h *Host) swarmID(m member) string {
+	return h.signed(string(h.mac(m.topic[:], m.endpoint[:])))
+}
+
+// isSwarmID reports whether id is one of those that [Host.swarmID] returns.
+func (h *Host) isSwarmID(id string) bool {
+	return len(id) == 2*macSize && hmac.Equal([]byte(id), []byte(h.signed(id[:macSize])))
+}
+
+// macSize is the length of each half of our ids. The second half shows that the first is ours.
+const macSize = 16
+
+func (h *Host) signed(half string) string { return half + string(h.mac([]byte(half))) }
+
+func (h *Host) mac(of ...[]byte) []byte {
+	mac := hmac.New(sha256.New, h.secret[:])
+	for _, b := range of {
+		mac.Write(b)
+	}
+	return mac.Sum(nil)[:macSize]
+}
 
 // greet does the handshake on s: it sends own, and returns the peer's id. It reads no byte beyond
 // that.
@@ -105,32 +134,38 @@ func codeOf(err error) wtproto.Code {
 }
 
 // admit notes that c has had the handshake s, on a connection that we opened to a; a is nil if the
-// peer opened it. It returns an error if c is to be dropped: it leads to ourselves, or is the
-// redundant one of two connections. If it is the other of the two, the older one is dropped.
+// peer opened it. It returns an error if c is the redundant one of two connections, which is to be
+// dropped. If it is the other of the two, the older one is dropped.
+//
+// An id proves nothing, and each peer shows its own to all others. So two connections are those of
+// one peer only if they are with one address too. Of other ones the peer itself ends what it takes
+// for redundant.
 func (h *Host) admit(c *circuit, s shake, a *address) error {
 	h.mu.Lock()
-	if s.own == s.remote {
-		h.mu.Unlock()
-		if a != nil {
-			h.noteOwn(a.at)
-		}
-		return errSelf
-	}
 	if a != nil {
 		h.nameLocked(c.member.topic, *a, s.remote)
 	}
-	old := h.shaken[s]
-	if old != nil && redundant(s, a != nil) {
+	i := slices.IndexFunc(h.shaken[s], c.sameParty)
+	if i >= 0 && redundant(s, a != nil) {
 		h.mu.Unlock()
 		return errConnected
 	}
 	c.shake = s
-	h.shaken[s] = c
-	h.mu.Unlock()
-	if old != nil {
-		old.fail(errReplaced)
+	if i < 0 {
+		h.shaken[s] = append(h.shaken[s], c)
+		h.mu.Unlock()
+		return nil
 	}
+	old := h.shaken[s][i]
+	h.shaken[s][i] = c
+	h.mu.Unlock()
+	old.fail(errReplaced)
 	return nil
+}
+
+// sameParty reports whether c and o are with one IPv4 address or IPv6 /64.
+func (c *circuit) sameParty(o *circuit) bool {
+	return crowd.Groups(c.remote.Addr())[0] == crowd.Groups(o.remote.Addr())[0]
 }
 
 // redundant reports whether the newer of two connections with the ids s is dropped, and not the
@@ -142,8 +177,15 @@ func redundant(s shake, weOpened bool) bool {
 	return s.remote > s.own
 }
 
-// nameLocked remembers who answered at a.
+// nameLocked remembers who answered at a, while anybody is on the topic.
 func (h *Host) nameLocked(topic wtproto.Topic, a address, remote string) {
+	here := false
+	for j := range h.present[idOf(topic)] {
+		here = here || j.network.handshake && j.topic == topic && !j.over
+	}
+	if !here {
+		return
+	}
 	at := h.names[topic]
 	if at == nil {
 		at = make(map[address]string)
@@ -161,13 +203,13 @@ func (h *Host) isShaken(m member, a address) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	remote, ok := h.names[m.topic][a]
-	return ok && h.shaken[shake{own, remote}] != nil
+	return ok && len(h.shaken[shake{own, remote}]) > 0
 }
 
 // partLocked forgets the handshake of c, which has ended.
 func (h *Host) partLocked(c *circuit) {
-	if c.shake == (shake{}) || h.shaken[c.shake] != c {
-		return
+	rest := slices.DeleteFunc(h.shaken[c.shake], func(o *circuit) bool { return o == c })
+	if h.shaken[c.shake] = rest; len(rest) == 0 {
+		delete(h.shaken, c.shake)
 	}
-	delete(h.shaken, c.shake)
 }

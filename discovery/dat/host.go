@@ -2,9 +2,7 @@ package dat
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"net"
@@ -41,17 +39,20 @@ type Host struct {
 	trails  map[trailKey]*trail                  // guarded by mu
 	ending  map[trailKey]<-chan struct{}         // guarded by mu; trails that are being left
 	present map[id]map[*join]struct{}            // guarded by mu; those that follow a trail
-	own     map[netip.AddrPort]struct{}          // guarded by mu; addresses at which we met ourselves
+	own     map[netip.AddrPort]time.Time         // guarded by mu; addresses at which we met ourselves, and until when that counts
 	counts  map[member]int                       // guarded by mu; open circuits
 	guests  map[guest]int                        // guarded by mu; those of strangers
-	shaken  map[shake]*circuit                   // guarded by mu; those with a handshake
+	shaken  map[shake][]*circuit                 // guarded by mu; those with a handshake
 	names   map[wtproto.Topic]map[address]string // guarded by mu; whose id an address has had
-	greets  map[string]address                   // guarded by mu; handshakes that we have begun, by our ids
 	echoes  map[*echo]struct{}                   // guarded by mu
 }
 
-// maxOwn is how many addresses of our own a host remembers. There are one or two.
-const maxOwn = 64
+const (
+	// maxOwn is how many addresses of our own a host remembers. There are one or two.
+	maxOwn = 64
+	// ownFor is how long it remembers one: addresses change hands.
+	ownFor = 10 * time.Minute
+)
 
 // Listen starts a host. Its error has every mistake in cfg, or names what cannot be opened.
 func Listen(cfg Config) (*Host, error) {
@@ -65,7 +66,7 @@ func Listen(cfg Config) (*Host, error) {
 			return nil, fmt.Errorf("dat: %w", err)
 		}
 	}
-	ways, err := openWays(&cfg)
+	ways, err := openWays(&cfg, shared)
 	if err != nil {
 		if shared != nil {
 			shared.Close()
@@ -87,12 +88,11 @@ func newHost(cfg Config, ways []way, shared *net.TCPListener) *Host {
 		trails:   make(map[trailKey]*trail),
 		ending:   make(map[trailKey]<-chan struct{}),
 		present:  make(map[id]map[*join]struct{}),
-		own:      make(map[netip.AddrPort]struct{}),
+		own:      make(map[netip.AddrPort]time.Time),
 		counts:   make(map[member]int),
 		guests:   make(map[guest]int),
-		shaken:   make(map[shake]*circuit),
+		shaken:   make(map[shake][]*circuit),
 		names:    make(map[wtproto.Topic]map[address]string),
-		greets:   make(map[string]address),
 		echoes:   make(map[*echo]struct{}),
 	}
 	if h.log == nil {
@@ -145,31 +145,24 @@ func (h *Host) enter() bool {
 	return true
 }
 
-// swarmID returns the id that a member shows in the handshakes of a topic. It says nothing about
-// the member, and differs for each topic: a peer takes two connections with the same two ids for
-// one that is redundant.
-func (h *Host) swarmID(m member) string {
-	mac := hmac.New(sha256.New, h.secret[:])
-	mac.Write(m.topic[:])
-	mac.Write(m.endpoint[:])
-	return string(mac.Sum(nil))
-}
+// isOwnLocked reports whether we have met ourselves at a lately.
+func (h *Host) isOwnLocked(a netip.AddrPort, now time.Time) bool { return now.Before(h.own[a]) }
 
-// isOwn reports whether we have met ourselves at a.
-func (h *Host) isOwn(a netip.AddrPort) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	_, own := h.own[a]
-	return own
-}
-
-// noteOwn remembers that we met ourselves at a, for example through a router.
+// noteOwn remembers that we met ourselves at a, for example through a router. If there are too many
+// addresses, it forgets the oldest.
 func (h *Host) noteOwn(a netip.AddrPort) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.own) < maxOwn {
-		h.own[a] = struct{}{}
+	if _, known := h.own[a]; !known && len(h.own) >= maxOwn {
+		var oldest netip.AddrPort
+		for b, until := range h.own {
+			if !oldest.IsValid() || until.Before(h.own[oldest]) {
+				oldest = b
+			}
+		}
+		delete(h.own, oldest)
 	}
+	h.own[a] = time.Now().Add(ownFor)
 	for _, t := range h.trails {
 		t.dropLocked(a)
 	}
@@ -185,4 +178,23 @@ func (h *Host) OwnPorts() []uint16 {
 		all = append(all, h.shared.port())
 	}
 	return all
+}
+
+// ownPorts are the ports of a host.
+type ownPorts struct {
+	shared uint16 // 0 without
+	topics PortRange
+}
+
+func (o ownPorts) has(port uint16) bool {
+	return port != 0 && (port == o.shared || o.topics.size() > 0 && o.topics.First <= port && port <= o.topics.Last)
+}
+
+// ownPorts returns the ports of the host.
+func (h *Host) ownPorts() ownPorts {
+	own := ownPorts{topics: h.cfg.Ports}
+	if h.shared != nil {
+		own.shared = h.shared.port()
+	}
+	return own
 }

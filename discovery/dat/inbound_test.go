@@ -143,7 +143,7 @@ func knock(t *testing.T, port uint16, b []byte) *net.TCPConn {
 // visitorOf awaits a connection.
 func (j *joined) visitorOf() discovery.Sighting {
 	j.t.Helper()
-	return j.await("connection", func(x news) bool { return x.sighting.Inbound != nil }).sighting
+	return j.await("connection", func(x discovery.Update) bool { return x.Sighting.Inbound != nil }).Sighting
 }
 
 // wantEcho has both ends of a circuit exchange words.
@@ -299,9 +299,9 @@ func TestUnheard(t *testing.T) {
 			}
 		}
 		way0(h).mu.Unlock()
-		x := j.await("note", func(x news) bool { return x.sighting.Note != nil })
-		if !strings.Contains(x.sighting.Note.Error(), tc.want) {
-			t.Errorf("%s: %v, want %q", name, x.sighting.Note, tc.want)
+		x := j.await("note", func(x discovery.Update) bool { return x.Sighting.Note != nil })
+		if !strings.Contains(x.Sighting.Note.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", name, x.Sighting.Note, tc.want)
 		}
 	}
 }
@@ -488,7 +488,7 @@ func TestRouterLeadsBack(t *testing.T) {
 			s.Close()
 		}
 		wantCode(t, mode, err, wtproto.CodeForbidden)
-		j.await("departure", func(x news) bool { return x.sighting.Gone })
+		j.await("departure", func(x discovery.Update) bool { return x.Sighting.Gone })
 		f.found(public(at))
 		f.found(public("127.0.0.1:9999"))
 		j.peerAt("127.0.0.1:9999")

@@ -12,13 +12,12 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// join is one call of Join. It compares what is there with what it has reported. So it needs no
-// queue, however slowly its caller pulls.
+// join is one call of Join.
 type join struct {
 	network  *network
 	topic    wtproto.Topic
 	presence *discovery.Presence
-	wake     chan struct{} // holds 1: something changed
+	updates  discovery.Updates
 
 	// guarded by Host.mu
 	trail   *trail          // nil while nobody is on the topic
@@ -35,19 +34,6 @@ type join struct {
 	health   string             // that was reported last
 }
 
-// news is one thing to yield.
-type news struct {
-	sighting discovery.Sighting
-	err      error
-}
-
-func (j *join) wakeUp() {
-	select {
-	case j.wake <- struct{}{}:
-	default:
-	}
-}
-
 // Join yields the peers of topic as they are found. A topic is looked up and announced while
 // somebody is on it, and not in the grace time of the gateway.
 func (n *network) Join(ctx context.Context, topic wtproto.Topic, presence *discovery.Presence) iter.Seq2[discovery.Sighting, error] {
@@ -56,7 +42,7 @@ func (n *network) Join(ctx context.Context, topic wtproto.Topic, presence *disco
 			return
 		}
 		defer n.host.routines.Done()
-		j := &join{network: n, topic: topic, presence: presence, wake: make(chan struct{}, 1), reported: make(map[address]uint64)}
+		j := &join{network: n, topic: topic, presence: presence, updates: discovery.NewUpdates(), reported: make(map[address]uint64)}
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(n.host.life, cancel)()
@@ -65,16 +51,9 @@ func (n *network) Join(ctx context.Context, topic wtproto.Topic, presence *disco
 		defer watch.Wait()
 		defer cancel()
 		defer j.refuseAll()
-		for {
-			for _, x := range j.news(time.Now()) {
-				if ctx.Err() != nil || !yield(x.sighting, x.err) {
-					return
-				}
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-j.wake:
+		for _, x := range j.updates.Yield(ctx, j.news, yield) {
+			if x.Sighting.Inbound != nil {
+				x.Sighting.Inbound.Refuse(wtproto.CodeLeft)
 			}
 		}
 	}
@@ -196,12 +175,12 @@ func isClosed(c <-chan struct{}) bool {
 }
 
 // news returns what j has not reported yet, and marks it as reported.
-func (j *join) news(now time.Time) (list []news) {
-	h := j.network.host
+func (j *join) news() (list []discovery.Update) {
+	h, now := j.network.host, time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, i := range j.inbox {
-		list = append(list, news{sighting: discovery.Sighting{Peer: j.network.peerOf(i.offer.visitor), PeerFoundUs: true, Inbound: i}})
+		list = append(list, discovery.Update{Sighting: discovery.Sighting{Peer: j.network.peerOf(i.offer.visitor), PeerFoundUs: true, Inbound: i}})
 	}
 	j.inbox = nil
 	t := j.trail
@@ -214,8 +193,8 @@ func (j *join) news(now time.Time) (list []news) {
 	for a := range j.reported {
 		if t.found[a] == nil {
 			delete(j.reported, a)
-			if _, own := h.own[a.at]; own {
-				list = append(list, news{sighting: discovery.Sighting{Peer: j.network.peer(j.topic, a), Gone: true}})
+			if h.isOwnLocked(a.at, now) {
+				list = append(list, discovery.Update{Sighting: discovery.Sighting{Peer: j.network.peer(j.topic, a), Gone: true}})
 			}
 		}
 	}
@@ -228,25 +207,25 @@ func (j *join) news(now time.Time) (list []news) {
 		}
 		if j.reported[a] != f.version {
 			j.reported[a] = f.version
-			list = append(list, news{sighting: j.network.sighting(j.topic, a)})
+			list = append(list, discovery.Update{Sighting: j.network.sighting(j.topic, a)})
 		}
 	}
 	return list
 }
 
 // healthLocked returns what to say of the network, if that has changed.
-func (j *join) healthLocked(t *trail) (news, bool) {
+func (j *join) healthLocked(t *trail) (discovery.Update, bool) {
 	works, err := t.worksLocked()
-	var x news
+	var x discovery.Update
 	switch {
 	case works:
-		x.sighting.Note = t.noteLocked(j)
+		x.Sighting.Note = t.noteLocked(j)
 	case err == nil:
 		return x, false
 	default:
-		x.err = fmt.Errorf("dat: %w", coded(err))
+		x.Err = fmt.Errorf("dat: %w", coded(err))
 	}
-	text := fmt.Sprint(works, x.sighting.Note, x.err)
+	text := fmt.Sprint(works, x.Sighting.Note, x.Err)
 	if text == j.health {
 		return x, false
 	}

@@ -33,7 +33,7 @@ func TestOnePeer(t *testing.T) {
 		if got := addressesOf(all); len(got) != 1 || got[0] != "tcp://127.0.0.1:3282" {
 			t.Errorf("peers %v, want one", got)
 		}
-		if len(all) != 2 || all[0].err != nil || all[0].sighting.Peer.ID != "" {
+		if len(all) != 2 || all[0].Err != nil || all[0].Sighting.Peer.ID != "" {
 			t.Errorf("news %+v, want that the network works, and the peer", all)
 		}
 		time.Sleep(renew)
@@ -156,7 +156,7 @@ func TestHealth(t *testing.T) {
 			synctest.Wait()
 			got := ""
 			for _, x := range j.drain() {
-				got += fmt.Sprintf("%v|%v;", x.err, x.sighting.Note)
+				got += fmt.Sprintf("%v|%v;", x.Err, x.Sighting.Note)
 			}
 			if got != want {
 				t.Errorf("%s: %q, want %q", name, got, want)

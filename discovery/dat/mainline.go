@@ -29,6 +29,8 @@ const maxWalks = 8
 type mainlineConfig struct {
 	// Listen is the UDP address, IPv4, of our node. Zero means any.
 	Listen netip.AddrPort
+	// Own are the TCP ports that we announce.
+	Own ownPorts
 	// Bootstrap are nodes to begin with, each as HOST:PORT. Nil means the well-known public ones,
 	// an empty list none: then nobody is asked before somebody has asked us.
 	Bootstrap []string

@@ -290,8 +290,14 @@ func TestPeerStore(t *testing.T) {
 // newTestMainline returns a way whose node begins with these.
 func newTestMainline(t *testing.T, bootstrap ...string) (w *mainline, addr string) {
 	t.Helper()
+	return newMainlineAt(t, "127.0.0.1:0", ownPorts{}, bootstrap...)
+}
+
+// newMainlineAt is newTestMainline at an address, for a host with these ports.
+func newMainlineAt(t *testing.T, listen string, own ownPorts, bootstrap ...string) (w *mainline, addr string) {
+	t.Helper()
 	w, err := newMainline(mainlineConfig{
-		Listen: netip.MustParseAddrPort("127.0.0.1:0"), Bootstrap: append([]string{}, bootstrap...), Policy: testPolicy(t),
+		Listen: netip.MustParseAddrPort(listen), Own: own, Bootstrap: append([]string{}, bootstrap...), Policy: testPolicy(t),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -312,6 +318,33 @@ func TestMainlineAmongOurselves(t *testing.T) {
 		t.Errorf("found as %+v", got)
 	}
 	f.works(t)
+}
+
+// Behind a NAT our own announcements came back to us as peers, which were dialed.
+func TestMainlineIsNoPeerOfItself(t *testing.T) {
+	var first []string
+	for n := range leastVoices + 1 {
+		_, addr := newMainlineAt(t, fmt.Sprintf("127.0.%d.1:0", n+1), ownPorts{}, first...)
+		first = append(first, addr)
+	}
+	a, _ := newMainlineAt(t, "127.0.0.1:0", ownPorts{topics: PortRange{4021, 4022}}, first...)
+	b, _ := newMainlineAt(t, "127.0.9.1:0", ownPorts{}, first...)
+	i := testID("itself")
+	followOn(t, a, i, announceOnly, 4022).works(t)
+	followOn(t, a, i, announceOnly, 4023).works(t) // not one of its ports
+	followOn(t, b, i, announceOnly, 4022).works(t)
+	f := followOn(t, a, i, lookUpOnly, 0)
+	f.await(t, "127.0.9.1:4022")
+	f.await(t, "127.0.0.1:4023")
+	f.works(t)
+	f.end()
+	for len(f.found) > 0 {
+		a := <-f.found
+		f.seen[a.at.String()] = a
+	}
+	if _, ok := f.seen["127.0.0.1:4022"]; ok {
+		t.Error("the gateway is a peer of itself")
+	}
 }
 
 // One packet of a stranger was enough to end the process: the library panics at an address of one
@@ -341,7 +374,7 @@ func TestHostilePackets(t *testing.T) {
 	}
 	defer c.Close()
 	for name, b := range bad {
-		if validPacket([]byte(b)) {
+		if _, ok := readPacket([]byte(b)); ok {
 			t.Errorf("%s is valid", name)
 		}
 		if _, err := c.Write([]byte(b)); err != nil {
@@ -379,7 +412,7 @@ func TestMainlineAsksWhomItMay(t *testing.T) {
 	}
 	defer udp.Close()
 	first := addrPorts("127.0.0.1:1")[0]
-	c := newGuardedConn(udp, policy, validPacket, func(a netip.AddrPort) bool { return a == first })
+	c := newGuardedConn(udp, policy, readPacket, func(a netip.AddrPort) bool { return a == first })
 	question := []byte("d1:ad2:id20:aaaaaaaaaaaaaaaaaaaae1:q4:ping1:t1:a1:y1:qe")
 	send := func(b []byte, to string) error {
 		_, err := c.WriteTo(b, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(to)))
@@ -405,9 +438,20 @@ func TestMainlineAsksWhomItMay(t *testing.T) {
 	if send([]byte("d1:rd2:id20:aaaaaaaaaaaaaaaaaaaae1:t1:a1:y1:re"), "127.0.0.2:9") != nil {
 		t.Error("an answer to it is not sent")
 	}
-	c.answered(netip.MustParseAddrPort("127.0.0.2:9"))
-	if err := send(question, "127.0.0.2:9"); err != nil {
+	at := addrPorts("127.0.0.2:9")[0]
+	for _, number := range []string{"b", ""} { // anybody can send in its name
+		if c.answered(at, number) || send(question, at.String()) == nil {
+			t.Errorf("an answer to a question with the number %q, which was not asked, counts", number)
+		}
+	}
+	if !c.answered(at, "a") || c.answered(at, "a") {
+		t.Error("an answer does not count, or twice")
+	}
+	if err := send(question, at.String()); err != nil {
 		t.Errorf("one that has answered is not asked: %v", err)
+	}
+	if err := send(question, at.String()); err == nil {
+		t.Error("one answer counted for many questions")
 	}
 	for n := range 2 * maxAsked { // what is remembered is bounded
 		c.mu.Lock()

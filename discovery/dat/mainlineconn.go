@@ -1,7 +1,6 @@
 package dat
 
 import (
-	"bytes"
 	"errors"
 	"net"
 	"net/netip"
@@ -16,8 +15,9 @@ import (
 // Bounds on packets of our node.
 const (
 	maxPacket        = 2048 // bytes
-	packetsPerSecond = 500  // that are read; more are dropped
+	packetsPerSecond = 500  // that are read, of strangers; more are dropped
 	packetsAtOnce    = 1000
+	packetsPerAnswer = 4                // that are read beside these
 	answerWithin     = 10 * time.Second // after a question
 	maxAsked         = 4096             // addresses that have not answered
 )
@@ -25,63 +25,79 @@ const (
 // mainlinePayer is who pays for questions to nodes of the DHT, for [discovery.Policy.Spend].
 type mainlinePayer struct{}
 
+// packet is what a packet says, as far as its socket needs to know.
+type packet struct {
+	question bool
+	number   string     // of the question, which the answer repeats
+	seen     netip.Addr // where the sender of an answer sees us; invalid if it does not say that
+}
+
 // guardedConn is the socket of our node. The policy decides about every address to which it sends.
-// A question counts as a failed dial until there is an answer, so nobody can aim the node at a third
-// party. It passes on only packets that are valid, because the library panics at some, and no
-// errors but that it is closed, at which the library panics too.
+// A question counts as a failed dial until there is an answer with its number, so nobody can aim the
+// node at a third party. It passes on only packets that are valid, because the library panics at
+// some, and no errors but that it is closed, at which the library panics too.
 type guardedConn struct {
 	*net.UDPConn
 	policy     *discovery.Policy
-	valid      func([]byte) bool
+	read       func([]byte) (packet, bool)
 	configured func(netip.AddrPort) bool // the operator named it
-	intake     *rate.Limiter
-	ended      chan struct{} // closed when the reader has got the error
-	end        sync.Once
+	intake     *rate.Limiter             // of packets that nobody was asked for
+	outside    outside
+	reading    sync.RWMutex // held for reading while ReadFrom runs
 
 	mu    sync.Mutex
-	asked map[netip.AddrPort]*askedNode // guarded by mu
+	asked map[netip.AddrPort]*askedNode // guarded by mu; at most maxAsked
 }
 
-// askedNode is an address that was asked and has not answered.
+// askedNode is an address that was asked and has not answered all.
 type askedNode struct {
 	source discovery.Source
-	n      int // questions
-	last   time.Time
+	open   map[string]time.Time // when the questions were sent, by their numbers
+	last   time.Time            // of these
+	free   int                  // packets that do not count for intake
 }
 
-func newGuardedConn(c *net.UDPConn, policy *discovery.Policy, valid func([]byte) bool, configured func(netip.AddrPort) bool) *guardedConn {
+func newGuardedConn(c *net.UDPConn, policy *discovery.Policy, read func([]byte) (packet, bool), configured func(netip.AddrPort) bool) *guardedConn {
 	return &guardedConn{
-		UDPConn: c, policy: policy, valid: valid, configured: configured,
-		intake: rate.NewLimiter(packetsPerSecond, packetsAtOnce), ended: make(chan struct{}),
-		asked: make(map[netip.AddrPort]*askedNode),
+		UDPConn: c, policy: policy, read: read, configured: configured,
+		intake: rate.NewLimiter(packetsPerSecond, packetsAtOnce), asked: make(map[netip.AddrPort]*askedNode),
 	}
 }
 
 // ReadFrom reads the next packet that is valid.
 func (c *guardedConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	c.reading.RLock()
+	defer c.reading.RUnlock()
 	for {
 		n, from, err := c.ReadFromUDPAddrPort(b[:min(len(b), maxPacket+1)])
 		switch {
 		case errors.Is(err, net.ErrClosed):
-			c.end.Do(func() { close(c.ended) })
 			return 0, nil, err
 		case err != nil:
 			time.Sleep(10 * time.Millisecond) // a passing error of the system
 			continue
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if n > maxPacket || from.Port() == 0 || !c.intake.Allow() || !c.valid(b[:n]) {
+		if n > maxPacket || from.Port() == 0 || !c.expects(from) && !c.intake.Allow() {
 			continue
 		}
-		if !isQuestion(b[:n]) {
-			c.answered(from)
+		p, ok := c.read(b[:n])
+		if !ok {
+			continue
+		}
+		if !p.question && c.answered(from, p.number) {
+			c.outside.note(from.Addr(), p.seen)
 		}
 		return n, net.UDPAddrFromAddrPort(from), nil
 	}
 }
 
-// isQuestion reports whether b, valid, is a question: the last field of the dictionary says that.
-func isQuestion(b []byte) bool { return bytes.HasSuffix(b, []byte("1:y1:qe")) }
+// end closes the socket, and waits until nobody waits for packets any more.
+func (c *guardedConn) end() {
+	c.Close()
+	c.reading.Lock()
+	defer c.reading.Unlock()
+}
 
 // errForbidden says that a packet was not sent.
 var errForbidden = errors.New("dat: mainline: only IPv4 is spoken")
@@ -104,8 +120,8 @@ func (c *guardedConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	if err := c.policy.Check(source, at); err != nil {
 		return 0, err
 	}
-	if isQuestion(b) {
-		if err := c.ask(source, at); err != nil {
+	if p, ok := c.read(b); ok && p.question {
+		if err := c.ask(source, at, p.number); err != nil {
 			return 0, err
 		}
 	}
@@ -113,7 +129,7 @@ func (c *guardedConn) WriteTo(b []byte, to net.Addr) (int, error) {
 }
 
 // ask counts a question.
-func (c *guardedConn) ask(source discovery.Source, at netip.AddrPort) error {
+func (c *guardedConn) ask(source discovery.Source, at netip.AddrPort, number string) error {
 	if err := c.policy.Spend(mainlinePayer{}, source, at); err != nil {
 		return err
 	}
@@ -128,26 +144,51 @@ func (c *guardedConn) ask(source discovery.Source, at netip.AddrPort) error {
 		if len(c.asked) >= maxAsked {
 			return nil // its answer does not count
 		}
-		a = &askedNode{source: source}
+		a = &askedNode{source: source, open: make(map[string]time.Time)}
 		c.asked[at] = a
 	}
-	a.n++
+	for number, since := range a.open {
+		if now.Sub(since) > answerWithin {
+			delete(a.open, number)
+		}
+	}
+	a.open[number] = now
 	a.last = now
+	a.free += packetsPerAnswer
 	return nil
 }
 
-// answered notes that somebody at an address has answered.
-func (c *guardedConn) answered(from netip.AddrPort) {
+// expects reports whether a packet may be an answer, and so counts for nobody else. A flood of
+// strangers must not drown the answers that our questions get.
+func (c *guardedConn) expects(from netip.AddrPort) bool {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	a := c.asked[from]
-	delete(c.asked, from)
+	if a == nil || a.free == 0 {
+		return false
+	}
+	a.free--
+	return true
+}
+
+// answered takes in the answer to the question with a number, and reports whether somebody at that
+// address was asked it.
+func (c *guardedConn) answered(from netip.AddrPort, number string) bool {
+	c.mu.Lock()
+	var since time.Time
+	a := c.asked[from]
+	if a != nil {
+		since = a.open[number]
+		if delete(a.open, number); len(a.open) == 0 {
+			delete(c.asked, from)
+		}
+	}
 	c.mu.Unlock()
-	if a == nil || time.Since(a.last) > answerWithin {
-		return
+	if a == nil || time.Since(since) > answerWithin {
+		return false
 	}
-	for range a.n {
-		c.policy.Refund(mainlinePayer{}, a.source, from)
-	}
+	c.policy.Refund(mainlinePayer{}, a.source, from)
+	return true
 }
 
 // sweepLocked forgets addresses that will not answer.

@@ -48,6 +48,7 @@ const (
 // dead; its limit of packets is one for the whole process; its default nodes are the public ones.
 type libraryNode struct {
 	names  []string
+	own    ownPorts
 	policy *discovery.Policy
 	conn   *guardedConn
 	server *dht.Server
@@ -56,7 +57,7 @@ type libraryNode struct {
 
 // newLibraryNode opens the socket.
 func newLibraryNode(cfg mainlineConfig) (*libraryNode, error) {
-	n := &libraryNode{names: cfg.Bootstrap, policy: cfg.Policy}
+	n := &libraryNode{names: cfg.Bootstrap, own: cfg.Own, policy: cfg.Policy}
 	if n.names == nil {
 		n.names = dht.DefaultGlobalBootstrapHostPorts
 	}
@@ -70,7 +71,7 @@ func newLibraryNode(cfg mainlineConfig) (*libraryNode, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dat: mainline: %w", err)
 	}
-	n.conn = newGuardedConn(udp, cfg.Policy, validPacket, n.isFirst)
+	n.conn = newGuardedConn(udp, cfg.Policy, readPacket, n.isFirst)
 	quiet := log.Default // a copy
 	quiet.SetHandlers(log.DiscardHandler)
 	library := dht.NewDefaultServerConfig()
@@ -101,9 +102,9 @@ func splitHostPort(name string) (host string, port uint16, err error) {
 	return host, uint16(n), nil
 }
 
-// validPacket reports whether the library may see a packet. Some make it panic, others make it
-// remember what they say for ever, or write lines to standard error.
-func validPacket(b []byte) (ok bool) {
+// readPacket reads a packet, and reports whether the library may see it. Some packets make it panic,
+// others make it remember what they say for ever, or write lines to standard error.
+func readPacket(b []byte) (p packet, ok bool) {
 	defer func() {
 		if recover() != nil {
 			ok = false
@@ -111,19 +112,20 @@ func validPacket(b []byte) (ok bool) {
 	}()
 	var m krpc.Msg
 	if len(b) < 2 || b[0] != 'd' || bencode.Unmarshal(b, &m) != nil {
-		return false
+		return packet{}, false
 	}
+	p = packet{question: m.Y == "q", number: m.T, seen: addrPortOf(m.IP).Addr()}
 	switch m.Y {
 	case "q":
 		switch m.Q {
 		case "ping", "find_node", "get_peers", "announce_peer":
-			return m.A != nil
+			return p, m.A != nil
 		}
-		return false // such as put, which stores anything for two hours
+		return packet{}, false // such as put, which stores anything for two hours
 	case "r":
-		return m.R != nil
+		return p, m.R != nil
 	default:
-		return m.Y == "e" && m.E != nil
+		return p, m.Y == "e" && m.E != nil
 	}
 }
 
@@ -242,6 +244,11 @@ func (n *libraryNode) bootstrap(ctx context.Context) {
 // errNoNode says that a walk has met nobody.
 var errNoNode = errors.New("dat: mainline: no node has answered")
 
+// isOwn reports whether a peer at that address is ourselves, as others see us.
+func (n *libraryNode) isOwn(at netip.AddrPort) bool {
+	return n.own.has(at.Port()) && n.conn.outside.is(at.Addr())
+}
+
 // walk is described at [dhtNode].
 func (n *libraryNode) walk(ctx context.Context, i id, port uint16, found func([]netip.AddrPort)) error {
 	target := int160.FromByteArray(i)
@@ -257,7 +264,9 @@ func (n *libraryNode) walk(ctx context.Context, i id, port uint16, found func([]
 			if r := got.Reply.R; r != nil && len(r.Values) > 0 && ctx.Err() == nil {
 				peers := make([]netip.AddrPort, 0, min(len(r.Values), maxPeers))
 				for _, v := range r.Values[:min(len(r.Values), maxPeers)] {
-					peers = append(peers, addrPortOf(v))
+					if at := addrPortOf(v); !n.isOwn(at) {
+						peers = append(peers, at)
+					}
 				}
 				found(peers)
 			}
@@ -325,6 +334,5 @@ func (n *libraryNode) announce(ctx context.Context, to *nearest.Type, target int
 // close closes the socket.
 func (n *libraryNode) close() {
 	n.server.Close()
-	n.conn.Close()
-	<-n.conn.ended
+	n.conn.end()
 }

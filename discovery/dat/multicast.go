@@ -27,9 +27,11 @@ const (
 	lookEvery     = 2 * time.Second // how often to read the interfaces
 	listenFirst   = time.Second     // the wait after the socket could not be opened, at first and at most
 	listenMost    = time.Minute
-	// heardPerSecond and heardAtOnce bound the packets that are read, sentPerSecond and sentAtOnce
-	// those that are sent. What is not sent is sent the next time.
+	// heardPerSecond and heardAtOnce bound the packets that are read, a quarter of which one machine
+	// may send, and sentPerSecond and sentAtOnce those that are sent. What is not sent is sent the
+	// next time.
 	heardPerSecond, heardAtOnce = 1000, 2000
+	maxLoud                     = 256
 	sentPerSecond, sentAtOnce   = 200, 400
 )
 
@@ -57,10 +59,11 @@ type multicast struct {
 	sent    *rate.Limiter
 
 	mu        sync.Mutex
-	following map[id][]*multicastFollow   // guarded by mu
-	lan       map[int]discovery.Interface // guarded by mu; by index, those with IPv4
-	conn      *mcast.Conn                 // guarded by mu; nil if there is none
-	err       error                       // guarded by mu; why nothing can be sent
+	following byID[*multicastFollow]       // guarded by mu
+	lan       map[int]discovery.Interface  // guarded by mu; by index, those with IPv4
+	conn      *mcast.Conn                  // guarded by mu; nil if there is none
+	err       error                        // guarded by mu; why nothing can be sent
+	loud      map[netip.Addr]*rate.Limiter // guarded by mu; what machines may say, at most maxLoud
 }
 
 var errNoInterface = wtproto.Errorf(wtproto.CodeInternal,
@@ -71,15 +74,21 @@ func newMulticast(cfg multicastConfig) (*multicast, error) {
 	if cfg.Policy == nil {
 		return nil, errors.New("dat: multicast: no policy")
 	}
+	w := newSilentMulticast(cfg)
+	w.running.Go(func() { w.run(w.follows.life) })
+	return w, nil
+}
+
+// newSilentMulticast returns a multicast that opens no socket.
+func newSilentMulticast(cfg multicastConfig) *multicast {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	w := &multicast{
-		cfg: cfg, token: rand.Text(), follows: newFollows(), following: make(map[id][]*multicastFollow), err: errNoInterface,
+	return &multicast{
+		cfg: cfg, token: rand.Text(), follows: newFollows(), following: make(byID[*multicastFollow]), err: errNoInterface,
+		loud:  make(map[netip.Addr]*rate.Limiter),
 		heard: rate.NewLimiter(heardPerSecond, heardAtOnce), sent: rate.NewLimiter(sentPerSecond, sentAtOnce),
 	}
-	w.running.Go(func() { w.run(w.follows.life) })
-	return w, nil
 }
 
 func (w *multicast) name() string { return "multicast" }
@@ -167,7 +176,7 @@ func (w *multicast) set(c *mcast.Conn, lan map[int]discovery.Interface, err erro
 
 // receive takes in one packet.
 func (w *multicast) receive(p mcast.Packet) {
-	if !w.heard.Allow() {
+	if !w.mayHear(p.Source.Addr()) {
 		return
 	}
 	m, err := readMessage(p.Data)
@@ -201,6 +210,21 @@ func (w *multicast) receive(p mcast.Packet) {
 			}
 		}
 	}
+}
+
+// mayHear reports whether one more packet of a machine is read.
+func (w *multicast) mayHear(from netip.Addr) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.loud[from]
+	if l == nil {
+		if len(w.loud) >= maxLoud {
+			clear(w.loud) // addresses can be made up
+		}
+		l = rate.NewLimiter(heardPerSecond/4, heardAtOnce/4)
+		w.loud[from] = l
+	}
+	return l.Allow() && w.heard.Allow()
 }
 
 // onLink returns the peers that are in a subnet of an interface. 0.0.0.0 stands for the sender.

@@ -2,7 +2,6 @@ package dat
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -69,15 +68,12 @@ func (w *multicast) follow(ctx context.Context, i id, presence *discovery.Presen
 		wake: make(chan struct{}, 1), asked: make(map[int]string),
 	}
 	w.mu.Lock()
-	w.following[i] = append(w.following[i], f)
+	w.following.add(i, f)
 	w.mu.Unlock()
 	defer func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.following[i] = slices.DeleteFunc(w.following[i], func(o *multicastFollow) bool { return o == f })
-		if len(w.following[i]) == 0 {
-			delete(w.following, i)
-		}
+		w.following.remove(i, f)
 	}()
 	for round := 0; ctx.Err() == nil; round++ {
 		state, _ := presence.State()

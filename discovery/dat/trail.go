@@ -78,7 +78,7 @@ func (h *Host) follow(j *join, key trailKey, state discovery.State, unheard erro
 	h.present[key.id][j] = struct{}{}
 	t.states[j] = state
 	t.tuneLocked()
-	j.wakeUp()
+	j.updates.Wake()
 	return left
 }
 
@@ -179,7 +179,7 @@ func (t *trail) see(way int, a address) {
 	now := time.Now()
 	t.host.mu.Lock()
 	defer t.host.mu.Unlock()
-	if _, own := t.host.own[a.at]; own {
+	if t.host.isOwnLocked(a.at, now) {
 		return
 	}
 	if err != nil {
@@ -248,7 +248,7 @@ func (t *trail) report(way int, err error) {
 
 func (t *trail) wakeLocked() {
 	for j := range t.states {
-		j.wakeUp()
+		j.updates.Wake()
 	}
 }
 

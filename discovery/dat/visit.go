@@ -96,8 +96,11 @@ func unmapped(a netip.AddrPort) netip.AddrPort {
 func (h *Host) sort(v *visitor, d *door) bool {
 	if d.owner != nil && d.owner.network.handshake {
 		id, err := readID(v.Stream)
+		if err != nil || h.turnBack(v, id) || h.echoed(appendID(nil, id), d) {
+			return false
+		}
 		v.id, v.join = id, d.owner
-		return err == nil && !h.isGreeting(id) && !h.echoed(appendID(nil, id), d.port())
+		return true
 	}
 	b := make([]byte, 0, feedMost)
 	for {
@@ -116,7 +119,7 @@ func (h *Host) sort(v *visitor, d *door) bool {
 		if v.join == nil {
 			v.join = d.owner
 		}
-		if h.echoed(b, d.port()) || len(b) > 1 && h.isGreeting(string(b[1:])) {
+		if len(b) > 1 && h.turnBack(v, string(b[1:])) || h.echoed(b, d) {
 			return false
 		}
 		v.head = b
@@ -222,7 +225,7 @@ func (o *offer) nextLocked() bool {
 	}
 	o.asked[to] = true
 	j.inbox = append(j.inbox, &inbound{offer: o, to: to})
-	j.wakeUp()
+	j.updates.Wake()
 	return true
 }
 

@@ -5,10 +5,17 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+
+	"github.com/swarmgate/swarmgate/internal/crowd"
 )
 
-// openWays opens the ways that cfg asks for.
-func openWays(cfg *Config) (ways []way, err error) {
+// openWays opens the ways that cfg asks for. shared is the listener of the shared port, or nil.
+func openWays(cfg *Config, shared *net.TCPListener) (ways []way, err error) {
+	listen, own := netip.AddrPort{}, ownPorts{topics: cfg.Ports}
+	if shared != nil {
+		at := crowd.AddrPortOf(shared.Addr())
+		listen, own.shared = udpOf(cfg.Listen, at.Addr()), at.Port()
+	}
 	var errs []error
 	add := func(w way, err error) {
 		if err != nil {
@@ -19,7 +26,7 @@ func openWays(cfg *Config) (ways []way, err error) {
 	}
 	if cfg.Bootstrap == nil || len(cfg.Bootstrap) > 0 {
 		add(newMainline(mainlineConfig{
-			Listen: udpOf(cfg.Listen), Bootstrap: cfg.Bootstrap, Policy: cfg.Policy, Logger: cfg.Logger, Observer: cfg.Observer,
+			Listen: listen, Own: own, Bootstrap: cfg.Bootstrap, Policy: cfg.Policy, Logger: cfg.Logger, Observer: cfg.Observer,
 		}))
 	}
 	if cfg.Multicast {
@@ -27,7 +34,7 @@ func openWays(cfg *Config) (ways []way, err error) {
 	}
 	if len(cfg.DNS) > 0 {
 		add(newDNS(dnsConfig{
-			Listen: ipOf(udpOf(cfg.Listen)), Servers: cfg.DNS, Policy: cfg.Policy, Logger: cfg.Logger, Observer: cfg.Observer,
+			Listen: ipOf(listen), Servers: cfg.DNS, Policy: cfg.Policy, Logger: cfg.Logger, Observer: cfg.Observer,
 		}))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -39,19 +46,23 @@ func openWays(cfg *Config) (ways []way, err error) {
 	return ways, nil
 }
 
-// udpOf returns the UDP address of a listen address: its port, and its host if that is an IPv4
-// address, else any, because old peers of the DHT speak IPv4.
-func udpOf(listen string) netip.AddrPort {
-	host, digits, _ := net.SplitHostPort(listen)
+// udpOf returns the UDP address that goes with a listen address whose TCP port is at an IP address:
+// the same port there. Old peers of the DHT speak IPv4, so for IPv6 it is any IPv4 address, or the
+// loopback one.
+func udpOf(listen string, at netip.Addr) netip.AddrPort {
+	_, digits, _ := net.SplitHostPort(listen)
 	port, err := strconv.ParseUint(digits, 10, 16)
 	if err != nil {
 		return netip.AddrPort{}
 	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil || !ip.Unmap().Is4() {
-		ip = netip.IPv4Unspecified()
+	switch at = at.Unmap(); {
+	case at.Is4():
+	case at.IsLoopback():
+		at = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	default:
+		at = netip.IPv4Unspecified()
 	}
-	return netip.AddrPortFrom(ip.Unmap(), uint16(port))
+	return netip.AddrPortFrom(at, uint16(port))
 }
 
 // ipOf returns a with any port; the zero value stays that.

@@ -10,12 +10,11 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// join is one call of Join. It compares what is there with what it has reported. So it needs no
-// queue, however slowly its caller pulls.
+// join is one call of Join.
 type join struct {
-	topic wtproto.Topic
-	value string        // topic in text form
-	wake  chan struct{} // holds 1: something changed
+	topic   wtproto.Topic
+	value   string // topic in text form
+	updates discovery.Updates
 
 	reported map[key]reportedPeer // owned by the caller of Join
 	health   int                  // how many changes it has reported; owned by the caller of Join
@@ -27,39 +26,20 @@ type reportedPeer struct {
 	version uint64 // of the instance
 }
 
-// news is one thing to yield.
-type news struct {
-	sighting discovery.Sighting
-	err      error
-}
-
-func (j *join) wakeUp() {
-	select {
-	case j.wake <- struct{}{}:
-	default:
-	}
-}
-
 // Join yields the services of topic when they come, again before their sighting expires, and when
 // they are gone. It needs [Network.Run], and ends with it.
 func (n *Network) Join(ctx context.Context, topic wtproto.Topic, _ *discovery.Presence) iter.Seq2[discovery.Sighting, error] {
 	return func(yield func(discovery.Sighting, error) bool) {
-		j := &join{topic: topic, value: topic.String(), wake: make(chan struct{}, 1), reported: make(map[key]reportedPeer)}
+		j := &join{topic: topic, value: topic.String(), updates: discovery.NewUpdates(), reported: make(map[key]reportedPeer)}
 		n.mu.Lock()
 		n.joins[j.value] = append(n.joins[j.value], j)
 		n.mu.Unlock()
 		defer n.leave(j)
 		n.browser.ask()
-		for {
-			for _, x := range n.newsFor(j, time.Now()) {
-				if ctx.Err() != nil || n.life.Err() != nil || !yield(x.sighting, x.err) {
-					return
-				}
-			}
-			if !j.wait(ctx, n.life) {
-				return
-			}
-		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(n.life, cancel)()
+		j.updates.Yield(ctx, func() []discovery.Update { return n.newsFor(j, time.Now()) }, yield)
 	}
 }
 
@@ -72,31 +52,19 @@ func (n *Network) leave(j *join) {
 	}
 }
 
-// wait returns true once there may be news.
-func (j *join) wait(ctx, life context.Context) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-life.Done():
-		return false
-	case <-j.wake:
-		return true
-	}
-}
-
 // newsFor returns what j has not reported yet, and marks it as reported.
-func (n *Network) newsFor(j *join, now time.Time) (list []news) {
+func (n *Network) newsFor(j *join, now time.Time) (list []discovery.Update) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.health.changes != j.health {
 		j.health = n.health.changes
-		list = append(list, news{err: n.health.err}) // without an error: the network works
+		list = append(list, discovery.Update{Err: n.health.err}) // without an error: the network works
 	}
 	there := n.peers.all[j.value]
 	for k, known := range j.reported {
 		if there[k] == nil {
 			delete(j.reported, k)
-			list = append(list, news{sighting: discovery.Sighting{Peer: known.peer, Gone: true}})
+			list = append(list, discovery.Update{Sighting: discovery.Sighting{Peer: known.peer, Gone: true}})
 		}
 	}
 	var fresh []*instance
@@ -109,7 +77,7 @@ func (n *Network) newsFor(j *join, now time.Time) (list []news) {
 	for _, i := range fresh {
 		s := n.sighting(j.topic, i, now)
 		j.reported[i.key] = reportedPeer{peer: s.Peer, version: i.version}
-		list = append(list, news{sighting: s})
+		list = append(list, discovery.Update{Sighting: s})
 	}
 	return list
 }

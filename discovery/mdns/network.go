@@ -143,7 +143,7 @@ func (n *Network) setHealth(err error) {
 	n.health = health{changes: n.health.changes + 1, err: err}
 	for _, joins := range n.joins {
 		for _, j := range joins {
-			j.wakeUp()
+			j.updates.Wake()
 		}
 	}
 }
@@ -154,7 +154,7 @@ func (n *Network) setPeers(list map[key]*instance, now time.Time) {
 	defer n.mu.Unlock()
 	for value := range n.peers.replace(list, now) {
 		for _, j := range n.joins[value] {
-			j.wakeUp()
+			j.updates.Wake()
 		}
 	}
 }
