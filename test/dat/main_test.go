@@ -61,17 +61,24 @@ func dhtNode(t *testing.T) (s *node.Script, at string) {
 	return s, net.JoinHostPort("127.0.0.1", strconv.Itoa(ready.Port))
 }
 
-// ways say where peers are found: on which server of dns-discovery, and by which node of the DHT.
-// An empty one is not used.
-type ways struct{ dns, dht string }
+// ways say where peers are found: on which server of dns-discovery, by which node of the DHT, and
+// whether by multicast. An empty one is not used.
+type ways struct {
+	dns, dht  string
+	multicast bool
+}
 
-// options adds the ways to the options of a script.
-func (w ways) options(o map[string]any) map[string]any {
-	if w.dns != "" {
-		o["dns"] = map[string]any{"server": []string{w.dns}, "domain": "dat.local", "multicast": false}
+// options adds the ways to the options of a script that runs at host.
+func (w ways) options(host string, o map[string]any) map[string]any {
+	if w.dns != "" || w.multicast {
+		dns := map[string]any{"domain": "dat.local", "multicast": w.multicast}
+		if w.dns != "" {
+			dns["server"] = []string{w.dns}
+		}
+		o["dns"] = dns
 	}
 	if w.dht != "" {
-		o["dht"] = map[string]any{"bootstrap": []string{w.dht}, "host": "127.0.0.1"}
+		o["dht"] = map[string]any{"bootstrap": []string{w.dht}, "host": host}
 	}
 	return o
 }
@@ -91,7 +98,7 @@ func (a archive) file() string {
 func hyper(t *testing.T, version int, w ways, port int, folders ...string) (*node.Script, []archive) {
 	t.Helper()
 	var ready struct{ Archives []archive }
-	s := script(t, "peers.js", "hyper", w.options(map[string]any{"version": version, "port": port, "archives": folders}), &ready)
+	s := script(t, "peers.js", "hyper", w.options("127.0.0.1", map[string]any{"version": version, "port": port, "archives": folders}), &ready)
 	return s, ready.Archives
 }
 
@@ -131,11 +138,17 @@ func freePorts(t *testing.T, n int) dat.PortRange {
 // start runs a gateway on the networks of old peers, and opens a session with it.
 func start(t *testing.T, w ways, cfg dat.Config) *client.Client {
 	t.Helper()
-	policy, err := discovery.NewPolicy(discovery.PolicyConfig{Private: true})
-	if err != nil {
-		t.Fatal(err)
+	return startGateway(t, w, cfg, server.Config{}).Dial(t, client.Config{})
+}
+
+// startGateway runs a gateway on the networks of old peers. Unless cfg has a policy, it may dial
+// loopback addresses.
+func startGateway(t *testing.T, w ways, cfg dat.Config, of server.Config) *gateway.Gateway {
+	t.Helper()
+	if cfg.Policy == nil {
+		cfg.Policy = newPolicy(t, discovery.PolicyConfig{Private: true})
 	}
-	cfg.Policy, cfg.Bootstrap = policy, []string{}
+	cfg.Bootstrap, cfg.Multicast = []string{}, w.multicast
 	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	if w.dns != "" {
 		cfg.DNS = []string{w.dns}
@@ -150,8 +163,17 @@ func start(t *testing.T, w ways, cfg dat.Config) *client.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := gateway.Start(t, server.Config{Networks: host.Networks(), MaxTopics: 100})
-	return g.Dial(t, client.Config{})
+	of.Networks, of.MaxTopics = host.Networks(), 100
+	return gateway.Start(t, of)
+}
+
+func newPolicy(t *testing.T, cfg discovery.PolicyConfig) *discovery.Policy {
+	t.Helper()
+	p, err := discovery.NewPolicy(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // read replicates the archive over conn in Node, and returns its /dat.json. conn stays open, but

@@ -24,7 +24,7 @@ func TestDiscoverySwarm(t *testing.T) {
 			c := start(t, w, dat.Config{Ports: freePorts(t, 1), Listen: "127.0.0.1:0"})
 			topic := wtproto.TopicFromName(fmt.Sprint("swarm ", version))
 			var ready struct{ ID string }
-			peer := script(t, "peers.js", "swarm", w.options(map[string]any{
+			peer := script(t, "peers.js", "swarm", w.options("127.0.0.1", map[string]any{
 				"version": version, "port": freePort(t), "join": []string{topic.String()[:40]},
 			}), &ready)
 			top := gateway.Join(t, c, topic, client.JoinOptions{Networks: []string{"discovery-swarm"}})
