@@ -11,6 +11,7 @@ SEED     ?= 0
 HOSTS    ?= 1000
 REAL     ?= 300
 N        ?= 3
+COUNT    ?= 6
 
 # REAL_ROOMS run real programs, real browsers and real peers: the folders of test/ but test/gateway. ROOMS are all
 # others; their tests run under the race detector.
@@ -37,9 +38,9 @@ help:
 	@echo 'make send       swarm send of 1 GiB through a gateway that is killed in the middle'
 	@echo 'make lint       gofumpt, go vet, staticcheck, go mod tidy, actionlint, govulncheck'
 	@echo 'make bench      a table of speeds, memory and latencies beside what else one could use, on a quiet machine'
-	@echo 'make bench-quick    the same with few bytes, to see that it runs'
+	@echo 'make bench-quick    the same with little of each, to see that it runs'
 	@echo 'make bench-compare  the gateway of BASE=<commit> and that of this checkout, in turns'
-	@echo 'make bench-go   Go benchmarks of joining, of further streams and of bytes, all in one process, for benchstat'
+	@echo 'make bench-go   Go benchmarks for benchstat: of the codec, of copies, of the router and the ledger, and of a gateway in one process'
 	@echo 'make bench-web  the web client in Chromium and Firefox, and what secret rooms cost it'
 	@echo 'make bench-old  the original, discovery-swarm-stream, and swarmgate side by side, with the same old peers: a table'
 	@echo 'make attack     a gateway under attack, and what honest clients feel of it: a table'
@@ -108,10 +109,10 @@ lint:
 	$(GO) run $(ACTIONS) -shellcheck= -pyflakes=
 	test/govulncheck.sh $(VULN)
 
-bench:
-	$(GO) run ./bench -out bench
+bench: deps
+	$(GO) run ./bench -out bench -plots docs/bench
 
-bench-quick:
+bench-quick: deps
 	$(GO) run ./bench -quick
 
 bench-compare:
@@ -119,6 +120,7 @@ bench-compare:
 
 bench-go:
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 20m ./bench/inprocess
+	$(GO) test -run '^$$' -bench . -count $(COUNT) -timeout 60m ./wtproto ./internal/splice ./internal/udp ./server ./client
 
 demo:
 	$(GO) run ./cmd/server --demo

@@ -19,8 +19,9 @@ type child struct {
 	out *bufio.Reader
 }
 
-// start starts a program and reads the line of JSON with which it says that it is ready.
-func start(ready any, name string, args ...string) (*child, error) {
+// start starts a program in a namespace, or here if that is empty, and reads the line of JSON with
+// which it says that it is ready.
+func start(ready any, namespace, name string, args ...string) (*child, error) {
 	c := &child{cmd: exec.Command(name, args...)}
 	c.cmd.Stderr = os.Stderr
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -32,7 +33,7 @@ func start(ready any, name string, args ...string) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.cmd.Start(); err != nil {
+	if err := inNamespace(namespace, c.cmd.Start); err != nil {
 		return nil, err
 	}
 	c.out = bufio.NewReader(out)
@@ -43,13 +44,18 @@ func start(ready any, name string, args ...string) (*child, error) {
 	return c, nil
 }
 
-// startRole starts this program in a role.
-func startRole(ready any, role string, args ...string) (*child, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+// startRole starts this program in a role, here.
+func (b *bench) startRole(ready any, role string, args ...string) (*child, error) {
+	return start(ready, "", b.self, append([]string{"role", role}, args...)...)
+}
+
+// startFar starts it where servers are. The first argument of the role is its host.
+func (b *bench) startFar(ready any, role string, args ...string) (*child, error) {
+	ns := ""
+	if b.network != nil {
+		ns = b.network.Far
 	}
-	return start(ready, self, append([]string{"role", role}, args...)...)
+	return start(ready, ns, b.self, append([]string{"role", role, b.farHost()}, args...)...)
 }
 
 // call sends a line of JSON, and reads one.

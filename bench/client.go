@@ -19,14 +19,15 @@ import (
 type order struct {
 	Do       string // a method of worker
 	Way      way
-	Kind     string // of an exchange: "down" or "up"
-	Streams  int    // how many take part
-	Bytes    int64  // over each of them
-	Chunk    int    // bytes of each write or read; zero means chunk
-	Count    int    // of round trips, sessions or openings
-	Parallel int    // how many of these at once
-	Sessions int    // that join a topic together
-	Topics   int    // that each session joins
+	Kind     string   // of an exchange: "down" or "up"
+	Streams  int      // how many take part
+	Bytes    int64    // over each of them
+	Chunk    int      // bytes of each write or read; zero means chunk
+	Count    int      // of round trips, sessions or openings
+	Parallel int      // how many of these at once
+	Sessions int      // that join a topic together
+	Topics   int      // that each session joins
+	Keys     []string // of topics, in hex
 }
 
 // outcome is how an order went.
@@ -55,6 +56,7 @@ func serveClient() error {
 		do, ok := map[string]func(order) (outcome, error){
 			"connect": w.connect, "transfer": w.transfer, "echo": w.echo, "sessions": w.sessions, "openings": w.openings,
 			"beside": w.beside, "answer": w.answer, "hold": w.hold, "release": w.release, "meet": w.meet,
+			"stall": w.stall, "first": w.first, "old bulk": w.oldBulk, "old echo": w.oldEcho, "old stop": w.oldStop,
 		}[o.Do]
 		if !ok {
 			return nil, fmt.Errorf("the order %q", o.Do)
@@ -158,18 +160,19 @@ func (w *worker) echo(o order) (outcome, error) {
 }
 
 // beside measures round trips in a session whose other circuits, each with a peer of its own, all
-// receive as much as they can. It begins when they have for a while.
+// receive as much as they can. It begins when they have for a while. Parallel circuits take one
+// round trip after the other.
 func (w *worker) beside(o order) (outcome, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	o.Way.Topic, o.Way.Peers = topicMany, o.Streams+1
+	o.Way.Topic, o.Way.Peers = topicMany, o.Streams+o.Parallel
 	f, err := o.Way.dial(ctx)
 	if err != nil {
 		return outcome{}, err
 	}
 	defer f.close()
-	var all []stream
-	for range o.Streams + 1 {
+	var streams []stream
+	for range o.Streams + o.Parallel {
 		s, err := f.open(ctx)
 		if err != nil {
 			return outcome{}, err
@@ -177,30 +180,36 @@ func (w *worker) beside(o order) (outcome, error) {
 		if err := echo(s, 1); err != nil {
 			return outcome{}, err
 		}
-		all = append(all, s)
+		streams = append(streams, s)
 	}
 	var received atomic.Int64
-	for _, s := range all[1:] {
+	for _, s := range streams[o.Parallel:] {
 		go func() { // until the session ends
 			if ask(s, askDown, 1<<50) == nil {
 				io.Copy(counter{&received}, s)
 			}
 		}()
 	}
-	const warmUp, pause = 5 * time.Second, 20 * time.Millisecond
+	const warmUp, pause, enough = 2 * time.Second, 10 * time.Millisecond, 4 * time.Second
 	<-time.After(warmUp)
+	var mu sync.Mutex
 	var times []float64
 	before := received.Load()
 	out, err := timed(func() error {
-		for range o.Count {
-			began := time.Now()
-			if err := echo(all[0], int(o.Bytes)); err != nil {
-				return err
+		start := time.Now()
+		return all(o.Parallel, o.Parallel, func(i int) error {
+			for k := 0; k < o.Count && time.Since(start) < enough; k++ {
+				began := time.Now()
+				if err := echo(streams[i], int(o.Bytes)); err != nil {
+					return err
+				}
+				mu.Lock()
+				times = append(times, time.Since(began).Seconds())
+				mu.Unlock()
+				<-time.After(pause)
 			}
-			times = append(times, time.Since(began).Seconds())
-			<-time.After(pause)
-		}
-		return nil
+			return nil
+		})
 	})
 	slices.Sort(times)
 	out.Times, out.Rate = times, float64(received.Load()-before)/1e6/out.Seconds
@@ -258,12 +267,15 @@ func (w *worker) sessions(o order) (outcome, error) {
 	})
 }
 
-// openings opens streams of the session, each for an echo of a byte.
+// openings opens streams of the session, each for an echo of a byte. Times are those from nothing to
+// the echo.
 func (w *worker) openings(o order) (outcome, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
 	defer cancel()
-	return timed(func() error {
-		return all(o.Count, o.Parallel, func(int) error {
+	times := make([]float64, o.Count)
+	out, err := timed(func() error {
+		return all(o.Count, o.Parallel, func(i int) error {
+			began := time.Now()
 			s, err := w.far.open(ctx)
 			if err != nil {
 				return err
@@ -272,6 +284,7 @@ func (w *worker) openings(o order) (outcome, error) {
 			if err := echo(s, 1); err != nil {
 				return err
 			}
+			times[i] = time.Since(began).Seconds()
 			if err := s.CloseWrite(); err != nil {
 				return err
 			}
@@ -281,100 +294,19 @@ func (w *worker) openings(o order) (outcome, error) {
 			return nil
 		})
 	})
+	slices.Sort(times)
+	out.Times = times
+	return out, err
 }
 
-// hold opens sessions and topics, and has them stay.
-func (w *worker) hold(o order) (outcome, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
-	defer cancel()
-	var mu sync.Mutex
-	return timed(func() error {
-		return all(o.Count, 16, func(i int) error {
-			c, err := o.Way.dialGateway(ctx)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			w.held = append(w.held, &viaGateway{client: c})
-			mu.Unlock()
-			for t := range o.Topics {
-				name := fmt.Sprintf("alone %d %d", i, t)
-				if _, err := c.Join(ctx, wtproto.TopicFromName(name), client.JoinOptions{}); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	})
-}
-
-// release ends what is held.
-func (w *worker) release(order) (outcome, error) {
-	return timed(func() error {
-		for _, f := range w.held {
-			f.close()
-		}
-		w.held = nil
-		return nil
-	})
-}
-
-// meet has sessions that are held join one topic, and a byte pass each way over each circuit that
-// there is for two of them. It returns when there are Count ends of circuits, or no more for a
-// while, which is not counted. MaxPeers of JOIN is o.Parallel.
-func (w *worker) meet(o order) (outcome, error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	var mu sync.Mutex
-	var circuits int
-	last := time.Now()
-	began := last
-	failed := make(chan error, 1)
-	fail := func(err error) {
-		select {
-		case failed <- err:
-		default:
-		}
-	}
-	for _, f := range w.held {
-		go func() {
-			top, err := f.(*viaGateway).client.Join(ctx, wtproto.TopicFromName(o.Way.Topic), client.JoinOptions{MaxPeers: o.Parallel})
-			if err != nil {
-				fail(err)
-				return
-			}
-			for {
-				c, err := top.Accept(ctx)
-				if err != nil {
-					return
-				}
-				go func() {
-					if _, err := c.Write([]byte{1}); err != nil {
-						fail(err)
-					}
-					if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
-						fail(err)
-					}
-					mu.Lock()
-					circuits, last = circuits+1, time.Now()
-					mu.Unlock()
-				}()
-			}
-		}()
-	}
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-failed:
+// stall asks for bytes on the last streams, and never reads them. It returns a second later, when
+// nothing has moved for long.
+func (w *worker) stall(o order) (outcome, error) {
+	for _, s := range w.streams[len(w.streams)-o.Streams:] {
+		if err := ask(s, askDown, o.Bytes); err != nil {
 			return outcome{}, err
-		case <-tick.C:
-		}
-		mu.Lock()
-		n, at := circuits, last
-		mu.Unlock()
-		if o.Count > 0 && n == o.Count || time.Since(at) > 5*time.Second {
-			return outcome{Seconds: at.Sub(began).Seconds(), Done: n / 2}, nil
 		}
 	}
+	<-time.After(time.Second)
+	return outcome{}, nil
 }

@@ -10,9 +10,8 @@ type contender struct {
 	name    string
 	server  *child
 	program *program // the server, if it is a gateway
-	peer    *child   // behind the gateway; nil without one
+	peer    *child   // behind the server; nil without one
 	client  *child
-	link    *child // between the two; nil without one
 	way     way
 }
 
@@ -22,46 +21,64 @@ type sample struct {
 	cpu float64 // seconds that the server used; a peer behind it is not counted
 }
 
+// add returns a contender that b ends.
+func (b *bench) add(name string, w way) *contender {
+	w.From = b.nearHost()
+	c := &contender{name: name, way: w}
+	b.contenders = append(b.contenders, c)
+	return c
+}
+
 // raw starts a server without a gateway, and a client of it. Both have sockets of a kind.
 func (b *bench) raw(socket string) (*contender, error) {
-	c := &contender{name: "raw " + socket}
-	b.contenders = append(b.contenders, c)
-	var l listening
-	var err error
-	if c.server, err = startRole(&l, "raw", socket); err != nil {
-		return nil, err
+	name := "quic-go"
+	if socket == "udp" {
+		name += ", internal/udp"
 	}
-	c.way = way{Kind: "raw", Socket: socket, Addr: l.Addr}
-	return c, c.startClient()
+	c := b.add(name, way{Kind: "raw", Socket: socket})
+	return c, b.serve(c, "raw", socket)
 }
 
 // page starts a server that speaks WebTransport without a gateway, and a client of it.
 func (b *bench) page() (*contender, error) {
-	c := &contender{name: "webtransport-go"}
-	b.contenders = append(b.contenders, c)
+	c := b.add("webtransport-go", way{Kind: "raw webtransport", Socket: "udp"})
+	return c, b.serve(c, "page")
+}
+
+// serve starts a server for c, in a role, and a client.
+func (b *bench) serve(c *contender, role string, args ...string) (err error) {
 	var l listening
-	var err error
-	if c.server, err = startRole(&l, "page"); err != nil {
-		return nil, err
+	if c.server, err = b.startFar(&l, role, args...); err != nil {
+		return err
 	}
-	c.way = way{Kind: "raw webtransport", Socket: "udp", Addr: l.Addr}
-	return c, c.startClient()
+	c.way.Addr = l.Addr
+	return b.startClient(c)
 }
 
 // yamux starts a server that puts all streams into one WebSocket, with a TCP service behind it.
 func (b *bench) yamux() (*contender, error) {
-	c := &contender{name: "yamux over one WebSocket"}
-	b.contenders = append(b.contenders, c)
-	var peer, l listening
+	c := b.add("yamux, one WebSocket", way{Kind: "yamux"})
+	var peer listening
 	var err error
-	if c.peer, err = startRole(&peer, "peer"); err != nil {
+	if c.peer, err = b.startFar(&peer, "peer"); err != nil {
 		return nil, err
 	}
-	if c.server, err = startRole(&l, "yamux", peer.Addr); err != nil {
+	return c, b.serve(c, "yamux", peer.Addr)
+}
+
+// relay starts a relay of libp2p, with a host behind it, and one in front of it.
+func (b *bench) relay() (*contender, error) {
+	c := b.add("libp2p relay", way{Kind: "relay"})
+	var l, host listening
+	var err error
+	if c.server, err = b.startFar(&l, "relay"); err != nil {
 		return nil, err
 	}
-	c.way = way{Kind: "yamux", Addr: l.Addr}
-	return c, c.startClient()
+	if c.peer, err = b.startFar(&host, "relayed", l.Addr); err != nil {
+		return nil, err
+	}
+	c.way.Addr = host.Addr
+	return c, b.startClient(c)
 }
 
 // gateway starts a gateway with a TCP service behind it, and a client whose socket is of a kind.
@@ -70,32 +87,51 @@ func (b *bench) gateway(transport, socket string, args ...string) (*contender, e
 }
 
 // services are how many TCP services are behind a gateway. All are on topicMany, and the first one
-// is on topicOne as well.
+// is on topicOne as well. Another one is on topicGreet, and sends a byte to who comes.
 const (
-	services  = 65
-	topicOne  = "exchange"
-	topicMany = "many"
+	services   = 72
+	topicOne   = "exchange"
+	topicMany  = "many"
+	topicGreet = "greet"
 )
 
 // gatewayOf is gateway with the program in a file.
 func (b *bench) gatewayOf(binary, name, transport, socket string, args ...string) (*contender, error) {
-	c := &contender{name: name}
-	b.contenders = append(b.contenders, c)
+	c := b.add(name, way{})
 	var l listening
 	var err error
-	if c.peer, err = startRole(&l, "peer"); err != nil {
+	if c.peer, err = b.startFar(&l, "peer"); err != nil {
 		return nil, err
 	}
-	args = append(args, "--static", topicOne+"=tcp://"+l.Addr)
+	args = append(args, "--dht", "off", "--static", topicOne+"=tcp://"+l.Addr, "--static", topicGreet+"=tcp://"+l.Greets)
 	for _, addr := range l.Addrs {
 		args = append(args, "--static", topicMany+"=tcp://"+addr)
 	}
-	p, err := startGateway(binary, args...)
-	if err != nil {
+	return c, b.startGatewayOf(c, binary, transport, socket, args...)
+}
+
+// native starts a gateway with a libp2p host behind it, which is alone on the gateway's DHT, and a
+// client.
+func (b *bench) native() (*contender, error) {
+	c := b.add("gateway, libp2p peer", way{})
+	var host listening
+	var err error
+	if c.peer, err = b.startFar(&host, "native", ""); err != nil {
 		return nil, err
 	}
+	return c, b.startGatewayOf(c, b.binary, "quic", "udp", "--dht", "private", "--dht-seed", host.Addr, "--p2p-listen", "/ip4/127.0.0.1/tcp/0")
+}
+
+// startGatewayOf starts a gateway for c, and a client whose socket is of a kind.
+func (b *bench) startGatewayOf(c *contender, binary, transport, socket string, args ...string) error {
+	p, err := b.startGateway(binary, args...)
+	if err != nil {
+		return err
+	}
+	from := c.way.From
 	c.program, c.server, c.way = p, p.child, p.way(transport, socket, topicOne)
-	return c, c.startClient()
+	c.way.From = from
+	return b.startClient(c)
 }
 
 // pair returns two clients of the gateway of c that are on a topic of their own, the first one's
@@ -119,16 +155,20 @@ func (b *bench) pair(c *contender, name, transport string) (*contender, error) {
 
 // other adds a client to the server of c, with a socket of another kind.
 func (b *bench) other(c *contender, name, transport, socket string) (*contender, error) {
-	o := &contender{name: name, server: c.server, way: c.way}
+	o := b.add(name, c.way)
+	o.server, o.program = c.server, c.program
 	o.way.Kind, o.way.Socket = transport, socket
-	b.contenders = append(b.contenders, o)
-	return o, o.startClient()
+	return o, b.startClient(o)
 }
 
-func (c *contender) startClient() error {
+// startClient starts the client of c where clients are.
+func (b *bench) startClient(c *contender) (err error) {
+	ns := ""
+	if b.network != nil {
+		ns = b.network.Near
+	}
 	var ready struct{}
-	var err error
-	c.client, err = startRole(&ready, "client")
+	c.client, err = start(&ready, ns, b.self, "role", "client")
 	return err
 }
 
@@ -161,20 +201,35 @@ func connect(streams int, cs ...*contender) error {
 
 // end ends the processes of some contenders.
 func (b *bench) end(cs ...*contender) {
+	b.keepSpent(func() {
+		for _, c := range cs {
+			c.client.stop()
+			c.peer.stop()
+		}
+		for _, c := range cs {
+			c.server.stop()
+		}
+		b.contenders = slices.DeleteFunc(b.contenders, func(c *contender) bool { return slices.Contains(cs, c) })
+	})
+}
+
+// endAll ends all contenders, and then all links.
+func (b *bench) endAll() {
+	b.end(slices.Clone(b.contenders)...)
+	b.keepSpent(func() {
+		for _, n := range b.networks {
+			n.stop()
+		}
+		b.networks, b.network = nil, nil
+	})
+}
+
+// keepSpent adds what processes have used that f ends.
+func (b *bench) keepSpent(f func()) {
 	before, _ := cpuOfAll(b.pids())
-	defer func() {
-		after, _ := cpuOfAll(b.pids())
-		b.spent += before - after
-	}()
-	for _, c := range cs {
-		c.client.stop()
-		c.link.stop()
-		c.peer.stop()
-	}
-	for _, c := range cs {
-		c.server.stop()
-	}
-	b.contenders = slices.DeleteFunc(b.contenders, func(c *contender) bool { return slices.Contains(cs, c) })
+	f()
+	after, _ := cpuOfAll(b.pids())
+	b.spent += before - after
 }
 
 // turns has contenders carry out an order in turns, after a round that does not count. The answer

@@ -24,9 +24,11 @@ const patience = time.Minute
 type way struct {
 	Kind   string   // "webtransport" or a transport of package client, or a server without a gateway
 	Socket string   // "stock" or "udp", of the client
+	From   string   // the host of the client
 	Addr   string   // of the server
 	Hashes []string // of the gateway's certificate
 	Topic  string   // of the peer
+	Alone  bool     // over WebTransport: there is no peer to wait for
 	Peers  int      // how many peers of the topic there is a circuit with; 0 is one, with further circuits
 }
 
@@ -64,6 +66,8 @@ func (w way) dial(ctx context.Context) (far, error) {
 		return w.dialPage(ctx, false)
 	case "yamux":
 		return w.dialYamux(ctx)
+	case "relay":
+		return w.dialRelay(ctx)
 	}
 	c, err := w.dialGateway(ctx)
 	if err != nil || w.Topic == "" {
@@ -92,7 +96,7 @@ func (w way) dialRaw(ctx context.Context) (far, error) {
 	if err != nil {
 		return nil, err
 	}
-	socket, err := packetConn(w.Socket, "127.0.0.1:0")
+	socket, err := packetConn(w.Socket, w.From+":0")
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +126,7 @@ func (f rawFar) close() {
 func (w way) dialGateway(ctx context.Context) (*client.Client, error) {
 	cfg := client.Config{
 		Transports: []string{w.Kind}, NoReconnect: true, Budget: 1 << 30, DialTimeout: patience,
-		ListenPacket: func() (net.PacketConn, error) { return packetConn(w.Socket, "127.0.0.1:0") },
+		ListenPacket: func() (net.PacketConn, error) { return packetConn(w.Socket, w.From+":0") },
 	}
 	for _, h := range w.Hashes {
 		b, err := hex.DecodeString(h)

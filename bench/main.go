@@ -16,13 +16,18 @@ import (
 
 // bench is one run.
 type bench struct {
-	rounds     int
-	bytes      int64  // that a transfer moves
-	part       int    // of the counts of things: 1 is all of them
-	binary     string // of the gateway
-	base       string // of another one, or empty
+	rounds int
+	bytes  int64  // that a transfer moves
+	part   int    // of the counts of things: 1 is all of them
+	self   string // this program
+	binary string // of the gateway
+	base   string // of another one, or empty
+
 	contenders []*contender
-	spent      time.Duration // of the processor, by contenders that have ended
+	networks   []*network
+	network    *network      // that contenders are put on; nil for loopback
+	spent      time.Duration // of the processor, by processes that have ended
+	points     []point       // for plots
 }
 
 // count returns how many things a row has to count.
@@ -38,11 +43,18 @@ type group struct {
 var groups = []group{
 	{"bulk", measureBulk},
 	{"many circuits", measureMany},
+	{"libp2p peers", measureNative},
+	{"stalled readers", measureStalled},
 	{"small messages", measureEcho},
 	{"beside bulk", measureBeside},
+	{"bulk over a link", measureLink},
 	{"sessions", measureSessions},
 	{"short circuits", measureOpenings},
+	{"first byte", measureFirst},
+	{"slow look-ups", measureSlow},
+	{"many topics", measureTopics},
 	{"memory", measureMemory},
+	{"the original", measureOriginal},
 }
 
 // comparison is what runs if there is another gateway to compare with.
@@ -52,17 +64,20 @@ func main() {
 	if runRole() {
 		return
 	}
-	quick := flag.Bool("quick", false, "two rounds of few bytes: it shows that all runs, and no figure to quote")
+	quick := flag.Bool("quick", false, "one round of little: it shows that all runs, and no figure to quote")
 	only := flag.String("only", "", "the groups that run, such as bulk,memory; all if empty")
 	out := flag.String("out", "", "a folder for results.json")
+	plots := flag.String("plots", "", "a folder for plots")
 	binary := flag.String("gateway", "", "the program cmd/server; built from this repository if empty")
 	base := flag.String("base", "", "another cmd/server, with which the first one is compared, and nothing else")
 	flag.Parse()
-	b := &bench{rounds: 5, bytes: 256 << 20, part: 1, binary: *binary, base: *base}
+	self, err := os.Executable()
+	exit(err)
+	b := &bench{rounds: 5, bytes: 128 << 20, part: 1, self: self, binary: *binary, base: *base}
 	if *quick {
-		b.rounds, b.bytes, b.part = 2, 16<<20, 10
+		b.rounds, b.bytes, b.part = 1, 16<<20, 20
 	}
-	exit(b.run(*only, *out))
+	exit(b.run(*only, *out, *plots))
 }
 
 // runRole plays a role, if this process is to have one, and reports whether it was.
@@ -70,10 +85,18 @@ func runRole() bool {
 	if len(os.Args) < 3 || os.Args[1] != "role" {
 		return false
 	}
+	args := append(os.Args[3:], "", "") // of the role; the first one is mostly its host
 	exit(map[string]func() error{
-		"peer": func() error { return servePeer(services) }, "client": serveClient, "raw": func() error { return serveRaw(os.Args[3]) },
-		"page": servePage, "yamux": func() error { return serveYamux(os.Args[3]) },
-		"link": func() error { return serveLink(os.Args[3], os.Args[4]) },
+		"client":  serveClient,
+		"peer":    func() error { return servePeer(services) },
+		"raw":     func() error { return serveRaw(args[0], args[1]) },
+		"page":    func() error { return servePage(args[0]) },
+		"yamux":   func() error { return serveYamux(args[0], args[1]) },
+		"relay":   func() error { return serveRelay(args[0]) },
+		"relayed": func() error { return serveRelayed(args[1]) },
+		"native":  func() error { return serveNative(args[1]) },
+		"dht":     serveSlowDHT,
+		"link":    func() error { return serveLink(args[0]) },
 	}[os.Args[2]]())
 	return true
 }
@@ -86,8 +109,8 @@ func exit(err error) {
 	}
 }
 
-// run measures, and prints the table.
-func (b *bench) run(only, out string) error {
+// run measures, and prints the table. It writes results and plots to folders, unless they are empty.
+func (b *bench) run(only, out, plots string) error {
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return err
@@ -115,13 +138,13 @@ func (b *bench) run(only, out string) error {
 		}
 		some, err := g.measure(b)
 		foreign, _ := m.foreign()
-		b.end(slices.Clone(b.contenders)...)
+		b.endAll()
 		if err != nil {
 			return fmt.Errorf("%s: %w", g.name, err)
 		}
 		fmt.Fprintf(os.Stderr, "%s took %v\n", g.name, time.Since(began).Round(time.Second))
 		for i := range some {
-			some[i].Group, some[i].Foreign = g.name, foreign
+			some[i].Group, some[i].Foreign, some[i].Verdict = g.name, foreign, some[i].verdict()
 		}
 		rows = append(rows, some...)
 	}
@@ -129,10 +152,15 @@ func (b *bench) run(only, out string) error {
 		return errors.New("no group has that name")
 	}
 	printTable(os.Stdout, rows)
-	if out == "" {
+	if out != "" {
+		if err := b.writeResults(out, rows); err != nil {
+			return err
+		}
+	}
+	if plots == "" {
 		return nil
 	}
-	return writeResults(out, rows)
+	return b.plot(plots)
 }
 
 // used returns the processor time of all contenders, and of this process.
@@ -141,15 +169,21 @@ func (b *bench) used() (time.Duration, error) {
 	return b.spent + now, err
 }
 
-// pids returns the processes of the contenders.
+// pids returns the processes of the contenders, and of links.
 func (b *bench) pids() []int {
 	var all []int
-	for _, c := range b.contenders {
-		for _, p := range []*child{c.server, c.peer, c.link, c.client} {
-			if p != nil && !slices.Contains(all, p.cmd.Process.Pid) {
-				all = append(all, p.cmd.Process.Pid)
-			}
+	add := func(p *child) {
+		if p != nil && !slices.Contains(all, p.cmd.Process.Pid) {
+			all = append(all, p.cmd.Process.Pid)
 		}
+	}
+	for _, c := range b.contenders {
+		add(c.server)
+		add(c.peer)
+		add(c.client)
+	}
+	for _, n := range b.networks {
+		add(n.child)
 	}
 	return all
 }

@@ -21,8 +21,8 @@ import (
 // over one WebSocket over TLS.
 
 // servePage is the role of a server that speaks WebTransport without a gateway.
-func servePage() error {
-	conn, err := packetConn("udp", "127.0.0.1:0")
+func servePage(host string) error {
+	conn, err := packetConn("udp", host+":0")
 	if err != nil {
 		return err
 	}
@@ -90,8 +90,8 @@ func yamuxConfig() *yamux.Config {
 
 // serveYamux is the role of a server that puts all streams into one WebSocket, each of which it
 // connects with a TCP service, as the gateway does.
-func serveYamux(peer string) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func serveYamux(host, peer string) error {
+	l, err := net.Listen("tcp", host+":0")
 	if err != nil {
 		return err
 	}

@@ -32,13 +32,17 @@ type row struct {
 	Max     float64 `json:"max"`
 	Of      string  `json:"of"`      // the medians that the figure is made of, for people
 	Foreign float64 `json:"foreign"` // part of the machine that others used meanwhile, 0 to 1
+	Verdict string  `json:"verdict"` // "reached", "missed", "" without a bar, or why it was not measured
 }
+
+// missing returns a row that was not measured.
+func missing(name, why string) row { return row{Name: name, Verdict: "not measured: " + why} }
 
 // verdict says whether the median reaches the bar.
 func (r *row) verdict() string {
 	switch b := r.Bar; {
-	case b == bar{}:
-		return ""
+	case r.Verdict != "" || b == bar{}:
+		return r.Verdict
 	case b.AtLeast > 0 && r.Median < b.AtLeast, b.AtMost > 0 && r.Median > b.AtMost:
 		return "missed"
 	}
@@ -87,6 +91,22 @@ func short(x float64) string {
 		return fmt.Sprintf("%.1f", x)
 	}
 	return fmt.Sprintf("%.2f", x)
+}
+
+// point is a bar of a plot, or a part of one.
+type point struct {
+	Plot   string  `json:"plot"`
+	Who    string  `json:"who"` // whose colour it has
+	At     string  `json:"at"`  // beside which others it stands
+	Unit   string  `json:"unit"`
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+}
+
+// note keeps a figure for a plot.
+func (b *bench) note(plot, who, at, unit string, rounds []float64) {
+	b.points = append(b.points, point{plot, who, at, unit, median(rounds), slices.Min(rounds), slices.Max(rounds)})
 }
 
 // rate returns MB/s of an order that moves n bytes.

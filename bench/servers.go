@@ -7,6 +7,8 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"io"
 	"math/big"
 	"net"
 	"time"
@@ -18,8 +20,9 @@ import (
 
 // listening is what a server says when it is ready.
 type listening struct {
-	Addr  string
-	Addrs []string // all, of several services
+	Addr   string
+	Addrs  []string // all, of several services
+	Greets string   // of one that sends a byte to who comes
 }
 
 // rawProtocol is the ALPN of the servers that have no gateway.
@@ -28,27 +31,44 @@ const rawProtocol = "exchange"
 // servePeer is the role of TCP services, which are peers behind the gateway.
 func servePeer(services int) error {
 	var at listening
+	var err error
 	for range services {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		at.Addrs = append(at.Addrs, l.Addr().String())
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer c.Close()
-					serve(c)
-				}()
-			}
-		}()
+		addr, e := serveTCP(func(c io.ReadWriter) { serve(c) })
+		at.Addrs, err = append(at.Addrs, addr), errors.Join(err, e)
 	}
 	at.Addr = at.Addrs[0]
+	greets, e := serveTCP(greet)
+	if at.Greets = greets; errors.Join(err, e) != nil {
+		return errors.Join(err, e)
+	}
 	return answerCalls(at, nil)
+}
+
+// greet sends a byte, and reads until the end.
+func greet(s io.ReadWriter) {
+	s.Write([]byte{1})
+	io.Copy(io.Discard, s)
+}
+
+// serveTCP starts a TCP service on loopback, and returns its address.
+func serveTCP(serve func(io.ReadWriter)) (addr string, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				serve(c)
+			}()
+		}
+	}()
+	return l.Addr().String(), nil
 }
 
 // packetConn opens the UDP socket of one end: "stock", as quic-go opens it, or "udp", the one that
@@ -70,8 +90,8 @@ func rawConfig() *quic.Config {
 }
 
 // serveRaw is the role of a server that speaks QUIC without a gateway.
-func serveRaw(socket string) error {
-	conn, err := packetConn(socket, "127.0.0.1:0")
+func serveRaw(host, socket string) error {
+	conn, err := packetConn(socket, host+":0")
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"slices"
-	"time"
 )
 
 // measureEcho compares the round trip of 64 bytes on a quiet machine.
@@ -29,57 +28,6 @@ func measureEcho(b *bench) ([]row, error) {
 	return []row{
 		ratio("round trip of 64 bytes, p50, against raw", atMost(1.5), "ms", each(all[1], p50), each(all[0], p50)),
 		ratio("round trip of 64 bytes, p99, against raw", bar{}, "ms", each(all[1], p99), each(all[0], p99)),
-	}, nil
-}
-
-// measureBeside measures round trips of 64 bytes over a link that other circuits of the session
-// fill: beside 64 of them, and beside one.
-func measureBeside(b *bench) ([]row, error) {
-	var rows []row
-	for _, loss := range []float64{0, 0.01} {
-		for _, transport := range []string{"quic", "webtransport"} {
-			some, err := b.beside(transport, loss)
-			if err != nil {
-				return nil, err
-			}
-			rows = append(rows, some...)
-		}
-	}
-	return rows, nil
-}
-
-// beside measures one transport over a link that loses packets.
-func (b *bench) beside(transport string, loss float64) ([]row, error) {
-	l := link{MbitPerSecond: 100, RTT: 20 * time.Millisecond, Loss: loss}
-	c, err := b.gateway(transport, "udp")
-	if err != nil {
-		return nil, err
-	}
-	if err := b.over(c, l); err != nil {
-		return nil, err
-	}
-	var p50, p99, mbs [2][]float64
-	rounds := b.rounds
-	if b.part > 1 { // each takes seconds by the clock
-		rounds = 1
-	}
-	for range rounds {
-		for i, streams := range []int{1, 64} {
-			s, err := c.do(order{Do: "beside", Streams: streams, Bytes: 64, Count: b.count(250)})
-			if err != nil {
-				return nil, err
-			}
-			p50[i], p99[i] = append(p50[i], quantile(0.5)(s)), append(p99[i], quantile(0.99)(s))
-			mbs[i] = append(mbs[i], s.Rate)
-		}
-	}
-	b.end(c)
-	r := ratio(fmt.Sprintf("%s, %v: p50 beside 64 bulk circuits, against one", transport, l), onlyIf(loss == 0, atMost(1.05)), "ms", p50[1], p50[0])
-	r.Of += fmt.Sprintf(", bulk %s : %s MB/s", short(median(mbs[1])), short(median(mbs[0])))
-	return []row{
-		r,
-		newRow(fmt.Sprintf("%s, %v: p50 beside 64", transport, l), "ms", onlyIf(loss > 0, atMost(28)), p50[1]),
-		newRow(fmt.Sprintf("%s, %v: p99 beside 64", transport, l), "ms", onlyIf(loss > 0, atMost(70)), p99[1]),
 	}, nil
 }
 
@@ -146,6 +94,16 @@ func measureOpenings(b *bench) ([]row, error) {
 	further.Of, tcp.Of = streams, streams
 	rows := []row{further, tcp}
 
+	if all, err = b.turns(order{Do: "openings", Count: b.count(500), Parallel: 1}, cs...); err != nil {
+		return nil, err
+	}
+	for i, with := range []string{"between two clients", "with a TCP peer"} {
+		for _, q := range []float64{0.5, 0.99} {
+			rows = append(rows, ratio(fmt.Sprintf("a further circuit %s to the first byte back, p%g, against a raw stream", with, 100*q), none, "ms",
+				each(all[i+1], quantile(q)), each(all[0], quantile(q))))
+		}
+	}
+
 	// New pairs: clients that join one topic, each with each.
 	const members = 64
 	pairs := members * (members - 1) / 2
@@ -180,4 +138,33 @@ func (b *bench) alone(c *contender, f func() error) error {
 		err = e
 	}
 	return err
+}
+
+// measureFirst measures how soon a client that joins a topic has the first byte of a peer, if the
+// gateway has found the peer for somebody else before.
+func measureFirst(b *bench) ([]row, error) {
+	tcp, err := b.gateway("quic", "udp")
+	if err != nil {
+		return nil, err
+	}
+	host, err := b.native()
+	if err != nil {
+		return nil, err
+	}
+	cs := []*contender{tcp, host}
+	defer b.end(cs...)
+	for _, c := range cs {
+		c.way.Topic = topicGreet
+	}
+	all, err := b.turns(order{Do: "first", Count: max(b.count(200), 10)}, cs...)
+	if err != nil {
+		return nil, err
+	}
+	var rows []row
+	for i, peer := range []string{"TCP peer", "libp2p peer"} {
+		rows = append(rows,
+			newRow("JOIN to the first byte of a "+peer+" that was found before, p50", "ms", atMost(1), each(all[i], quantile(0.5))),
+			newRow("JOIN to the first byte of a "+peer+" that was found before, p99", "ms", atMost(4), each(all[i], quantile(0.99))))
+	}
+	return rows, nil
 }

@@ -30,7 +30,7 @@ type pageFar struct {
 
 // dialPage opens a session over WebTransport, with a gateway or without.
 func (w way) dialPage(ctx context.Context, gateway bool) (far, error) {
-	socket, err := packetConn(w.Socket, "127.0.0.1:0")
+	socket, err := packetConn(w.Socket, w.From+":0")
 	if err != nil {
 		return nil, err
 	}
@@ -82,11 +82,17 @@ func (f *pageFar) begin(ctx context.Context, w way) error {
 		return err
 	}
 	r := wtproto.NewReader(f.control)
-	if _, _, err := r.Next(); err != nil { // WELCOME
-		return err
+	answer := wtproto.TypeWelcome
+	if w.Topic != "" {
+		answer = wtproto.TypeJoined
+	}
+	for typ := wtproto.Type(0); typ != answer; {
+		if typ, _, err = r.Next(); err != nil {
+			return err
+		}
 	}
 	go f.answer(r)
-	if w.Topic == "" {
+	if w.Topic == "" || w.Alone {
 		return nil
 	}
 	s, err := f.session.AcceptStream(ctx)

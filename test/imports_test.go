@@ -65,8 +65,8 @@ var rooms = map[string][]string{
 
 // libraries says which rooms may import a library whose path begins so.
 var libraries = map[string][]string{
-	"github.com/libp2p/":                    {"discovery/p2p", "test/attack"},
-	"github.com/multiformats/":              {"discovery/p2p", "test/attack"},
+	"github.com/libp2p/":                    {"discovery/p2p", "test/attack", "bench"},
+	"github.com/multiformats/":              {"discovery/p2p", "test/attack", "bench"},
 	"github.com/grandcat/zeroconf":          {"discovery/mdns"},
 	"github.com/miekg/dns":                  {"discovery/mdns", "discovery/dat"},
 	"github.com/anacrolix/":                 {"discovery/dat"},
@@ -75,6 +75,7 @@ var libraries = map[string][]string{
 	"github.com/quic-go/webtransport-go":    {"server", "cmd/swarm", "test/attack", "bench"}, // swarm doctor opens a session as a page does; client is free of HTTP/3
 	"github.com/coder/websocket":            {"server", "client", "bench"},
 	"github.com/hashicorp/yamux":            {"bench"},
+	"gonum.org/":                            {"bench"},
 	"github.com/alecthomas/kong":            {"cmd/server", "cmd/swarm"},
 	"github.com/schollz/progressbar":        {"cmd/swarm"},
 	"github.com/jotaen/kong-completion":     {"cmd/server", "cmd/swarm"},
