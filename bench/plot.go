@@ -1,17 +1,20 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"image/color"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
 )
 
 // picture is a plot: groups of bars, one of each colour, with lines from the least to the largest
@@ -70,59 +73,85 @@ func inOrder(points []point, f func(point) string) []string {
 	return names
 }
 
+// The size of a picture, and of the legend at its right, in points.
+const (
+	width, height = 960, 380
+	legendWidth   = 170
+)
+
 // draw writes a picture of points to a file.
 func (p picture) draw(points []point, file string) error {
 	at, who := inOrder(points, func(p point) string { return p.At }), inOrder(points, func(p point) string { return p.Who })
-	c := plot.New()
+	c, legend := plot.New(), plot.NewLegend()
 	c.Title.Text, c.Y.Label.Text = p.title, p.y
 	c.Title.TextStyle.Font.Size, c.Title.Padding = 14, 8
-	c.BackgroundColor = color.White
-	c.Y.Min = 0
+	legend.Top, legend.Left, legend.TextStyle.Font.Size, legend.Padding = true, true, 11, 3
+	c.Y.Tick.Marker = evenTicks{}
+	low := 0.0
 	if p.log {
+		low = math.Inf(1)
+		for _, q := range points {
+			low = min(low, q.Min)
+		}
+		low = math.Pow(10, math.Floor(math.Log10(max(low, 1e-3))))
 		c.Y.Scale, c.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	}
-	const width, height, margin = 900, 420, 110
-	bar := vg.Length(width-margin) / vg.Length(len(at)) * 0.8 / vg.Length(len(who))
-	low := math.Inf(1)
-	for _, q := range points {
-		low = min(low, q.Min)
-	}
-	low = math.Pow(10, math.Floor(math.Log10(max(low, 1e-3)))) // of a logarithmic axis
+	step := 0.8 / float64(len(who))
 	for k, name := range who {
-		shift := (float64(k) - float64(len(who)-1)/2) * 0.8 / float64(len(who))
-		bars, lines := boxes{half: 0.36 / float64(len(who)), color: palette[k%len(palette)]}, plotter.XYs{}
-		if p.log {
-			bars.base = low
-		}
-		spread := spreads{}
+		shift := (float64(k) - float64(len(who)-1)/2) * step
+		bars := boxes{half: 0.45 * step, base: low, color: palette[k%len(palette)]}
+		var spread spreads
 		for _, q := range points {
 			if q.Who == name {
-				x := float64(slices.Index(at, q.At)) + shift
-				bars.at, lines = append(bars.at, plotter.XY{X: x, Y: q.Median}), append(lines, plotter.XY{X: x, Y: q.Median})
+				bars.at = append(bars.at, plotter.XY{X: float64(slices.Index(at, q.At)) + shift, Y: q.Median})
 				spread = append(spread, struct{ Low, High float64 }{q.Median - q.Min, q.Max - q.Median})
 			}
 		}
 		whiskers, err := plotter.NewYErrorBars(struct {
 			plotter.XYs
 			spreads
-		}{lines, spread})
+		}{bars.at, spread})
 		if err != nil {
 			return err
 		}
-		whiskers.CapWidth = bar / 2
+		whiskers.CapWidth = 4
 		c.Add(bars, whiskers)
-		c.Legend.Add(name, bars)
+		legend.Add(name, bars)
 	}
-	if p.log {
-		c.Y.Min = low
-	}
-	c.Y.Max *= 1.05
+	c.Y.Min = low
 	c.X.Min, c.X.Max = -0.5, float64(len(at))-0.5
 	c.NominalX(at...)
-	c.X.Tick.Label.Font.Size, c.Legend.TextStyle.Font.Size = 10, 10
-	c.Legend.Top, c.Legend.Left = true, false
-	c.Legend.XOffs = 0
-	return c.Save(width, height, file)
+	c.X.Tick.Label.Font.Size = 10
+	svg := vgsvg.New(width, height)
+	all := draw.New(svg)
+	all.FillPolygon(color.White, []vg.Point{{}, {Y: height}, {X: width, Y: height}, {X: width}})
+	c.Draw(draw.Crop(all, 8, -legendWidth, 8, -8))
+	legend.Draw(draw.Crop(all, width-legendWidth+10, 0, 0, -40))
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	_, err = svg.WriteTo(f)
+	return errors.Join(err, f.Close())
+}
+
+// evenTicks are about five labels at round numbers.
+type evenTicks struct{}
+
+// Ticks returns them.
+func (evenTicks) Ticks(low, high float64) []plot.Tick {
+	step := math.Pow(10, math.Floor(math.Log10((high-low)/5)))
+	for _, more := range []float64{2, 2.5, 2} { // 2, 5 and 10 times the power of ten
+		if (high-low)/step <= 6 {
+			break
+		}
+		step *= more
+	}
+	var ticks []plot.Tick
+	for v := math.Ceil(low/step) * step; v <= high; v += step {
+		ticks = append(ticks, plot.Tick{Value: v, Label: strconv.FormatFloat(v, 'g', 4, 64)})
+	}
+	return ticks
 }
 
 // spreads are the errors of bars.

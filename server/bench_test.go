@@ -9,7 +9,8 @@ import (
 
 // BenchmarkLedger is what a session, a topic and a circuit ask of the ledger when they come and go.
 func BenchmarkLedger(b *testing.B) {
-	l := testLedger(-1, -1)
+	cfg := Config{}.withDefaults()
+	l := cfg.ledger()
 	p, now := from("2001:db8::1"), time.Unix(1_000_000, 0)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -26,9 +27,9 @@ func BenchmarkLedger(b *testing.B) {
 	}
 }
 
-// BenchmarkSubscribe is a client that joins a topic on which there are many others, and leaves it.
+// BenchmarkSubscribe is a client that joins a topic on which there are a hundred others, and leaves it.
 func BenchmarkSubscribe(b *testing.B) {
-	m := lookers(b, 1000, Config{}, wtproto.JoinLookUp)
+	m := lookers(b, 100, Config{}, wtproto.JoinLookUp)
 	b.ReportAllocs()
 	for b.Loop() {
 		s := m.add(wtproto.Join{Topic: wowcool, Flags: wtproto.JoinLookUp})
