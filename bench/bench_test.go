@@ -77,6 +77,13 @@ func TestRatio(t *testing.T) {
 	}
 }
 
+// Labels of plots have lines of some words.
+func TestWrap(t *testing.T) {
+	if got := wrap("idle session with a topic, WebTransport"); got != "idle session\nwith a topic,\nWebTransport" {
+		t.Errorf("%q", got)
+	}
+}
+
 // A link delivers at its rate, a half of its round trip later, and drops what its queue has no room
 // for: as many bytes as it carries in a round trip.
 func TestLink(t *testing.T) {

@@ -73,7 +73,7 @@ func (b *bench) beside(loss float64) ([]row, error) {
 	for round := range b.rounds {
 		for k := range turns {
 			t := turns[(k+round)%len(turns)]
-			s, err := t.do(order{Do: "beside", Streams: t.streams, Bytes: 64, Count: b.count(60), Parallel: 4})
+			s, err := t.do(order{Do: "beside", Streams: t.streams, Bytes: 64, Count: b.count(50), Parallel: 4})
 			if err != nil {
 				return nil, err
 			}

@@ -119,7 +119,7 @@ func measureMany(b *bench) ([]row, error) {
 			}
 			rates[streams] = [2][]float64{each(all[0], rate(n)), each(all[1], rate(n))}
 			for i, who := range []string{"quic-go", "gateway"} {
-				b.note("many", fmt.Sprintf("%s, %s, %d B", who, way.kind, way.chunk), fmt.Sprint(streams), "MB/s", rates[streams][i])
+				b.note("many", fmt.Sprintf("%s, %s, %d B", who, way.kind, way.chunk), fmt.Sprintf("%d at once", streams), "MB/s", rates[streams][i])
 			}
 			if streams > 1 {
 				rows = append(rows, ratio(fmt.Sprintf("%s, %d circuits, %d B: CPU against raw", way.kind, streams, way.chunk),

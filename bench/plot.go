@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -47,6 +48,33 @@ var palette = []color.RGBA{
 	{0x22, 0x22, 0x22, 0xff},
 }
 
+// colored have the same colour in all pictures, that of the palette.
+var colored = []string{
+	"quic-go", "quic-go, internal/udp", "gateway, QUIC", "gateway, WebTransport", "gateway, WebSocket", "yamux, one WebSocket",
+	"libp2p relay", "discovery-swarm-stream", "yamux, one WebSocket, BBR",
+}
+
+// colorOf returns the colour of a contender, or that of the k-th of others.
+func colorOf(name string, k int) color.Color {
+	if i := slices.Index(colored, name); i >= 0 {
+		k = i
+	}
+	return palette[k%len(palette)]
+}
+
+// wrap breaks a label into lines of some words.
+func wrap(label string) string {
+	var lines []string
+	for _, word := range strings.Fields(label) {
+		if last := len(lines) - 1; last >= 0 && len(lines[last])+1+len(word) <= 16 {
+			lines[last] += " " + word
+		} else {
+			lines = append(lines, word)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
 // plot writes the plots of what was measured.
 func (b *bench) plot(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -82,8 +110,8 @@ func inOrder(points []point, f func(point) string) []string {
 
 // The size of a picture, and of the legend at its right, in points.
 const (
-	width, height = 960, 380
-	legendWidth   = 170
+	width, height = 980, 390
+	legendWidth   = 200
 )
 
 // draw writes a picture of points to a file.
@@ -106,7 +134,7 @@ func (p picture) draw(points []point, file string) error {
 	step := 0.8 / float64(len(who))
 	for k, name := range who {
 		shift := (float64(k) - float64(len(who)-1)/2) * step
-		bars := boxes{half: 0.45 * step, base: low, color: palette[k%len(palette)]}
+		bars := boxes{half: 0.45 * step, base: low, color: colorOf(name, k)}
 		var spread spreads
 		for _, q := range points {
 			if q.Who == name {
@@ -127,6 +155,9 @@ func (p picture) draw(points []point, file string) error {
 	}
 	c.Y.Min = low
 	c.X.Min, c.X.Max = -0.5, float64(len(at))-0.5
+	for i := range at {
+		at[i] = wrap(at[i])
+	}
 	c.NominalX(at...)
 	c.X.Tick.Label.Font.Size = 10
 	svg := vgsvg.New(width, height)

@@ -62,6 +62,7 @@ type results struct {
 	CPU      string            `json:"cpu"`
 	Kernel   string            `json:"kernel"`
 	At       time.Time         `json:"at"`
+	Rounds   int               `json:"rounds"`
 	Versions map[string]string `json:"versions"`
 	Rows     []row             `json:"rows"`
 	Points   []point           `json:"points"`
@@ -71,7 +72,7 @@ type results struct {
 func (b *bench) writeResults(dir string, rows []row) error {
 	r := results{
 		Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(),
-		At: time.Now().UTC().Truncate(time.Second), Versions: map[string]string{}, Rows: rows, Points: b.points,
+		At: time.Now().UTC().Truncate(time.Second), Versions: map[string]string{}, Rounds: b.rounds, Rows: rows, Points: b.points,
 	}
 	if head, err := exec.Command("git", "rev-parse", "HEAD").Output(); err == nil {
 		r.Commit = strings.TrimSpace(string(head))

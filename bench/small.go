@@ -52,7 +52,7 @@ func measureSessions(b *bench) ([]row, error) {
 	}
 	cs := []*contender{raw, ours, direct, page}
 	defer b.end(cs...)
-	n := b.count(1000)
+	n := b.count(600)
 	all, err := b.turns(order{Do: "sessions", Count: n, Parallel: 8}, cs...)
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func measureOpenings(b *bench) ([]row, error) {
 	if err := connect(1, cs...); err != nil {
 		return nil, err
 	}
-	n := b.count(4000)
+	n := b.count(2000)
 	all, err := b.turns(order{Do: "openings", Count: n, Parallel: 16}, cs...)
 	if err != nil {
 		return nil, err

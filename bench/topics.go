@@ -64,7 +64,7 @@ func measureTopics(b *bench) ([]row, error) {
 	if err := c.program.atRest(sessions * each); err != nil {
 		return nil, err
 	}
-	settle, length := time.Minute, 4*time.Second
+	settle, length := 20*time.Second, 4*time.Second
 	if b.part > 1 {
 		settle, length = 2*time.Second, time.Second
 	}
