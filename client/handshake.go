@@ -85,7 +85,7 @@ func tryQUIC(ctx context.Context, cfg *Config, u wtproto.GatewayURL, trust *tls.
 		return nil, err
 	}
 	l.close(wtproto.CodeNone, "")
-	return l.(quicLink).conn.RemoteAddr(), nil
+	return l.(*quicLink).conn.RemoteAddr(), nil
 }
 
 // tryTCP opens a TLS connection and closes it. The address is the gateway's.

@@ -26,7 +26,7 @@ func TestKnock(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := newProbingSocket(conn)
+			s := &probingSocket{Conn: conn, refused: make(chan struct{}, 1)}
 			defer s.Close()
 			to := gateway.LocalAddr().(*net.UDPAddr)
 			if !tt.listens {
@@ -72,7 +72,7 @@ func TestRefusedMoves(t *testing.T) {
 		r.circuit(topic, 1)
 		r.sync()
 		start := time.Now()
-		live(c).link.(quicLink).refused <- struct{}{}
+		live(c).link.(*quicLink).paths.refused <- struct{}{}
 		if typ, _ := r.next(); typ != wtproto.TypePing {
 			t.Fatalf("got %v, want PING", typ)
 		}
@@ -85,7 +85,7 @@ func TestRefusedMoves(t *testing.T) {
 		if got := live(c).attempt.gateway; got != 0 {
 			t.Errorf("the client has moved to gateway %d", got)
 		}
-		live(c).link.(quicLink).refused <- struct{}{}
+		live(c).link.(*quicLink).paths.refused <- struct{}{}
 		next := other.accept()
 		next.send(welcome, wtproto.Joined{Topic: topicA})
 		poll(t, "the other gateway", func() bool { return live(c).attempt.gateway == 1 })

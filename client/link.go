@@ -29,6 +29,9 @@ type link interface {
 	transport() string
 	// rtt is how long an answer takes now.
 	rtt() time.Duration
+	// migrate tries another way to a gateway that does not answer, until ctx ends, and reports
+	// whether the link goes on there. Only one is tried at a time.
+	migrate(ctx context.Context) bool
 }
 
 // errNoStream is the error of a link on which the gateway allows no further stream now.

@@ -42,11 +42,7 @@ type probingSocket struct {
 	timer   *time.Timer         // guarded by mu; nil before the first
 	armed   bool                // guarded by mu; timer will call look
 	sending bool                // guarded by mu; a probe waits for room in the socket
-	closed  bool                // guarded by mu
-}
-
-func newProbingSocket(conn *udp.Conn) *probingSocket {
-	return &probingSocket{Conn: conn, refused: make(chan struct{}, 1)}
+	stopped bool                // guarded by mu
 }
 
 // ReadBatch is [udp.Conn.ReadBatch].
@@ -80,7 +76,7 @@ func (s *probingSocket) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn int
 
 // armLocked has look run after d.
 func (s *probingSocket) armLocked(d time.Duration) {
-	if s.closed {
+	if s.stopped {
 		return
 	}
 	s.armed = true
@@ -99,7 +95,7 @@ func (s *probingSocket) look() {
 	now := time.Now()
 	quiet := now.Sub(s.heard)
 	switch {
-	case s.closed || s.to == nil:
+	case s.stopped || s.to == nil:
 	case s.sending:
 		s.armLocked(probeEvery)
 	case !s.asked.IsZero() && now.Sub(s.asked) < idleTimeout:
@@ -134,7 +130,7 @@ func (s *probingSocket) probeLocked() {
 func (s *probingSocket) isRefused() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if time.Since(s.heard) < probeQuiet {
+	if s.stopped || time.Since(s.heard) < probeQuiet {
 		return
 	}
 	select {
@@ -143,14 +139,19 @@ func (s *probingSocket) isRefused() {
 	}
 }
 
-// Close is [udp.Conn.Close].
-func (s *probingSocket) Close() error {
+// stopProbing has s send only what QUIC sends.
+func (s *probingSocket) stopProbing() {
 	s.mu.Lock()
-	s.closed = true
+	s.stopped = true
 	if s.timer != nil {
 		s.timer.Stop()
 	}
 	s.mu.Unlock()
 	s.knocker.close()
+}
+
+// Close is [udp.Conn.Close].
+func (s *probingSocket) Close() error {
+	s.stopProbing()
 	return s.Conn.Close()
 }

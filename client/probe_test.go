@@ -17,7 +17,7 @@ func TestProbeThatCannotBeSent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newProbingSocket(conn)
+	s := &probingSocket{Conn: conn, refused: make(chan struct{}, 1)}
 	defer s.Close()
 	to := s.LocalAddr().(*net.UDPAddr)
 	read := func() <-chan error {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -41,16 +42,73 @@ func quicConfig(cfg *Config) *quic.Config {
 		MaxIncomingStreams:               maxStreams,
 		MaxIncomingUniStreams:            -1,
 		InitialPacketSize:                wtproto.PacketSize,
-		DisablePathMTUDiscovery:          true,
+		DisablePathMTUDiscovery:          true, // migrate needs packets that get through
 		EnableStreamResetPartialDelivery: true, // a first frame arrives though its stream was reset
 	}
 }
 
-// quicLink is a link over raw QUIC, on a socket of its own.
+// maxPaths is how many paths a session may use one after the other.
+const maxPaths = 5
+
+// paths are the sockets of a link, the last of which it uses. quic-go ends a connection if a
+// Transport that it has used is closed, so all of them stay open until the link is closed.
+type paths struct {
+	listen  func() (net.PacketConn, error) // constant
+	refused chan struct{}                  // for nobodyListens
+
+	trying  sync.Mutex // held by the migration in progress
+	current *quic.Path // guarded by trying; nil while that is the one of the handshake
+
+	mu     sync.Mutex
+	all    []*quic.Transport // guarded by mu
+	closed bool              // guarded by mu
+}
+
+// add opens one more socket. The result is nil if there are enough.
+func (p *paths) add() (*quic.Transport, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || len(p.all) == maxPaths {
+		return nil, nil
+	}
+	socket, err := p.listen()
+	if err != nil {
+		return nil, err
+	}
+	if fast, ok := socket.(*udp.Conn); ok {
+		socket = &probingSocket{Conn: fast, refused: p.refused}
+	}
+	tr := &quic.Transport{Conn: socket, ConnectionIDGenerator: noConnectionIDs{}}
+	p.all = append(p.all, tr)
+	return tr, nil
+}
+
+// left tells that now is the socket in use. The others send no probes any more.
+func (p *paths) left(now *quic.Transport) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, tr := range p.all {
+		if s, ok := tr.Conn.(*probingSocket); ok && tr != now {
+			s.stopProbing()
+		}
+	}
+}
+
+// close gives back the sockets. What is still to be sent is lost.
+func (p *paths) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for _, tr := range p.all {
+		tr.Close()
+		tr.Conn.Close()
+	}
+}
+
+// quicLink is a link over raw QUIC, on sockets of its own.
 type quicLink struct {
-	tr      *quic.Transport
-	conn    *quic.Conn
-	refused chan struct{} // for nobodyListens
+	paths paths
+	conn  *quic.Conn
 }
 
 // noConnectionIDs gives connections of clients ids of no length. A socket has one session, so
@@ -67,24 +125,19 @@ func dialQUICLink(ctx context.Context, cfg *Config, g *gateway, trust *tls.Confi
 	if err != nil {
 		return nil, err
 	}
-	socket, err := cfg.ListenPacket()
+	l := &quicLink{paths: paths{listen: cfg.ListenPacket, refused: make(chan struct{}, 1)}}
+	tr, err := l.paths.add()
 	if err != nil {
 		return nil, err
 	}
-	refused := make(chan struct{}, 1)
-	if fast, ok := socket.(*udp.Conn); ok {
-		probing := newProbingSocket(fast)
-		socket, refused = probing, probing.refused
-	}
-	l := quicLink{tr: &quic.Transport{Conn: socket, ConnectionIDGenerator: noConnectionIDs{}}, refused: refused}
-	if l.conn, err = dialQUIC(ctx, l.tr, to, trust, quicConfig(cfg)); err != nil {
-		l.release()
+	if l.conn, err = dialQUIC(ctx, tr, to, trust, quicConfig(cfg)); err != nil {
+		l.paths.close()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l quicLink) open(ctx context.Context) (stream, error) {
+func (l *quicLink) open(ctx context.Context) (stream, error) {
 	s, err := l.conn.OpenStreamSync(ctx)
 	switch {
 	case err == nil:
@@ -95,7 +148,7 @@ func (l quicLink) open(ctx context.Context) (stream, error) {
 	return nil, sessionError(quicError(err))
 }
 
-func (l quicLink) tryOpen() (stream, error) {
+func (l *quicLink) tryOpen() (stream, error) {
 	s, err := l.conn.OpenStream()
 	if err == nil {
 		return quicStream{s, urgency.NewWriter(s)}, nil
@@ -106,7 +159,7 @@ func (l quicLink) tryOpen() (stream, error) {
 	return nil, sessionError(quicError(err))
 }
 
-func (l quicLink) accept(ctx context.Context) (stream, error) {
+func (l *quicLink) accept(ctx context.Context) (stream, error) {
 	s, err := l.conn.AcceptStream(ctx)
 	if err != nil {
 		return nil, sessionError(quicError(err))
@@ -114,22 +167,44 @@ func (l quicLink) accept(ctx context.Context) (stream, error) {
 	return quicStream{s, urgency.NewWriter(s)}, nil
 }
 
-func (l quicLink) close(code wtproto.Code, reason string) {
+func (l *quicLink) close(code wtproto.Code, reason string) {
 	l.conn.CloseWithError(quic.ApplicationErrorCode(code), reason)
-	l.release()
+	l.paths.close()
 }
 
-// release gives back the socket. What is still to be sent is lost.
-func (l quicLink) release() {
-	l.tr.Close()
-	l.tr.Conn.Close()
+func (l *quicLink) transport() string { return TransportQUIC }
+
+// migrate has the connection go on over a socket of its own, if the gateway answers there (RFC 9000,
+// 9). That helps if a firewall or a NAT has closed the path in use. It also helps if the gateway's
+// packets have become too large for the path, for example because a VPN was started: quic-go never
+// goes back to smaller packets, but begins with small ones on a new path.
+func (l *quicLink) migrate(ctx context.Context) bool {
+	if !l.paths.trying.TryLock() {
+		return false
+	}
+	defer l.paths.trying.Unlock()
+	tr, err := l.paths.add()
+	if tr == nil || err != nil {
+		return false
+	}
+	path, err := l.conn.AddPath(tr)
+	if err != nil {
+		return false
+	}
+	if path.Probe(ctx) != nil || path.Switch() != nil {
+		return false
+	}
+	if l.paths.current != nil {
+		_ = l.paths.current.Close() // gives back its connection id; it is not the active one any more
+	}
+	l.paths.current = path
+	l.paths.left(tr)
+	return true
 }
 
-func (l quicLink) nobodyListens() <-chan struct{} { return l.refused }
+func (l *quicLink) nobodyListens() <-chan struct{} { return l.paths.refused }
 
-func (l quicLink) transport() string { return TransportQUIC }
-
-func (l quicLink) rtt() time.Duration { return l.conn.ConnectionStats().SmoothedRTT }
+func (l *quicLink) rtt() time.Duration { return l.conn.ConnectionStats().SmoothedRTT }
 
 // quicStream is a stream of a quicLink.
 type quicStream struct {

@@ -140,10 +140,13 @@ func (s *session) watch() error {
 			return wtproto.Errorf(wtproto.CodeIdle, "no sign of life from the gateway for %v", s.cfg.Silence)
 		case quiet:
 			s.answer(paddedPing{})
-		case refused:
-			s.answer(paddedPing{})
+		case refused, silent:
+			if found == refused {
+				s.answer(paddedPing{})
+			}
 			s.reportSilence()
-		case silent, heard:
+			s.wg.Go(s.migrate)
+		case heard:
 			s.reportSilence()
 		}
 		switch {
@@ -158,6 +161,30 @@ func (s *session) watch() error {
 			next = min(next, alone.Add(linger).Sub(now))
 		}
 		timer.Reset(next)
+	}
+}
+
+// migrate looks for another path to a gateway that does not answer.
+func (s *session) migrate() {
+	if !s.link.migrate(s.ctx) {
+		return
+	}
+	s.log.Info("the session goes on over another path")
+	// The gateway follows when it has checked that path, which needs packets in more than one round
+	// trip; and QUIC itself may wait for seconds until it sends the next one.
+	for range 5 {
+		s.answer(paddedPing{})
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-s.ctx.Done():
+			return
+		}
+		s.mu.Lock()
+		followed := !s.life.suspected
+		s.mu.Unlock()
+		if followed {
+			return
+		}
 	}
 }
 

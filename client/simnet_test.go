@@ -29,6 +29,7 @@ type network struct {
 	simnet.PerfectRouter
 	cut     atomic.Bool    // drops everything
 	cutOff  [2]atomic.Bool // drops what is from or for a gateway
+	blocked atomic.Int64   // drops what is from or for this port of the clients
 	gateway *simnet.SimConn
 	other   *simnet.SimConn
 
@@ -38,6 +39,7 @@ type network struct {
 
 var (
 	gatewayAddr = &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1).To4(), Port: 4433}
+	clientIP    = net.IPv4(198, 51, 100, 1).To4()
 	otherAddr   = &net.UDPAddr{IP: net.IPv4(192, 0, 2, 2).To4(), Port: 4433}
 )
 
@@ -49,6 +51,11 @@ func (n *network) SendPacket(p simnet.Packet) error {
 	}
 	if n.cut.Load() {
 		return nil
+	}
+	for _, addr := range []net.Addr{p.To, p.From} {
+		if a := addr.(*net.UDPAddr); a.IP.Equal(clientIP) && a.Port == int(n.blocked.Load()) {
+			return nil
+		}
 	}
 	return n.PerfectRouter.SendPacket(p)
 }
@@ -84,7 +91,7 @@ func inBubble(t *testing.T, f func(t *testing.T, n *network)) {
 		link := simnet.NodeBiDiLinkSettings{Latency: rtt / 2}
 		n.gateway, n.other = sim.NewEndpoint(gatewayAddr, link), sim.NewEndpoint(otherAddr, link)
 		for i := range 32 {
-			n.sockets = append(n.sockets, sim.NewEndpoint(&net.UDPAddr{IP: net.IPv4(198, 51, 100, 1).To4(), Port: 1 + i}, link))
+			n.sockets = append(n.sockets, sim.NewEndpoint(&net.UDPAddr{IP: clientIP, Port: 1 + i}, link))
 		}
 		if err := sim.Start(); err != nil {
 			t.Fatal(err)
@@ -142,6 +149,53 @@ func TestSilentGateway(t *testing.T) {
 		if e := r.closed(); wtproto.Code(e.ErrorCode) != wtproto.CodeIdle {
 			t.Errorf("session closed with %v, want IDLE", e)
 		}
+	})
+}
+
+// A firewall or a NAT that drops a flow from one moment to the next, because it was restarted or had
+// enough of it, ended the session. It goes on from another port, as often as paths are left.
+func TestSessionLeavesBlockedPaths(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network) {
+		c, r := n.session(t, nil)
+		topic := r.join(c, topicA, JoinOptions{})
+		conn, s := r.circuit(topic, 1)
+		r.sync()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for {
+				typ, _, err := r.frames.Next()
+				if err != nil {
+					return
+				}
+				if typ == wtproto.TypePing {
+					r.send(wtproto.Pong{})
+				}
+			}
+		}()
+		for port := range maxPaths { // those of clients begin at 1
+			n.blocked.Store(int64(port))
+			start, got := time.Now(), make([]byte, 1)
+			s.Write([]byte{byte(port)})
+			if _, err := io.ReadFull(conn, got); err != nil || got[0] != byte(port) {
+				t.Fatalf("path %d: Read = %v, %v", port, got, err)
+			}
+			if took := time.Since(start); port > 0 && (took < 3*time.Second || took > 8*time.Second) {
+				t.Errorf("path %d took over after %v", port, took)
+			}
+			conn.Write(got)
+			if _, err := io.ReadFull(s, got); err != nil || got[0] != byte(port) {
+				t.Fatalf("path %d: the gateway read %v, %v", port, got, err)
+			}
+			<-time.After(10 * time.Second)
+		}
+		if err := c.Err(); err != nil {
+			t.Errorf("Err = %v", err)
+		}
+		n.blocked.Store(maxPaths)
+		<-c.Done()
+		wantError(t, "Err", c.Err(), wtproto.CodeIdle, false)
+		<-ended
 	})
 }
 

@@ -141,6 +141,9 @@ func (l *wsLink) close(code wtproto.Code, reason string) {
 
 func (l *wsLink) rtt() time.Duration { return l.dialer.rtt() }
 
+// migrate does nothing: TCP connections have one path.
+func (l *wsLink) migrate(context.Context) bool { return false }
+
 func (l *wsLink) err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -95,7 +95,6 @@ func newAcceptor(s *Server, conn net.PacketConn) (*acceptor, error) {
 		MaxIncomingStreams:               int64(streams),
 		MaxIncomingUniStreams:            8, // HTTP/3's own
 		InitialPacketSize:                wtproto.PacketSize,
-		DisablePathMTUDiscovery:          true,
 		EnableDatagrams:                  true,
 		EnableStreamResetPartialDelivery: true,
 		Tracer:                           s.qlogs.trace,

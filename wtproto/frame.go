@@ -6,10 +6,9 @@ import "fmt"
 // names the family, HELLO and WELCOME choose the version.
 const ALPN = "swarmgate"
 
-// PacketSize is the size in bytes of the largest UDP payload that a gateway and the Go client send:
-// 1,200, which every path has to carry over which QUIC works (docs/PROTOCOL.md, 2). An Ethernet
-// cable would carry more. But QUIC does not notice if the path changes to one that carries less, as
-// it does if a VPN starts, and the session would then stall for good.
+// PacketSize is the size in bytes of the largest UDP payload that a gateway sends before it knows
+// that the path carries more, and that the Go client sends at all: 1,200, which every path has to
+// carry over which QUIC works (docs/PROTOCOL.md, 2).
 const PacketSize = 1200
 
 // Path is the path of WebTransport sessions.
