@@ -129,7 +129,7 @@ func newTestHost(t *testing.T, cfg Config, ways ...*fakeWay) *Host {
 	return h
 }
 
-func newPolicy(t *testing.T, cfg discovery.PolicyConfig) *discovery.Policy {
+func newPolicy(t testing.TB, cfg discovery.PolicyConfig) *discovery.Policy {
 	t.Helper()
 	p, err := discovery.NewPolicy(cfg)
 	if err != nil {

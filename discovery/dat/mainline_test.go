@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/swarmgate/swarmgate/discovery"
 )
 
@@ -474,4 +476,35 @@ func TestMainlineConfigMistakes(t *testing.T) {
 			t.Errorf("%q: no error", name)
 		}
 	}
+}
+
+// Whatever strangers send, the process goes on.
+func FuzzNode(f *testing.F) {
+	for _, s := range []string{
+		"d1:ad2:id20:aaaaaaaaaaaaaaaaaaaae1:q4:ping1:t1:a1:y1:qe",
+		"d1:ad2:id20:aaaaaaaaaaaaaaaaaaaa6:target20:bbbbbbbbbbbbbbbbbbbbe1:q9:find_node1:t1:a1:y1:qe",
+		"d1:ad2:id20:aaaaaaaaaaaaaaaaaaaa9:info_hash20:bbbbbbbbbbbbbbbbbbbb4:wantl2:n42:n6ee1:q9:get_peers1:t1:a1:y1:qe",
+		"d1:ad2:id20:aaaaaaaaaaaaaaaaaaaa12:implied_porti1e9:info_hash20:bbbbbbbbbbbbbbbbbbbb4:porti9e5:token1:xe1:q13:announce_peer1:t1:a1:y1:qe",
+		"d2:ip6:abcdef1:rd2:id20:aaaaaaaaaaaaaaaaaaaa5:nodes26:aaaaaaaaaaaaaaaaaaaabbbbcc5:token1:x6:valuesl6:abcdefee1:t1:a1:y1:re",
+		"d1:eli201e5:wronge1:t1:a1:y1:ee",
+	} {
+		f.Add([]byte(s))
+	}
+	w, err := newMainline(mainlineConfig{Listen: netip.MustParseAddrPort("127.0.0.1:0"), Bootstrap: []string{}, Policy: newPolicy(f, discovery.PolicyConfig{Private: true})})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(w.close)
+	node := w.node.(*libraryNode)
+	node.conn.intake.SetLimit(rate.Inf)
+	c, err := net.Dial("udp", node.conn.LocalAddr().String())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { c.Close() })
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, ok := readPacket(b); ok && len(b) <= maxPacket {
+			_, _ = c.Write(b)
+		}
+	})
 }

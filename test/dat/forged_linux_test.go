@@ -1,7 +1,6 @@
 package dat
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -46,44 +45,30 @@ func TestForgedAnswers(t *testing.T) {
 		return
 	}
 	const nodes, each, ours = 10, 100, 3282
-	var conns []*net.UDPConn
-	for range nodes {
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(hostileAt)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		conns = append(conns, c)
-	}
 	asked := make(chan int, 1<<10) // which nodes were asked for peers
-	var running sync.WaitGroup
-	for i, c := range conns {
-		running.Go(func() {
-			b := make([]byte, 2048)
-			for {
-				n, from, err := c.ReadFromUDP(b)
-				if err != nil {
-					return
+	at := forgeNodes(t, hostileAt, nodes, func(node int) (peers []netip.AddrPort) {
+		for n := range each {
+			to, port := victimAt, 2000+each*node+n
+			switch {
+			case n%10 == 0:
+				to = otherAt
+			case n%10 == 1:
+				if to = forbidden[n/10%len(forbidden)]; to == gatewayAt {
+					port = ours
 				}
-				if answer, peers := forge(i, b[:n], conns, each); answer != nil {
-					_, _ = c.WriteToUDP(answer, from)
-					if peers {
-						asked <- i
-					}
-				}
+			case n%10 == 2:
+				port = []int{1, 22, 25, 53, 1023}[n/10%5]
 			}
-		})
-	}
-	defer running.Wait()
-	defer func() {
-		for _, c := range conns {
-			c.Close()
+			peers = append(peers, netip.AddrPortFrom(netip.MustParseAddr(to), uint16(port)))
 		}
-	}()
+		asked <- node
+		return peers
+	})
 	seen := capture(t)
 	began := time.Now()
 	limited := make(chan struct{})
 	once := sync.OnceFunc(func() { close(limited) })
-	g := startGateway(t, ways{dht: conns[0].LocalAddr().String()}, dat.Config{
+	g := startGateway(t, ways{dht: at}, dat.Config{
 		Policy: newPolicy(t, discovery.PolicyConfig{}), Listen: fmt.Sprint(gatewayAt, ":", ours),
 	}, server.Config{Observer: &server.Observer{Refused: func(l server.LimitName, _ wtproto.Code) {
 		if l == server.LimitDialsTarget {
@@ -114,48 +99,6 @@ func TestForgedAnswers(t *testing.T) {
 	if len(dialed) > 0 {
 		t.Errorf("these were dialed: %v", dialed)
 	}
-}
-
-// forge answers a question of the mainline DHT as the i-th of the nodes. peers reports whether the
-// answer has forged peers, of which each node has other ones.
-func forge(i int, question []byte, nodes []*net.UDPConn, each int) (answer []byte, peers bool) {
-	head, ok := bytes.CutSuffix(question, []byte("1:y1:qe"))
-	at := bytes.LastIndex(head, []byte("1:t"))
-	if !ok || at < 0 {
-		return nil, false
-	}
-	id := func(i int) string { return fmt.Sprintf("%020d", i+1) }
-	compact := func(ip string, port int) string {
-		return string(binary.BigEndian.AppendUint16(netip.MustParseAddr(ip).AsSlice(), uint16(port)))
-	}
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "d1:rd2:id20:%s", id(i))
-	var others string
-	for j, c := range nodes {
-		others += id(j) + compact(hostileAt, c.LocalAddr().(*net.UDPAddr).Port)
-	}
-	fmt.Fprintf(&b, "5:nodes%d:%s", len(others), others)
-	if peers = bytes.Contains(head, []byte("9:get_peers")); peers {
-		b.WriteString("5:token1:t6:valuesl")
-		for n := range each {
-			to, port := victimAt, 2000+100*i+n
-			switch {
-			case n%10 == 0:
-				to = otherAt
-			case n%10 == 1:
-				to = forbidden[n/10%len(forbidden)]
-				if to == gatewayAt {
-					port = 3282
-				}
-			case n%10 == 2:
-				port = []int{1, 22, 25, 53, 1023}[n/10%5]
-			}
-			fmt.Fprintf(&b, "6:%s", compact(to, port))
-		}
-		b.WriteString("e")
-	}
-	fmt.Fprintf(&b, "e%s1:y1:re", head[at:])
-	return b.Bytes(), peers
 }
 
 // capture counts the connections that programs of the namespace begin, by destination, from now
