@@ -53,6 +53,7 @@ func TestInflow(t *testing.T) {
 // What goes in comes out, whatever the sizes, and what holds nothing holds no memory.
 func TestInbox(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
+	source := rand.NewChaCha8([32]byte{})
 	for range 200 {
 		var b inbox
 		var in, out bytes.Buffer
@@ -68,9 +69,7 @@ func TestInbox(t *testing.T) {
 					out.Write(p[:b.read(p)])
 				}
 				n := r.IntN(len(space) + 1)
-				for i := range n {
-					space[i] = byte(r.Uint32())
-				}
+				source.Read(space[:n])
 				in.Write(space[:n])
 				b.filled(n)
 			case 2:
