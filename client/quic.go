@@ -109,6 +109,7 @@ func (p *paths) close() {
 type quicLink struct {
 	paths paths
 	conn  *quic.Conn
+	turns urgency.Turns // of streams that have much to send
 }
 
 // noConnectionIDs gives connections of clients ids of no length. A socket has one session, so
@@ -141,7 +142,7 @@ func (l *quicLink) open(ctx context.Context) (stream, error) {
 	s, err := l.conn.OpenStreamSync(ctx)
 	switch {
 	case err == nil:
-		return quicStream{s, urgency.NewWriter(s)}, nil
+		return quicStream{s, urgency.NewWriter(s, &l.turns)}, nil
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
@@ -151,7 +152,7 @@ func (l *quicLink) open(ctx context.Context) (stream, error) {
 func (l *quicLink) tryOpen() (stream, error) {
 	s, err := l.conn.OpenStream()
 	if err == nil {
-		return quicStream{s, urgency.NewWriter(s)}, nil
+		return quicStream{s, urgency.NewWriter(s, &l.turns)}, nil
 	}
 	if _, ok := errors.AsType[*quic.StreamLimitReachedError](err); ok {
 		return nil, errNoStream
@@ -164,7 +165,7 @@ func (l *quicLink) accept(ctx context.Context) (stream, error) {
 	if err != nil {
 		return nil, sessionError(quicError(err))
 	}
-	return quicStream{s, urgency.NewWriter(s)}, nil
+	return quicStream{s, urgency.NewWriter(s, &l.turns)}, nil
 }
 
 func (l *quicLink) close(code wtproto.Code, reason string) {
@@ -238,6 +239,17 @@ func (s quicStream) secure() { s.SetReliableBoundary() }
 func (s quicStream) reset(code wtproto.Code) {
 	s.CancelRead(quic.StreamErrorCode(code))
 	s.CancelWrite(quic.StreamErrorCode(code))
+	s.writer.Hurry(true)
+}
+
+func (s quicStream) SetWriteDeadline(t time.Time) error {
+	err := s.Stream.SetWriteDeadline(t)
+	s.writer.Hurry(!t.IsZero())
+	return err
+}
+
+func (s quicStream) SetDeadline(t time.Time) error {
+	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
 }
 
 func (s quicStream) stop(code wtproto.Code) { s.CancelRead(quic.StreamErrorCode(code)) }

@@ -56,7 +56,7 @@ func (l quicLink) accept(ctx context.Context) (stream, error) {
 	if err != nil {
 		return nil, lost(err)
 	}
-	return quicStream{s, urgency.NewWriter(s)}, nil
+	return quicStream{s, urgency.NewWriter(s, nil)}, nil
 }
 
 func (l quicLink) open() (stream, error) {
@@ -67,7 +67,7 @@ func (l quicLink) open() (stream, error) {
 		}
 		return nil, lost(err)
 	}
-	return quicStream{s, urgency.NewWriter(s)}, nil
+	return quicStream{s, urgency.NewWriter(s, nil)}, nil
 }
 
 func (l quicLink) close(code wtproto.Code, reason string) {

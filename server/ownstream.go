@@ -35,7 +35,7 @@ func (l *webTransportLink) openOwn() (stream, error) {
 		}
 		return nil, lost(err)
 	}
-	w := &ownStream{quicStream: quicStream{s, urgency.NewWriter(s)}, link: l}
+	w := &ownStream{quicStream: quicStream{s, urgency.NewWriter(s, nil)}, link: l}
 	w.open.Store(2)
 	head := quicvarint.Append(nil, frameWebTransport)
 	head = quicvarint.Append(head, uint64(l.connect.StreamID()))

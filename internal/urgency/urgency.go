@@ -1,10 +1,11 @@
 // Package urgency has streams of a QUIC connection that have little to send go before those that
 // have much (RFC 9218), so a question and its answer do not wait behind a file.
 //
-// Streams that have much to send share what is left evenly: QUIC sends a packet of each in turn.
-// It is tempting to send one of them for a while and then the next ("incremental" false), because
-// the other end then reads and passes on more at a time. But quic-go asks the first of such streams
-// again and again, and none behind it, if the first one has used up its window.
+// Streams that have much to send share what is left evenly. QUIC sends a packet of each in turn, so
+// the other end would read and pass on one packet at a time, which takes several times as much of
+// its processor. So they take [Turns]: each writes some packets, and then the next one does.
+// (A priority could say so, "incremental" false. But quic-go asks the first of such streams again
+// and again, and none behind it, if the first one has used up its window.)
 package urgency
 
 import (
@@ -29,6 +30,9 @@ const (
 // Stream is the sending side of a stream of QUIC.
 type Stream interface {
 	io.Writer
+	// WriteWithLimit is Write. It calls limiter for each frame with how many bytes that can have,
+	// and limiter returns how many it is to have.
+	WriteWithLimit(p []byte, limiter func(maxBytes int) int) (int, error)
 	// SetPriority sets the urgency, and whether streams of the same urgency send a packet each in
 	// turn.
 	SetPriority(urgency int8, incremental bool)
@@ -41,10 +45,13 @@ type Writer struct {
 	much   bool      // it is less urgent
 	sent   int       // bytes without a pause, as far as that matters
 	at     time.Time // when the last Write ended
+	turns  *Turns    // or nil
+	turn   turn
 }
 
-// NewWriter returns a writer for a stream that nothing was written to.
-func NewWriter(s Stream) *Writer { return &Writer{stream: s} }
+// NewWriter returns a writer for a stream that nothing was written to. If it has much to send, it
+// takes turns with others that have the same turns. Without turns, it is nil.
+func NewWriter(s Stream, turns *Turns) *Writer { return &Writer{stream: s, turns: turns} }
 
 // First has what is written go before what all other streams send. Call it before the first Write.
 func (w *Writer) First() {
@@ -52,7 +59,7 @@ func (w *Writer) First() {
 	w.stream.SetPriority(first, true)
 }
 
-// Write writes p to the stream, and returns what the stream returns. It may write p in two parts.
+// Write writes p to the stream, and returns what the stream returns. It may write p in parts.
 func (w *Writer) Write(p []byte) (n int, err error) {
 	if w.first {
 		return w.stream.Write(p)
@@ -67,8 +74,25 @@ func (w *Writer) Write(p []byte) (n int, err error) {
 		}
 	}
 	w.set(true)
-	k, err := w.write(p[n:])
-	return n + k, err
+	for {
+		var k int
+		if rest := p[n:]; w.turns == nil || len(rest) < leastSize {
+			k, err = w.write(rest)
+		} else {
+			k, err = w.writeInTurn(rest[:min(turnSize, len(rest))])
+		}
+		if n += k; err != nil || n == len(p) {
+			return n, err
+		}
+	}
+}
+
+// Hurry has a Write not wait for its turn, one in progress either, for example because it is to
+// fail at a deadline. It does again after Hurry(false). Any goroutine may call it.
+func (w *Writer) Hurry(yes bool) {
+	if w.turns != nil {
+		w.turns.hurry(w, yes)
+	}
 }
 
 // set sets the urgency of a stream that has much to send, or little.
@@ -85,7 +109,11 @@ func (w *Writer) set(much bool) {
 
 func (w *Writer) write(p []byte) (int, error) {
 	n, err := w.stream.Write(p)
+	w.wrote(n)
+	return n, err
+}
+
+func (w *Writer) wrote(n int) {
 	w.sent = min(w.sent+n, muchSize)
 	w.at = time.Now()
-	return n, err
 }

@@ -20,6 +20,10 @@ func (s *stream) Write(p []byte) (int, error) {
 	return len(p), s.err
 }
 
+func (s *stream) WriteWithLimit(p []byte, limit func(int) int) (int, error) {
+	return s.Write(p[:limit(len(p))])
+}
+
 func (s *stream) SetPriority(urgency int8, incremental bool) {
 	if s.urgency = urgency; !incremental {
 		panic("one stream could hold up others")
@@ -38,7 +42,7 @@ func write(t *testing.T, w *Writer, n int) {
 func TestMuchIsLessUrgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(stream)
-		w := NewWriter(s)
+		w := NewWriter(s, nil)
 		for range muchSize / 1024 {
 			write(t, w, 1024)
 			time.Sleep(pause)
@@ -66,7 +70,7 @@ func TestMuchIsLessUrgent(t *testing.T) {
 func TestPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(stream)
-		w := NewWriter(s)
+		w := NewWriter(s, nil)
 		for range 100 {
 			write(t, w, muchSize)
 			time.Sleep(pause + 1)
@@ -80,7 +84,7 @@ func TestPauses(t *testing.T) {
 // Only what is much is less urgent: the beginning of a long write is not.
 func TestLongWrite(t *testing.T) {
 	s := new(stream)
-	w := NewWriter(s)
+	w := NewWriter(s, nil)
 	write(t, w, 10<<20)
 	if want := []int{muchSize, 10<<20 - muchSize}; !slices.Equal(s.writes, want) || s.urgency != bulk {
 		t.Errorf("writes of %v bytes and urgency %d, want %v and %d", s.writes, s.urgency, want, bulk)
@@ -90,7 +94,7 @@ func TestLongWrite(t *testing.T) {
 // A control stream goes first, however much it sends.
 func TestFirst(t *testing.T) {
 	s := new(stream)
-	w := NewWriter(s)
+	w := NewWriter(s, nil)
 	w.First()
 	write(t, w, 2*muchSize)
 	if s.urgency != first || len(s.writes) != 1 {
@@ -101,7 +105,7 @@ func TestFirst(t *testing.T) {
 // An error is that of the stream, with what it took.
 func TestError(t *testing.T) {
 	s := &stream{err: errors.New("broken")}
-	w := NewWriter(s)
+	w := NewWriter(s, nil)
 	if n, err := w.Write(make([]byte, 3*muchSize)); n != muchSize || err != s.err {
 		t.Errorf("Write = %d, %v; want %d and the stream's error", n, err, muchSize)
 	}
@@ -109,7 +113,7 @@ func TestError(t *testing.T) {
 
 // A Write allocates nothing.
 func TestWriteAllocatesNothing(t *testing.T) {
-	w := NewWriter(quiet{})
+	w := NewWriter(quiet{}, nil)
 	p := make([]byte, 2*muchSize)
 	if n := testing.AllocsPerRun(100, func() { w.Write(p) }); n > 0 {
 		t.Errorf("%v allocations a Write", n)
@@ -118,5 +122,6 @@ func TestWriteAllocatesNothing(t *testing.T) {
 
 type quiet struct{}
 
-func (quiet) Write(p []byte) (int, error) { return len(p), nil }
-func (quiet) SetPriority(int8, bool)      {}
+func (quiet) Write(p []byte) (int, error)                               { return len(p), nil }
+func (quiet) WriteWithLimit(p []byte, limit func(int) int) (int, error) { return limit(len(p)), nil }
+func (quiet) SetPriority(int8, bool)                                    {}
