@@ -170,7 +170,8 @@ type JoinOptions struct {
 	AnnounceOnly bool
 	// LookUpOnly means to find others, and not to be found. Not together with AnnounceOnly.
 	LookUpOnly bool
-	// MaxPeers is how many peers the topic may have at once. Zero means the gateway's default.
+	// MaxPeers is how many peers the topic may have at once. Zero means the gateway's default, of
+	// which a part are other clients.
 	MaxPeers int
 	// Streams welcomes circuits that peers open beside the first one with each, as [Topic.Open]
 	// does there. Without it they are declined. [Topic.Listen] sets it.

@@ -101,8 +101,8 @@ type Config struct {
 	// NewCircuits is how many circuits a second a principal may begin, and ten times as many at
 	// once. Further ones wait. Zero means 500.
 	NewCircuits int
-	// DefaultPeers is how many circuits a topic may give a session that did not ask for a number.
-	// Zero means 64.
+	// DefaultPeers is how many circuits a topic may give a session that did not ask for a number,
+	// of which 16 with other clients. Zero means 64.
 	DefaultPeers int
 	// ControlRate is how many JOIN, LEAVE, DECLINE and PING frames a second a session may send,
 	// ControlBurst how many at once. Zero means 100, and 200 or twice the topics that it can have

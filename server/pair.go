@@ -97,13 +97,20 @@ const (
 	pairEnded             // not to be made again until one of the two joins anew
 )
 
+// defaultMates is how many other clients a client is connected with that says nothing of max peers.
+// A topic of a thousand would cost a gateway several times the memory otherwise, and with so many
+// each it is as much one mesh.
+const defaultMates = 16
+
 func newSubscription(s *session) *subscription { return &subscription{session: s} }
 
 func (s *subscription) setOptions(j wtproto.Join, cfg *Config) {
 	s.flags = j.Flags
-	s.maxPeers = cfg.DefaultPeers
+	s.maxPeers, s.maxMates = cfg.DefaultPeers, 0
 	if j.MaxPeers > 0 {
 		s.maxPeers = int(min(j.MaxPeers, 1<<30))
+	} else if s.maxPeers > defaultMates {
+		s.maxMates = defaultMates
 	}
 	before := s.networks
 	if s.networks = j.Networks; len(j.Networks) == 0 {

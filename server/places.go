@@ -15,6 +15,7 @@ const unlimitedPlaces = 1024
 // places are those of one member. The zero value has none.
 type places struct {
 	maxPeers int // circuits at most; negative for no limit
+	maxMates int // those of them with clients that are made without a need, at most; 0 for no limit of its own
 	taken    int // circuits that are opening or open
 	mates    int // those of them with clients
 	locals   int // those of these with clients of this gateway
@@ -44,17 +45,33 @@ func farPlaces(maxPeers, here int) int {
 // far returns how many circuits there are with far clients.
 func (p *places) far() int { return p.mates - p.locals }
 
-// left returns how many places are free.
+// left returns how many places are free for mates.
 func (p *places) left() int {
+	if p.maxMates == 0 {
+		return p.free()
+	}
+	return min(p.free(), max(p.maxMates-p.mates, 0))
+}
+
+// free returns how many places are free.
+func (p *places) free() int {
 	if p.maxPeers < 0 {
 		return math.MaxInt
 	}
 	return max(p.maxPeers-p.taken, 0)
 }
 
+// most returns how many mates there may be.
+func (p *places) most() int {
+	if p.maxMates == 0 {
+		return p.maxPeers
+	}
+	return p.maxMates
+}
+
 // kept returns how many free places are kept for far clients, of which so many can be had.
 func (p *places) kept(reachable int) int {
-	return max(min(farShare(p.maxPeers), reachable)-p.far(), 0)
+	return max(min(farShare(p.most()), reachable)-p.far(), 0)
 }
 
 // spareHere reports whether there is a place for a client of this gateway that has mates. The
@@ -62,22 +79,21 @@ func (p *places) kept(reachable int) int {
 // dialed, a quarter is kept for them: clients are here at once, and would take all places before
 // the first peer has answered.
 func (p *places) spareHere(reachable int, dialing bool) bool {
-	kept := p.kept(reachable)
-	if dialing {
-		kept = max(kept, p.maxPeers/4-(p.taken-p.locals))
+	if dialing && p.free()-1 <= p.maxPeers/4-(p.taken-p.locals) {
+		return false
 	}
-	return p.left()-1 > kept
+	return p.left()-1 > p.kept(reachable)
 }
 
 // mayChooseHere reports whether this side may choose one more client of this gateway. Only half
 // of the places are for its own choice, so that a large topic stays one mesh, and of these a
 // part for far clients.
 func (p *places) mayChooseHere(reachable int) bool {
-	share := min(farShare(p.maxPeers), reachable)
+	share := min(farShare(p.most()), reachable)
 	return p.maxPeers < 0 || p.chosen < p.half() && p.chosen-p.outward < p.half()-(share+1)/2
 }
 
-func (p *places) half() int { return (p.maxPeers + 1) / 2 }
+func (p *places) half() int { return (p.most() + 1) / 2 }
 
 // mayDialNative reports whether there is a place for a native peer.
 func (p *places) mayDialNative(reachable int) bool {
@@ -85,7 +101,7 @@ func (p *places) mayDialNative(reachable int) bool {
 	if p.maxPeers > 1 && reachable > 0 {
 		kept++ // the last place
 	}
-	return p.left() > kept
+	return p.free() > kept
 }
 
 // mayDialFar reports whether this side may open a circuit to a far client, while it dials so

@@ -69,7 +69,7 @@ func TestProtocolLimitsAreThoseOfTheProgram(t *testing.T) {
 		{"circuits of a principal", grouped(c.MaxCircuitsPerPrincipal), wtproto.CodeNone, LimitCircuitsPrincipal},
 		{"circuits that a principal begins", fmt.Sprintf("%d a second", c.NewCircuits), wtproto.CodeNone, LimitNewCircuits},
 		{"circuits of the gateway", grouped(c.MaxCircuitsTotal), wtproto.CodeNone, LimitCircuits},
-		{"circuits of a session on a topic", fmt.Sprintf("max peers of JOIN, %d if 0", c.DefaultPeers), wtproto.CodeNone, ""},
+		{"circuits of a session on a topic", fmt.Sprintf("max peers of JOIN, %d if 0, %d of them with other clients", c.DefaultPeers, defaultMates), wtproto.CodeNone, ""},
 		{"streams of a client", grouped(c.circuits() + spareStreams), wtproto.CodeNone, ""},
 		{"JOIN, LEAVE, DECLINE and PING together", fmt.Sprintf("%v a second, %d at once", c.ControlRate, c.ControlBurst), wtproto.CodeRateLimited, LimitFrames},
 		{"all control frames, and streams that come to nothing", fmt.Sprintf("%s a second", grouped(framesOfEachAsk*int(c.ControlRate))), wtproto.CodeRateLimited, LimitAllFrames},

@@ -91,7 +91,7 @@ type options struct {
 	MaxPairCircuits         limit    `group:"Limits" placeholder:"224" help:"Further circuits that a session may have with one peer on a topic. Unless given, seven eighths of --max-circuits."`
 	MaxCircuitsPerPrincipal limit    `group:"Limits" placeholder:"4096" help:"The same of all sessions of one name or address. Unless given, sixteen times --max-circuits."`
 	MaxCircuitsTotal        limit    `group:"Limits" placeholder:"100000" default:"100000" help:"The same of all sessions of the gateway."`
-	DefaultPeers            limit    `group:"Limits" placeholder:"64" default:"64" help:"Peers a topic for a client that does not ask for a number."`
+	DefaultPeers            limit    `group:"Limits" placeholder:"64" default:"64" help:"Peers a topic for a client that does not ask for a number, 16 of them other clients."`
 	Memory                  size     `group:"Limits" placeholder:"SIZE" help:"Memory that the program may use, such as 512MiB. Go keeps to four fifths of it, unless GOMEMLIMIT is set. Without it GOMEMLIMIT, else the limit of the cgroup, else half of the RAM."`
 	Drain                   duration `group:"Limits" placeholder:"30s" default:"30s" help:"How long open circuits may go on after SIGTERM. A second signal ends at once."`
 
