@@ -34,7 +34,8 @@ type Network interface {
 	Close() error
 }
 
-// Fixed is a [Network] that knows the peers of a topic before anybody joins it.
+// Fixed is a [Network] that knows the peers of a topic before anybody joins it, and learns of no
+// others. So a gateway asks for them, and does not join.
 type Fixed interface {
 	// Peers returns the peers of topic, which Join yields too. It does not wait for anything.
 	Peers(topic wtproto.Topic) []Sighting

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -101,7 +102,7 @@ func (c *circuit) serve(ctx context.Context) verdict {
 	if err := c.over.cause(); err != nil {
 		code := codeOf(err)
 		c.reset(code)
-		c.topic.log.Debug("circuit not opened", "network", c.network, "code", code, "error", err)
+		c.topic.log(slog.LevelDebug, "circuit not opened", "network", c.network, "code", code, "error", err)
 		switch {
 		case code == wtproto.CodeDeclined:
 			return ended

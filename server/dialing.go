@@ -156,6 +156,12 @@ func (t *topic) candidate(s *subscription) *peer {
 // longest, the newest and any one: who was there before others are made up is dialed soon, and so
 // is who comes after them.
 func (t *topic) candidateOf(s *subscription, tier int, lan bool) (p *peer) {
+	if t.ready == nil {
+		return nil
+	}
+	if s.seenPeers == nil {
+		s.seenPeers = make([]uint64, peerPools)
+	}
 	from, to := tier, tier+lanKind
 	if lan {
 		from, to = tier+lanKind, tier+peerKinds
@@ -369,7 +375,7 @@ func final(err error) bool {
 func (t *topic) failed(p *peer, e dialed) {
 	code := codeOf(e.err)
 	if !p.refused {
-		t.log.Log(t.ctx, t.refusals.level(slog.LevelInfo, t.now), "peer refused", "network", p.Network, "address", p.Address, "code", code, "error", e.err)
+		t.log(t.refusals.level(slog.LevelInfo, t.now), "peer refused", "network", p.Network, "address", p.Address, "code", code, "error", e.err)
 	}
 	t.noteTarget(e.err)
 	p.refused, p.code, p.err = true, code, detail(e.err)

@@ -317,7 +317,7 @@ func (e furtherDialed) apply(t *topic) {
 		cause = e.err
 		t.charge(f.sub)
 		t.noteTarget(e.err)
-		t.log.Log(t.ctx, slog.LevelDebug, "further circuit not opened", "network", f.peer.Network, "code", codeOf(cause), "error", cause)
+		t.log(slog.LevelDebug, "further circuit not opened", "network", f.peer.Network, "code", codeOf(cause), "error", cause)
 	}
 	t.settleFurther(f, cause)
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // This file is which networks a topic is on: those that some of its subscribers want. A network
-// has a goroutine while the topic is on it.
+// has a goroutine while the topic is on it, unless it is a [discovery.Fixed].
 
 // networkNames returns the names by which clients ask for networks, without duplicates.
 func (c *Config) networkNames() []string {
@@ -94,7 +94,10 @@ func (v *networkView) namesFor(s *subscription) []string {
 // viewNetworks prepares the views of the router's networks.
 func (t *topic) viewNetworks() {
 	for _, n := range t.router.networks {
-		v := &networkView{name: n.Name(), names: namesOf(n), network: n, presence: discovery.NewPresence(discovery.State{})}
+		v := &networkView{name: n.Name(), names: namesOf(n), network: n}
+		if _, ok := n.(discovery.Fixed); !ok {
+			v.presence = discovery.NewPresence(discovery.State{})
+		}
 		v.leaving.do = func() {
 			if v.wanted == 0 && len(t.subs) > 0 {
 				v.leave()
@@ -135,13 +138,7 @@ func (t *topic) tune() {
 			t.agenda.set(&v.leaving, t.now.Add(t.router.cfg.Grace))
 		}
 	}
-	for _, v := range began {
-		if f, ok := v.network.(discovery.Fixed); ok { // what others see is compared with them
-			for _, s := range f.Peers(t.key) {
-				sighted{network: v, sighting: s}.apply(t)
-			}
-		}
-	}
+	began = slices.DeleteFunc(began, t.know) // what others see is compared with what it knows
 	for _, v := range began {
 		ctx, cancel := context.WithCancel(t.ctx)
 		v.leave = cancel
@@ -150,6 +147,21 @@ func (t *topic) tune() {
 			cancel()
 		})
 	}
+}
+
+// know takes the peers of v, if it is a network that need not be joined for them, and reports
+// whether it is.
+func (t *topic) know(v *networkView) bool {
+	f, ok := v.network.(discovery.Fixed)
+	if !ok {
+		return false
+	}
+	v.leave = func() { networkEnded{v, true}.apply(t) }
+	sighted{network: v}.apply(t)
+	for _, s := range f.Peers(t.key) {
+		sighted{network: v, sighting: s}.apply(t)
+	}
+	return true
 }
 
 // networkPhase is whether a topic is on a network.
@@ -203,9 +215,13 @@ func (t *topic) reset(v *networkView) {
 func (t *topic) announce() {
 	narrow := slices.ContainsFunc(t.subs, func(s *subscription) bool { return !s.meetsAll() })
 	var all discovery.State
-	for i, v := range t.networks {
-		if i == 0 || narrow {
-			all = t.stateFor(v)
+	made := false
+	for _, v := range t.networks {
+		if v.presence == nil {
+			continue
+		}
+		if !made || narrow {
+			all, made = t.stateFor(v), true
 		}
 		v.presence.Set(all)
 	}

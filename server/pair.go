@@ -49,7 +49,7 @@ type subscription struct {
 	hungryAt    int                 // in topic.hungry, counted from 1
 	listed      [2]listing          // in topic.clients
 	seenClients [clientPools]uint64 // what nobody is left of for it in topic.clients
-	seenPeers   [peerPools]uint64   // the same in topic.ready
+	seenPeers   []uint64            // the same in topic.ready; nil before it has looked
 }
 
 // listing is a place in a pool.
@@ -118,7 +118,7 @@ func (s *subscription) setOptions(j wtproto.Join, cfg *Config) {
 	}
 	if !slices.Equal(before, s.networks) { // others may be met than those that were looked at
 		clear(s.seenClients[:])
-		clear(s.seenPeers[:])
+		clear(s.seenPeers)
 	}
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"time"
@@ -141,7 +142,7 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 			p.retry, p.retryAt, p.refused, p.code = f.retry, f.retryAt, f.refused, f.code
 		}
 		t.peers[s.Peer.ID] = p
-		t.log.Debug("peer found", "network", s.Peer.Network, "address", s.Peer.Address, "peer_found_us", s.PeerFoundUs)
+		t.log(slog.LevelDebug, "peer found", "network", s.Peer.Network, "address", s.Peer.Address, "peer_found_us", s.PeerFoundUs)
 	}
 	moved := p.Network != s.Peer.Network
 	t.tally(p, -1)
@@ -275,6 +276,9 @@ func (t *topic) classify(p *peer) {
 
 // list makes p a candidate for all subscriptions, also for those that have looked at it before.
 func (t *topic) list(p *peer, class int) {
+	if t.ready == nil {
+		t.ready = make([]pool[*peer], peerPools)
+	}
 	p.class, p.number = class, t.ready[class-1].add(p)
 	if !p.answered {
 		t.unanswered++

@@ -43,7 +43,7 @@ const fewTopics = 64
 
 func newRouter(cfg *Config, l *ledger, rest *remains, ctx context.Context) *router {
 	ctx, cancel := context.WithCancelCause(ctx)
-	return &router{
+	r := &router{
 		cfg:      cfg,
 		networks: cfg.Networks,
 		ledger:   l,
@@ -57,6 +57,12 @@ func newRouter(cfg *Config, l *ledger, rest *remains, ctx context.Context) *rout
 		cancel:   cancel,
 		topics:   make(map[wtproto.Topic]*topic),
 	}
+	context.AfterFunc(ctx, func() {
+		for _, t := range r.all() {
+			t.post(closing{})
+		}
+	})
+	return r
 }
 
 // enter takes note that sub is on a topic from now on, charges its principal for it, and starts
@@ -84,7 +90,11 @@ func (r *router) enter(sub *subscription, key wtproto.Topic) *refusal {
 		t = newTopic(r, key)
 		t.askAtOnce = few
 		r.topics[key] = t
-		r.wg.Go(t.run)
+		r.wg.Add(1)
+		t.begin(r.wg.Done)
+		if r.ctx.Err() != nil { // else newRouter has it told
+			t.post(closing{})
+		}
 	}
 	r.freeLocked(t)
 	t.subscribers++

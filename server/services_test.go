@@ -48,15 +48,21 @@ func (n *fixedNetwork) Peers(wtproto.Topic) []discovery.Sighting { return n.peer
 func twoNetworks(t *testing.T, test func(t *testing.T, g *bubble, static *fixedNetwork, join func() *fakeClient)) {
 	synctest.Test(t, func(t *testing.T) {
 		static := &fixedNetwork{fakeNetwork: newFakeNetwork(t, "static")}
-		lan := newFakeNetwork(t, "lan")
-		g := newBubble(t, Config{Networks: []discovery.Network{lan, static}, Idle: time.Hour, ShowAddresses: true})
-		g.lan = lan
+		g := besideLAN(t, static)
 		test(t, g, static, func() *fakeClient {
 			c := g.connect()
 			c.join(wtproto.JoinLookUp, 0)
 			return c
 		})
 	})
+}
+
+// besideLAN returns a gateway whose topic has n and "lan".
+func besideLAN(t *testing.T, n discovery.Network) *bubble {
+	lan := newFakeNetwork(t, "lan")
+	g := newBubble(t, Config{Networks: []discovery.Network{lan, n}, Idle: time.Hour, ShowAddresses: true})
+	g.lan = lan
+	return g
 }
 
 const (
@@ -152,15 +158,18 @@ func TestStaticServiceCannotBeTakenOver(t *testing.T) {
 	})
 }
 
-// Once the static peer is not known any more, or its circuit has ended, the one of the LAN counts.
+// Once the trusted peer is not known any more, or its circuit has ended, the one of the LAN counts.
 func TestServiceOfTheLANTakesItsPlace(t *testing.T) {
-	twoNetworks(t, func(t *testing.T, g *bubble, static *fixedNetwork, join func() *fakeClient) {
-		s, l := static.peer("s"), g.lan.peer("l")
-		static.peers = []discovery.Sighting{s.at(discovery.SourceConfigured, here, here)}
-		a := join()
+	synctest.Test(t, func(t *testing.T) {
+		trusted := newFakeNetwork(t, "trusted")
+		g := besideLAN(t, trusted)
+		s, l := trusted.peer("s"), g.lan.peer("l")
+		a := g.connect()
+		a.join(wtproto.JoinLookUp, 0)
+		trusted.see(s.at(discovery.SourceConfigured, here, here))
 		x, y := a.circuit(), s.circuit()
 		g.lan.see(l.at(discovery.SourceLAN, here, here))
-		static.see(s.gone())
+		trusted.see(s.gone())
 		pass(time.Minute)
 		if n := len(l.dialed()); n != 0 { // the circuit lives on
 			t.Errorf("dialed %d times where the client is connected", n)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -33,25 +34,30 @@ const (
 )
 
 // topic is one topic's loop. All its state belongs to the goroutine of run; other goroutines post
-// events. The loop never blocks: not on sessions, which have outboxes, and not on networks, dials
-// and circuits, which have goroutines.
+// events. The loop runs while there are some: a topic at rest has no goroutine. It never blocks: not
+// on sessions, which have outboxes, and not on networks, dials and circuits, which have goroutines.
 type topic struct {
 	// constant after newTopic
 	key    wtproto.Topic
 	router *router
 	inbox  chan event      // never closed
-	gone   chan struct{}   // closed when run ends
-	ctx    context.Context // of what run started; ends with it
+	gone   chan struct{}   // closed when the topic ends
+	ctx    context.Context // of what run started; ends with the topic
 	cancel context.CancelFunc
-	log    *slog.Logger
 
-	askAtOnce bool // the networks, not after a second; constant once run has started
+	running atomic.Bool // run does, or the topic has ended
+
+	ended     func() // is called in the end
+	askAtOnce bool   // the networks, not after a second; constant once it has begun
 
 	subscribers int        // guarded by router.mu
 	charged     *principal // guarded by router.mu; charged for the grace time
 
 	// owned by run
 	now        time.Time // of the event that is being dealt with
+	closing    bool      // the router is: it ends with the last circuit and dial
+	timer      *time.Timer
+	armed      time.Time // what timer is set to; zero if it is not
 	networks   []*networkView
 	joins      sync.WaitGroup                       // of the networks' goroutines
 	subs       []*subscription                      // in no order
@@ -84,7 +90,7 @@ type topic struct {
 
 	clients    [clientPools]pool[*subscription] // those that have room, see subscription.kind
 	hungry     ring[*subscription]              // those that may ask for a dial now
-	ready      [peerPools]pool[*peer]           // those that may be dialed, see peer.kind
+	ready      []pool[*peer]                    // those that may be dialed, see peer.kind; nil before the first
 	unanswered int                              // of these, those that have never answered
 	failing    [2]pool[*peer]                   // those whose last dial failed: never answered, and others
 	gateways   map[string]*gateway              // others, by the ids of their hosts
@@ -104,7 +110,7 @@ type networkView struct {
 	name     string
 	names    []string // of the networks that its peers may belong to; constant
 	network  discovery.Network
-	presence *discovery.Presence // read by the network
+	presence *discovery.Presence // read by the network; nil if its peers are fixed
 	wanted   int                 // subscribers that want it
 	phase    networkPhase
 	leave    context.CancelFunc // once it was joined
@@ -130,7 +136,7 @@ func newTopic(r *router, key wtproto.Topic) *topic {
 	ctx, cancel := context.WithCancel(r.ctx)
 	t := &topic{
 		key: key, router: r, ctx: ctx, cancel: cancel,
-		inbox:     make(chan event, 64),
+		inbox:     make(chan event, inboxSize),
 		endpoints: make(map[wtproto.EndpointID]*subscription),
 		away:      make(map[*session]*subscription),
 		gone:      make(chan struct{}),
@@ -138,7 +144,6 @@ func newTopic(r *router, key wtproto.Topic) *topic {
 		services:  make(map[netip.AddrPort][]*peer),
 		sources:   make(map[netip.Addr]*source),
 		gateways:  make(map[string]*gateway),
-		log:       r.log.With("topic", key),
 		now:       time.Now(),
 		failures:  rate.NewLimiter(topicFailures, topicFailuresBurst),
 	}
@@ -150,30 +155,28 @@ func newTopic(r *router, key wtproto.Topic) *topic {
 	return t
 }
 
-// post hands e to the loop. It waits while the loop is behind, and drops e once the loop has
+// inboxSize is how many events may wait for a loop. Who has one more waits.
+const inboxSize = 16
+
+// post hands e to the loop. It waits while the loop is behind, and drops e once the topic has
 // ended.
 func (t *topic) post(e event) {
 	select {
 	case t.inbox <- e:
+		if !t.running.Swap(true) {
+			go t.run()
+		}
 	case <-t.gone:
 	}
 }
 
-// run is the loop. It starts a goroutine for each network, and waits for them in the end.
-func (t *topic) run() {
-	rest := t.router.remains
-	rest.enter(remainsTopic)
-	defer rest.leave(remainsNetworks)
-	defer t.joins.Wait()
-	defer rest.leave(remainsTopic)
-	defer rest.enter(remainsNetworks)
-	defer close(t.gone)
-	defer func() {
-		for _, p := range t.peers {
-			t.keepFailure(p)
-		}
-	}()
-	defer t.cancel()
+// begin prepares the loop. It is called once, before the first post. ended is called when the topic
+// has ended, and what it has started.
+func (t *topic) begin(ended func()) {
+	t.router.remains.enter(remainsTopic)
+	t.ended = ended
+	t.timer = time.AfterFunc(t.router.cfg.Grace, func() { t.post(woken{}) })
+	t.timer.Stop()
 	t.asking.do = func() {
 		t.asked = true
 		t.tune()
@@ -183,37 +186,75 @@ func (t *topic) run() {
 	} else {
 		t.agenda.set(&t.asking, t.now.Add(askAfter))
 	}
-	timer := time.NewTimer(t.router.cfg.Grace)
-	timer.Stop()
-	defer timer.Stop()
-	var armed time.Time // what timer is set to; zero if it is not
-	done := t.ctx.Done()
+}
+
+// run is the loop. It deals with events until there are none, or the topic has ended.
+func (t *topic) run() {
 	for {
 		select {
 		case e := <-t.inbox:
 			t.handle(e)
-		case <-timer.C:
-			armed = time.Time{}
-			t.wake()
-		case <-done:
-			done = nil // the circuits end with their sessions, the dials with ctx
-		}
-		if done == nil && t.circuits == 0 && t.dials == 0 {
-			return
-		}
-		if t.expired() && t.router.retire(t) {
-			return
-		}
-		t.publish()
-		if next := t.agenda.next(); !next.Equal(armed) {
-			if armed = next; next.IsZero() {
-				timer.Stop()
-			} else {
-				timer.Reset(time.Until(next))
+			if t.over() {
+				t.end()
+				return
+			}
+		default:
+			t.running.Store(false)
+			if len(t.inbox) == 0 || t.running.Swap(true) {
+				return // another one runs, or will with the next event
 			}
 		}
 	}
 }
+
+// over does what is to be done after each event, and reports whether the topic has to end.
+func (t *topic) over() bool {
+	if t.closing && t.circuits == 0 && t.dials == 0 {
+		return true
+	}
+	if t.expired() && t.router.retire(t) {
+		return true
+	}
+	t.publish()
+	if next := t.agenda.next(); !next.Equal(t.armed) {
+		if t.armed = next; next.IsZero() {
+			t.timer.Stop()
+		} else {
+			t.timer.Reset(time.Until(next))
+		}
+	}
+	return false
+}
+
+// end ends the topic, and waits for the goroutines of its networks.
+func (t *topic) end() {
+	rest := t.router.remains
+	t.timer.Stop()
+	t.cancel()
+	for _, p := range t.peers {
+		t.keepFailure(p)
+	}
+	close(t.gone)
+	rest.enter(remainsNetworks)
+	rest.leave(remainsTopic)
+	t.joins.Wait()
+	rest.leave(remainsNetworks)
+	t.ended()
+}
+
+// woken says that something is due.
+type woken struct{}
+
+func (woken) apply(t *topic) {
+	t.armed = time.Time{}
+	t.wake()
+}
+
+// closing says that the router is closing. The circuits of the topic end with their sessions, its
+// dials with ctx.
+type closing struct{}
+
+func (closing) apply(t *topic) { t.closing = true }
 
 // handle deals with e.
 func (t *topic) handle(e event) {
@@ -248,6 +289,14 @@ func (t *topic) expired() bool {
 type graceCut struct{}
 
 func (graceCut) apply(t *topic) { t.hurried = true }
+
+// log writes a line of log about t. A logger of its own would cost each topic memory for lines that
+// are not written.
+func (t *topic) log(level slog.Level, msg string, args ...any) {
+	if l := t.router.log; l.Enabled(t.ctx, level) {
+		l.With("topic", t.key).Log(t.ctx, level, msg, args...)
+	}
+}
 
 // addPayer adds a session to those for whose sake the gateway is on a topic, if there is room and
 // none of them is of the same principal.
@@ -353,7 +402,7 @@ func (e sighted) apply(t *topic) {
 		if text := detail(e.err); text != e.network.err { // once, however often it is repeated
 			e.network.err, e.network.words = text, reasonFor(e.err, t.router.cfg.ShowAddresses)
 			level := t.router.troubles.level(slog.LevelWarn, e.network.name, e.network.code, time.Now())
-			t.log.Log(t.ctx, level, "network failing", "network", e.network.name, "code", e.network.code, "error", e.err)
+			t.log(level, "network failing", "network", e.network.name, "code", e.network.code, "error", e.err)
 		}
 		return
 	}

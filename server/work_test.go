@@ -24,6 +24,7 @@ func newManual(tb testing.TB, cfg Config) *manual {
 		tb.Fatal(err)
 	}
 	m := &manual{topic: newTopic(s.router, wowcool), server: s}
+	m.running.Store(true)
 	m.networks = []*networkView{{name: "lan", names: []string{"lan"}, presence: discovery.NewPresence(discovery.State{})}}
 	tb.Cleanup(func() {
 		m.cancel()
