@@ -12,19 +12,17 @@ import (
 
 // This file is what a session sends on its control stream, and its circuits' places.
 
-// queue changes what is to be sent and wakes the writer; a client that leaves too much unread ends
-// with BUSY. It never blocks.
+// queue changes what is to be sent, and has it sent; a client that leaves too much unread ends with
+// BUSY. It never blocks.
 func (s *session) queue(change func(*outbox) bool) {
 	s.mu.Lock()
 	ok := change(&s.out)
+	if ok {
+		s.writeLocked()
+	}
 	s.mu.Unlock()
 	if !ok {
 		s.refuse(refuse(LimitControlUnread, "more than %d bytes of control frames are unread", s.cfg.MaxControlBytes))
-		return
-	}
-	select {
-	case s.wake <- struct{}{}:
-	default:
 	}
 }
 
@@ -52,42 +50,57 @@ func (s *session) status(sub *subscription, t wtproto.Topic, frame []byte) {
 	})
 }
 
-// writeLoop sends what is queued. It returns when the session ends.
-func (s *session) writeLoop(str stream) {
-	var buf []byte
-	for {
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-s.wake:
-		}
-		s.mu.Lock()
-		buf = s.out.take(buf[:0])
-		s.mu.Unlock()
-		if len(buf) == 0 {
-			continue
-		}
-		if _, err := str.Write(buf); err != nil {
-			s.cancel(controlError(err))
-			return
-		}
-	}
-}
-
-// watchSilence begins to watch for the client's signs of life.
-func (s *session) watchSilence() {
+// open has str be the control stream: what is queued is sent from now on, and the client's silence
+// counts.
+func (s *session) open(str stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.look = time.AfterFunc(0, s.checkSilence)
+	s.str = str
+	s.look.Reset(0)
+	s.writeLocked()
 }
 
-// checkSilence asks a silent client for a sign of life, and ends the session of a dead one. It
-// never blocks: the writer may wait for a client that reads nothing.
-func (s *session) checkSilence() {
-	if s.ctx.Err() != nil {
+// writeLocked has what is queued sent. A writer that has nothing to send would cost each session a
+// stack, so there is none.
+func (s *session) writeLocked() {
+	if s.writing || s.str == nil || s.out.size == 0 || s.ctx.Err() != nil {
 		return
 	}
+	s.writing = true
+	s.control.Go(s.write)
+}
+
+// write sends what is queued until there is nothing more.
+func (s *session) write() {
+	var buf []byte
+	for {
+		s.mu.Lock()
+		buf = s.out.take(buf[:0])
+		if len(buf) == 0 || s.ctx.Err() != nil {
+			s.writing = false
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+		if _, err := s.str.Write(buf); err != nil {
+			s.cancel(controlError(err))
+		}
+	}
+}
+
+// checkSilence asks a silent client for a sign of life, and ends the session of a dead one, or of
+// one that did not say HELLO in time. It never blocks: the writer may wait for a client that reads
+// nothing.
+func (s *session) checkSilence() {
 	s.mu.Lock()
+	if s.str == nil || s.ctx.Err() != nil {
+		greeted := s.greeted
+		s.mu.Unlock()
+		if !greeted {
+			s.cancel(wtproto.Errorf(wtproto.CodeIdle, "no HELLO in %v", s.cfg.HelloTimeout))
+		}
+		return
+	}
 	now := time.Now()
 	ping, over, wait := s.silence.check(now, len(s.legs) > 0)
 	silent := now.Sub(s.silence.heard)
@@ -146,7 +159,7 @@ func (s *session) reserve(peer wtproto.Peer, offerOnly bool, payer *principal) (
 	if no := s.takePlaceLocked(begins); no != nil {
 		return nil, no
 	}
-	return &leg{session: s, peer: peer, offerOnly: offerOnly, answer: make(chan answer, 1)}, nil
+	return &leg{session: s, peer: peer, offerOnly: offerOnly}, nil
 }
 
 // full returns why reserve would refuse now, or nil.
@@ -212,7 +225,7 @@ func (s *session) register(l *leg) error {
 		s.mu.Unlock()
 		return nil
 	}
-	l.state = offered
+	l.state, l.answer = offered, make(chan answer, 1)
 	s.mu.Unlock()
 	s.send(l.peer.Append(nil))
 	return nil

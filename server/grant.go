@@ -40,7 +40,7 @@ func (s *session) authorize(token []byte) error {
 		}
 		if err := grant.Validate(); err != nil {
 			level := s.server.router.troubles.level(slog.LevelError, "authorizer", wtproto.CodeInternal, time.Now())
-			s.log.Log(s.ctx, level, "the authorizer returned an invalid grant", "error", err)
+			s.log(level, "the authorizer returned an invalid grant", "error", err)
 			return &wtproto.Error{Code: wtproto.CodeInternal, Reason: "the authorizer returned an invalid grant", Err: err}
 		}
 		s.grant = grant

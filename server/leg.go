@@ -26,7 +26,7 @@ type leg struct {
 	stream    stream       // owned by acquire's caller
 	opened    bool         // the client opens it by CONNECT, or the gateway has; it owes it a PEER; owned by acquire's caller
 	announced bool         // the client knows of the circuit; owned by acquire's caller
-	answer    chan answer  // of the client to an offer; takes one
+	answer    chan answer  // of the client to an offer; takes one; set by register
 	state     offeredState // guarded by session.mu
 
 	finished atomic.Bool // CloseWrite was called

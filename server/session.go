@@ -16,8 +16,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// session speaks the protocol with one client. Its goroutines: run, the control stream's reader
-// and writer, the acceptor of streams, and one for each stream whose first frame has not come yet.
+// session speaks the protocol with one client. Its goroutines: run, which takes streams; one for
+// each stream whose first frame has not come yet, of which that of HELLO goes on to read the
+// control stream; and the writer of the control stream, while there is something to send.
 type session struct {
 	// constant after newSession
 	server *Server
@@ -25,12 +26,9 @@ type session struct {
 	link   link
 	from   *principal // the address that it comes from
 	id     wtproto.SessionID
-	log    *slog.Logger
 	ctx    context.Context // ends with the session; its cause is an [*wtproto.Error]
 	cancel context.CancelCauseFunc
-	wake   chan struct{} // takes one; there is something in out
-	hello  chan hello    // takes one; the control stream
-	admit  func()        // gives back the place of a connection without a session; may be called again
+	admit  func() // gives back the place of a connection without a session; may be called again
 	rates  *frameRates
 	paced  sync.Once     // an observer was told that the principal sends too many frames
 	clear  chan struct{} // closed when the session has ended, and its circuits have
@@ -49,7 +47,11 @@ type session struct {
 	maxPairCircuits        int        // further ones with one peer on a topic; negative for no limit
 	level                  slog.Level // of the lines of log about its start and end
 
+	control sync.WaitGroup // of the control stream's reader and writer; grows while mu is held and ctx goes on
+
 	mu      sync.Mutex
+	str     stream                          // guarded by mu; the control stream, once the session has started
+	writing bool                            // guarded by mu; write runs
 	out     outbox                          // guarded by mu
 	joined  map[wtproto.Topic]*subscription // guarded by mu
 	legs    map[wtproto.CircuitID]*leg      // guarded by mu
@@ -59,23 +61,15 @@ type session struct {
 	lastID  wtproto.CircuitID               // guarded by mu
 	goaway  bool                            // guarded by mu; nothing new is given
 	silence silence                         // guarded by mu; from WELCOME on
-	look    *time.Timer                     // guarded by mu; calls checkSilence, from WELCOME on
+	look    *time.Timer                     // guarded by mu; calls checkSilence; nil before run
 	pings   uint64                          // guarded by mu; how many were sent
 	greeted bool                            // guarded by mu; a HELLO came
-}
-
-// hello is the control stream with what its first frame said.
-type hello struct {
-	stream stream
-	msg    wtproto.Hello
 }
 
 func newSession(s *Server, l link, admit func()) *session {
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	ses := &session{
 		server: s, cfg: &s.cfg, link: l, from: s.cfg.principal(&auth.Grant{}, l.remoteAddr()), admit: admit, ctx: ctx, cancel: cancel,
-		wake:      make(chan struct{}, 1),
-		hello:     make(chan hello, 1),
 		clear:     make(chan struct{}),
 		rates:     newFrameRates(&s.cfg),
 		out:       outbox{limit: s.cfg.MaxControlBytes},
@@ -84,7 +78,6 @@ func newSession(s *Server, l link, admit func()) *session {
 		legs: make(map[wtproto.CircuitID]*leg),
 	}
 	rand.Read(ses.id[:])
-	ses.log = s.cfg.Logger.With("session", ses.id, "transport", l.transport())
 	return ses
 }
 
@@ -95,9 +88,12 @@ func (s *session) run() *wtproto.Error {
 	var wg sync.WaitGroup
 	s.server.remains.enter(remainsSession)
 	defer s.server.remains.leave(remainsSession)
-	wg.Go(func() { s.acceptLoop(&wg) })
-	started, err := s.serve(&wg)
-	s.cancel(err)
+	s.serve(&wg)
+	s.mu.Lock() // after this, control does not grow
+	started := s.str != nil
+	s.look.Stop()
+	s.mu.Unlock()
+	s.control.Wait() // the reader joins topics
 	cause := asError(context.Cause(s.ctx))
 	s.abortAll()
 	s.leaveAll()
@@ -111,65 +107,43 @@ func (s *session) run() *wtproto.Error {
 	}
 	if started {
 		s.cfg.Observer.sessionEnded(s.info(), cause.Code)
-		s.log.Log(s.ctx, s.level, "session ended", "code", cause.Code, "reason", cause.Reason, "remote", cause.Remote)
+		s.log(s.level, "session ended", "code", cause.Code, "reason", cause.Reason, "remote", cause.Remote)
 	} else {
 		s.cfg.Observer.sessionRefused(cause.Code)
-		s.log.Debug("session refused", "code", cause.Code, "reason", cause.Reason, "address", s.link.remoteAddr())
+		s.log(slog.LevelDebug, "session refused", "code", cause.Code, "reason", cause.Reason, "address", s.link.remoteAddr())
 	}
 	return cause
 }
 
-// serve greets the client and runs the control stream.
-func (s *session) serve(wg *sync.WaitGroup) (started bool, err error) {
+// serve takes the client's streams until the session ends. Each says in its first frame what it
+// is.
+func (s *session) serve(wg *sync.WaitGroup) {
+	s.mu.Lock()
+	s.look = time.AfterFunc(s.cfg.HelloTimeout, s.checkSilence)
+	s.mu.Unlock()
 	if from := s.link.page(); !s.server.pages.allow(from, s.server.port()) {
-		return false, wtproto.Errorf(wtproto.CodeForbidden, "origin %q is not allowed here", clip(from.origin, 128))
+		s.cancel(wtproto.Errorf(wtproto.CodeForbidden, "origin %q is not allowed here", clip(from.origin, 128)))
 	}
-	h, err := s.greet()
-	if err != nil {
-		return false, err
+	for s.ctx.Err() == nil {
+		str, err := s.link.accept(s.ctx)
+		if err != nil {
+			s.cancel(&wtproto.Error{Code: wtproto.CodeNone, Remote: true, Reason: "the client is gone", Err: err})
+			return
+		}
+		wg.Go(func() { s.firstFrame(str) })
 	}
-	s.cfg.Observer.sessionStarted(s.info())
-	if r := s.server.ledger.spend(s.principal, flowLogLines, 1, time.Now()); r != nil {
-		s.level = slog.LevelDebug
-		s.cfg.Observer.refused(r)
-	}
-	s.log.Log(s.ctx, s.level, "session started", "endpoint", s.endpoint, "agent", s.agent, "name", s.grant.Name)
-	stop := context.AfterFunc(s.ctx, func() {
-		h.stream.SetReadDeadline(past)
-		h.stream.SetWriteDeadline(past)
-	})
-	defer stop()
-	s.watchSilence()
-	defer s.look.Stop()
-	var reader sync.WaitGroup
-	reader.Go(func() { s.cancel(s.readLoop(h.stream)) })
-	s.writeLoop(h.stream)
-	reader.Wait() // it joins topics
-	return true, context.Cause(s.ctx)
 }
 
-// greet waits for HELLO and queues WELCOME.
-func (s *session) greet() (hello, error) {
-	timeout := time.NewTimer(s.cfg.HelloTimeout)
-	defer timeout.Stop()
-	var h hello
-	select {
-	case h = <-s.hello:
-	case <-timeout.C:
-		return h, wtproto.Errorf(wtproto.CodeIdle, "no HELLO in %v", s.cfg.HelloTimeout)
-	case <-s.link.done():
-		return h, &wtproto.Error{Code: wtproto.CodeNone, Remote: true, Reason: "gone before HELLO"}
-	case <-s.ctx.Done():
-		return h, context.Cause(s.ctx)
-	}
-	s.secret, s.credit, s.agent = h.msg.Secret, h.msg.Credit, h.msg.Agent
+// start does what HELLO asks for, and sends WELCOME.
+func (s *session) start(str stream, hello wtproto.Hello) error {
+	s.secret, s.credit, s.agent = hello.Secret, hello.Credit, hello.Agent
 	s.endpoint = s.secret.Endpoint()
-	if err := s.authorize(h.msg.Token); err != nil {
-		return h, err
+	if err := s.authorize(hello.Token); err != nil {
+		return err
 	}
-	s.limitCircuits(h.msg.Circuits)
+	s.limitCircuits(hello.Circuits)
 	welcome := wtproto.Welcome{
-		Version:     min(h.msg.Version, wtproto.Version),
+		Version:     min(hello.Version, wtproto.Version),
 		Session:     s.id,
 		MaxTopics:   advertised(s.maxTopics),
 		MaxCircuits: advertised(s.maxCircuits),
@@ -182,7 +156,17 @@ func (s *session) greet() (hello, error) {
 	s.silence = newSilence(s.cfg, time.Now())
 	s.mu.Unlock()
 	s.send(welcome.Append(nil))
-	return h, s.server.register(s)
+	if err := s.server.register(s); err != nil {
+		return err
+	}
+	s.cfg.Observer.sessionStarted(s.info())
+	if r := s.server.ledger.spend(s.principal, flowLogLines, 1, time.Now()); r != nil {
+		s.level = slog.LevelDebug
+		s.cfg.Observer.refused(r)
+	}
+	s.log(s.level, "session started", "endpoint", s.endpoint, "agent", s.agent, "name", s.grant.Name)
+	s.open(str)
+	return nil
 }
 
 // limitCircuits sets the session's limits of circuits to what the client wants, if that is less
@@ -191,18 +175,6 @@ func (s *session) limitCircuits(wanted uint64) {
 	s.maxCircuits = tighter(s.maxCircuits, int(min(wanted, math.MaxInt)))
 	if n := s.maxCircuits; n > 0 && n != s.cfg.MaxCircuits {
 		s.maxPairCircuits = tighter(s.maxPairCircuits, n-n/8)
-	}
-}
-
-// acceptLoop takes the client's streams. Each says in its first frame what it is.
-func (s *session) acceptLoop(wg *sync.WaitGroup) {
-	for {
-		str, err := s.link.accept(s.ctx)
-		if err != nil {
-			s.cancel(&wtproto.Error{Code: wtproto.CodeNone, Remote: true, Reason: "the client is gone", Err: err})
-			return
-		}
-		wg.Go(func() { s.firstFrame(str) })
 	}
 }
 
@@ -215,7 +187,9 @@ func (s *session) firstFrame(str stream) {
 		str.SetReadDeadline(time.Time{})
 		switch typ {
 		case wtproto.TypeHello:
-			err = s.handleHello(str, payload)
+			if err = s.handleHello(str, payload); err == nil {
+				return
+			}
 		case wtproto.TypeAccept:
 			if err = s.accepted(str, payload); err == nil {
 				return
@@ -250,23 +224,42 @@ func (s *session) firstFrame(str stream) {
 	}
 }
 
+// handleHello begins the session with HELLO, the first frame of str, and reads str until the
+// session ends.
 func (s *session) handleHello(str stream, payload []byte) error {
 	msg, err := wtproto.ParseHello(payload)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
-	second := s.greeted
+	second, over := s.greeted, s.ctx.Err() != nil
 	s.greeted = true
-	s.mu.Unlock()
-	if second {
-		return wtproto.Errorf(wtproto.CodeProtocol, "a second HELLO")
+	if !second && !over {
+		s.control.Add(1)
 	}
+	s.mu.Unlock()
+	switch {
+	case second:
+		return wtproto.Errorf(wtproto.CodeProtocol, "a second HELLO")
+	case over:
+		return context.Cause(s.ctx)
+	}
+	defer s.control.Done()
 	if q, ok := str.(quicStream); ok {
 		q.goFirst()
 	}
-	msg.Token = append([]byte(nil), msg.Token...) // the payload is the reader's
-	s.hello <- hello{str, msg}
+	stop := context.AfterFunc(s.ctx, func() {
+		str.SetReadDeadline(past)
+		str.SetWriteDeadline(past)
+	})
+	defer stop()
+	if err = s.rates.count(len(payload)); err == nil {
+		err = s.start(str, msg)
+	}
+	if err == nil {
+		err = s.readLoop(str)
+	}
+	s.cancel(err)
 	return nil
 }
 
@@ -302,9 +295,12 @@ func (s *session) givenLocked(id wtproto.CircuitID) (*leg, error) {
 	return s.legs[id], nil
 }
 
+// readSize is how much of the control stream is read at once, if a frame is not longer.
+const readSize = 512
+
 // readLoop reads the control stream.
 func (s *session) readLoop(str stream) error {
-	r := wtproto.NewReader(bufio.NewReader(str))
+	r := wtproto.NewReader(bufio.NewReaderSize(str, readSize))
 	for s.ctx.Err() == nil {
 		typ, payload, err := r.Next()
 		if err != nil {
@@ -411,6 +407,14 @@ func (s *session) declined(m wtproto.Decline) error {
 
 func (s *session) info() SessionInfo {
 	return SessionInfo{ID: s.id, Transport: s.link.transport(), Agent: s.agent}
+}
+
+// log writes a line of log about s. A logger of its own would cost each session memory for lines
+// that are not written.
+func (s *session) log(level slog.Level, msg string, args ...any) {
+	if l := s.cfg.Logger; l.Enabled(s.ctx, level) {
+		l.With("session", s.id, "transport", s.link.transport()).Log(s.ctx, level, msg, args...)
+	}
 }
 
 // asError returns err as an [*wtproto.Error].
