@@ -92,8 +92,9 @@ func TestHyperdiscoveryOnTheLAN(t *testing.T) {
 				return len(g.Topics()) == 1 && len(g.Topics()[0].Peers) == 2
 			})
 		}
-		if s, n := top.Status(), g.Topics()[0].Circuits; n != 1 || s.Connected != 1 {
-			t.Errorf("%d circuits, and status %v; want one", n, s)
+		gateway.Status(t, top, "one circuit", func(s client.Status) bool { return s.Connected == 1 })
+		if n := g.Topics()[0].Circuits; n != 1 {
+			t.Errorf("%d circuits, want one", n)
 		}
 		peer.Kill()
 		conn.Close()
