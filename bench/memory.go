@@ -75,7 +75,7 @@ func dhtMemory(b *bench, add func(string, int, float64, float64)) (row, error) {
 	if err != nil {
 		return r, err
 	}
-	sessions, topics := max(b.count(50), 5), 40
+	sessions, topics := max(b.count(20), 5), 40
 	none, err := c.program.metric("go_goroutines")
 	if err != nil {
 		return r, err
@@ -92,7 +92,7 @@ func dhtMemory(b *bench, add func(string, int, float64, float64)) (row, error) {
 		if err := c.order(order{Do: "hold", Count: sessions, Topics: topics}); err != nil {
 			return err
 		}
-		return c.program.atRest(sessions * topics)
+		return c.program.announced(sessions*topics, true)
 	})
 	if err != nil {
 		return r, err
@@ -104,11 +104,11 @@ func dhtMemory(b *bench, add func(string, int, float64, float64)) (row, error) {
 	return newRow("topic on a private DHT, goroutines", "", atMost(2), []float64{each}), err
 }
 
-// atRest waits until the gateway has announced n topics, and no look-up or announcement waits for
-// its turn.
-func (p *program) atRest(n int) error {
+// announced waits until the gateway has announced n topics, and if it is to be idle until no look-up
+// or announcement waits for its turn.
+func (p *program) announced(n int, idle bool) error {
 	for late := time.Now().Add(5 * patience); time.Now().Before(late); <-time.After(100 * time.Millisecond) {
-		announced, err := p.metric("swarmgate_announcements_total")
+		done, err := p.metric("swarmgate_announcements_total")
 		if err != nil {
 			return err
 		}
@@ -116,7 +116,7 @@ func (p *program) atRest(n int) error {
 		if err != nil {
 			return err
 		}
-		if announced >= float64(n) && waiting == 0 {
+		if done >= float64(n) && (waiting == 0 || !idle) {
 			return nil
 		}
 	}
