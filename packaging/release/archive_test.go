@@ -5,11 +5,13 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -118,5 +120,26 @@ func TestVersions(t *testing.T) {
 		if got != want {
 			t.Errorf("version %q is %q, want %q", in, got, want)
 		}
+	}
+}
+
+// The list of modules had the hashes of the program that wrote it, which each machine builds anew.
+// So a release was equal only to those of the same machine.
+func TestForgetTool(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "sbom.json")
+	const made = `{"version":1,"metadata":{"tools":[{"name":"gomod","version":"v1","hashes":[{"alg":"MD5","content":"00"}]}],"component":{"name":"swarm"}},
+"components":[{"name":"m","hashes":[{"alg":"SHA-256","content":"11"}]}]}`
+	want := map[string]any{
+		"version":    1.0,
+		"metadata":   map[string]any{"tools": []any{map[string]any{"name": "gomod", "version": "v1"}}, "component": map[string]any{"name": "swarm"}},
+		"components": []any{map[string]any{"name": "m", "hashes": []any{map[string]any{"alg": "SHA-256", "content": "11"}}}},
+	}
+	if err := errors.Join(os.WriteFile(name, []byte(made), 0o644), forgetTool(name)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(name)
+	var got map[string]any
+	if err := errors.Join(err, json.Unmarshal(b, &got)); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, %v, want %v", got, err, want)
 	}
 }

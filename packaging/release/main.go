@@ -8,6 +8,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -147,6 +148,9 @@ func (r *release) platform(p platform) error {
 		if _, err := r.output(nil, "go", "run", sbomTool, "bin", "-json", "-noserial", "-notimestamp", "-version", "v"+r.version, "-output", sbom, binary); err != nil {
 			return err
 		}
+		if err := forgetTool(sbom); err != nil {
+			return err
+		}
 		files = append(files, file{prog.name + suffix, binary, 0o755}, file{"sbom/" + filepath.Base(sbom), sbom, 0o644},
 			file{fmt.Sprintf("man/%s.%d", prog.name, prog.section), r.manual(prog.name, prog.section), 0o644})
 		for _, c := range []string{prog.name + ".bash", prog.name + ".fish", "_" + prog.name} {
@@ -167,6 +171,34 @@ func (r *release) platform(p platform) error {
 		return nil
 	}
 	return r.debs(p, dir)
+}
+
+// forgetTool takes out of a list of modules the hashes of the program that made it: that program was
+// built on this machine, and differs from that of another one.
+func forgetTool(name string) error {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	var list struct {
+		Metadata struct {
+			Tools []map[string]any `json:"tools"`
+		} `json:"metadata"`
+	}
+	var all map[string]any
+	if err := errors.Join(json.Unmarshal(b, &all), json.Unmarshal(b, &list)); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	for _, tool := range list.Metadata.Tools {
+		delete(tool, "hashes")
+	}
+	if metadata, ok := all["metadata"].(map[string]any); ok {
+		metadata["tools"] = list.Metadata.Tools
+	}
+	if b, err = json.MarshalIndent(all, "", "  "); err != nil {
+		return err
+	}
+	return os.WriteFile(name, append(b, '\n'), 0o644)
 }
 
 // debs makes the Debian packages of a platform, whose binaries are in dir.
