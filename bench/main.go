@@ -109,7 +109,7 @@ func exit(err error) {
 	}
 }
 
-// run measures, and prints the table. It writes results and plots to folders, unless they are empty.
+// run measures, and prints the table, also if a group fails. It writes results and plots to folders, unless they are empty.
 func (b *bench) run(only, out, plots string) error {
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
@@ -123,6 +123,7 @@ func (b *bench) run(only, out, plots string) error {
 		}
 	}
 	var rows []row
+	var failed error
 	all := groups
 	if b.base != "" {
 		all = comparison
@@ -140,7 +141,8 @@ func (b *bench) run(only, out, plots string) error {
 		foreign, _ := m.foreign()
 		b.endAll()
 		if err != nil {
-			return fmt.Errorf("%s: %w", g.name, err)
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", g.name, err))
+			some = []row{missing("all of it", "it failed")}
 		}
 		fmt.Fprintf(os.Stderr, "%s took %v\n", g.name, time.Since(began).Round(time.Second))
 		for i := range some {
@@ -157,10 +159,10 @@ func (b *bench) run(only, out, plots string) error {
 			return err
 		}
 	}
-	if plots == "" {
-		return nil
+	if plots != "" {
+		failed = errors.Join(failed, b.plot(plots))
 	}
-	return b.plot(plots)
+	return failed
 }
 
 // used returns the processor time of all contenders, and of this process.
