@@ -210,7 +210,7 @@ func (n *libraryNode) tend(ctx context.Context, known func(bool)) {
 		wait := tendEvery
 		if n.server.Stats().GoodNodes == 0 {
 			n.resolve(ctx)
-			n.bootstrap(ctx)
+			n.bootstrap(ctx, &wg)
 		}
 		if n.server.NumNodes() > 0 { // or each bootstrap of the library leaves a goroutine behind
 			maintain()
@@ -229,15 +229,25 @@ func (n *libraryNode) tend(ctx context.Context, known func(bool)) {
 	}
 }
 
-// bootstrap asks the nodes to begin with, and then those that they know.
-func (n *libraryNode) bootstrap(ctx context.Context) {
-	var wg sync.WaitGroup
+// bootstrap asks the nodes to begin with, and then those that they know. If ctx ends before, what it
+// has started ends soon after the server, and wg waits for it.
+func (n *libraryNode) bootstrap(ctx context.Context, wg *sync.WaitGroup) {
+	var pings sync.WaitGroup
 	for _, at := range *n.first.Load() { // the library leaves them out while its table has others, dead or not
-		wg.Go(func() { n.server.Ping(net.UDPAddrFromAddrPort(at)) })
+		pings.Go(func() { n.server.Ping(net.UDPAddrFromAddrPort(at)) })
 	}
-	wg.Wait()
-	if ctx.Err() == nil && n.server.NumNodes() > 0 {
-		_, _ = n.server.BootstrapContext(ctx)
+	pings.Wait()
+	if ctx.Err() != nil || n.server.NumNodes() == 0 {
+		return
+	}
+	done := make(chan struct{})
+	wg.Go(func() {
+		defer close(done)
+		_, _ = n.server.Bootstrap() // BootstrapContext would leave its questions behind
+	})
+	select {
+	case <-done:
+	case <-ctx.Done():
 	}
 }
 
