@@ -52,6 +52,7 @@ const (
 	balancerPort    = "4433"
 	addresses       = 12 // of clients
 	eachAddress     = 2  // clients of it
+	everybody       = addresses*eachAddress + 1
 )
 
 func clientAddr(i int) string { return fmt.Sprintf("10.88.1.%d", 101+i) }
@@ -324,7 +325,7 @@ func TestFleetBehindNginx(t *testing.T) {
 			if hashes := g.c.Session().CertHashes; hex.EncodeToString(hashes[0][:]) != hash {
 				t.Errorf("a session from %s is at another gateway than its info document", from)
 			}
-			g.top = gateway.Join(t, g.c, topic, client.JoinOptions{})
+			g.top = gateway.Join(t, g.c, topic, client.JoinOptions{MaxPeers: everybody})
 			wg.Go(func() { g.meet(ctx, t) })
 			guests = append(guests, g)
 		}
@@ -332,7 +333,7 @@ func TestFleetBehindNginx(t *testing.T) {
 	page := browser.Drive(t, b.clients.Command(context.WithoutCancel(t.Context()), "node", browser.Script(t, "drive.mjs"), "chromium"), "client.html")
 	_, hashes := b.hashes()
 	page.Open(t, map[string]any{"url": "https://" + balancerOutside + ":" + balancerPort, "hashes": hashes})
-	page.Call(t, "echoAll", map[string]any{"topic": "behind nginx"}, nil)
+	page.Call(t, "echoAll", map[string]any{"topic": "behind nginx", "maxPeers": everybody}, nil)
 
 	all := len(guests) + 1
 	everybodyMet := func() bool {
@@ -393,14 +394,14 @@ func TestNginxReloads(t *testing.T) {
 	var guests []*guest
 	for i := range addresses {
 		g := &guest{c: b.dial(clientAddr(i)), conns: make(map[wtproto.EndpointID]*client.Conn)}
-		g.top = gateway.Join(t, g.c, topic, client.JoinOptions{})
+		g.top = gateway.Join(t, g.c, topic, client.JoinOptions{MaxPeers: everybody})
 		wg.Go(func() { g.meet(ctx, t) })
 		guests = append(guests, g)
 	}
 	page := browser.Drive(t, b.clients.Command(context.WithoutCancel(t.Context()), "node", browser.Script(t, "drive.mjs"), "chromium"), "client.html")
 	_, hashes := b.hashes()
 	page.Open(t, map[string]any{"url": "https://" + balancerOutside + ":" + balancerPort, "hashes": hashes})
-	page.Call(t, "echoAll", map[string]any{"topic": "reloads"}, nil)
+	page.Call(t, "echoAll", map[string]any{"topic": "reloads", "maxPeers": everybody}, nil)
 	gateway.Eventually(t, "everybody meets everybody", func() bool {
 		return !slices.ContainsFunc(guests, func(g *guest) bool { return g.met() != len(guests) })
 	})

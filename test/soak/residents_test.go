@@ -109,14 +109,15 @@ func (p *player) stay() error {
 	}
 }
 
-// quiet is a socket that one can silence: nothing gets in or out any more.
+// quiet is a socket that one can silence: nothing gets in or out any more. Those of a session, which
+// looks for other paths then, are silenced together.
 type quiet struct {
 	net.PacketConn
-	silent atomic.Bool
+	silent *atomic.Bool
 }
 
 // ReadFrom returns what was not sent in silence.
-func (q *quiet) ReadFrom(b []byte) (int, net.Addr, error) {
+func (q quiet) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
 		n, addr, err := q.PacketConn.ReadFrom(b)
 		if err != nil || !q.silent.Load() {
@@ -126,7 +127,7 @@ func (q *quiet) ReadFrom(b []byte) (int, net.Addr, error) {
 }
 
 // WriteTo sends b.
-func (q *quiet) WriteTo(b []byte, addr net.Addr) (int, error) {
+func (q quiet) WriteTo(b []byte, addr net.Addr) (int, error) {
 	if q.silent.Load() {
 		return len(b), nil
 	}
@@ -135,14 +136,13 @@ func (q *quiet) WriteTo(b []byte, addr net.Addr) (int, error) {
 
 // vanish has a session with circuits go without a word. The gateway notices after 25 s.
 func (g *generator) vanish(group int) error {
-	var socket *quiet
+	var silent atomic.Bool
 	of, _, free := g.tokens.take("")
 	defer free()
 	cfg := g.config(client.TransportQUIC, of.plain)
 	cfg.ListenPacket = func() (net.PacketConn, error) {
 		c, err := net.ListenPacket("udp", "127.0.0.1:0")
-		socket = &quiet{PacketConn: c}
-		return socket, err
+		return quiet{c, &silent}, err
 	}
 	s, err := g.enterWith(cfg)
 	if err != nil {
@@ -152,7 +152,7 @@ func (g *generator) vanish(group int) error {
 	if err != nil {
 		return err
 	}
-	socket.silent.Store(true)
+	silent.Store(true)
 	err = ended()
 	s.Close()
 	g.ended(s, wtproto.CodeIdle)
