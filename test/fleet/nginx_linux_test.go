@@ -52,7 +52,7 @@ const (
 	balancerPort    = "4433"
 	addresses       = 12 // of clients
 	eachAddress     = 2  // clients of it
-	everybody       = addresses*eachAddress + 1
+	everybody       = 64 // max peers with which each meets all others: a gateway chooses half of them
 )
 
 func clientAddr(i int) string { return fmt.Sprintf("10.88.1.%d", 101+i) }
