@@ -109,7 +109,8 @@ func exit(err error) {
 	}
 }
 
-// run measures, and prints the table, also if a group fails. It writes results and plots to folders, unless they are empty.
+// run measures, and prints the table, also if a group fails. It writes results and plots to folders,
+// unless they are empty.
 func (b *bench) run(only, out, plots string) error {
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {

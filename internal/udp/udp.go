@@ -3,7 +3,8 @@
 // quic.Transport, which finds all that it looks for: buffers that it sets to 7 MiB, GSO, ECN and
 // packet info are those of the *net.UDPConn below. Two things are added:
 //
-//   - On Linux the kernel delivers packets of one flow together (UDP GRO), and [Conn.ReadBatch] takes them apart.
+//   - On Linux the kernel delivers packets of one flow together (UDP GRO), and [Conn.ReadBatch]
+//     takes them apart.
 //   - An error of sending that may pass by itself is a lost packet, not the end of the QUIC connection.
 package udp
 
