@@ -237,9 +237,9 @@ func TestHundredStreamsBetweenClients(t *testing.T) {
 				topic := wtproto.TopicFromName(t.Name())
 				a, b := joinByHand(t, dialFrom(t), topic, flags), joinByHand(t, dialTo(t), topic, flags)
 				x, y := a.circuit(), b.circuit()
-				var served sync.WaitGroup
+				var accepted, served sync.WaitGroup
 				for _, c := range []*wireClient{a, b} {
-					served.Go(func() {
+					accepted.Go(func() {
 						for range 101 {
 							s := c.circuit()
 							if s.Flags != wtproto.PeerFurther|wtproto.PeerClient {
@@ -265,9 +265,14 @@ func TestHundredStreamsBetweenClients(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					asked.Go(func() { stalled.Write(make([]byte, 4<<20)) })
+					asked.Go(func() {
+						if n, err := stalled.Write(make([]byte, 4<<20)); err == nil {
+							t.Errorf("a circuit that nobody reads took %d bytes", n)
+						}
+					})
 					asked.Go(func() {
 						side.c.exchange(side.p, 100)
+						accepted.Wait() // a reset overtakes what the other side has not read
 						stalled.reset(0x107)
 					})
 				}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"sync"
 	"testing"
@@ -51,15 +53,16 @@ func (w *webWire) open() io.ReadWriteCloser {
 		w.t.Fatal(err)
 	}
 	conn.SetReadLimit(-1)
-	s := &webStream{conn: conn, ended: make(chan struct{})}
+	s := &webStream{conn: conn, ended: make(chan struct{}), window: webWindow}
 	s.come.L = &s.mu
-	go s.readAll()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	word := "stream "
 	if len(w.streams) == 0 {
 		word = "session "
+		s.window = math.MaxUint64 // a control stream has none
 	}
+	go s.readAll()
 	w.streams = append(w.streams, s)
 	conn.Write(context.Background(), websocket.MessageText, []byte(word+w.key))
 	return s
@@ -100,21 +103,33 @@ type webStream struct {
 	conn  *websocket.Conn
 	ended chan struct{} // closed after err is set
 
-	mu    sync.Mutex
-	come  sync.Cond    // something has changed
-	buf   bytes.Buffer // guarded by mu
-	fin   bool         // guarded by mu
-	reset *webReset    // guarded by mu; the gateway has reset its direction
-	err   error        // guarded by mu until ended is closed
+	mu     sync.Mutex
+	come   sync.Cond    // something has changed
+	buf    bytes.Buffer // guarded by mu
+	fin    bool         // guarded by mu
+	reset  *webReset    // guarded by mu; the gateway has reset its direction
+	window uint64       // guarded by mu; how much may be sent in all
+	sent   uint64       // guarded by mu
+	isCut  bool         // guarded by mu; nothing more is sent
+	err    error        // guarded by mu until ended is closed
 }
+
+const (
+	webWindow  = 64 << 10 // the first window
+	webMessage = 64 << 10 // the largest message of bytes
+)
 
 // webReset is a reset by the gateway.
 type webReset struct{ code wtproto.Code }
 
 func (e *webReset) Error() string { return fmt.Sprintf("reset with %v", e.code) }
 
-// cut resets both directions.
+// cut resets both directions, and ends a Write that waits.
 func (s *webStream) cut(code wtproto.Code) {
+	s.mu.Lock()
+	s.isCut = true
+	s.come.Broadcast()
+	s.mu.Unlock()
 	for _, word := range []string{"reset", "stop"} {
 		s.conn.Write(context.Background(), websocket.MessageText, fmt.Appendf(nil, "%s %d", word, code))
 	}
@@ -136,6 +151,10 @@ func (s *webStream) readAll() {
 			var code wtproto.Code
 			if _, err := fmt.Sscanf(string(b), "reset %d", &code); err == nil && s.reset == nil {
 				s.reset = &webReset{code}
+			}
+			var offset uint64
+			if _, err := fmt.Sscanf(string(b), "window %d", &offset); err == nil {
+				s.window = max(s.window, offset)
 			}
 		}
 		s.come.Broadcast()
@@ -163,8 +182,27 @@ func (s *webStream) Read(p []byte) (int, error) {
 	return 0, s.err
 }
 
+// Write sends what the window allows, and waits for more.
 func (s *webStream) Write(p []byte) (int, error) {
-	return len(p), s.conn.Write(context.Background(), websocket.MessageBinary, p)
+	done := 0
+	for done < len(p) {
+		s.mu.Lock()
+		for s.sent >= s.window && !s.isCut && s.err == nil {
+			s.come.Wait()
+		}
+		if s.isCut || s.err != nil {
+			defer s.mu.Unlock()
+			return done, cmp.Or(s.err, io.ErrClosedPipe)
+		}
+		n := int(min(s.window-s.sent, webMessage, uint64(len(p)-done)))
+		s.sent += uint64(n)
+		s.mu.Unlock()
+		if err := s.conn.Write(context.Background(), websocket.MessageBinary, p[done:done+n]); err != nil {
+			return done, err
+		}
+		done += n
+	}
+	return done, nil
 }
 
 // Close sends fin.
