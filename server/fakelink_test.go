@@ -125,6 +125,7 @@ func (s *fakeStream) CloseWrite() error {
 
 func (s *fakeStream) Context() context.Context { return s.out.ctx }
 func (s *fakeStream) convert(err error) error  { return err }
+func (s *fakeStream) secure()                  {}
 
 func (s *fakeStream) CancelRead(code wtproto.Code) {
 	s.in.end(errLocal, &wtproto.Error{Code: code, Remote: true})

@@ -126,6 +126,7 @@ func (l *leg) announce() error {
 	l.waits.setWrite(time.Now().Add(l.session.cfg.FirstFrameTimeout))
 	_, err := l.stream.Write(l.peer.Append(nil))
 	l.waits.setWrite(time.Time{})
+	l.stream.secure() // a peer that resets at once is a peer too, and its code says why
 	return l.explain(err)
 }
 

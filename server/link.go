@@ -37,6 +37,9 @@ type stream interface {
 	Read([]byte) (int, error)
 	Write([]byte) (int, error)
 	CloseWrite() error
+	// secure has what was written reach the client though the stream may be reset later, where the
+	// transport can do that.
+	secure()
 	// CancelRead and CancelWrite end one direction each, with a code for the client.
 	CancelRead(wtproto.Code)
 	CancelWrite(wtproto.Code)
@@ -99,6 +102,8 @@ func (s quicStream) Write(b []byte) (int, error) {
 func (s quicStream) goFirst() { s.writer.First() }
 
 func (s quicStream) CloseWrite() error { return s.Stream.Close() }
+
+func (s quicStream) secure() { s.SetReliableBoundary() }
 
 func (s quicStream) CancelRead(code wtproto.Code) { s.Stream.CancelRead(quic.StreamErrorCode(code)) }
 

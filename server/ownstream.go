@@ -42,7 +42,7 @@ func (l *webTransportLink) openOwn() (stream, error) {
 	if _, err := s.Write(head); err != nil {
 		return nil, lost(err)
 	}
-	s.SetReliableBoundary() // a reset stream is of the session too
+	w.secure() // a reset stream is of the session too
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closing || l.session.Context().Err() != nil {

@@ -170,6 +170,9 @@ func (s *socket) CloseWrite() error {
 	return s.outEnd
 }
 
+// secure does nothing: on a WebSocket, PEER is an answer only, and a reset is one too.
+func (s *socket) secure() {}
+
 // CancelWrite drops what was not sent, and sends reset.
 func (s *socket) CancelWrite(code wtproto.Code) {
 	s.mu.Lock()

@@ -234,6 +234,9 @@ func (s *webTransportStream) Write(b []byte) (int, error) {
 
 func (s *webTransportStream) CloseWrite() error { return s.Stream.Close() }
 
+// secure does nothing: on a stream of the client, PEER is an answer only, and a reset is one too.
+func (s *webTransportStream) secure() {}
+
 func (s *webTransportStream) CancelRead(code wtproto.Code) {
 	s.Stream.CancelRead(webtransport.StreamErrorCode(code))
 }

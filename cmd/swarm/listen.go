@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net"
 	"sync"
 	"time"
@@ -150,7 +149,8 @@ func (l *listener) serve(ctx context.Context, conn *net.TCPConn) {
 }
 
 // errNoPeer says that no peer was found in time.
-var errNoPeer = errors.New("no peer is on the topic: is swarm forward running there, with the same topic?")
+var errNoPeer = wtproto.Errorf(wtproto.CodePeerUnreachable,
+	"no peer is on the topic: is swarm forward running there, with the same topic?")
 
 // open opens a stream with one of the peers.
 func (l *listener) open(ctx context.Context) (memberConn, error) {

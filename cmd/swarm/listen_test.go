@@ -122,9 +122,13 @@ func TestListenPassesOnEnds(t *testing.T) {
 }
 
 func TestListenSaysWhyThereIsNoStream(t *testing.T) {
-	for _, c := range []struct{ name, forward, code, words string }{
-		{"the peer takes one stream only", "join", "DECLINED", "join"},
+	for _, c := range []struct {
+		name, forward, code string
+		after               string // what the peer prints before anybody connects
+	}{
+		{"the peer takes one stream only", "join", "DECLINED", ""},
 		{"the service does not answer", "forward", "PEER_UNREACHABLE", ""},
+		{"the service has not answered", "forward", "PEER_UNREACHABLE", "circuit was cut off"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := gateway.Start(t, server.Config{})
@@ -134,8 +138,9 @@ func TestListenSaysWhyThereIsNoStream(t *testing.T) {
 				gone.Close()
 				args = append(args, gone.Addr().String())
 			}
-			swarm(t, open(t), through(g, args...)...)
+			peer := swarm(t, open(t), through(g, args...)...)
 			p, address := listen(t, g)
+			gateway.Eventually(t, "the peer's line", func() bool { return strings.Contains(peer.errs.String(), c.after) })
 			var got []byte
 			conn, err := net.Dial("tcp", address)
 			if err == nil { // else the reset came before the kernel said that it is connected

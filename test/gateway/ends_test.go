@@ -113,6 +113,41 @@ const sessionGone = 0x170d7b68
 // A stream that is reset with WT_SESSION_GONE makes webtransport-go wait for the end of the
 // session, without a deadline, and ignore CancelRead: each circuit that a client ended so stayed
 // for ever, and with it its topic, and after SIGTERM the program.
+// A circuit that the peer resets at once, before the client has looked at its stream, is a circuit
+// all the same: the client learns who the peer is, and then the code.
+func TestResetBehindPeer(t *testing.T) {
+	g := Start(t, server.Config{MaxSessionsPerPrincipal: -1})
+	for name, dial := range map[string]func(testing.TB) wire{
+		"quic":         g.rawDial,
+		"webtransport": func(t testing.TB) wire { return g.webTransportDial(t, 100, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			topic := wtproto.TopicFromName(t.Name())
+			w := dial(t)
+			control := w.open()
+			control.Write(hello())
+			control.Write(wtproto.Join{Topic: topic, Flags: wtproto.JoinLookUp}.Append(nil))
+			frames := wtproto.NewReader(control)
+			next(t, frames, wtproto.TypeJoined)
+			other := joinByHand(t, g.rawDial(t), topic, wtproto.JoinAnnounce)
+			other.circuit().reset(0x10b)
+			Eventually(t, "the circuit ends", func() bool { return g.Topics()[0].Circuits == 0 })
+			control.Write(wtproto.Ping{}.Append(nil))
+			next(t, frames, wtproto.TypePong) // the reset has come before it
+			s, err := w.accept(Context(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p, err := readPeer(s); err != nil || p.Topic != topic {
+				t.Errorf("PEER = %+v, %v", p, err)
+			}
+			if _, err := io.ReadAll(s); resetCode(err) != 0x10b {
+				t.Errorf("Read = %v, want 0x10b", err)
+			}
+		})
+	}
+}
+
 func TestCircuitsEndAfterSessionGone(t *testing.T) {
 	const circuits = 20
 	topic := wtproto.TopicFromName("gone")

@@ -34,7 +34,7 @@ type rawWire struct {
 
 func (g *Gateway) rawDial(t testing.TB) wire {
 	conn, err := quic.DialAddr(Context(t), strings.TrimPrefix(g.URL, "https://"),
-		&tls.Config{InsecureSkipVerify: true, NextProtos: []string{wtproto.ALPN}}, nil)
+		&tls.Config{InsecureSkipVerify: true, NextProtos: []string{wtproto.ALPN}}, &quic.Config{EnableStreamResetPartialDelivery: true})
 	if err != nil {
 		t.Fatal(err)
 	}
