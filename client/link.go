@@ -45,7 +45,9 @@ var errNoStream = errors.New("the gateway allows no further stream now")
 // gateway has reset it, and why the link ended once it has.
 type stream interface {
 	Read(p []byte) (int, error)
-	// Write returns once all of p is on its way. Less than a packet does not wait.
+	// Write returns once all of p is on its way. Less than a packet does not wait. A short p may
+	// wait behind what the stream sends; then it is sent though a deadline passes, and before the
+	// end.
 	Write(p []byte) (int, error)
 	// CloseWrite ends the sending direction. The error is that of a Write, if it was reset before.
 	CloseWrite() error

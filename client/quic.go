@@ -171,6 +171,7 @@ func (l *quicLink) accept(ctx context.Context) (stream, error) {
 func (l *quicLink) close(code wtproto.Code, reason string) {
 	l.conn.CloseWithError(quic.ApplicationErrorCode(code), reason)
 	l.paths.close()
+	l.turns.Wait()
 }
 
 func (l *quicLink) transport() string { return TransportQUIC }
@@ -227,7 +228,7 @@ func (s quicStream) Write(p []byte) (int, error) {
 func (s quicStream) goFirst() { s.writer.First() }
 
 func (s quicStream) CloseWrite() error {
-	if s.Close() == nil {
+	if s.writer.Close() == nil {
 		return nil
 	}
 	_, err := s.Write(nil) // says who reset it
@@ -242,11 +243,7 @@ func (s quicStream) reset(code wtproto.Code) {
 	s.writer.Hurry(true)
 }
 
-func (s quicStream) SetWriteDeadline(t time.Time) error {
-	err := s.Stream.SetWriteDeadline(t)
-	s.writer.Hurry(!t.IsZero())
-	return err
-}
+func (s quicStream) SetWriteDeadline(t time.Time) error { return s.writer.SetWriteDeadline(t) }
 
 func (s quicStream) SetDeadline(t time.Time) error {
 	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
@@ -269,7 +266,7 @@ func (s quicStream) holds() bool {
 
 // streamError returns err, of quic-go, as Read and Write of a [stream] say it.
 func streamError(err error) error {
-	if err == nil || err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {
+	if err == nil || err == io.EOF || err == net.ErrClosed || errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
 	if errors.Is(err, quic.ErrStreamClosed) {

@@ -32,14 +32,22 @@ const (
 // bytes of such a stream take no turn, until its window was large enough for as many as a turn has.
 // On a slow connection most Writes stop waiting before their turn, so QUIC sends a packet of each
 // stream.
+//
+// If several streams have much to send, by short Writes, a Write returns before its bytes were
+// given to QUIC. So those of one stream that wait are sent together. Up to 32 KiB of a stream may
+// wait.
 type Turns struct {
-	alive atomic.Bool // the stream whose turn it is has sent something since the last look
+	alive   atomic.Bool  // the stream whose turn it is has sent something since the last look
+	writing atomic.Int32 // how many streams that have much to send are being written to
+
+	flushes sync.WaitGroup // grows while mu is held and ended is false
 
 	mu      sync.Mutex
 	current *Writer     // guarded by mu; whose turn it is, or nil
 	waiting []*Writer   // guarded by mu; in order of arrival
 	timer   *time.Timer // guarded by mu; calls look while somebody waits
 	looking bool        // guarded by mu; timer runs
+	ended   bool        // guarded by mu; Wait was called
 }
 
 // turn is what a Writer knows of its turns.
@@ -83,6 +91,24 @@ func (t *Turns) take(w *Writer) (came, alone bool) {
 func (t *Turns) giveLocked(w *Writer) {
 	t.current = w
 	t.alive.Store(true)
+}
+
+// start runs flush, of a Writer, unless Wait was called.
+func (t *Turns) start(flush func()) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.ended {
+		t.flushes.Go(flush)
+	}
+	return !t.ended
+}
+
+// Wait returns when nothing more is written that Writes have taken. The connection must have ended.
+func (t *Turns) Wait() {
+	t.mu.Lock()
+	t.ended = true
+	t.mu.Unlock()
+	t.flushes.Wait()
 }
 
 // pass gives the turn to the next one, if it is that of w.
@@ -165,7 +191,6 @@ func (w *Writer) writeInTurn(p []byte) (int, error) {
 	if !r.over {
 		w.turns.pass(w)
 	}
-	w.wrote(n)
 	return n, err
 }
 

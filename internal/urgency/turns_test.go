@@ -34,8 +34,9 @@ type line struct {
 	limit  func(int) int
 	err    error // of a Write
 
-	wrote chan struct{}
-	total int // guarded by wire.mu
+	wrote  chan struct{}
+	total  int // guarded by wire.mu
+	writes int // guarded by wire.mu; calls of Write
 }
 
 // newWire returns a wire that sends a frame in so much time.
@@ -100,6 +101,7 @@ func (s *line) WriteWithLimit(p []byte, limit func(int) int) (int, error) {
 		return 0, err
 	}
 	s.data, s.limit = len(p), limit
+	s.writes++
 	if s.window != 0 {
 		s.wire.ready = append(s.wire.ready, s)
 	}
@@ -110,7 +112,9 @@ func (s *line) WriteWithLimit(p []byte, limit func(int) int) (int, error) {
 	return len(p) - s.data, s.err
 }
 
-func (s *line) SetPriority(int8, bool) {}
+func (s *line) SetPriority(int8, bool)           {}
+func (s *line) SetWriteDeadline(time.Time) error { return nil }
+func (s *line) Close() error                     { return nil }
 
 // open adds n bytes to the window.
 func (s *line) open(n int) {

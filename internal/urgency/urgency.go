@@ -36,6 +36,9 @@ type Stream interface {
 	// SetPriority sets the urgency, and whether streams of the same urgency send a packet each in
 	// turn.
 	SetPriority(urgency int8, incremental bool)
+	// SetWriteDeadline and Close are those of a stream of QUIC.
+	SetWriteDeadline(t time.Time) error
+	Close() error
 }
 
 // Writer writes to a stream, and sets its urgency. One goroutine at a time may use it.
@@ -47,11 +50,19 @@ type Writer struct {
 	at     time.Time // when the last Write ended
 	turns  *Turns    // or nil
 	turn   turn
+
+	gathered *gathered // nil without turns
 }
 
 // NewWriter returns a writer for a stream that nothing was written to. If it has much to send, it
 // takes turns with others that have the same turns. Without turns, it is nil.
-func NewWriter(s Stream, turns *Turns) *Writer { return &Writer{stream: s, turns: turns} }
+func NewWriter(s Stream, turns *Turns) *Writer {
+	w := &Writer{stream: s, turns: turns}
+	if turns != nil {
+		w.gathered = &gathered{changed: make(chan struct{}, 1)}
+	}
+	return w
+}
 
 // First has what is written go before what all other streams send. Call it before the first Write.
 func (w *Writer) First() {
@@ -59,7 +70,8 @@ func (w *Writer) First() {
 	w.stream.SetPriority(first, true)
 }
 
-// Write writes p to the stream, and returns what the stream returns. It may write p in parts.
+// Write writes p to the stream, and returns what the stream returns. It may write p in parts. With
+// turns, it may take a short p that is written soon, see [Turns].
 func (w *Writer) Write(p []byte) (n int, err error) {
 	if w.first {
 		return w.stream.Write(p)
@@ -68,19 +80,31 @@ func (w *Writer) Write(p []byte) (n int, err error) {
 		w.sent = 0
 		w.set(false)
 	}
+	if w.turns != nil {
+		taken, err := w.gather(p)
+		if err != nil {
+			return 0, err
+		}
+		if taken {
+			w.wrote(len(p))
+			return len(p), nil
+		}
+	}
 	if little := muchSize - w.sent; little > 0 {
-		if n, err = w.write(p[:min(little, len(p))]); err != nil || n == len(p) {
+		n, err = w.stream.Write(p[:min(little, len(p))])
+		w.wrote(n)
+		if err != nil || n == len(p) {
 			return n, err
 		}
 	}
 	w.set(true)
+	if w.turns != nil {
+		w.turns.writing.Add(1)
+		defer w.turns.writing.Add(-1)
+	}
 	for {
-		var k int
-		if rest := p[n:]; w.turns == nil || len(rest) < leastSize {
-			k, err = w.write(rest)
-		} else {
-			k, err = w.writeInTurn(rest[:min(turnSize, len(rest))])
-		}
+		k, err := w.send(p[n:])
+		w.wrote(k)
 		if n += k; err != nil || n == len(p) {
 			return n, err
 		}
@@ -105,12 +129,6 @@ func (w *Writer) set(much bool) {
 	} else {
 		w.stream.SetPriority(usual, true)
 	}
-}
-
-func (w *Writer) write(p []byte) (int, error) {
-	n, err := w.stream.Write(p)
-	w.wrote(n)
-	return n, err
 }
 
 func (w *Writer) wrote(n int) {

@@ -30,6 +30,9 @@ func (s *stream) SetPriority(urgency int8, incremental bool) {
 	}
 }
 
+func (s *stream) SetWriteDeadline(time.Time) error { return nil }
+func (s *stream) Close() error                     { return nil }
+
 func write(t *testing.T, w *Writer, n int) {
 	t.Helper()
 	if m, err := w.Write(make([]byte, n)); m != n || err != nil {
@@ -125,3 +128,5 @@ type quiet struct{}
 func (quiet) Write(p []byte) (int, error)                               { return len(p), nil }
 func (quiet) WriteWithLimit(p []byte, limit func(int) int) (int, error) { return limit(len(p)), nil }
 func (quiet) SetPriority(int8, bool)                                    {}
+func (quiet) SetWriteDeadline(time.Time) error                          { return nil }
+func (quiet) Close() error                                              { return nil }
