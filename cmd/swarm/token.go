@@ -9,9 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -117,42 +115,6 @@ func (c *newTokenCmd) Run(p *program) error {
 		return err
 	}
 	return p.events.write([]byte(token + "\n"))
-}
-
-// addToken adds a line to the token file at path, all at once: a gateway that looks at the file
-// meanwhile sees it before or after.
-func addToken(path, name, line string, force bool) error {
-	old, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	mode := fs.FileMode(0o600)
-	if info, err := os.Stat(path); err == nil {
-		mode = info.Mode().Perm()
-	}
-	names, err := auth.TokenNames(old)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	if names[name] && !force {
-		return fmt.Errorf("%s has a token of %s already: --force adds another one", path, name)
-	}
-	if len(old) > 0 && !bytes.HasSuffix(old, []byte("\n")) {
-		old = append(old, '\n')
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".tokens-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(old, line+"\n"...))
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }
 
 type hashTokenCmd struct{}
