@@ -47,9 +47,9 @@ help:
 	@echo 'make demo       a gateway with a peer to talk to'
 	@echo 'make fleet      $(N) gateways that find each other, N=... of them'
 	@echo 'make release    dist/ for VERSION=1.2.3: archives, Debian packages, the npm package, and their checksums'
+	@echo 'make release-check  two releases of VERSION=1.2.3, in folders and caches of their own, are equal; PLATFORMS=linux/amd64 of these only'
 	@echo 'make image      the image of VERSION=1.2.3, of the archives in dist/, with buildah'
 	@echo 'make packages   installs the Debian packages on a Debian of its own, and runs the image (root)'
-	@echo 'make release-check  the same twice, in folders and caches of their own, and whether both are equal'
 	@echo 'make fleet-sim  50 gateways with 5,000 clients on 500 topics in virtual time, who come, go and die: a table'
 
 test: deps

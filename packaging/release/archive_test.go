@@ -12,7 +12,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -141,5 +143,55 @@ func TestForgetTool(t *testing.T) {
 	var got map[string]any
 	if err := errors.Join(err, json.Unmarshal(b, &got)); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v, %v, want %v", got, err, want)
+	}
+}
+
+// A platform that was misspelt made a release without archives, and "make release-check" found that
+// two of these were equal.
+func TestPlatforms(t *testing.T) {
+	for list, want := range map[string]int{"": len(platforms), "linux/amd64": 1, "linux/amd64,darwin/arm64": 2, "linux/amd46": 0, "linux/amd64,": 0, "linux": 0} {
+		if got, err := choose(list); len(got) != want || (err == nil) != (want > 0) {
+			t.Errorf("%q: %v, %v, want %d of them", list, got, err, want)
+		}
+	}
+}
+
+// OPERATING sent operators who have an archive to files that only the source had. The fleet for
+// Docker is built from the source.
+func TestArchivesHoldWhatOperatorsNeed(t *testing.T) {
+	root := filepath.Join("..", "..")
+	for _, doc := range documents {
+		if _, err := os.Stat(filepath.Join(root, doc)); err != nil {
+			t.Error(err)
+		}
+	}
+	b, err := os.ReadFile(filepath.Join(root, "docs", "OPERATING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := regexp.MustCompile(`\]\(\.\./(deploy/[^)#]+)`).FindAllStringSubmatch(string(b), -1)
+	if len(links) == 0 {
+		t.Fatal("OPERATING names no files of deploy/")
+	}
+	for _, m := range links {
+		name := m[1]
+		held := func(doc string) bool { return doc == name || strings.HasPrefix(doc, name+"/") }
+		if name != "deploy/fleet/compose.yaml" && !slices.ContainsFunc(documents, held) {
+			t.Errorf("an archive lacks %s, to which OPERATING leads", name)
+		}
+	}
+}
+
+// The npm package of version 0.1.0 told pages to take version 1 from a CDN, which there is not.
+func TestPackageIsOfItsVersion(t *testing.T) {
+	r := &release{version: "0.1.0-rc.1"}
+	for name, want := range map[string]string{"package.json": `"version": "0.1.0-rc.1",`, "README.md": "https://cdn.jsdelivr.net/npm/swarmgate@0/dist/swarmgate.js"} {
+		b, err := os.ReadFile(filepath.Join("..", "..", "web", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(r.ofVersion(name, b)); !strings.Contains(got, want) || cdnVersion.FindString(strings.ReplaceAll(got, "@0/", "")) != "" {
+			t.Errorf("%s does not say %s alone", name, want)
+		}
 	}
 }

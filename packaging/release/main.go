@@ -29,6 +29,8 @@ const sbomTool = "github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10
 // platform is where a release runs.
 type platform struct{ os, arch string }
 
+func (p platform) String() string { return p.os + "/" + p.arch }
+
 // platforms are all of them.
 var platforms = []platform{{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"}, {"windows", "amd64"}}
 
@@ -37,6 +39,15 @@ var programs = []struct {
 	name, pkg string
 	section   int
 }{{"swarmgate", "./cmd/server", 8}, {"swarm", "./cmd/swarm", 1}}
+
+// documents are the files that each archive has as they are: what operators read, and what OPERATING
+// has them put elsewhere.
+var documents = []string{
+	"LICENSE", "README.md", "CHANGELOG.md", "docs/OPERATING.md",
+	"deploy/systemd/swarmgate.service", "deploy/systemd/swarmgate.socket", "deploy/systemd/swarmgate.yaml",
+	"deploy/compose.yaml", "deploy/kubernetes.yaml", "deploy/proxy/haproxy.cfg", "deploy/proxy/nginx.conf", "deploy/fleet/nginx.conf",
+	"deploy/swarmgate.rules.yml", "deploy/grafana-dashboard.json",
+}
 
 // release is one being made.
 type release struct {
@@ -65,6 +76,10 @@ func run(version, out, only string) error {
 	if m == nil {
 		return fmt.Errorf("version %q: want 1.2.3 or 1.2.3-rc.1", version)
 	}
+	wanted, err := choose(only)
+	if err != nil {
+		return err
+	}
 	modTime, err := sourceTime()
 	if err != nil {
 		return err
@@ -81,18 +96,32 @@ func run(version, out, only string) error {
 	if err := r.manuals(); err != nil {
 		return err
 	}
-	for _, p := range platforms {
-		if only != "" && !slices.Contains(strings.Split(only, ","), p.os+"/"+p.arch) {
-			continue
-		}
+	for _, p := range wanted {
 		if err := r.platform(p); err != nil {
-			return fmt.Errorf("%s/%s: %w", p.os, p.arch, err)
+			return fmt.Errorf("%v: %w", p, err)
 		}
 	}
 	if err := r.npm(); err != nil {
 		return fmt.Errorf("npm: %w", err)
 	}
 	return checksums(out)
+}
+
+// choose returns the platforms of a list such as "linux/amd64,linux/arm64", or all of them without
+// one.
+func choose(list string) ([]platform, error) {
+	if list == "" {
+		return platforms, nil
+	}
+	var chosen []platform
+	for name := range strings.SplitSeq(list, ",") {
+		i := slices.IndexFunc(platforms, func(p platform) bool { return p.String() == name })
+		if i < 0 {
+			return nil, fmt.Errorf("platform %q: want one of %v", name, platforms)
+		}
+		chosen = append(chosen, platforms[i])
+	}
+	return chosen, nil
 }
 
 // sourceTime is when the source was last changed: SOURCE_DATE_EPOCH, else the time of the commit.
@@ -157,7 +186,7 @@ func (r *release) platform(p platform) error {
 			files = append(files, file{"completions/" + c, filepath.Join("packaging", "completions", c), 0o644})
 		}
 	}
-	for _, doc := range []string{"LICENSE", "README.md", "CHANGELOG.md", "docs/OPERATING.md"} {
+	for _, doc := range documents {
 		files = append(files, file{doc, doc, 0o644})
 	}
 	name := fmt.Sprintf("swarmgate_%s_%s_%s", r.version, p.os, p.arch)
@@ -208,8 +237,24 @@ func (r *release) debs(p platform, dir string) error {
 	return err
 }
 
-// packageVersion is the line of package.json that a release changes.
-var packageVersion = regexp.MustCompile(`"version": "[^"]*"`)
+// What a release changes in the npm package: its version, and in the README which versions pages take
+// from a CDN.
+var (
+	packageVersion = regexp.MustCompile(`"version": "[^"]*"`)
+	cdnVersion     = regexp.MustCompile(`/npm/swarmgate@\d+/`)
+)
+
+// ofVersion returns what a file of web/ is in the npm package.
+func (r *release) ofVersion(name string, b []byte) []byte {
+	switch name {
+	case "package.json":
+		return packageVersion.ReplaceAll(b, fmt.Appendf(nil, `"version": "%s"`, r.version))
+	case "README.md":
+		major, _, _ := strings.Cut(r.version, ".")
+		return cdnVersion.ReplaceAll(b, fmt.Appendf(nil, "/npm/swarmgate@%s/", major))
+	}
+	return b
+}
 
 // npm packs web/ with the version of the release. What the package holds is committed, so that it
 // needs no build.
@@ -225,10 +270,7 @@ func (r *release) npm() error {
 		if err != nil {
 			return err
 		}
-		if name == "package.json" {
-			b = packageVersion.ReplaceAll(b, fmt.Appendf(nil, `"version": "%s"`, r.version))
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), r.ofVersion(name, b), 0o644); err != nil {
 			return err
 		}
 	}
