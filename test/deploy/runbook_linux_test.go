@@ -154,7 +154,12 @@ func TestRunbook(t *testing.T) {
 		}
 	}
 
-	// Change something: alice has no token any more.
+	// Change something: bob gets a token, and then alice has none any more.
+	bob := strings.TrimSpace(m.run("swarm", "token", "new", "--name", "bob", "--file", "/etc/swarmgate/tokens"))
+	m.run("systemctl", "reload", "swarmgate")
+	gateway.Eventually(t, "bob is let in", func() bool {
+		return m.command("swarm", "status", "--gateway", "https://gateway.example", "--token", bob).Run() == nil
+	})
 	m.run("sh", "-c", ": >/etc/swarmgate/tokens")
 	m.run("systemctl", "reload", "swarmgate")
 	gateway.Eventually(t, "the token is refused", func() bool {
