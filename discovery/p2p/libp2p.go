@@ -106,10 +106,12 @@ func newLibp2p(s settings, g *gater, o *observed) (host.Host, error) {
 	return h, nil
 }
 
-// newMuxer returns yamux with a bounded window.
+// newMuxer returns yamux with a bounded window. Each of its messages fits into one of Noise; with
+// yamux's own size the last bytes of each would be one more.
 func newMuxer(keepAlive time.Duration) *yamux.Transport {
 	t := *yamux.DefaultTransport
 	t.MaxStreamWindowSize = StreamWindow
+	t.MaxMessageSize = noise.MaxPlaintextLength
 	t.KeepAliveInterval = keepAlive
 	t.ConnectionWriteTimeout = keepAlive // also the wait for the answer
 	return &t
