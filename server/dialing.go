@@ -421,5 +421,4 @@ func (t *topic) answered(p *pair, stream discovery.Stream, wanted bool) {
 	}
 	stream.Reset(code)
 	t.settle(p, pairEnded, true)
-	t.relist(p.peer)
 }

@@ -242,6 +242,9 @@ func (t *topic) settle(p *pair, state pairState, drop bool) {
 		t.dropAway(s)
 		t.index(s)
 	}
+	if drop && p.peer != nil {
+		t.relist(p.peer) // who has looked at it meanwhile saw the pair
+	}
 	if state == pairWaiting && !drop {
 		p.due.do = func() { t.remake(p) }
 		t.agenda.set(&p.due, p.retryAt)

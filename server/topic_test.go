@@ -227,6 +227,23 @@ func TestGoneIsForgotten(t *testing.T) {
 	})
 }
 
+// A peer that has left and come back while its circuit went on is dialed again once that is lost,
+// though all were looked at meanwhile and it had its circuit then.
+func TestBackBeforeItsCircuitIsLost(t *testing.T) {
+	inBubble(t, Config{Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		c, _, p, y := g.open("1")
+		g.lan.see(p.gone(), p.sighting())
+		g.lan.see(g.lan.peer("2").sighting())
+		c.circuit() // with the other one: there is nobody else to look for
+		synctest.Wait()
+		y.lose()
+		pass(10 * time.Second)
+		if n := len(p.dialed()); n != 2 {
+			t.Errorf("the peer was dialed %d times, want again after the loss", n)
+		}
+	})
+}
+
 // A peer that leaves while it is being dialed is dialed for nobody else.
 func TestGoneWhileDialed(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
