@@ -124,6 +124,19 @@ func TestDeadRecordsHoldUpTheirOwn(t *testing.T) {
 	}
 }
 
+// Dials on the LAN and on loopback ended after 5 s, whatever DialTimeout said: libp2p has a limit
+// of its own for them. On a busy machine hosts with much time for each other did not meet.
+func TestDialTimeoutOnTheLAN(t *testing.T) {
+	t.Parallel()
+	const timeout = 6 * time.Second
+	h := listen(t, all(gateway, off, func(c *Config) { c.DialTimeout = timeout }))
+	began := time.Now()
+	err := h.connect(t.Context(), newSilent(t).hosts(t, 0, 1)[0], nil)
+	if took := time.Since(began); err == nil || took < timeout {
+		t.Errorf("connect = %v after %v, want an error after %v", err, took, timeout)
+	}
+}
+
 // runs wants a turn for payer, and puts it into list when it comes.
 func runs(d *dials, list *[]*turn, payer string) *turn {
 	return d.want(fair.First, []discovery.Payer{of(payer)}, func(t *turn) bool {

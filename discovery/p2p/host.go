@@ -335,8 +335,10 @@ func (h *Host) connect(ctx context.Context, t target, turn *turn) error {
 		defer h.gater.pay(t.id, who)()
 	}
 	h.libp2p.Peerstore().AddAddrs(t.id, good, peerstore.TempAddrTTL)
-	// A direct dial ignores libp2p's own memory of failures, which is longer than ours.
-	if _, err := h.libp2p.Network().DialPeer(network.WithForceDirectDial(ctx, "asked for"), t.id); err != nil {
+	// A direct dial ignores libp2p's own memory of failures, which is longer than ours. Nor does
+	// libp2p end it before DialTimeout.
+	ctx = network.WithDialPeerTimeout(network.WithForceDirectDial(ctx, "asked for"), h.DialTimeout)
+	if _, err := h.libp2p.Network().DialPeer(ctx, t.id); err != nil {
 		return unreachable(t.id, err)
 	}
 	return nil

@@ -94,7 +94,7 @@ func newLibp2p(s settings, g *gater, o *observed) (host.Host, error) {
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(conns),
 		libp2p.MultiaddrResolver(noNames{}),
-		libp2p.SwarmOpts(swarm.WithDialRanker(g.rankDials)),
+		libp2p.SwarmOpts(swarm.WithDialRanker(g.rankDials), swarm.WithDialTimeoutLocal(s.DialTimeout)),
 		libp2p.WithDialTimeout(s.DialTimeout),
 		libp2p.DisableRelay(),
 		reachability(),
