@@ -66,7 +66,7 @@ func TestOwnAddressOutside(t *testing.T) {
 func TestCopyIsSlow(t *testing.T) {
 	p := newPlace(t)
 	p.open(t)
-	h := listen(t, all(gateway, key(p.key), func(c *Config) { c.DialTimeout = 300 * time.Millisecond }))
+	h := listen(t, all(gateway, key(p.key), func(c *Config) { c.DialTimeout = 2 * time.Second }))
 	h.copies.suspect(suspect{addr: forwardSilently(t, "127.0.0.1:"+p.addr[len("/ip4/127.0.0.1/tcp/"):], 1)})
 	eventually(t, "it knows the copy", func() bool { return knowsCopy(h) })
 }

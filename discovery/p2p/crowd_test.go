@@ -80,6 +80,12 @@ func TestCrowd(t *testing.T) {
 			return tp.meetings.active > 0
 		})
 	}
+	defer func() {
+		if t.Failed() {
+			pieces, least, most, all := piecesOf(topics)
+			t.Logf("%d pieces, %d to %d meetings a host, %d in all", pieces, least, most, all)
+		}
+	}()
 	seldom(t, "all hosts are one piece and have enough meetings", func() bool {
 		pieces, least, _, _ := piecesOf(topics)
 		return pieces == 1 && least >= leastMeetings
@@ -94,9 +100,11 @@ func TestCrowd(t *testing.T) {
 	}
 	seldom(t, "nobody asks any more", asked)
 	before := meetingsOf(topics)
+	resting := time.Now()
 	timer := time.NewTimer(restFor)
 	<-timer.C
 	after := meetingsOf(topics)
+	rested := time.Since(resting) // more on a busy machine
 	lost := 0
 	for m := range before {
 		if !after[m] {
@@ -116,9 +124,9 @@ func TestCrowd(t *testing.T) {
 		t.Errorf("%d pieces, %d to %d meetings a host", pieces, least, most)
 	}
 	// Each host lets one go in rotateEvery, at random times, and both ends of it are counted.
-	mean := float64(n) * float64(restFor) / float64(rotateEvery)
+	mean := float64(n) * float64(rested) / float64(rotateEvery)
 	if limit := 2 * int(1+mean+4*math.Sqrt(mean)); lost > limit {
-		t.Errorf("%d meetings of %d were lost in %v at rest, want at most %d", lost, len(before), restFor, limit)
+		t.Errorf("%d meetings of %d were lost in %v at rest, want at most %d", lost, len(before), rested, limit)
 	}
 }
 
@@ -127,7 +135,7 @@ func seldom(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(2 * patience); !f(); <-tick.C {
+	for end := time.Now().Add(8 * patience); !f(); <-tick.C { // hundreds of handshakes, on a busy machine
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain until %s", what)
 		}

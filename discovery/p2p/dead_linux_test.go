@@ -21,7 +21,7 @@ func TestDeadMachine(t *testing.T) {
 		here.Rerun(t, hereVar+"="+here.Name(), thereVar+"="+there.Name())
 		return
 	}
-	quick := func(c *Config) { c.Mode, c.KeepAlive = Off, time.Second }
+	quick := func(c *Config) { c.Mode, c.KeepAlive = Off, 4*time.Second }
 	var n *Host
 	netns.Open(os.Getenv(thereVar)).Do(t, func() {
 		n = listen(t, all(native, quick, func(c *Config) { c.Listen = []string{"/ip4/10.73.0.2/tcp/0"} }))

@@ -21,7 +21,7 @@ func TestLiars(t *testing.T) {
 	small, _ := keys(t)
 	n := listen(t, all(native, off))
 	h := listen(t, all(gateway, off, key(small), func(c *Config) {
-		c.RetryMin, c.RetryMax = time.Second, 10*time.Second
+		c.RetryMin, c.RetryMax = 20*time.Second, time.Minute // left alone until the test has seen it
 		c.Static = map[wtproto.Topic][]string{testTopic: n.Addrs()}
 	}))
 	join(t, n, discovery.Native(), echo)
@@ -156,8 +156,9 @@ func TestBlame(t *testing.T) {
 // Bad frames end their stream with a code, and nothing else.
 func TestBadFrames(t *testing.T) {
 	small, large := keys(t)
-	h := listen(t, all(key(large), func(c *Config) { c.AnswerTimeout = time.Second }))
+	h := listen(t, key(large))
 	join(t, h, discovery.Native(), nil)
+	hasty := listen(t, func(c *Config) { c.AnswerTimeout = time.Second })
 	s := newStranger(t, small)
 	digest := testTopic.Digest()
 	host, meet := wtproto.Host{}.Append(nil), s.meet(h).Append(nil)
@@ -187,7 +188,11 @@ func TestBadFrames(t *testing.T) {
 		{"too many ENDPOINTS", flood, false, true, wtproto.CodeRateLimited},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			st := s.open(h)
+			host := h
+			if tc.want == wtproto.CodeIdle {
+				host = hasty
+			}
+			st := s.open(host)
 			if tc.met {
 				g := listen(t, native) // each its own, as links replace each other
 				join(t, g, discovery.Native(), nil)

@@ -119,6 +119,19 @@ func keys(t testing.TB) (small, large ed25519.PrivateKey) {
 	return keys[0], keys[1]
 }
 
+// smaller returns a key whose id is smaller than another one.
+func smaller(t testing.TB, than peer.ID) ed25519.PrivateKey {
+	t.Helper()
+	for {
+		k, _ := keys(t)
+		if id, err := peer.IDFromPrivateKey(p2pKey(t, k)); err != nil {
+			t.Fatal(err)
+		} else if id < than {
+			return k
+		}
+	}
+}
+
 func p2pKey(t testing.TB, k ed25519.PrivateKey) crypto.PrivKey {
 	t.Helper()
 	key, err := crypto.UnmarshalEd25519PrivateKey(k)

@@ -202,11 +202,19 @@ func TestReplaced(t *testing.T) {
 }
 
 func TestInboundAnswers(t *testing.T) {
-	hosts := swarmOf(t, gateway, func(c *Config) { c.AnswerTimeout = 500 * time.Millisecond })
-	g, n := hosts[0], hosts[1]
+	hosts := swarmOf(t, gateway, native, func(c *Config) { c.AnswerTimeout = time.Second })
+	g, n, hasty := hosts[0], hosts[1], hosts[2]
 	gm := join(t, g, presence(true, true, endpoint(1)), nil)
-	nm := join(t, n, discovery.Native(), nil)
-	peer := gm.await("the native peer", isPeer(n, nativeEndpoint))
+	nm, hm := join(t, n, discovery.Native(), nil), join(t, hasty, discovery.Native(), nil)
+	var peer, hastyPeer item
+	gm.await("both native peers", func(i item) bool {
+		if isPeer(n, nativeEndpoint)(i) {
+			peer = i
+		} else if isPeer(hasty, nativeEndpoint)(i) {
+			hastyPeer = i
+		}
+		return peer.sighting.Dial != nil && hastyPeer.sighting.Dial != nil
+	})
 	for _, tc := range []struct {
 		name   string
 		answer func(discovery.Inbound)
@@ -224,15 +232,19 @@ func TestInboundAnswers(t *testing.T) {
 		{"no answer", func(discovery.Inbound) {}, wtproto.CodeBusy},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			to, m := peer, nm
+			if tc.want == wtproto.CodeBusy {
+				to, m = hastyPeer, hm
+			}
 			result := make(chan error, 1)
 			go func() {
-				s, err := peer.sighting.Dial(t.Context(), endpoint(1))
+				s, err := to.sighting.Dial(t.Context(), endpoint(1))
 				if err == nil {
 					s.Close()
 				}
 				result <- err
 			}()
-			tc.answer(nm.await("the circuit", isInbound).sighting.Inbound)
+			tc.answer(m.await("the circuit", isInbound).sighting.Inbound)
 			wantCode(t, "Dial", <-result, tc.want, true)
 		})
 	}
@@ -346,10 +358,9 @@ func TestOpenRefused(t *testing.T) {
 func TestDialAnswers(t *testing.T) {
 	small, large := keys(t)
 	s := newStranger(t, large)
-	h := listen(t, all(gateway, key(small), func(c *Config) {
-		c.Mode, c.AnswerTimeout = Off, 500*time.Millisecond
-		c.Static = map[wtproto.Topic][]string{testTopic: {s.addr()}}
-	}))
+	static := func(c *Config) { c.Mode, c.Static = Off, map[wtproto.Topic][]string{testTopic: {s.addr()}} }
+	h := listen(t, all(gateway, key(small), static))
+	hasty := listen(t, all(gateway, key(smaller(t, s.ID())), static, func(c *Config) { c.AnswerTimeout = time.Second }))
 	answers := make(chan func(network.Stream), 1)
 	s.SetStreamHandler(wtproto.HostProtocol, func(st network.Stream) {
 		r := wtproto.NewReader(st)
@@ -361,15 +372,17 @@ func TestDialAnswers(t *testing.T) {
 			_, _ = st.Write(wtproto.Host{Run: s.run()}.Append(nil))
 			for err == nil {
 				if typ, _, err = r.Next(); typ == wtproto.TypeMeet {
-					_, _ = st.Write(s.met(h, nativeEndpoint).Append(nil))
+					met := wtproto.Met{Digest: testTopic.Digest(), Proof: s.prove(wtproto.ProofMet, st.Conn().RemotePeer()), Endpoints: []wtproto.EndpointID{nativeEndpoint}}
+					_, _ = st.Write(met.Append(nil))
 				}
 			}
 			return
 		}
 		(<-answers)(st)
 	})
-	m := join(t, h, presence(true, true, endpoint(1)), nil)
-	peer := m.await("the stranger", func(i item) bool { return i.sighting.Peer.ID == string(s.ID()) })
+	isStranger := func(i item) bool { return i.sighting.Peer.ID == string(s.ID()) }
+	peer := join(t, h, presence(true, true, endpoint(1)), nil).await("the stranger", isStranger)
+	hastyPeer := join(t, hasty, presence(true, true, endpoint(1)), nil).await("the stranger", isStranger)
 	if n := peer.sighting.Peer.Network; n != "static" {
 		t.Errorf("network %q, want static", n)
 	}
@@ -400,7 +413,11 @@ func TestDialAnswers(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			answers <- tc.answer
-			c, err := peer.sighting.Dial(t.Context(), endpoint(1))
+			from := peer
+			if tc.name == "nothing" {
+				from = hastyPeer
+			}
+			c, err := from.sighting.Dial(t.Context(), endpoint(1))
 			if err == nil {
 				c.Close()
 			}

@@ -156,10 +156,10 @@ func TestProtocolMetCodes(t *testing.T) {
 // The same for OPENED.
 func TestProtocolOpenedCodes(t *testing.T) {
 	small, large := keys(t)
-	h := listen(t, all(key(large), func(c *Config) { c.AnswerTimeout = time.Second }))
+	h := listen(t, key(large))
 	m := join(t, h, discovery.Native(), nil)
 	s := newStranger(t, small)
-	ask := func(t *testing.T, h *Host, change func(*wtproto.Open), answer func(discovery.Inbound)) wtproto.Code {
+	ask := func(t *testing.T, s stranger, h *Host, m *member, change func(*wtproto.Open), answer func(discovery.Inbound)) wtproto.Code {
 		t.Helper()
 		o := wtproto.Open{Digest: testTopic.Digest(), Proof: s.prove(wtproto.ProofOpen, h.id), From: endpoint(1)}
 		change(&o)
@@ -180,30 +180,32 @@ func TestProtocolOpenedCodes(t *testing.T) {
 	same := func(*wtproto.Open) {}
 	refused := func(c wtproto.Code) func(t *testing.T) wtproto.Code {
 		return func(t *testing.T) wtproto.Code {
-			return ask(t, h, same, func(in discovery.Inbound) { in.Refuse(c) })
+			return ask(t, s, h, m, same, func(in discovery.Inbound) { in.Refuse(c) })
 		}
 	}
 	compare(t, "OPENED", codeRows(t, protocolSection(t, "12. Opening circuits"), "| code of OPENED | when |"), map[wtproto.Code]func(*testing.T) wtproto.Code{
 		wtproto.CodeForbidden: func(t *testing.T) wtproto.Code {
-			return ask(t, h, func(o *wtproto.Open) { o.Proof[0] ^= 1 }, nil)
+			return ask(t, s, h, m, func(o *wtproto.Open) { o.Proof[0] ^= 1 }, nil)
 		},
 		wtproto.CodeProtocol: func(t *testing.T) wtproto.Code {
 			g := listen(t, gateway)
 			join(t, g, presence(true, true, endpoint(9)), nil)
-			return ask(t, g, func(o *wtproto.Open) {
+			return ask(t, s, g, nil, func(o *wtproto.Open) {
 				o.From, o.To, o.Proof = nativeEndpoint, endpoint(9), s.prove(wtproto.ProofOpen, g.id)
 			}, nil)
 		},
 		wtproto.CodePeerUnreachable: func(t *testing.T) wtproto.Code {
-			return ask(t, h, func(o *wtproto.Open) { o.To = endpoint(2) }, nil)
+			return ask(t, s, h, m, func(o *wtproto.Open) { o.To = endpoint(2) }, nil)
 		},
 		wtproto.CodeBusy: func(t *testing.T) wtproto.Code {
-			return ask(t, h, same, func(discovery.Inbound) {}) // no answer from the program
+			hasty := listen(t, func(c *Config) { c.AnswerTimeout = time.Second })
+			s := newStranger(t, smaller(t, hasty.id))
+			return ask(t, s, hasty, join(t, hasty, discovery.Native(), nil), same, func(discovery.Inbound) {}) // no answer from the program
 		},
 		wtproto.CodeCircuitLimit: refused(wtproto.CodeCircuitLimit),
 		wtproto.CodeDeclined:     refused(wtproto.CodeDeclined),
 		wtproto.CodeLeft: func(t *testing.T) wtproto.Code {
-			return ask(t, h, same, func(discovery.Inbound) { go m.leave() })
+			return ask(t, s, h, m, same, func(discovery.Inbound) { go m.leave() })
 		},
 	})
 }
@@ -261,17 +263,20 @@ func TestProtocolLateAnswers(t *testing.T) {
 	first, ended := make(chan wtproto.Type, 8), make(chan error, 8)
 	s := newStranger(t, small)
 	s.SetStreamHandler(wtproto.HostProtocol, func(st network.Stream) {
-		typ, _, _ := wtproto.NewReader(st).Next()
+		typ, _, err := wtproto.NewReader(st).Next()
 		if typ == wtproto.TypeHost {
 			_, _ = st.Write(wtproto.Host{Run: s.run()}.Append(nil))
-			typ, _, _ = wtproto.NewReader(st).Next()
+			typ, _, err = wtproto.NewReader(st).Next()
+		}
+		if err != nil {
+			return // HOST came too late
 		}
 		first <- typ
-		_, err := st.Read(make([]byte, 1))
+		_, err = st.Read(make([]byte, 1))
 		ended <- err
 	})
 	h := listen(t, all(gateway, key(large), func(c *Config) {
-		c.Mode, c.AnswerTimeout = Off, 500*time.Millisecond
+		c.Mode, c.AnswerTimeout = Off, time.Second
 		c.Static = map[wtproto.Topic][]string{testTopic: {s.addr()}}
 	}))
 	m := join(t, h, presence(true, true, endpoint(1)), nil)

@@ -120,7 +120,7 @@ func TestTopicsAboveTheLimitAreNotAskedFor(t *testing.T) {
 // A frame that was just being written when a link was ended took away the timer that ends it if
 // the other host does not.
 func TestUnusedLinkEndsWithoutTheOther(t *testing.T) {
-	h := listen(t, all(gateway, off, func(c *Config) { c.AnswerTimeout = time.Second }))
+	h := listen(t, all(gateway, off, func(c *Config) { c.AnswerTimeout = 3 * time.Second }))
 	s := newStranger(t, nil)
 	s.link(h, wtproto.HostGateway)
 	eventually(t, "there is a link", func() bool { return linkOf(h, s.ID()) != nil })
