@@ -21,6 +21,9 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
+// patience is how long a client or a peer may take for what takes milliseconds.
+const patience = time.Minute
+
 // Server is a gateway that listens on loopback. Any number of goroutines may use it.
 type Server struct {
 	*server.Server
@@ -39,8 +42,15 @@ type Server struct {
 
 // NewServer starts a gateway, or panics. It speaks WebSocket on the TCP port of the same number.
 // It brings its own certificate, unless cfg.TLS is set, and a network "test" beside those of cfg,
-// which stay the caller's to close after [Server.Close]. A zero cfg is good for most tests.
+// which stay the caller's to close after [Server.Close]. A zero cfg is good for most tests. The
+// zero HelloTimeout, FirstFrameTimeout, OfferTimeout and DialTimeout mean a minute here, because a
+// busy machine may need more than the few seconds that they mean elsewhere.
 func NewServer(cfg server.Config) *Server {
+	for _, d := range []*time.Duration{&cfg.HelloTimeout, &cfg.FirstFrameTimeout, &cfg.OfferTimeout, &cfg.DialTimeout} {
+		if *d == 0 {
+			*d = patience
+		}
+	}
 	s := &Server{network: newNetwork(), served: make(chan error, 1), closed: make(chan struct{})}
 	var err error
 	if cfg.TLS == nil {
@@ -66,7 +76,7 @@ func NewServer(cfg server.Config) *Server {
 	}
 	s.URL = u.String()
 	go func() { s.served <- s.Serve(s.socket) }()
-	s.site = &http.Server{Handler: s.handler(), TLSConfig: cfg.TLS.Clone(), ReadHeaderTimeout: 5 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+	s.site = &http.Server{Handler: s.handler(), TLSConfig: cfg.TLS.Clone(), ReadHeaderTimeout: patience, ErrorLog: log.New(io.Discard, "", 0)}
 	go func() {
 		s.site.ServeTLS(listener, "", "")
 		close(s.closed)

@@ -63,6 +63,9 @@ func (f *farSide) hundred(t testing.TB) {
 		return
 	}
 	stalled.Write([]byte("w"))
+	if _, err := io.ReadFull(stalled, make([]byte, 1)); err != nil { // else the reset may come before the other side has read
+		t.Errorf("the one that is not read: %v", err)
+	}
 	var wg sync.WaitGroup
 	for i := range 100 {
 		wg.Go(func() {

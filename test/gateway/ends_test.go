@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -31,7 +30,7 @@ type handmade struct {
 	conn    *quic.Conn
 	session *webtransport.Session
 	control *webtransport.Stream
-	frames  *wtproto.Reader
+	frames  *frames
 }
 
 // handmade connects a client that has been welcomed. Without a config it has no flow control of
@@ -42,7 +41,7 @@ func (g *Gateway) handmade(t *testing.T, cfg *webtransport.Config) *handmade {
 	tr := &webtransport.Transport{
 		Config:          cfg,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-		QUICConfig:      &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true},
+		QUICConfig:      &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true, HandshakeIdleTimeout: Patience},
 		DialAddr: func(ctx context.Context, addr string, t *tls.Config, q *quic.Config) (conn *quic.Conn, err error) {
 			h.conn, err = quic.DialAddrEarly(ctx, addr, t, q)
 			return h.conn, err
@@ -63,7 +62,7 @@ func (g *Gateway) handmade(t *testing.T, cfg *webtransport.Config) *handmade {
 	var secret wtproto.Secret
 	rand.Read(secret[:])
 	h.control.Write(wtproto.Hello{Version: 1, Credit: 64 << 10, Secret: secret}.Append(nil))
-	h.frames = wtproto.NewReader(bufio.NewReader(h.control))
+	h.frames = framesOf(h.control)
 	next(t, h.frames, wtproto.TypeWelcome)
 	return h
 }

@@ -2,6 +2,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -62,6 +63,7 @@ func Certificate(t testing.TB) tls.Certificate {
 func (g *Gateway) Dial(t testing.TB, cfg client.Config) *client.Client {
 	t.Helper()
 	cfg.CertHashes = [][32]byte{g.Hash}
+	cfg.DialTimeout = cmp.Or(cfg.DialTimeout, Patience)
 	c, err := client.Dial(Context(t), g.URL, cfg)
 	if err != nil {
 		t.Fatal(err)

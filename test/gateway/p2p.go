@@ -20,6 +20,7 @@ func Host(t testing.TB, gateway bool, seeds ...string) *p2p.Host {
 	}
 	h, err := p2p.Listen(p2p.Config{
 		Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Mode: p2p.Private, Seeds: seeds, Gateway: gateway, Policy: policy,
+		DialTimeout: Patience, AnswerTimeout: Patience,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/discovery/p2p"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -239,11 +240,9 @@ func TestGatewaysMeet(t *testing.T) {
 // What cannot be reached is bounded by the timeouts and told with its reason, to the operator and
 // to the client.
 func TestUnreachableIsTold(t *testing.T) {
-	dead := Listen(t, Echo)
-	dead.Close()
 	topic := wtproto.TopicFromName("unreachable")
 	g := Start(t, server.Config{Networks: []discovery.Network{
-		Static(t, topic, dead.Addr().String()),
+		Static(t, topic, freeport.Address(t)),
 		Host(t, true, "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWGRUaMbkCsSsMqFTYAkvyJyKBRCUJcGJZJuYkxMXKaCGy"),
 	}})
 	top := Join(t, g.Dial(t, client.Config{}), topic, client.JoinOptions{})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -29,12 +30,7 @@ type place struct {
 // newPlace returns a place on a port that is free.
 func newPlace(t testing.TB) *place {
 	t.Helper()
-	l, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return &place{t: t, addr: l.LocalAddr().String(), cert: Certificate(t), key: [32]byte{1, 2, 3}}
+	return &place{t: t, addr: freeport.Address(t), cert: Certificate(t), key: [32]byte{1, 2, 3}}
 }
 
 // hash returns what a client trusts.
@@ -44,6 +40,7 @@ func (p *place) hash() [32]byte { return sha256.Sum256(p.cert.Certificate[0]) }
 func (p *place) dial(cfg client.Config) *client.Client {
 	p.t.Helper()
 	cfg.CertHashes = append(cfg.CertHashes, p.hash())
+	cfg.DialTimeout = Patience
 	c, err := client.Dial(Context(p.t), p.addr, cfg)
 	if err != nil {
 		p.t.Fatal(err)

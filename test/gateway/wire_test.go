@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -34,7 +35,8 @@ type rawWire struct {
 
 func (g *Gateway) rawDial(t testing.TB) wire {
 	conn, err := quic.DialAddr(Context(t), strings.TrimPrefix(g.URL, "https://"),
-		&tls.Config{InsecureSkipVerify: true, NextProtos: []string{wtproto.ALPN}}, &quic.Config{EnableStreamResetPartialDelivery: true})
+		&tls.Config{InsecureSkipVerify: true, NextProtos: []string{wtproto.ALPN}},
+		&quic.Config{EnableStreamResetPartialDelivery: true, HandshakeIdleTimeout: Patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +83,7 @@ func (g *Gateway) webTransportDial(t testing.TB, streams int64, origin string) w
 	tr := &webtransport.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		QUICConfig: &quic.Config{
-			EnableDatagrams: true, EnableStreamResetPartialDelivery: true, MaxIncomingStreams: streams,
+			EnableDatagrams: true, EnableStreamResetPartialDelivery: true, MaxIncomingStreams: streams, HandshakeIdleTimeout: Patience,
 		},
 	}
 	header := make(map[string][]string)
@@ -130,8 +132,54 @@ func hello() []byte {
 	return wtproto.Hello{Version: 1, Credit: 64 << 10, Secret: wtproto.Secret(random(16))}.Append(nil)
 }
 
+// frames are what the gateway sends on the control stream of a client that is made by hand. PINGs
+// are answered at once and left out: a client that answers none gets no circuits after 5 s.
+type frames struct {
+	come chan frame
+}
+
+type frame struct {
+	typ     wtproto.Type
+	payload []byte
+	err     error
+}
+
+// framesOf reads control, to which others may write too, until it ends.
+func framesOf(control io.ReadWriter) *frames {
+	f := &frames{make(chan frame, 4096)}
+	go func() {
+		defer close(f.come)
+		r := wtproto.NewReader(bufio.NewReader(control))
+		for {
+			typ, payload, err := r.Next()
+			if err == nil && typ == wtproto.TypePing {
+				ping, _ := wtproto.ParsePing(payload)
+				control.Write(wtproto.Pong(ping).Append(nil))
+				continue
+			}
+			f.come <- frame{typ, bytes.Clone(payload), err}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return f
+}
+
+// Next returns the next frame, or how the stream has ended.
+func (f *frames) Next() (wtproto.Type, []byte, error) {
+	x, more := <-f.come
+	if !more {
+		return 0, nil, io.EOF
+	}
+	return x.typ, x.payload, x.err
+}
+
 // next returns the next control frame of a type.
-func next(t testing.TB, r *wtproto.Reader, want wtproto.Type) []byte {
+func next(t testing.TB, r interface {
+	Next() (wtproto.Type, []byte, error)
+}, want wtproto.Type,
+) []byte {
 	t.Helper()
 	for {
 		typ, payload, err := r.Next()
@@ -265,7 +313,7 @@ func TestOffers(t *testing.T) {
 	w := g.webTransportDial(t, streams, "")
 	c := w.open()
 	c.Write(hello())
-	frames := wtproto.NewReader(bufio.NewReader(c))
+	frames := framesOf(c)
 	next(t, frames, wtproto.TypeWelcome)
 	c.Write(wtproto.Join{Topic: topic, Flags: wtproto.JoinLookUp}.Append(nil))
 
