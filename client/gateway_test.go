@@ -31,7 +31,7 @@ var (
 
 // deadline returns a context for what is sure to happen, on a slow machine too.
 func deadline(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -470,7 +470,7 @@ func streamEnd(t testing.TB, err error) wtproto.Code {
 // readReset waits until the client has reset what it sends on s, and returns the code.
 func readReset(t testing.TB, s farStream) wtproto.Code {
 	t.Helper()
-	s.SetReadDeadline(time.Now().Add(30 * time.Second))
+	s.SetReadDeadline(time.Now().Add(time.Minute))
 	var b [512]byte
 	for {
 		if _, err := s.Read(b[:]); err != nil {

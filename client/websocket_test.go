@@ -83,11 +83,15 @@ func TestSocketWindow(t *testing.T) {
 	for i := range sent {
 		sent[i] = byte(i) ^ byte(i>>8)
 	}
-	conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-	n, err := conn.Write(sent)
-	if !errors.Is(err, os.ErrDeadlineExceeded) || n > firstWindow+maxUnsent {
-		t.Errorf("Write = %d, %v, want at most %d and %v", n, err, firstWindow+maxUnsent, os.ErrDeadlineExceeded)
+	type written struct {
+		n   int
+		err error
 	}
+	first := make(chan written, 1)
+	go func() {
+		n, err := conn.Write(sent)
+		first <- written{n, err}
+	}()
 	accept := len(wtproto.Accept{Circuit: 1}.Append(nil))
 	b := make([]byte, firstWindow-accept)
 	if _, err := io.ReadFull(s, b); err != nil || !bytes.Equal(b, sent[:len(b)]) {
@@ -99,6 +103,11 @@ func TestSocketWindow(t *testing.T) {
 		t.Errorf("%d bytes beyond the window", n)
 	}
 	s.SetReadDeadline(time.Time{})
+	conn.SetWriteDeadline(time.Unix(1, 0))
+	w := <-first
+	if !errors.Is(w.err, os.ErrDeadlineExceeded) || w.n > firstWindow+maxUnsent {
+		t.Errorf("Write = %d, %v, want at most %d and %v", w.n, w.err, firstWindow+maxUnsent, os.ErrDeadlineExceeded)
+	}
 	conn.SetWriteDeadline(time.Time{})
 	for _, offset := range []int{firstWindow, 100, firstWindow + 1} {
 		s.signal("window %d", offset)
@@ -109,7 +118,7 @@ func TestSocketWindow(t *testing.T) {
 	s.signal("window 4611686018427387903")
 	rest := sent[firstWindow-accept+1:]
 	go func() {
-		conn.Write(sent[n:])
+		conn.Write(sent[w.n:])
 		conn.CloseWrite()
 	}()
 	if b, err := io.ReadAll(s); err != nil || !bytes.Equal(b, rest) {
@@ -226,7 +235,7 @@ func TestSocketLostJustBeforeItsSession(t *testing.T) {
 	select {
 	case err := <-read:
 		wantError(t, "Read", err, wtproto.CodePeerGone, false)
-	case <-time.After(10 * time.Second):
+	case <-deadline(t).Done():
 		t.Error("Read hangs")
 	}
 	wait(t, "Done", c.Done())
