@@ -98,8 +98,16 @@ func TestDemoSaysWhyThePeerWasNotFound(t *testing.T) {
 	peer.id = []byte("another one")
 	<-peer.ready
 	tooLong := errors.New("it took too long")
-	limited, stop := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, tooLong)
-	defer stop()
+	limited, stop := context.WithCancelCause(t.Context())
+	go func() { // once it waits for the peer
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for len(g.server.Topics()) == 0 && t.Context().Err() == nil {
+			<-tick.C
+		}
+		<-time.After(300 * time.Millisecond)
+		stop(tooLong)
+	}()
 	if _, err := g.visit(limited, peer, 1); !errors.Is(err, tooLong) || !strings.Contains(err.Error(), "the peer was not found") {
 		t.Errorf("visit = %v, want that the peer was not found", err)
 	}

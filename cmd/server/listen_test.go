@@ -5,6 +5,8 @@ import (
 	"net"
 	"syscall"
 	"testing"
+
+	"github.com/swarmgate/swarmgate/internal/freeport"
 )
 
 func TestUDPAndTCPHaveTheSamePort(t *testing.T) {
@@ -34,7 +36,7 @@ func TestAnotherPortIsTriedWhereTCPIsTaken(t *testing.T) {
 		{"127.0.0.1:0", 3, taken, 4},
 		{"127.0.0.1:0", 1000, taken, portAttempts},
 		{"127.0.0.1:0", 1, syscall.EACCES, 1},
-		{hostPort(freeAddr(t)), 1, taken, 1},
+		{hostPort(freeport.Address(t)), 1, taken, 1},
 	} {
 		tries := 0
 		b, err := listenBothBy(func(network, address string) (net.Listener, error) {
@@ -55,23 +57,6 @@ func TestAnotherPortIsTriedWhereTCPIsTaken(t *testing.T) {
 			b.tcp.Close()
 		}
 	}
-}
-
-// freeAddr returns an address on which nobody listens.
-func freeAddr(t *testing.T) string {
-	return freeOn(t, "127.0.0.1:0")
-}
-
-// freeOn is freeAddr with port 0 of another address. A port that one address has free may be that
-// of a connection on another one, so the wildcard cannot have it.
-func freeOn(t *testing.T, addr hostPort) string {
-	b, err := listenBoth(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.udp.Close()
-	defer b.tcp.Close()
-	return b.tcp.Addr().String()
 }
 
 func TestFirst(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/server"
 	gwtest "github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -71,7 +72,7 @@ var labelValues = map[string]*regexp.Regexp{
 func TestMetricsTellOfNobody(t *testing.T) {
 	const secret = "secret-of-somebody"
 	echo := gwtest.Listen(t, gwtest.Echo)
-	dead := freeAddr(t)
+	dead := freeport.Address(t)
 	i := start(t, "--static", "there=tcp://"+echo.Addr().String(), "--static", "there=tcp://"+dead, "--admin", "127.0.0.1:0",
 		"--p2p-listen", "/ip4/127.0.0.1/tcp/0", "--dht", "private", "--max-topics", "1")
 	topic := wtproto.TopicFromName("there")

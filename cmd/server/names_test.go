@@ -8,9 +8,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	gwtest "github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -68,7 +70,7 @@ func TestClientsAreToldThePortThatTheyReach(t *testing.T) {
 		{"--name public.example:443", "public.example:8443", "public.example:443", "public.example:443"},
 		{"--name [2001:db8::1]:443", "[2001:db8::1]", "[2001:db8::1]:443", "[2001:db8::1]:443"},
 	} {
-		_, port, _ := net.SplitHostPort(freeOn(t, ":0"))
+		port := strconv.Itoa(freeport.Ports(t, 1))
 		i := start(t, append(strings.Fields(c.args), "--listen", ":"+port, "--dev-http", "127.0.0.1:0")...)
 		if got := told(t, "https://127.0.0.1:"+port, c.host); got != c.want {
 			t.Errorf("%q: who knows it as %s is told %s, want %s", c.args, c.host, got, c.want)
@@ -85,7 +87,7 @@ func TestClientsAreToldThePortThatTheyReach(t *testing.T) {
 
 // A page that came from the gateway by a port that a router maps was once one of another origin.
 func TestOwnPagesAtAnotherPortMayConnect(t *testing.T) {
-	_, port, _ := net.SplitHostPort(freeOn(t, ":0"))
+	port := strconv.Itoa(freeport.Ports(t, 1))
 	start(t, "--listen", ":"+port, "--name", "gateway.example")
 	for _, c := range []struct {
 		host, origin string

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	gwtest "github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -58,7 +59,7 @@ func TestKilledServiceIsConnectedAgain(t *testing.T) {
 		runService(t, addr)
 		return
 	}
-	addr := freeAddr(t)
+	addr := freeport.Address(t)
 	service := startService(t, addr)
 	i := start(t, "--static", "there=tcp://"+addr)
 	top := gwtest.Join(t, i.dial(t), wtproto.TopicFromName("there"), client.JoinOptions{})

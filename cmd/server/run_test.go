@@ -19,6 +19,7 @@ import (
 
 	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	gwtest "github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -248,7 +249,7 @@ func TestAddressesAreShownWhereWanted(t *testing.T) {
 
 // The gateway's own listeners are never peers, not even by configuration.
 func TestGatewayIsNoPeerOfItself(t *testing.T) {
-	admin := freeAddr(t)
+	admin := freeport.Address(t)
 	i := start(t, "--static", "self=tcp://"+admin, "--admin", admin, "--allow-private")
 	top := gwtest.Join(t, i.dial(t), wtproto.TopicFromName("self"), client.JoinOptions{})
 	gwtest.Eventually(t, "the refusal in STATUS", func() bool {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	gwtest "github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -42,7 +43,7 @@ func TestRestartedGatewayIsTheSame(t *testing.T) {
 // resets, so a client learns with its next packet that its session is gone, not after a minute of
 // silence.
 func TestRestartEndsOldSessions(t *testing.T) {
-	args := []string{"--listen", freeAddr(t), "--dht", "off", "--state-dir", filepath.Join(t.TempDir(), "state")}
+	args := []string{"--listen", freeport.Address(t), "--dht", "off", "--state-dir", filepath.Join(t.TempDir(), "state")}
 	o := parsed(t, args...)
 	g, err := open(o, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/server"
 	gwtest "github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -58,7 +59,7 @@ func TestThreatModel(t *testing.T) {
 // The log tells what fails on a topic, and not the topic, which is all that it takes to join.
 func TestLogTellsNoTopic(t *testing.T) {
 	var log lockedBuffer
-	o := parsed(t, "--listen", "127.0.0.1:0", "--dht", "off", "--static", "there=tcp://"+freeAddr(t))
+	o := parsed(t, "--listen", "127.0.0.1:0", "--dht", "off", "--static", "there=tcp://"+freeport.Address(t))
 	g, err := open(o, newLogger(o, &log))
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/client/secret"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -45,10 +46,8 @@ func TestForwardPassesOnResets(t *testing.T) {
 }
 
 func TestForwardEndsCircuitsWithoutAService(t *testing.T) {
-	gone := gateway.Listen(t, gateway.Echo)
-	gone.Close()
 	g := gateway.Start(t, server.Config{})
-	p := swarm(t, open(t), through(g, "forward", "there", gone.Addr().String(), "--json", "--once")...)
+	p := swarm(t, open(t), through(g, "forward", "there", freeport.Address(t), "--json", "--once")...)
 	gateway.Join(t, g.Dial(t, client.Config{}), wtproto.TopicFromName("there"), client.JoinOptions{})
 	if status := p.wait(t); status != statusFailed {
 		t.Errorf("status %d, want %d", status, statusFailed)

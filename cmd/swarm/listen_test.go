@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -134,9 +135,7 @@ func TestListenSaysWhyThereIsNoStream(t *testing.T) {
 			g := gateway.Start(t, server.Config{})
 			args := []string{c.forward, "there"}
 			if c.forward == "forward" {
-				gone := gateway.Listen(t, gateway.Echo)
-				gone.Close()
-				args = append(args, gone.Addr().String())
+				args = append(args, freeport.Address(t))
 			}
 			peer := swarm(t, open(t), through(g, args...)...)
 			p, address := listen(t, g)

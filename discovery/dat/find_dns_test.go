@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/test/node"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -120,17 +121,6 @@ var (
 	lookUpOnly   = discovery.State{LookUp: true}
 )
 
-// freePort returns a UDP port that was free a moment ago.
-func freePort(t *testing.T) int {
-	t.Helper()
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).Port
-}
-
 // script runs test/dat/find.mjs and waits until it is ready.
 func script(t *testing.T, role string, options map[string]any) (*node.Script, int) {
 	t.Helper()
@@ -147,7 +137,7 @@ func script(t *testing.T, role string, options map[string]any) (*node.Script, in
 // dnsServerScript runs a server of dns-discovery and returns its address.
 func dnsServerScript(t *testing.T) (s *node.Script, server string) {
 	t.Helper()
-	port := freePort(t)
+	port := freeport.Ports(t, 1)
 	s, _ = script(t, "dns", map[string]any{"listen": port, "domain": datDomain, "multicast": false, "ttl": 60})
 	return s, net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
@@ -336,7 +326,7 @@ func TestDNSTokenIsRenewed(t *testing.T) {
 func TestDNSDeadServer(t *testing.T) {
 	t.Parallel()
 	_, addr := dnsServerScript(t)
-	dead := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
+	dead := freeport.Address(t)
 	f := followOn(t, newTestDNS(t, dead, addr), testID("dead"), both, 4008)
 	f.works(t)
 	alone := followOn(t, newTestDNS(t, dead), testID("dead"), both, 4009)

@@ -4,6 +4,8 @@ import (
 	"net"
 	"strconv"
 	"testing"
+
+	"github.com/swarmgate/swarmgate/internal/freeport"
 )
 
 // Nodes of npm's bittorrent-dht, and ours among them: what one announces the other finds, and a node
@@ -57,7 +59,7 @@ func TestDiscoveryChannel(t *testing.T) {
 // it knows nobody. It was alone for ever.
 func TestMainlineFirstNodeComesLater(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := freeport.Ports(t, 1)
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	w, _ := newTestMainline(t, addr)
 	f := followOn(t, w, testID("later"), both, 4026)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/discovery/dat"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/test/node"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -39,7 +40,7 @@ func TestHyperdiscovery(t *testing.T) {
 			}
 			c := start(t, w, dat.Config{})
 			folder := filepath.Join(t.TempDir(), "archive")
-			peer, archives := hyper(t, tc.version, w, freePort(t), folder)
+			peer, archives := hyper(t, tc.version, w, freeport.Ports(t, 1), folder)
 			announced()
 			a := archives[0]
 			look := client.JoinOptions{LookUpOnly: true, Networks: []string{"dat"}}
@@ -52,7 +53,7 @@ func TestHyperdiscovery(t *testing.T) {
 			peer.Kill()
 			conn.Close() // not before: the gateway makes a circuit again that the peer has ended
 
-			peer, _ = hyper(t, tc.version, w, freePort(t), folder)
+			peer, _ = hyper(t, tc.version, w, freeport.Ports(t, 1), folder)
 			if !tc.dns { // whoever joins anew is not kept waiting for the next look-up
 				announced()
 				top.Close()
@@ -88,7 +89,7 @@ func TestInboundHyperdiscovery(t *testing.T) {
 			for i := range topics {
 				folders = append(folders, filepath.Join(dir, fmt.Sprint(i)))
 			}
-			peer, archives := hyper(t, tc.version, w, freePort(t), folders...)
+			peer, archives := hyper(t, tc.version, w, freeport.Ports(t, 1), folders...)
 			joined := make(map[wtproto.Topic]*client.Topic)
 			for _, a := range archives {
 				joined[a.Topic] = gateway.Join(t, c, a.Topic, client.JoinOptions{AnnounceOnly: true, Networks: []string{"dat"}})

@@ -19,6 +19,7 @@ import (
 	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/discovery/dat"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/test/node"
@@ -42,12 +43,7 @@ func script(t *testing.T, file, role string, options map[string]any, ready any) 
 // dnsServer runs npm's server of dns-discovery, and returns its address.
 func dnsServer(t *testing.T) (s *node.Script, at string) {
 	t.Helper()
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := c.LocalAddr().(*net.UDPAddr).Port
-	c.Close()
+	port := freeport.Ports(t, 1)
 	s = script(t, "find.mjs", "dns", map[string]any{"listen": port, "domain": "dat.local", "multicast": false, "ttl": 60}, nil)
 	return s, net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
@@ -102,37 +98,11 @@ func hyper(t *testing.T, version int, w ways, port int, folders ...string) (*nod
 	return s, ready.Archives
 }
 
-// freePort returns a TCP port that was free a moment ago.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-// freePorts returns a range of n ports that were free a moment ago.
+// freePorts returns a range of n ports that are free.
 func freePorts(t *testing.T, n int) dat.PortRange {
 	t.Helper()
-	for range 100 {
-		first, free := freePort(t), true
-		if first+n > 65536 {
-			continue
-		}
-		for i := 0; free && i < n; i++ {
-			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+i))
-			if free = err == nil; free {
-				l.Close()
-			}
-		}
-		if free {
-			return dat.PortRange{First: uint16(first), Last: uint16(first + n - 1)}
-		}
-	}
-	t.Fatal("no free ports")
-	return dat.PortRange{}
+	first := freeport.Ports(t, n)
+	return dat.PortRange{First: uint16(first), Last: uint16(first + n - 1)}
 }
 
 // start runs a gateway on the networks of old peers, and opens a session with it.

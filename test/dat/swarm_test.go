@@ -9,6 +9,7 @@ import (
 
 	"github.com/swarmgate/swarmgate/client"
 	"github.com/swarmgate/swarmgate/discovery/dat"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -25,7 +26,7 @@ func TestDiscoverySwarm(t *testing.T) {
 			topic := wtproto.TopicFromName(fmt.Sprint("swarm ", version))
 			var ready struct{ ID string }
 			peer := script(t, "peers.js", "swarm", w.options("127.0.0.1", map[string]any{
-				"version": version, "port": freePort(t), "join": []string{topic.String()[:40]},
+				"version": version, "port": freeport.Ports(t, 1), "join": []string{topic.String()[:40]},
 			}), &ready)
 			top := gateway.Join(t, c, topic, client.JoinOptions{Networks: []string{"discovery-swarm"}})
 			hello := "hello from " + ready.ID

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/test/internal/program"
 	"github.com/swarmgate/swarmgate/test/internal/proxy"
@@ -18,7 +19,7 @@ import (
 // HAProxy's checks come by HTTP/1.0 and without a Host unless it is told otherwise, and once had
 // 421 for an answer: it marked a gateway down that was well.
 func TestHAProxyChecksTheGateway(t *testing.T) {
-	dev, admin, listen := proxy.FreeTCP(t), proxy.FreeTCP(t), proxy.FreeTCP(t)
+	dev, admin, listen := freeport.Address(t), freeport.Address(t), freeport.Address(t)
 	g := program.Start(t, "--listen", listen, "--dev-http", dev, "--admin", admin, "--name", "my_app_gateway", "--trusted-proxy", "127.0.0.1/32", "--dht", "off")
 	_, adminPort, _ := net.SplitHostPort(admin)
 	own := "ssl verify none send-proxy-v2 check-send-proxy"
@@ -32,7 +33,7 @@ func TestHAProxyChecksTheGateway(t *testing.T) {
 		{"with-a-host", "option httpchk\n    http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host my_app_gateway", admin},
 		{"foreign-host", "option httpchk\n    http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host other.example", admin},
 	}
-	stats := proxy.FreeTCP(t)
+	stats := freeport.Address(t)
 	var conf strings.Builder
 	fmt.Fprintf(&conf, "defaults\n    mode http\n    timeout connect 3s\n    timeout client 5s\n    timeout server 5s\n    timeout check 5s\n")
 	fmt.Fprintf(&conf, "frontend stats\n    bind %s\n    stats enable\n    stats uri /\n", stats)

@@ -15,12 +15,12 @@ import (
 	"hash"
 	"io"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/test/internal/program"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -47,10 +47,9 @@ func startMembers(t *testing.T, n int) *fleet {
 	f := &fleet{t: t, seed: program.Start(t, append(common, "--listen", "127.0.0.1:0", "--p2p-listen", "/ip4/127.0.0.1/tcp/0")...)}
 	dir := t.TempDir()
 	for i := range n {
-		m := &member{args: append(common, "--dht-seed", f.seed.P2P.Addrs[0], "--state-dir", filepath.Join(dir, fmt.Sprint(i)))}
-		m.Program = program.Start(t, append(m.args, "--listen", "127.0.0.1:0", "--p2p-listen", "/ip4/127.0.0.1/tcp/0")...)
-		at, _, _ := strings.Cut(m.P2P.Addrs[0], "/p2p/")
-		m.args = append(m.args, "--listen", m.QUIC, "--p2p-listen", at)
+		m := &member{args: append(common, "--dht-seed", f.seed.P2P.Addrs[0], "--state-dir", filepath.Join(dir, fmt.Sprint(i)),
+			"--listen", freeport.Address(t), "--p2p-listen", fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", freeport.Ports(t, 1)))}
+		m.Program = program.Start(t, m.args...)
 		f.members = append(f.members, m)
 	}
 	return f
@@ -156,7 +155,7 @@ func TestFleetLosesAGateway(t *testing.T) {
 func TestFleetRollingRestart(t *testing.T) {
 	const pairs = 15
 	f := startMembers(t, 3)
-	ctx, end := context.WithCancel(gateway.Context(t))
+	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	var all []*rider
 	var wg sync.WaitGroup
@@ -295,7 +294,7 @@ func (r *rider) run(ctx context.Context) {
 		r.mu.Unlock()
 		wg.Go(func() {
 			defer end()
-			conn.SetDeadline(time.Now().Add(gateway.Patience))
+			conn.SetDeadline(time.Now().Add(10 * gateway.Patience)) // it may last until the last restart
 			n, err := converse(talk, end, conn)
 			r.add(func(c *count) { c.bytes += n })
 			if err != nil {

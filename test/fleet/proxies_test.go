@@ -22,6 +22,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/servertest"
@@ -314,14 +315,14 @@ func TestWhoseWebSocketItIs(t *testing.T) {
 
 // The program takes nginx at --dev-http and HAProxy at --listen, with the files of deploy/proxy.
 func TestProgramBehindProxies(t *testing.T) {
-	plain := proxy.FreeTCP(t)
+	plain := freeport.Address(t)
 	g := program.Start(t, "--listen", "127.0.0.1:0", "--dev-http", plain, "--trusted-proxy", "127.0.0.1/32", "--admin", "127.0.0.1:0", "--dht", "off")
 	for i, p := range proxy.All {
 		backend := plain
 		if p.TLS {
 			backend = g.QUIC
 		}
-		address := proxy.FreeTCP(t)
+		address := freeport.Address(t)
 		p.Start(t, proxy.Front{Address: address, Backend: backend, Idle: time.Minute})
 		from := fmt.Sprintf("127.0.0.%d", 5+i)
 		if _, err := visit(t, "https://"+address, from, byte(i), nil); err != nil {

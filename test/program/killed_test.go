@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/test/internal/program"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -76,11 +77,10 @@ func TestKilledGatewayIsNoticed(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			args := []string{
-				"--listen", "127.0.0.1:0", "--dht", "off", "--no-lan", "--state-dir", t.TempDir(), "--log-level", "warn",
+				"--listen", freeport.Address(t), "--dht", "off", "--no-lan", "--state-dir", t.TempDir(), "--log-level", "warn",
 				"--static", "busy=tcp://" + gateway.Listen(t, b.peer).Addr().String(),
 			}
 			p := program.Start(t, args...)
-			args[1] = p.QUIC
 			hash, err := hex.DecodeString(p.Certificate.Hashes[0])
 			if err != nil {
 				t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/test/internal/program"
 )
@@ -85,8 +86,10 @@ func TestSendOutlivesAKilledGateway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gatewayArgs := []string{"--dht", "off", "--log-level", "warn", "--state-dir", state, "--token-file", tokens}
-	first := program.Start(t, append(gatewayArgs, "--listen", "127.0.0.1:0")...)
+	gatewayArgs := []string{
+		"--listen", freeport.Address(t), "--dht", "off", "--log-level", "warn", "--state-dir", state, "--token-file", tokens,
+	}
+	first := program.Start(t, gatewayArgs...)
 	flags := []string{
 		"--token", strings.TrimSpace(string(token)),
 		"--gateway", "swarmgate://" + first.QUIC + "/?h=" + strings.Join(first.Certificate.Hashes, "&h="), "--json",
@@ -100,7 +103,7 @@ func TestSendOutlivesAKilledGateway(t *testing.T) {
 	})
 	first.Kill()
 	killed := time.Now()
-	program.Start(t, append(gatewayArgs, "--listen", first.QUIC)...)
+	program.Start(t, gatewayArgs...)
 	for name, c := range map[string]*swarmCommand{"receive": receive, "send": send} {
 		if err := c.Wait(); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/test/internal/program"
@@ -48,12 +49,7 @@ func startSSHD(t *testing.T) (address, key string) {
 			t.Fatalf("ssh-keygen: %v, %s", err, out)
 		}
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = free.Addr().String()
-	free.Close()
+	address = freeport.Address(t)
 	config := filepath.Join(dir, "config")
 	text := fmt.Sprintf("ListenAddress %s\nHostKey %s/host\nAuthorizedKeysFile %s/client.pub\nPidFile none\nStrictModes no\n"+
 		"UsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nPrintMotd no\n", address, dir, dir)

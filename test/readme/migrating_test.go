@@ -8,16 +8,17 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/test/browser"
 	"github.com/swarmgate/swarmgate/test/internal/program"
 )
@@ -45,7 +46,7 @@ func TestMigratingCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dns, sitePort, gatewayPort := freePort(t, "udp"), freePort(t, "tcp"), freePort(t, "tcp")
+	dns, sitePort, gatewayPort := freePort(t), freePort(t), freePort(t)
 	here := strings.NewReplacer(itsDNS, dns, itsOrigin, "http://localhost:"+sitePort, itsGateway, "127.0.0.1:"+gatewayPort,
 		itsQUIC, "127.0.0.1:0", "go run ./cmd/server", binary, "site.js", "site.js --port "+sitePort)
 	command := func(i int, names string, more ...string) *terminal {
@@ -178,29 +179,9 @@ func sha(data []byte) string {
 }
 
 // freePort returns a port of loopback that nobody has.
-func freePort(t *testing.T, network string) string {
+func freePort(t *testing.T) string {
 	t.Helper()
-	var address net.Addr
-	if network == "udp" {
-		c, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		address = c.LocalAddr()
-	} else {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		address = l.Addr()
-	}
-	_, port, err := net.SplitHostPort(address.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return strconv.Itoa(freeport.Ports(t, 1))
 }
 
 // terminal is a command that runs in the repository until Ctrl-C or the test's end.

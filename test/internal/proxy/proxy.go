@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/internal/proxied"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/servertest"
@@ -168,17 +169,6 @@ func (f Front) tls(words string) string {
 	return words
 }
 
-// FreeTCP returns an address of loopback on which nothing listens.
-func FreeTCP(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // Behind starts a gateway behind the proxy, which cuts what is silent for [Idle], and returns the
 // proxy's URL, and that of the gateway's own site without TLS. cfg needs neither TLS nor the
 // proxy's address. With inClear the proxy does not terminate TLS.
@@ -204,7 +194,7 @@ func (p Proxy) Behind(t *testing.T, cfg server.Config, inClear bool) (gw *server
 		go web.ServeTLS(proxied.Listen(l, cfg.TrustedProxies), "", "")
 		t.Cleanup(func() { web.Close() })
 	}
-	f := Front{Address: FreeTCP(t), Backend: backend, Idle: Idle, Clear: inClear}
+	f := Front{Address: freeport.Address(t), Backend: backend, Idle: Idle, Clear: inClear}
 	p.Start(t, f)
 	return gw, "http" + f.tls("s") + "://" + f.Address, info.URL
 }
