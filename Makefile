@@ -25,7 +25,7 @@ slow_first = $(filter $(1),$(SLOW)) $(filter-out $(SLOW),$(1))
 REAL_ROOMS = $(call slow_first,$(filter-out %/test/gateway,$(shell $(GO) list ./test/...)))
 ROOMS      = $(call slow_first,$(filter-out $(REAL_ROOMS),$(shell $(GO) list ./...)))
 
-.PHONY: help test deps web web-check unit fuzz real soak meet lint bench bench-quick bench-compare bench-go bench-web bench-old attack demo fleet fleet-sim send release release-check packages image image-context
+.PHONY: help test deps web web-check unit fuzz real soak meet lint bench bench-quick bench-compare bench-topics bench-go bench-web bench-old attack demo fleet fleet-sim send release release-check packages image image-context
 
 help:
 	@echo 'make test       install what is missing, then run every test'
@@ -40,6 +40,7 @@ help:
 	@echo 'make bench      a table of speeds, memory and latencies beside what else one could use, on a quiet machine'
 	@echo 'make bench-quick    the same with little of each, to see that it runs'
 	@echo 'make bench-compare  the gateway of BASE=<commit> and that of this checkout, in turns'
+	@echo 'make bench-topics   what 10,000 topics cost a gateway on which nothing happens, forty minutes'
 	@echo 'make bench-go   Go benchmarks for benchstat: of the codec, of copies, of the router and the ledger, and of a gateway in one process'
 	@echo 'make bench-web  the web client in Chromium and Firefox, and what secret rooms cost it'
 	@echo 'make bench-old  the original, discovery-swarm-stream, and swarmgate side by side, with the same old peers: a table'
@@ -117,6 +118,9 @@ bench-quick: deps
 
 bench-compare:
 	bench/compare.sh '$(BASE)'
+
+bench-topics:
+	$(GO) run ./bench -only 'topics at rest'
 
 bench-go:
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 20m ./bench/inprocess

@@ -57,6 +57,9 @@ var groups = []group{
 	{"the original", measureOriginal},
 }
 
+// slow are the parts that take too long to be run with the others. They run if they are asked for.
+var slow = []group{{"topics at rest", measureRest}}
+
 // comparison is what runs if there is another gateway to compare with.
 var comparison = []group{{"against the base", measureBase}}
 
@@ -126,6 +129,9 @@ func (b *bench) run(only, out, plots string) error {
 	var rows []row
 	var failed error
 	all := groups
+	if only != "" {
+		all = slices.Concat(groups, slow)
+	}
 	if b.base != "" {
 		all = comparison
 	}

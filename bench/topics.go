@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -49,20 +50,57 @@ func measureSlow(b *bench) ([]row, error) {
 	return []row{r}, nil
 }
 
-// measureTopics measures what part of a core a gateway needs for topics on a private DHT on which
-// nothing happens.
-func measureTopics(b *bench) ([]row, error) {
-	c, err := b.native()
+// topicsEach is how many topics a session has of many.
+const topicsEach = 50
+
+// manyTopics has a gateway be on many topics, of which the DHT has another host.
+func (b *bench) manyTopics() (c *contender, n int, err error) {
+	if c, err = b.native(); err != nil {
+		return nil, 0, err
+	}
+	sessions := b.count(10000) / topicsEach
+	if err := c.order(order{Do: "hold", Count: sessions, Topics: topicsEach}); err != nil {
+		return nil, 0, err
+	}
+	return c, sessions * topicsEach, c.program.announced(sessions*topicsEach, false)
+}
+
+// idling measures what part of a core c needs in windows of a length, and how many look-ups and
+// announcements it makes a second meanwhile.
+func (c *contender) idling(windows int, length time.Duration) (parts []float64, lookUps, announcements float64, err error) {
+	count := func() (l, a float64, err error) {
+		l, err1 := c.program.metric("swarmgate_lookups_total")
+		a, err2 := c.program.metric("swarmgate_announcements_total")
+		return l, a, errors.Join(err1, err2)
+	}
+	l, a, err := count()
 	if err != nil {
-		return nil, err
+		return nil, 0, 0, err
 	}
-	const each = 50
-	sessions := b.count(10000) / each
 	began := time.Now()
-	if err := c.order(order{Do: "hold", Count: sessions, Topics: each}); err != nil {
-		return nil, err
+	for range windows {
+		before, err := c.server.cpu()
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		<-time.After(length)
+		after, err := c.server.cpu()
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		parts = append(parts, 100*(after-before).Seconds()/length.Seconds())
 	}
-	if err := c.program.announced(sessions*each, false); err != nil {
+	lookUps, announcements, err = count()
+	took := time.Since(began).Seconds()
+	return parts, (lookUps - l) / took, (announcements - a) / took, err
+}
+
+// measureTopics measures what part of a core a gateway needs for topics on a private DHT that it has
+// just been asked for, and on which nothing happens.
+func measureTopics(b *bench) ([]row, error) {
+	began := time.Now()
+	c, n, err := b.manyTopics()
+	if err != nil {
 		return nil, err
 	}
 	settle, length := 20*time.Second, 4*time.Second
@@ -70,29 +108,53 @@ func measureTopics(b *bench) ([]row, error) {
 		settle, length = 2*time.Second, time.Second
 	}
 	<-time.After(settle)
-	age, lookedUp := time.Since(began), func() (float64, error) { return c.program.metric("swarmgate_lookups_total") }
-	first, err := lookedUp()
+	age := time.Since(began)
+	parts, lookUps, _, err := c.idling(b.rounds, length)
 	if err != nil {
 		return nil, err
 	}
-	var parts []float64
-	for range b.rounds {
-		before, err := c.server.cpu()
-		if err != nil {
-			return nil, err
-		}
-		<-time.After(length)
-		after, err := c.server.cpu()
-		if err != nil {
-			return nil, err
-		}
-		parts = append(parts, 100*(after-before).Seconds()/length.Seconds())
-	}
-	last, err := lookedUp()
+	r := newRow(fmt.Sprintf("%d topics on a private DHT, in their first look-ups", n), "% of a core", bar{}, parts)
+	r.Of = fmt.Sprintf("%v after the first JOIN, with %.0f look-ups a second", age.Round(time.Second), lookUps)
+	return []row{r}, nil
+}
+
+const (
+	// atRestEvery is the mean time between two look-ups of a topic at rest, which is 15 to 30
+	// minutes.
+	atRestEvery = 22*time.Minute + 30*time.Second
+	// restAfter is how long it takes at least until the look-ups of a topic are that rare, and
+	// restWithin how long it may take.
+	restAfter, restWithin = 30 * time.Minute, time.Hour
+)
+
+// measureRest measures the same when the topics have come to rest, for about as long as a topic is
+// announced once. It takes forty minutes.
+func measureRest(b *bench) ([]row, error) {
+	began := time.Now()
+	c, n, err := b.manyTopics()
 	if err != nil {
 		return nil, err
 	}
-	r := newRow(fmt.Sprintf("%d topics on a private DHT on which nothing happens", sessions*each), "% of a core", atMost(5), parts)
-	r.Of = fmt.Sprintf("%v after the first JOIN, with %.0f look-ups a second", age.Round(time.Second), (last-first)/(float64(b.rounds)*length.Seconds()))
+	for rest := float64(n) / atRestEvery.Seconds(); ; {
+		_, lookUps, _, err := c.idling(1, time.Minute)
+		if err != nil {
+			return nil, err
+		}
+		age := time.Since(began)
+		fmt.Fprintf(os.Stderr, "after %v %.0f look-ups a second, at rest about %.0f\n", age.Round(time.Second), lookUps, rest)
+		if age >= restAfter && lookUps < 1.25*rest {
+			break
+		}
+		if age > restWithin {
+			return nil, errors.New("the topics do not come to rest")
+		}
+	}
+	age := time.Since(began)
+	parts, lookUps, announcements, err := c.idling(b.rounds, 2*time.Minute)
+	if err != nil {
+		return nil, err
+	}
+	r := newRow(fmt.Sprintf("%d topics on a private DHT, at rest", n), "% of a core", atMost(5), parts)
+	r.Of = fmt.Sprintf("%v after the first JOIN, with %.1f look-ups and %.1f announcements a second", age.Round(time.Second), lookUps, announcements)
 	return []row{r}, nil
 }

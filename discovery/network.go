@@ -34,6 +34,15 @@ type Network interface {
 	Close() error
 }
 
+// Follower is a [Network] that calls back, so that a topic at rest needs no goroutine.
+type Follower interface {
+	// Follow is like Join, but returns at once. It passes to yield what Join yields, one call after
+	// the other. A call of yield may wait, but not for Close. Once the caller has called leave, or
+	// the network has given up, ended is called, and nothing after that. leave does not wait, and may
+	// be called more than once.
+	Follow(topic wtproto.Topic, presence *Presence, yield func(Sighting, error), ended func()) (leave func())
+}
+
 // Fixed is a [Network] that knows the peers of a topic before anybody joins it, and learns of no
 // others. So a gateway asks for them, and does not join.
 type Fixed interface {

@@ -63,24 +63,36 @@ func SamePayers(a, b []Payer) bool {
 
 // Presence is a [State] that changes while a topic is joined. Any number of goroutines may use it.
 type Presence struct {
-	mu      sync.Mutex
-	state   State         // guarded by mu
-	changed chan struct{} // guarded by mu; closed by Set
+	mu       sync.Mutex
+	state    State         // guarded by mu
+	changed  chan struct{} // guarded by mu; closed by Set; nil if nobody waits
+	watchers []Watcher     // guarded by mu
+}
+
+// Watcher is told when a [Presence] changes. It must be comparable with ==.
+type Watcher interface {
+	// PresenceChanged says that there was a change. It must not block.
+	PresenceChanged()
 }
 
 // NewPresence returns a Presence in state s.
-func NewPresence(s State) *Presence {
-	return &Presence{state: s, changed: make(chan struct{})}
-}
+func NewPresence(s State) *Presence { return &Presence{state: s} }
 
 // Native returns the presence of a native peer that announces and looks up.
 func Native() *Presence {
 	return NewPresence(State{Announce: true, LookUp: true, Endpoints: []wtproto.EndpointID{{}}})
 }
 
-// Set changes the state. If s differs from the old state, it wakes those who wait for a change. It
-// keeps the slices and the map of s.
+// Set changes the state. If s differs from the old state, it wakes those who wait for a change, and
+// tells the watchers. It keeps the slices and the map of s.
 func (p *Presence) Set(s State) {
+	for _, w := range p.set(s) {
+		w.PresenceChanged()
+	}
+}
+
+// set is Set, and returns the watchers to tell.
+func (p *Presence) set(s State) []Watcher {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := p.state
@@ -89,15 +101,43 @@ func (p *Presence) Set(s State) {
 		(old.Networks == nil) == (s.Networks == nil) && slices.Equal(old.Networks, s.Networks) &&
 		slices.Equal(old.Endpoints, s.Endpoints) &&
 		maps.EqualFunc(old.EndpointNetworks, s.EndpointNetworks, slices.Equal) && SamePayers(old.For, s.For) {
-		return
+		return nil
 	}
-	close(p.changed)
-	p.changed = make(chan struct{})
+	if p.changed != nil {
+		close(p.changed)
+		p.changed = nil
+	}
+	return slices.Clone(p.watchers)
+}
+
+// Watch has w told of each change from now on, until Unwatch. A watcher needs no goroutine that
+// waits.
+func (p *Presence) Watch(w Watcher) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watchers = append(p.watchers, w)
+}
+
+// Unwatch ends Watch. A call of w may still be under way.
+func (p *Presence) Unwatch(w Watcher) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watchers = slices.DeleteFunc(p.watchers, func(o Watcher) bool { return o == w })
+}
+
+// Now returns the state.
+func (p *Presence) Now() State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state
 }
 
 // State returns the state, and a channel that is closed when the state changes.
 func (p *Presence) State() (State, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.changed == nil {
+		p.changed = make(chan struct{})
+	}
 	return p.state, p.changed
 }

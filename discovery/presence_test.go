@@ -42,6 +42,10 @@ func TestPresenceChanges(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			p := NewPresence(start)
 			_, changed := p.State()
+			w, former := new(countingWatcher), new(countingWatcher)
+			p.Watch(former)
+			p.Watch(w)
+			p.Unwatch(former)
 			s := start
 			tc.change(&s)
 			p.Set(s)
@@ -54,9 +58,17 @@ func TestPresenceChanges(t *testing.T) {
 			if told != tc.want {
 				t.Errorf("told of a change: %v, want %v", told, tc.want)
 			}
+			if *w > 0 != tc.want || *w > 1 || *former > 0 {
+				t.Errorf("a watcher was told %d times, and a former one %d times", *w, *former)
+			}
 			if now, _ := p.State(); !SamePayers(now.For, s.For) {
 				t.Errorf("payers %v, want %v", now.For, s.For)
 			}
 		})
 	}
 }
+
+// countingWatcher counts the changes that it is told of.
+type countingWatcher int
+
+func (w *countingWatcher) PresenceChanged() { *w++ }

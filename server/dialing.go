@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -26,6 +28,9 @@ const (
 
 // charge counts a dial of s that failed, or whose circuit the peer ended at once.
 func (t *topic) charge(s *subscription) {
+	if t.failures == nil {
+		t.failures = rate.NewLimiter(topicFailures, topicFailuresBurst)
+	}
 	t.failures.AllowN(t.now, 1)
 	t.router.ledger.spend(s.session.principal, flowFailedDials, 1, t.now)
 }
@@ -34,7 +39,11 @@ func (t *topic) charge(s *subscription) {
 // lately, if those that run fail too.
 func (t *topic) overdrawn(s *subscription) bool {
 	var refused *refusal
-	if t.failures.TokensAt(t.now) < float64(1+t.attempts) {
+	allowed := float64(topicFailuresBurst)
+	if t.failures != nil {
+		allowed = t.failures.TokensAt(t.now)
+	}
+	if allowed < float64(1+t.attempts) {
 		refused = refuse(LimitFailedDialsTopic, "too many dials of the topic fail")
 	} else {
 		refused = t.router.ledger.left(s.session.principal, flowFailedDials, 1+s.dialing+s.slow+s.beside, t.now)

@@ -88,7 +88,7 @@ type connectAsked struct {
 
 func (e connectAsked) apply(t *topic) {
 	s := e.sub
-	if s.pairs == nil { // it has entered the topic, and its JOIN is on the way
+	if !s.known { // it has entered the topic, and its JOIN is on the way
 		s.early = append(s.early, e)
 		return
 	}

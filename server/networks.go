@@ -3,13 +3,15 @@ package server
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
 // This file is which networks a topic is on: those that some of its subscribers want. A network
-// has a goroutine while the topic is on it, unless it is a [discovery.Fixed].
+// has a goroutine while the topic is on it, unless it is a [discovery.Fixed] or a
+// [discovery.Follower].
 
 // networkNames returns the names by which clients ask for networks, without duplicates.
 func (c *Config) networkNames() []string {
@@ -140,6 +142,10 @@ func (t *topic) tune() {
 	}
 	began = slices.DeleteFunc(began, t.know) // what others see is compared with what it knows
 	for _, v := range began {
+		if f, ok := v.network.(discovery.Follower); ok {
+			t.follow(v, f)
+			continue
+		}
 		ctx, cancel := context.WithCancel(t.ctx)
 		v.leave = cancel
 		t.joins.Go(func() {
@@ -179,6 +185,22 @@ func (t *topic) join(ctx context.Context, v *networkView) {
 		t.post(sighted{v, s, err})
 	}
 	t.post(networkEnded{v, ctx.Err() != nil})
+}
+
+// follow is on a network that calls back, until v.leave is called.
+func (t *topic) follow(v *networkView, f discovery.Follower) {
+	left := new(atomic.Bool)
+	t.joins.Add(1)
+	leave := f.Follow(t.key, v.presence, func(s discovery.Sighting, err error) {
+		t.post(sighted{v, s, err})
+	}, func() {
+		t.post(networkEnded{v, left.Load()})
+		t.joins.Done()
+	})
+	v.leave = func() {
+		left.Store(true)
+		leave()
+	}
 }
 
 // networkEnded says that a network has given up, or that the topic has left it.
@@ -229,7 +251,7 @@ func (t *topic) announce() {
 
 // stateFor returns what this gateway is on the topic for those who want v.
 func (t *topic) stateFor(v *networkView) discovery.State {
-	state, _ := v.presence.State()
+	state := v.presence.Now()
 	state.Endpoints, state.EndpointNetworks, state.For, state.Need = nil, nil, nil, t.lacking > patientSurveys
 	if len(t.subs) == 0 {
 		return state

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/swarmgate/swarmgate/discovery"
@@ -185,6 +186,7 @@ func TestDefaultNetworks(t *testing.T) {
 		b.joinOn()
 		a.circuit()
 		b.circuit()
+		synctest.Wait() // the two have met without a network
 		if _, all := dat.running(); all > 0 {
 			t.Error("dat was joined, which nobody has asked for")
 		}
@@ -220,6 +222,7 @@ func TestNetworkOnRequest(t *testing.T) {
 		b.joinOn()
 		a.circuit()
 		b.circuit()
+		synctest.Wait() // the two have met without a network
 		if _, all := dat.running(); all > 0 {
 			t.Error("dat was joined, which nobody has asked for")
 		}

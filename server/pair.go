@@ -17,7 +17,8 @@ type subscription struct {
 	topic   *topic // guarded by router.mu until the topic's loop knows the subscription, constant from then on
 
 	// owned by the topic's loop
-	place    int // in topic.subs, counted from 1
+	place    int  // in topic.subs, counted from 1
+	known    bool // the loop knows it
 	since    time.Time
 	lonely   deadline // it may be told that there is nobody else
 	flags    wtproto.JoinFlags
@@ -180,7 +181,7 @@ func (t *topic) take(p *pair) {
 		if before := s.pairs[p.key(s)]; before != nil {
 			t.agenda.clear(&before.due)
 		}
-		s.pairs[p.key(s)] = p
+		put(&s.pairs, p.key(s), p)
 	}
 }
 
@@ -188,7 +189,8 @@ func (t *topic) take(p *pair) {
 func (p *pair) count(s *subscription, n int) {
 	s.taken += n
 	if p.at.IsValid() {
-		if s.services[p.at] += n; s.services[p.at] == 0 {
+		put(&s.services, p.at, s.services[p.at]+n)
+		if s.services[p.at] == 0 {
 			delete(s.services, p.at)
 		}
 	}
@@ -301,7 +303,7 @@ func (t *topic) adopt(s *subscription) {
 		} else {
 			p.other = s
 		}
-		s.pairs[key] = p
+		put(&s.pairs, key, p)
 		p.count(s, 1)
 	}
 	old.furthers.move(old, s)

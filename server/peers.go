@@ -141,7 +141,7 @@ func (t *topic) remember(p *peer, n *networkView, s discovery.Sighting) *peer {
 		if f, ok := t.router.failures.take(t.key, p.ID, t.now); ok {
 			p.retry, p.retryAt, p.refused, p.code = f.retry, f.retryAt, f.refused, f.code
 		}
-		t.peers[s.Peer.ID] = p
+		put(&t.peers, s.Peer.ID, p)
 		t.log(slog.LevelDebug, "peer found", "network", s.Peer.Network, "address", s.Peer.Address, "peer_found_us", s.PeerFoundUs)
 	}
 	moved := p.Network != s.Peer.Network

@@ -56,7 +56,7 @@ func (t *topic) replace(p *peer) {
 	}
 	p.places = places
 	for _, a := range places {
-		t.services[a] = append(t.services[a], p)
+		put(&t.services, a, append(t.services[a], p))
 	}
 	t.pick(p)
 	for _, q := range t.around(p) {

@@ -44,7 +44,7 @@ func (t *topic) resource(p *peer) {
 		if now = t.sources[ip]; now == nil {
 			t.sweepSources()
 			now = &source{since: t.now}
-			t.sources[ip] = now
+			put(&t.sources, ip, now)
 		}
 	}
 	before := p.source

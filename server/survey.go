@@ -69,7 +69,7 @@ func (t *topic) farGateway(p *peer) *gateway {
 	g := t.gateways[p.host()]
 	if g == nil {
 		g = &gateway{since: t.now}
-		t.gateways[p.host()] = g
+		put(&t.gateways, p.host(), g)
 	}
 	return g
 }

@@ -102,7 +102,16 @@ type topic struct {
 	lacking    int                              // surveys in turn that found a part without a circuit with another gateway
 	looks      int                              // at candidates
 	attempts   int                              // dials that run
-	failures   *rate.Limiter                    // dials that may fail
+	failures   *rate.Limiter                    // dials that may fail; nil before the first failed
+}
+
+// put puts v into a map, which it makes if it is nil. A topic has many maps, and mostly next to
+// nothing in them.
+func put[K comparable, V any](m *map[K]V, k K, v V) {
+	if *m == nil {
+		*m = make(map[K]V)
+	}
+	(*m)[k] = v
 }
 
 // networkView is what a topic knows of one network.
@@ -136,16 +145,9 @@ func newTopic(r *router, key wtproto.Topic) *topic {
 	ctx, cancel := context.WithCancel(r.ctx)
 	t := &topic{
 		key: key, router: r, ctx: ctx, cancel: cancel,
-		inbox:     make(chan event, inboxSize),
-		endpoints: make(map[wtproto.EndpointID]*subscription),
-		away:      make(map[*session]*subscription),
-		gone:      make(chan struct{}),
-		peers:     make(map[string]*peer),
-		services:  make(map[netip.AddrPort][]*peer),
-		sources:   make(map[netip.Addr]*source),
-		gateways:  make(map[string]*gateway),
-		now:       time.Now(),
-		failures:  rate.NewLimiter(topicFailures, topicFailuresBurst),
+		inbox: make(chan event, inboxSize),
+		gone:  make(chan struct{}),
+		now:   time.Now(),
 	}
 	t.crowds.place = func(s *source) *int { return &s.crowdAt }
 	t.hungry.place = func(s *subscription) *int { return &s.hungryAt }
@@ -231,6 +233,11 @@ func (t *topic) end() {
 	rest := t.router.remains
 	t.timer.Stop()
 	t.cancel()
+	for _, v := range t.networks {
+		if _, ok := v.network.(discovery.Follower); ok && v.leave != nil {
+			v.leave()
+		}
+	}
 	for _, p := range t.peers {
 		t.keepFailure(p)
 	}
@@ -325,15 +332,15 @@ type subscribed struct {
 
 func (e subscribed) apply(t *topic) {
 	s := e.sub
-	if s.pairs == nil { // new
-		s.pairs, s.services = make(map[counterpart]*pair), make(map[netip.AddrPort]int)
+	if !s.known {
+		s.known = true
 		s.unblock.do = func() { t.unblocked(s) }
 		s.since, s.lonely.do = t.now, func() { t.touch(s) }
 		t.agenda.set(&s.lonely, t.now.Add(lonelyAfter))
 		t.subs = append(t.subs, s)
 		s.place = len(t.subs)
 		if !s.gone() {
-			t.endpoints[s.session.endpoint] = s
+			put(&t.endpoints, s.session.endpoint, s)
 		}
 		t.adopt(s)
 	} else {
@@ -380,7 +387,7 @@ func (e unsubscribed) apply(t *topic) {
 	t.index(s)
 	t.abandon(s)
 	if s.taken > 0 || len(s.furthers.all) > 0 {
-		t.away[s.session] = s
+		put(&t.away, s.session, s)
 	}
 	t.announce()
 	t.tune()

@@ -75,6 +75,9 @@ func (a *acquaintance) evictable() int {
 func (m *meetings) learn(id peer.ID, now time.Time) *acquaintance {
 	a := m.known[id]
 	if a == nil {
+		if m.known == nil {
+			m.first()
+		}
 		if len(m.known) >= maxKnown && !m.evict() {
 			return nil
 		}

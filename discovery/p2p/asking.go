@@ -63,6 +63,9 @@ func (t *topic) remoteLocked(id peer.ID) *remote {
 	}
 	r := t.hosts[id]
 	if r == nil {
+		if t.hosts == nil {
+			t.hosts = make(map[peer.ID]*remote)
+		}
 		r = t.newRemote(a)
 		t.hosts[id] = r
 	}
@@ -81,7 +84,7 @@ func (t *topic) pump() {
 }
 
 func (t *topic) pumpLocked() {
-	state, _ := t.presence.State()
+	state := t.presence.Now()
 	if t.ctx.Err() != nil || !state.LookUp {
 		return
 	}
@@ -89,6 +92,9 @@ func (t *topic) pumpLocked() {
 		t.meetings.want(1)
 	} else {
 		t.meetings.want(places)
+	}
+	if len(t.hosts) == 0 {
+		return
 	}
 	now := time.Now()
 	if t.turn == nil && t.meetings.asks(now) {
@@ -106,7 +112,11 @@ func (t *topic) pumpLocked() {
 			}
 		}
 	}
-	t.timer.Reset(wait)
+	if t.timer == nil {
+		t.timer = time.AfterFunc(wait, t.pump)
+	} else {
+		t.timer.Reset(wait)
+	}
 }
 
 // take asks a host with the turn to dial that has come.
@@ -115,7 +125,7 @@ func (t *topic) take(turn *turn) {
 	defer t.mu.Unlock()
 	t.turn = nil
 	t.turns++
-	state, _ := t.presence.State()
+	state := t.presence.Now()
 	if t.ctx.Err() != nil || !state.LookUp {
 		turn.done()
 		return

@@ -26,14 +26,12 @@ const (
 // peer, which is not in the chain.
 type chain struct {
 	self  peer.ID       // ours, "" for a native peer
-	asks  *rate.Limiter // of hosts that may be the next greater one
-	swaps *rate.Limiter // of meetings that end because a host next to us asks for one
+	asks  *rate.Limiter // of hosts that may be the next greater one; nil before the first host
+	swaps *rate.Limiter // of meetings that end because a host next to us asks for one; nil before the first host
 }
 
 // newChain returns the place of the gateway called self.
-func newChain(self peer.ID) chain {
-	return chain{self, rate.NewLimiter(rate.Every(chainEvery), chainBurst), rate.NewLimiter(rate.Every(chainEvery), chainBurst)}
-}
+func newChain(self peer.ID) chain { return chain{self: self} }
 
 // know notes whether the host id, with which we have a link, is a gateway.
 func (m *meetings) know(id peer.ID, gateway bool) {

@@ -257,7 +257,7 @@ func (h *Host) suspectSeeds(ctx context.Context) {
 func (h *Host) suspectRecords(ctx context.Context) bool {
 	servers := h.table.dht.RoutingTable().ListPeers()
 	announced := h.topicsThat(func(t *topic) bool {
-		state, _ := t.presence.State()
+		state := t.presence.Now()
 		return state.Announce
 	})
 	if len(servers) == 0 || len(announced) == 0 {

@@ -59,8 +59,8 @@ func TestCrowd(t *testing.T) {
 		if !h.Gateway {
 			state.Endpoints = []wtproto.EndpointID{nativeEndpoint}
 		}
-		tp, err := h.enter(t.Context(), testTopic, discovery.NewPresence(state))
-		if err != nil {
+		tp := h.newTopic(t.Context(), testTopic, discovery.NewPresence(state))
+		if err := h.enter(tp); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { h.leave(tp) })

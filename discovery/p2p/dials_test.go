@@ -84,8 +84,8 @@ func (s *silent) hosts(t *testing.T, number, n int) (all []target) {
 // enterFor has h on a topic for the sake of payers until the test ends.
 func enterFor(t *testing.T, h *Host, name string, payers ...discovery.Payer) *topic {
 	state := discovery.State{Announce: true, LookUp: true, Endpoints: endpoints(1), Want: 64, For: payers}
-	tp, err := h.enter(t.Context(), wtproto.TopicFromName(name), discovery.NewPresence(state))
-	if err != nil {
+	tp := h.newTopic(t.Context(), wtproto.TopicFromName(name), discovery.NewPresence(state))
+	if err := h.enter(tp); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.leave(tp) })

@@ -2,7 +2,6 @@ package p2p
 
 import (
 	"container/heap"
-	"context"
 	"slices"
 	"time"
 
@@ -48,9 +47,8 @@ type errands struct {
 	// constant after newErrands
 	client client
 	digest [32]byte
-	key    kb.ID           // of the topic's record in the DHT
-	ctx    context.Context // ends the work
-	tasks  *taskGroup      // of the goroutines that look up
+	key    kb.ID      // of the topic's record in the DHT
+	tasks  *taskGroup // of the goroutines that look up
 
 	// guarded by planner.mu
 	state           discovery.State
@@ -73,18 +71,27 @@ type job struct {
 	since   time.Time         // when it was queued; zero if it is not
 	first   bool              // it was queued for its first time
 	running bool              // in a goroutine
+	cancel  func()            // ends its walk; nil without one
 	again   bool              // it is due again as soon as it has run
 	rounds  int               // how often it has run since it became wanted
 	last    time.Time         // when it last ran; zero before
 	pace    backoff.Backoff   // between two look-ups, or after an announcement that failed
 }
 
-func newErrands(ctx context.Context, c client, digest [32]byte, g *taskGroup) *errands {
-	e := &errands{client: c, digest: digest, key: kb.ConvertKey(string(recordKey(digest).Hash())), ctx: ctx, tasks: g}
+func newErrands(c client, digest [32]byte, g *taskGroup) *errands {
+	e := &errands{client: c, digest: digest, key: kb.ConvertKey(string(recordKey(digest).Hash())), tasks: g}
 	for c := range e.jobs {
 		e.jobs[c].of, e.jobs[c].chore = e, chore(c)
 	}
 	return e
+}
+
+// endLocked ends the walk of j, if there is one.
+func (j *job) endLocked() {
+	if j.cancel != nil {
+		j.cancel()
+		j.cancel = nil
+	}
 }
 
 // gained reports whether b has an endpoint that a does not have.

@@ -86,7 +86,7 @@ func (ls *links) guessWork(l *link) (w guessWork) {
 	ls.mu.Unlock()
 	if all {
 		looking = ls.h.topicsThat(func(t *topic) bool {
-			state, _ := t.presence.State()
+			state := t.presence.Now()
 			return state.LookUp
 		})
 	}

@@ -61,6 +61,7 @@ type Host struct {
 
 var (
 	_ discovery.Network  = (*Host)(nil)
+	_ discovery.Follower = (*Host)(nil)
 	_ discovery.Compound = (*Host)(nil)
 )
 
@@ -227,7 +228,7 @@ func (h *Host) HostSeen(id string, addrs []netip.AddrPort) {
 		wake(h.table.hint)
 	}
 	looking := h.topicsThat(func(t *topic) bool {
-		state, _ := t.presence.State()
+		state := t.presence.Now()
 		return state.LookUp
 	})
 	if len(looking) > 0 {
@@ -257,6 +258,9 @@ func (h *Host) close() error {
 	for _, t := range topics {
 		t.end()
 		t.part()
+		if t.ended != nil {
+			t.abandon()
+		}
 	}
 	h.wg.Wait()
 	h.serves.stop()

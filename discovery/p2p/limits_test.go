@@ -255,8 +255,8 @@ func TestSilentStreamsShutNobodyOut(t *testing.T) {
 // What a topic knows of a host goes with it, when it is forgotten.
 func TestMaxKnown(t *testing.T) {
 	h := listen(t, func(c *Config) { c.Mode = Off })
-	tp, err := h.enter(t.Context(), testTopic, presence(false, false))
-	if err != nil {
+	tp := h.newTopic(t.Context(), testTopic, presence(false, false))
+	if err := h.enter(tp); err != nil {
 		t.Fatal(err)
 	}
 	defer h.leave(tp)
@@ -364,7 +364,7 @@ func (c *cutConn) CloseWithError(network.ConnErrorCode) error { c.cut(); return 
 
 // News that nobody pulls pushes out the oldest, and refuses the circuits in it.
 func TestNews(t *testing.T) {
-	n := newNews()
+	n := new(news)
 	in := &inbound{answered: make(chan struct{})}
 	n.push(item{sighting: discovery.Sighting{Inbound: in}})
 	for i := range maxNews {
@@ -374,7 +374,7 @@ func TestNews(t *testing.T) {
 		t.Errorf("the circuit: refused %v, %v", refused, code)
 	}
 	for i := range maxNews {
-		if got, ok := n.pull(t.Context(), nil); !ok || got.sighting.Holds != time.Duration(i+1) {
+		if got, ok := n.pull(); !ok || got.sighting.Holds != time.Duration(i+1) {
 			t.Fatalf("pull %d = %v, %v", i, got, ok)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/time/rate"
 
-	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -53,7 +52,7 @@ func choose(before, all []wtproto.EndpointID, n int) (chosen []wtproto.EndpointI
 // advertisement returns the list of our endpoints for r, which are those that want its network,
 // their state, and whether that differs from the last list.
 func (t *topic) advertisement(r *remote) (e []wtproto.EndpointID, s wtproto.EndpointsState, changed bool) {
-	state, _ := t.presence.State()
+	state := t.presence.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	network := r.network
@@ -72,49 +71,46 @@ func (t *topic) advertisement(r *remote) (e []wtproto.EndpointID, s wtproto.Endp
 	return e, s, changed
 }
 
-// advertise sends our endpoints to met hosts when they change, and repeats sightings before they
-// expire.
+// advertise sends our endpoints to met hosts if they have changed. It returns when it may run again.
 func (t *topic) advertise() {
-	limit := rate.NewLimiter(rate.Every(advertiseEvery), advertiseBurst)
-	again := time.NewTicker(t.h.Hold / 2)
-	defer again.Stop()
-	var before discovery.State
-	for {
-		state, changed := t.presence.State()
-		if lookUp, announce := state.LookUp && !before.LookUp, state.Announce && !before.Announce; lookUp || announce {
-			t.h.links.guess(t, lookUp, announce)
-		}
-		before = state
-		t.mu.Lock()
-		for _, r := range t.hosts {
-			if r.meeting {
-				t.h.links.advertise(r)
-			}
-		}
-		t.mu.Unlock()
-		if limit.Wait(t.ctx) != nil {
-			return // the topic has ended
-		}
-		for waiting := true; waiting; {
-			select {
-			case <-changed:
-				waiting = false
-			case <-again.C:
-				t.repeat()
-			case <-t.ctx.Done():
-				return
-			}
+	state := t.presence.Now()
+	if lookUp, announce := state.LookUp && !t.lookedUp, state.Announce && !t.announced; lookUp || announce {
+		t.h.links.guess(t, lookUp, announce)
+	}
+	t.lookedUp, t.announced = state.LookUp, state.Announce
+	t.mu.Lock()
+	for _, r := range t.hosts {
+		if r.meeting {
+			t.h.links.advertise(r)
 		}
 	}
+	t.mu.Unlock()
+	if !t.advertised { // most topics never change
+		t.advertised = true
+		return
+	}
+	if t.advertiseLimit == nil {
+		t.advertiseLimit = rate.NewLimiter(rate.Every(advertiseEvery), advertiseBurst)
+	}
+	_ = t.advertiseLimit.Wait(t.ctx) // fails if the topic has ended
 }
 
 // repeat yields the endpoints of met hosts again, before their sightings expire.
 func (t *topic) repeat() {
+	if !t.tasks.begin() {
+		return
+	}
+	defer t.tasks.end()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.again = nil
 	for _, r := range t.hosts {
-		if r.meeting {
-			t.sightLocked(r, t.h.Hold)
+		if !r.meeting {
+			continue
+		}
+		t.sightLocked(r, t.h.Hold)
+		if t.again == nil {
+			t.again = time.AfterFunc(t.h.Hold/2, t.repeat)
 		}
 	}
 }
@@ -127,7 +123,7 @@ func (t *topic) welcome(l *link, m wtproto.Meet) wtproto.Code {
 	answer := word{typ: wtproto.TypeMet, digest: m.Digest, code: code}
 	if code == wtproto.CodeNone {
 		t.attachLocked(l, r)
-		state, _ := t.presence.State()
+		state := t.presence.Now()
 		weFound := m.Flags&wtproto.MeetGuessed != 0 && state.LookUp
 		t.applyLocked(r, r.welcomed(weFound, wtproto.Endpoints{State: m.State, Endpoints: m.Endpoints}, t.h.Hold))
 		answer.r = r
@@ -221,7 +217,7 @@ func (t *topic) guessed(id peer.ID) {
 		return
 	}
 	defer t.tasks.end()
-	state, _ := t.presence.State()
+	state := t.presence.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !state.Announce {

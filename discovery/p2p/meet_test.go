@@ -376,8 +376,8 @@ func TestStrangersFailuresAreLoggedOnce(t *testing.T) {
 	h := listen(t, all(gateway, func(c *Config) { c.Mode, c.Logger = Off, slog.New(slog.NewTextHandler(&text, nil)) }))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	tp, err := h.enter(ctx, testTopic, presence(false, false))
-	if err != nil {
+	tp := h.newTopic(ctx, testTopic, presence(false, false))
+	if err := h.enter(tp); err != nil {
 		t.Fatal(err)
 	}
 	defer h.leave(tp)

@@ -70,7 +70,7 @@ type meetings struct {
 	dropped func(peer.ID)
 	chain   chain
 
-	known     map[peer.ID]*acquaintance // at most maxKnown
+	known     map[peer.ID]*acquaintance // at most maxKnown; nil before the first
 	all       []*acquaintance           // the same, in random order
 	wanted    int                       // meetings that the topic wants
 	operators int                       // the known ones that the operator named
@@ -79,21 +79,27 @@ type meetings struct {
 	own       int                       // other meetings, with hosts that we chose
 	asking    int                       // slow ones not included
 	slow      int
-	slows     int // how many slow ones there may be
-	swaps     *rate.Limiter
-	rotate    time.Time // when a meeting makes room for another; zero until there are enough
+	slows     int           // how many slow ones there may be
+	swaps     *rate.Limiter // nil before the first host
+	rotate    time.Time     // when a meeting makes room for another; zero until there are enough
 }
 
 // newMeetings returns the accounting of a topic without hosts. Delays before a host is asked again
 // grow from retryMin to retryMax.
 func newMeetings(retryMin, retryMax time.Duration) *meetings {
-	m := &meetings{
-		retryMin: retryMin, retryMax: retryMax, random: rand.IntN,
-		known: make(map[peer.ID]*acquaintance), slows: leastSlow,
-		swaps: rate.NewLimiter(rate.Every(swapEvery), swapBurst),
-	}
+	m := &meetings{retryMin: retryMin, retryMax: retryMax, random: rand.IntN, slows: leastSlow}
 	m.want(0)
 	return m
+}
+
+// first makes what a topic needs that has a host. Most topics of a gateway have none.
+func (m *meetings) first() {
+	m.known = make(map[peer.ID]*acquaintance)
+	m.swaps = rate.NewLimiter(rate.Every(swapEvery), swapBurst)
+	if m.chain.self != "" {
+		m.chain.asks = rate.NewLimiter(rate.Every(chainEvery), chainBurst)
+		m.chain.swaps = rate.NewLimiter(rate.Every(chainEvery), chainBurst)
+	}
 }
 
 // want sets the number of places for peers of other hosts. With 0 it is unknown, as for a native

@@ -1,7 +1,6 @@
 package p2p
 
 import (
-	"context"
 	"sync"
 
 	"github.com/swarmgate/swarmgate/discovery"
@@ -17,16 +16,13 @@ type item struct {
 	err      error
 }
 
-// news is the queue of items that Join has to yield. If it is full, a new item pushes out the
+// news is the queue of items that a topic has to yield. If it is full, a new item pushes out the
 // oldest one, and the circuit of that, if any, is refused. Any number of goroutines may push, and
-// one pulls.
+// one pulls. The zero value is empty.
 type news struct {
 	mu    sync.Mutex
-	items []item        // guarded by mu
-	more  chan struct{} // has an element when items may not be empty
+	items []item // guarded by mu
 }
-
-func newNews() *news { return &news{more: make(chan struct{}, 1)} }
 
 // push adds i. It never blocks.
 func (n *news) push(i item) {
@@ -40,34 +36,20 @@ func (n *news) push(i item) {
 	if in := dropped.sighting.Inbound; in != nil {
 		in.Refuse(wtproto.CodeBusy)
 	}
-	wake(n.more)
 }
 
-// pull returns the oldest item, or false after ctx has ended or other is closed.
-func (n *news) pull(ctx context.Context, other <-chan struct{}) (item, bool) {
-	for ctx.Err() == nil {
-		select {
-		case <-other:
-			return item{}, false
-		default:
-		}
-		n.mu.Lock()
-		if len(n.items) > 0 {
-			i := n.items[0]
-			n.items[0] = item{}
-			n.items = n.items[1:]
-			n.mu.Unlock()
-			return i, true
-		}
+// pull returns the oldest item, or false if there is none.
+func (n *news) pull() (item, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.items) == 0 {
 		n.items = nil
-		n.mu.Unlock()
-		select {
-		case <-n.more:
-		case <-other:
-		case <-ctx.Done():
-		}
+		return item{}, false
 	}
-	return item{}, false
+	i := n.items[0]
+	n.items[0] = item{}
+	n.items = n.items[1:]
+	return i, true
 }
 
 // wake puts an element into a channel that has room for one.

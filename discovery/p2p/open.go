@@ -99,7 +99,7 @@ func (h *Host) serveOpen(s stream, o wtproto.Open) {
 		return
 	}
 	defer t.tasks.end()
-	state, _ := t.presence.State()
+	state := t.presence.Now()
 	further := o.Flags&wtproto.OpenFurther != 0
 	switch gateway := o.From != (wtproto.EndpointID{}); {
 	case h.links.shunned(id) != nil:

@@ -206,7 +206,7 @@ func (p *planner) back() {
 	}
 }
 
-// leave removes the errands of a topic. Running ones end with their context.
+// leave removes the errands of a topic, and ends those that run.
 func (p *planner) leave(e *errands) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -214,6 +214,7 @@ func (p *planner) leave(e *errands) {
 	delete(p.all, e)
 	for c := range e.jobs {
 		p.wantLocked(&e.jobs[c], false, time.Time{})
+		e.jobs[c].endLocked()
 	}
 }
 
@@ -395,15 +396,17 @@ func (p *planner) walkLocked(ctx context.Context, e *fair.Entry[*job], now time.
 	j.running = true
 	p.running[j.chore]++
 	ok := false
+	walk, cancel := context.WithCancel(ctx)
+	j.cancel = cancel
 	if j.chore == chLookUp {
 		ok = j.of.tasks.start(func() {
-			for t := range p.walker.find(j.of.ctx, j.of.digest) {
+			for t := range p.walker.find(walk, j.of.digest) {
 				j.of.client.addTarget(t)
 			}
 			p.done([]*job{j}, []error{nil}, false)
 		})
 	} else {
-		ok = p.walks.start(func() { p.announce(ctx, j) })
+		ok = p.walks.start(func() { p.announce(ctx, walk, j) })
 	}
 	if !ok { // the topic has just ended
 		p.doneLocked(j)
@@ -426,6 +429,7 @@ func (p *planner) done(jobs []*job, errs []error, empty bool) {
 // doneLocked notes that j does not run any more.
 func (p *planner) doneLocked(j *job) {
 	j.running = false
+	j.endLocked()
 	if j.entry != nil {
 		p.queues[j.chore].Done(j.entry)
 		p.running[j.chore]--

@@ -48,7 +48,7 @@ func (ls *links) payLocked(n *neighbor) (r fair.Rank, payers []discovery.Payer) 
 		if len(payers) >= discovery.MaxPayers {
 			break
 		}
-		state, _ := w.r.t.presence.State()
+		state := w.r.t.presence.Now()
 		payers = append(payers, payersOf(state, ls.h.Gateway)...)
 	}
 	return r, payers

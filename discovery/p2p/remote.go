@@ -74,13 +74,13 @@ func (t *topic) failedLocked(r *remote, err error) {
 		t.reportLocked()
 		fallthrough
 	case failureExpected:
-		t.log.Debug("cannot meet a host, as expected", "peer", r.id.String(), "error", err)
+		t.log(slog.LevelDebug, "cannot meet a host, as expected", "peer", r.id.String(), "error", err)
 	case failureNew:
 		level := slog.LevelDebug
 		if now.Sub(t.complained) >= complainEvery {
 			level, t.complained = slog.LevelInfo, now
 		}
-		t.log.Log(t.ctx, level, "cannot meet a host", "peer", r.id.String(), "network", r.network, "error", err)
+		t.log(level, "cannot meet a host", "peer", r.id.String(), "network", r.network, "error", err)
 		fallthrough
 	case failureRepeated:
 		t.reportLocked()
@@ -91,6 +91,9 @@ func (t *topic) failedLocked(r *remote, err error) {
 func (t *topic) attachLocked(l *link, r *remote) {
 	t.applyLocked(r, r.renewed(l.host.Run, l.isGateway()))
 	r.link = l
+	if t.again == nil && t.ctx.Err() == nil {
+		t.again = time.AfterFunc(t.h.Hold/2, t.repeat)
+	}
 	if r.network == "" {
 		r.network = t.h.networkOf(t.key, r.id)
 	}
@@ -115,7 +118,7 @@ func (t *topic) apartLocked(r *remote, code wtproto.Code) {
 // applyLocked applies the effects of an event of r.
 func (t *topic) applyLocked(r *remote, do effects) {
 	for _, id := range do.gone {
-		t.news.push(item{sighting: discovery.Sighting{Peer: t.peer(r.id, id, r), Gone: true}})
+		t.push(item{sighting: discovery.Sighting{Peer: t.peer(r.id, id, r), Gone: true}})
 	}
 	for _, id := range do.seen {
 		t.sightEndpointLocked(r, id, do.holds)
@@ -147,11 +150,11 @@ func (t *topic) sightEndpointLocked(r *remote, id wtproto.EndpointID, holds time
 		}
 	}
 	if r.weFound {
-		t.news.push(item{sighting: s})
+		t.push(item{sighting: s})
 	}
 	if r.foundUs {
 		s.PeerFoundUs = true
-		t.news.push(item{sighting: s})
+		t.push(item{sighting: s})
 	}
 }
 
@@ -197,7 +200,7 @@ func (t *topic) opened(in *inbound) {
 	if p.Address == "" {
 		p.Address = in.s.Conn().RemoteMultiaddr().String()
 	}
-	t.news.push(item{sighting: discovery.Sighting{
+	t.push(item{sighting: discovery.Sighting{
 		Peer: p, PeerFoundUs: r == nil || r.foundUs, Need: r != nil && r.needs(), Inbound: in,
 		Further: t.further(r, in.pair.host, in.pair.from),
 	}})

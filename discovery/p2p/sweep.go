@@ -24,19 +24,19 @@ const (
 // these keys. One walk announces all topics that are due, or nearly so, and that share enough bits
 // with the topic of the walk.
 
-// announce announces the topic of j, and those near it.
-func (p *planner) announce(ctx context.Context, j *job) {
+// announce announces the topic of j, and those near it. walk ends with the topic of j.
+func (p *planner) announce(ctx, walk context.Context, j *job) {
 	empty := p.walker.empty()
 	p.mu.Lock()
 	alone := len(p.nearLocked(j, p.shared, 1)) == 0
 	p.mu.Unlock()
 	jobs, errs := []*job{j}, []error{nil}
 	if alone && !empty {
-		errs[0] = p.walker.provide(j.of.ctx, j.of.digest)
+		errs[0] = p.walker.provide(walk, j.of.digest)
 		p.done(jobs, errs, false)
 		return
 	}
-	peers, shared, err := p.walker.closest(ctx, j.of.digest)
+	peers, shared, err := p.walker.closest(walk, j.of.digest)
 	if err != nil {
 		errs[0] = err
 		p.done(jobs, errs, empty)

@@ -1,6 +1,9 @@
 package p2p
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // taskGroup counts running tasks, so that their owner can refuse new ones and wait for the others.
 // The zero value is open.
@@ -45,4 +48,28 @@ func (g *taskGroup) stop() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
+}
+
+// spurt runs a function in a goroutine after each wake, and never twice at once. So who waits for
+// something to do needs no goroutine. The zero value is ready.
+type spurt struct{ state atomic.Int32 }
+
+// The states of a spurt.
+const (
+	spurtIdle  int32 = iota
+	spurtRuns        // since the last wake
+	spurtWoken       // it has to run once more
+)
+
+// wake has f run as a task of g, also if it runs now. It does nothing once g is closed.
+func (s *spurt) wake(g *taskGroup, f func()) {
+	if s.state.Swap(spurtWoken) != spurtIdle {
+		return
+	}
+	g.start(func() {
+		for again := true; again; again = !s.state.CompareAndSwap(spurtRuns, spurtIdle) {
+			s.state.Store(spurtRuns)
+			f()
+		}
+	})
 }

@@ -10,27 +10,41 @@ import (
 // A topic is the client of a planner, which looks it up and announces it.
 var _ client = (*topic)(nil)
 
-// run enters the topic into the planner as its presence says, and yields its news, until it ends
-// or the caller breaks.
-func (t *topic) run(yield func(discovery.Sighting, error) bool) {
-	t.tasks.start(t.advertise)
-	state, changed := t.presence.State()
-	t.h.planner.enter(t.errands, state)
-	defer t.h.planner.leave(t.errands)
+// Its presence tells it of changes.
+var _ discovery.Watcher = (*topic)(nil)
+
+// begin enters the topic into the planner as its presence says.
+func (t *topic) begin() {
+	t.h.planner.enter(t.errands, t.presence.Now())
+	t.presence.Watch(t)
+	t.PresenceChanged() // it may have changed in between
 	t.report()
-	for {
-		i, ok := t.news.pull(t.ctx, changed)
-		switch {
-		case ok:
-			if !yield(i.sighting, i.err) {
-				return
+}
+
+// PresenceChanged has the topic act as its presence says now.
+func (t *topic) PresenceChanged() {
+	t.heeding.wake(&t.tasks, t.heed)
+	t.advertising.wake(&t.tasks, t.advertise)
+}
+
+// heed tells the planner and the dials what the presence says.
+func (t *topic) heed() {
+	state := t.presence.Now()
+	t.h.planner.update(t.errands, state)
+	t.pay(state)
+}
+
+// run yields the news of the topic until it ends or the caller breaks.
+func (t *topic) run(yield func(discovery.Sighting, error) bool) {
+	t.begin()
+	for t.ctx.Err() == nil {
+		if i, ok := t.news.pull(); !ok {
+			select {
+			case <-t.more:
+			case <-t.ctx.Done():
 			}
-		case t.ctx.Err() != nil:
+		} else if !yield(i.sighting, i.err) {
 			return
-		default:
-			state, changed = t.presence.State()
-			t.h.planner.update(t.errands, state)
-			t.pay(state)
 		}
 	}
 }

@@ -15,9 +15,8 @@ import (
 // fakeTopic is a client of a planner.
 type fakeTopic struct {
 	*errands
-	tasks  taskGroup
-	cancel context.CancelFunc
-	state  discovery.State
+	tasks taskGroup
+	state discovery.State
 
 	mu       sync.Mutex
 	seen     int // hosts found
@@ -93,16 +92,13 @@ func (p *testPlanner) join(t *testing.T, payers ...string) *fakeTopic {
 func (p *testPlanner) enterTopic(t *testing.T, f *fakeTopic) {
 	t.Helper()
 	p.n++
-	var ctx context.Context
-	ctx, f.cancel = context.WithCancel(context.Background())
-	f.errands = newErrands(ctx, f, wtproto.TopicFromName(fmt.Sprint("planner test ", p.n)).Digest(), &f.tasks)
+	f.errands = newErrands(f, wtproto.TopicFromName(fmt.Sprint("planner test ", p.n)).Digest(), &f.tasks)
 	p.enter(f.errands, f.state)
 	t.Cleanup(func() { p.end(f) })
 }
 
 // end ends a topic, and waits for it.
 func (p *testPlanner) end(f *fakeTopic) {
-	f.cancel()
 	p.leave(f.errands)
 	f.tasks.close()
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/time/rate"
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -27,18 +28,31 @@ type topic struct {
 	key      wtproto.Topic
 	digest   [32]byte
 	presence *discovery.Presence
-	log      *slog.Logger
 	ctx      context.Context // ends the topic
 	cancel   context.CancelFunc
-	tasks    taskGroup     // of everything that the topic does
-	gone     chan struct{} // closed when the topic has ended
-	news     *news
+	gone     chan struct{}                   // closed when the topic has ended
+	yield    func(discovery.Sighting, error) // takes the news; nil if Join pulls them
+	ended    func()                          // of Follow; nil for Join
+	more     chan struct{}                   // has an element when there may be news; nil if yield takes them
 	errands  *errands
 
+	tasks       taskGroup // of everything that the topic does
+	news        news
+	delivering  spurt // deliver
+	heeding     spurt // heed
+	advertising spurt // advertise
+
+	// owned by advertise
+	advertised          bool          // it has run
+	lookedUp, announced bool          // as of its last run
+	advertiseLimit      *rate.Limiter // nil before its second run
+
 	mu             sync.Mutex
+	began, over    bool                // guarded by mu; Follow has begun it; it is to end, or has
 	meetings       *meetings           // guarded by mu; who is met
 	hosts          map[peer.ID]*remote // guarded by mu; those that meetings knows
-	timer          *time.Timer         // guarded by mu; calls pump when it is time
+	timer          *time.Timer         // guarded by mu; calls pump when it is time; nil before the first host
+	again          *time.Timer         // guarded by mu; calls repeat; nil while nobody is met
 	turn           *turn               // guarded by mu; to ask a host, while the topic waits for it
 	turns          int                 // guarded by mu; turns that it had
 	relieved       time.Time           // guarded by mu; when it last asked another topic for a place
@@ -56,8 +70,9 @@ type topic struct {
 // finds hosts but can meet none of them.
 func (h *Host) Join(ctx context.Context, key wtproto.Topic, presence *discovery.Presence) iter.Seq2[discovery.Sighting, error] {
 	return func(yield func(discovery.Sighting, error) bool) {
-		t, err := h.enter(ctx, key, presence)
-		if err != nil {
+		t := h.newTopic(ctx, key, presence)
+		if err := h.enter(t); err != nil {
+			t.cancel()
 			if ctx.Err() == nil {
 				yield(discovery.Sighting{}, err)
 			}
@@ -68,43 +83,87 @@ func (h *Host) Join(ctx context.Context, key wtproto.Topic, presence *discovery.
 	}
 }
 
-// enter makes a topic, as soon as no other one has the key.
-func (h *Host) enter(ctx context.Context, key wtproto.Topic, presence *discovery.Presence) (*topic, error) {
-	digest := key.Digest()
+// Follow is Join for a caller that is called back.
+func (h *Host) Follow(key wtproto.Topic, presence *discovery.Presence, yield func(discovery.Sighting, error), ended func()) (leave func()) {
+	t := h.newTopic(h.ctx, key, presence)
+	t.yield, t.ended, t.more = yield, ended, nil
+	go func() { // another topic with that key may be about to end
+		if err := h.enter(t); err != nil {
+			t.cancel()
+			if h.ctx.Err() != nil {
+				yield(discovery.Sighting{}, err)
+			}
+			ended()
+			return
+		}
+		t.begin()
+		t.mu.Lock()
+		t.began = true
+		over := t.over
+		t.mu.Unlock()
+		if over {
+			t.finish()
+		}
+	}()
+	return t.abandon
+}
+
+// abandon ends a topic of Follow. It does not wait.
+func (t *topic) abandon() {
+	t.cancel()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.began && !t.over {
+		go t.finish()
+	}
+	t.over = true
+}
+
+// finish ends a topic of Follow that has begun, and says so.
+func (t *topic) finish() {
+	t.h.leave(t)
+	t.ended()
+}
+
+// newTopic makes a topic. ctx ends it. The caller has it enter.
+func (h *Host) newTopic(ctx context.Context, key wtproto.Topic, presence *discovery.Presence) *topic {
+	t := &topic{
+		h: h, key: key, digest: key.Digest(), presence: presence,
+		gone: make(chan struct{}), more: make(chan struct{}, 1),
+	}
+	t.ctx, t.cancel = context.WithCancel(ctx)
+	t.errands = newErrands(t, t.digest, &t.tasks)
+	t.meetings = t.newMeetings()
+	return t
+}
+
+// enter makes t the topic with its key, as soon as there is no other one.
+func (h *Host) enter(t *topic) error {
 	for {
 		h.mu.Lock()
 		if h.topics == nil {
 			h.mu.Unlock()
-			return nil, wtproto.Errorf(wtproto.CodeShutdown, "the host is closed")
+			return wtproto.Errorf(wtproto.CodeShutdown, "the host is closed")
 		}
-		other := h.topics[digest]
+		other := h.topics[t.digest]
 		if other == nil {
-			break
+			h.topics[t.digest] = t
+			h.mu.Unlock()
+			return nil
 		}
 		h.mu.Unlock()
 		select {
 		case <-other.gone:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		case <-t.ctx.Done():
+			return t.ctx.Err()
 		}
 	}
-	defer h.mu.Unlock()
-	t := &topic{
-		h: h, key: key, digest: digest, presence: presence, log: h.log.With("topic", key),
-		gone: make(chan struct{}), news: newNews(),
-		hosts: make(map[peer.ID]*remote),
-	}
-	t.ctx, t.cancel = context.WithCancel(ctx)
-	t.errands = newErrands(t.ctx, t, digest, &t.tasks)
-	t.meetings = t.newMeetings()
-	t.timer = time.AfterFunc(time.Hour, t.pump)
-	t.timer.Stop()
-	h.topics[digest] = t
-	return t, nil
 }
 
 // leave ends t and lets the next Join of its key in.
 func (h *Host) leave(t *topic) {
+	t.presence.Unwatch(t)
+	h.planner.leave(t.errands)
 	t.end()
 	t.part()
 	h.mu.Lock()
@@ -119,8 +178,41 @@ func (t *topic) end() {
 	t.tasks.close()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.timer.Stop()
+	for _, timer := range []*time.Timer{t.timer, t.again} {
+		if timer != nil {
+			timer.Stop()
+		}
+	}
 	t.turn.done()
+}
+
+// log writes a line of log about t. A logger of its own would cost each topic memory for lines that
+// are not written.
+func (t *topic) log(level slog.Level, msg string, args ...any) {
+	if l := t.h.log; l.Enabled(t.ctx, level) {
+		l.With("topic", t.key).Log(t.ctx, level, msg, args...)
+	}
+}
+
+// push has i yielded. It never blocks.
+func (t *topic) push(i item) {
+	t.news.push(i)
+	if t.yield == nil {
+		wake(t.more)
+	} else {
+		t.delivering.wake(&t.tasks, t.deliver)
+	}
+}
+
+// deliver passes the news to yield.
+func (t *topic) deliver() {
+	for t.ctx.Err() == nil {
+		i, ok := t.news.pull()
+		if !ok {
+			return
+		}
+		t.yield(i.sighting, i.err)
+	}
 }
 
 // reportLocked yields the trouble of the topic, or that there is none, or that the topic waits for
@@ -141,7 +233,7 @@ func (t *topic) reportLocked() {
 		}
 	}
 	t.reported, t.trouble, t.reportedQueued, t.note = true, err, queued, note
-	t.news.push(item{sighting: discovery.Sighting{Queued: queued, Note: note}, err: err})
+	t.push(item{sighting: discovery.Sighting{Queued: queued, Note: note}, err: err})
 }
 
 // troubleLocked returns the error of the DHT, or an error if none of the found hosts can be met.
