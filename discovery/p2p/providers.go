@@ -33,10 +33,10 @@ type records struct {
 	where                 func(peer.ID) netip.Addr // constant; the address that a host announces from
 
 	mu     sync.Mutex
-	topics map[ds.Key]map[ds.Key]*record // guarded by mu, like all below; the keys below a topic's key
-	hosts  map[peer.ID]*list.List        // of *record, the oldest first; those of others
-	crowd  *crowd.Crowd[*record]         // those of others
-	made   uint64                        // how many there ever were
+	topics map[ds.Key][]*record   // guarded by mu, like all below; few have more than one
+	hosts  map[peer.ID]*list.List // of *record, the oldest first; those of others
+	crowd  *crowd.Crowd[*record]  // those of others
+	made   uint64                 // how many there ever were
 }
 
 type record struct {
@@ -52,7 +52,7 @@ type record struct {
 func newRecords(limit, topicLimit, hostLimit int, self peer.ID, where func(peer.ID) netip.Addr) *records {
 	return &records{
 		topicLimit: topicLimit, hostLimit: hostLimit, self: self, where: where,
-		topics: make(map[ds.Key]map[ds.Key]*record), hosts: make(map[peer.ID]*list.List), crowd: crowd.New[*record](limit, -1),
+		topics: make(map[ds.Key][]*record), hosts: make(map[peer.ID]*list.List), crowd: crowd.New[*record](limit, -1),
 	}
 }
 
@@ -75,15 +75,12 @@ func (r *records) Put(_ context.Context, key ds.Key, value []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	topic := key.Parent()
-	if old := r.topics[topic][key]; old != nil {
+	if old := r.findLocked(key); old != nil {
 		r.removeLocked(old)
-	}
-	if r.topics[topic] == nil {
-		r.topics[topic] = make(map[ds.Key]*record)
 	}
 	r.made++
 	rec := &record{key: key, value: value, host: host, addr: addr, number: r.made}
-	r.topics[topic][key] = rec
+	r.topics[topic] = append(r.topics[topic], rec)
 	if host == r.self {
 		return nil
 	}
@@ -107,7 +104,7 @@ func (r *records) Put(_ context.Context, key ds.Key, value []byte) error {
 
 // busiest returns the record of others that has to go: the oldest of the busiest address in the
 // busiest network.
-func busiest(all map[ds.Key]*record) *record {
+func busiest(all []*record) *record {
 	var left []*record
 	for _, rec := range all {
 		if rec.place != nil {
@@ -132,9 +129,19 @@ func busiest(all map[ds.Key]*record) *record {
 	return slices.MinFunc(left, func(a, b *record) int { return cmp.Compare(a.number, b.number) })
 }
 
+// findLocked returns the record with a key, or nil.
+func (r *records) findLocked(key ds.Key) *record {
+	for _, rec := range r.topics[key.Parent()] {
+		if rec.key == key {
+			return rec
+		}
+	}
+	return nil
+}
+
 func (r *records) removeLocked(rec *record) {
 	topic := rec.key.Parent()
-	delete(r.topics[topic], rec.key)
+	r.topics[topic] = slices.DeleteFunc(r.topics[topic], func(o *record) bool { return o == rec })
 	if len(r.topics[topic]) == 0 {
 		delete(r.topics, topic)
 	}
@@ -153,7 +160,7 @@ func (r *records) removeLocked(rec *record) {
 func (r *records) Delete(_ context.Context, key ds.Key) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if rec := r.topics[key.Parent()][key]; rec != nil {
+	if rec := r.findLocked(key); rec != nil {
 		r.removeLocked(rec)
 	}
 	return nil
@@ -163,7 +170,7 @@ func (r *records) Delete(_ context.Context, key ds.Key) error {
 func (r *records) Get(_ context.Context, key ds.Key) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if rec := r.topics[key.Parent()][key]; rec != nil {
+	if rec := r.findLocked(key); rec != nil {
 		return rec.value, nil
 	}
 	return nil, ds.ErrNotFound
@@ -185,7 +192,7 @@ func (r *records) Query(_ context.Context, q dsq.Query) (dsq.Results, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var entries []dsq.Entry
-	add := func(topic map[ds.Key]*record) {
+	add := func(topic []*record) {
 		for _, rec := range topic {
 			entries = append(entries, dsq.Entry{Key: rec.key.String(), Value: rec.value, Size: len(rec.value)})
 		}
