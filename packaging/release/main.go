@@ -23,7 +23,7 @@ import (
 	"time"
 )
 
-// sbomTool lists the modules that a binary was built from.
+// sbomTool lists the modules that a binary was built from, and Go's library.
 const sbomTool = "github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0"
 
 // platform is where a release runs.
@@ -174,7 +174,7 @@ func (r *release) platform(p platform) error {
 		if _, err := r.output(env, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.released=v"+r.version, "-o", binary, prog.pkg); err != nil {
 			return err
 		}
-		if _, err := r.output(nil, "go", "run", sbomTool, "bin", "-json", "-noserial", "-notimestamp", "-version", "v"+r.version, "-output", sbom, binary); err != nil {
+		if _, err := r.output(nil, "go", "run", sbomTool, "bin", "-std", "-json", "-noserial", "-notimestamp", "-version", "v"+r.version, "-output", sbom, binary); err != nil {
 			return err
 		}
 		if err := forgetTool(sbom); err != nil {

@@ -109,6 +109,12 @@ func TestDebianPackage(t *testing.T) {
 	if out := m.run("swarmgate", "--version"); out != "swarmgate v1.0.0\n" {
 		t.Errorf("the version is %q", out)
 	}
+	// Scanners look up the version of Go's library too, whose faults are those of the program.
+	for _, name := range []string{"swarmgate/swarmgate", "swarmgate-client/swarm"} {
+		if list := m.run("cat", "/usr/share/doc/"+name+".cdx.json"); !strings.Contains(list, `"pkg:golang/std@go`) || !strings.Contains(list, `"pkg:golang/github.com/quic-go/quic-go@`) {
+			t.Errorf("%s.cdx.json does not name Go and the modules of the program", name)
+		}
+	}
 	m.run("sh", "-c", "test $(systemctl is-enabled swarmgate) = enabled && test -s /usr/share/man/man8/swarmgate.8.gz && test -s /usr/share/man/man1/swarm.1.gz")
 	uid := strings.TrimSpace(m.run("id", "-u", "swarmgate"))
 	status := m.run("cat", "/proc/"+pid+"/status")
