@@ -10,7 +10,7 @@ import { saved, shows, visitor } from './visitor.mjs'
 
 const [browserName, url] = process.argv.slice(2)
 const { origin, hostname } = new URL(url)
-const patience = { timeout: 60_000, polling: 100 }
+const patience = { timeout: 120_000, polling: 100 }
 const dir = await mkdtemp(join(tmpdir(), 'swarmgate-console-'))
 const browser = await launch(browserName, join(dir, 'profile'))
 

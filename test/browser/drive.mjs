@@ -22,7 +22,7 @@ import { readFile, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { extname, join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { isLostRace, launch } from './launch.mjs'
+import { isLostRace, launch, newTab } from './launch.mjs'
 
 const [browserName, acceptInsecureCerts] = process.argv.slice(2)
 const types = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript' }
@@ -59,7 +59,7 @@ const tabs = []
 
 /** Opens a page in a new tab of a context. */
 async function open (context, page, type) {
-  const tab = await context.newPage({ type })
+  const tab = await newTab(context, { type })
   const complaints = []
   const complain = text => { if (!isLostRace(text)) complaints.push(text) }
   tab.on('console', m => { if (['error', 'warn'].includes(m.type())) complain(m.text()) })
@@ -84,7 +84,7 @@ const own = {
     return at
   },
   shows: async (tab, { selector, text }) => {
-    await tab.waitForFunction((selector, text) => document.querySelector(selector)?.textContent.includes(text), { timeout: 60_000 }, selector, text)
+    await tab.waitForFunction((selector, text) => document.querySelector(selector)?.textContent.includes(text), { timeout: 120_000 }, selector, text)
     return tab.$eval(selector, e => e.textContent)
   },
   complaints: (tab, args, { complaints }) => complaints,

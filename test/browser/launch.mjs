@@ -1,5 +1,7 @@
 import puppeteer from 'puppeteer-core'
 
+const PATIENCE = 600_000 // ms for what takes a second on a machine that is not busy
+
 /**
  * Starts a headless "chromium" or "firefox" that keeps its files in `profile`, and asks nobody on the network. `options`
  * are further ones of puppeteer.
@@ -8,11 +10,12 @@ export function launch (name, profile, options) {
   return puppeteer.launch(name === 'firefox'
     ? {
         ...options,
+        timeout: PATIENCE,
         browser: 'firefox',
         executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
         userDataDir: profile,
         headless: true,
-        protocolTimeout: 600_000,
+        protocolTimeout: PATIENCE,
         extraPrefsFirefox: {
           'termsofuse.acceptedVersion': 999, 'termsofuse.bypassNotification': true,
           'browser.aboutwelcome.enabled': false, 'browser.startup.homepage_override.mstone': 'ignore',
@@ -23,13 +26,21 @@ export function launch (name, profile, options) {
       }
     : {
         ...options,
+        timeout: PATIENCE,
         executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
         userDataDir: profile,
         headless: true,
-        protocolTimeout: 600_000,
+        protocolTimeout: PATIENCE,
         args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
           '--disable-component-update', '--disable-sync']
       })
+}
+
+/** Opens a tab of a browser, or of one of its contexts, whose pages may take their time to load. */
+export async function newTab (browser, options) {
+  const tab = await browser.newPage(options)
+  tab.setDefaultNavigationTimeout(PATIENCE)
+  return tab
 }
 
 /**

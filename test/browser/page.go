@@ -3,6 +3,7 @@ package browser
 import (
 	"encoding/hex"
 	"testing"
+	"time"
 
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -35,8 +36,22 @@ type Opened struct {
 // Open connects the page to target, for example [Target] of a gateway or a URL.
 func (b *Page) Open(t *testing.T, target any) {
 	t.Helper()
-	if got := b.TryOpen(t, target); got.Gateway == "" {
+	if got := b.OpenAtLast(t, target); got.Gateway == "" {
 		t.Fatalf("connect: %+v", got)
+	}
+}
+
+// OpenAtLast is [Page.TryOpen], again and again for as long as nobody answers. The module gives a
+// gateway 10 s, and a busy machine may need more.
+func (b *Page) OpenAtLast(t *testing.T, target any) (got Opened) {
+	t.Helper()
+	for began := time.Now(); ; {
+		got = b.TryOpen(t, target)
+		late := got.Code == wtproto.CodePeerUnreachable && got.Reason == "no answer"
+		if !late || time.Since(began) > gateway.Patience {
+			return got
+		}
+		t.Logf("nobody has answered in time: %+v", got)
 	}
 }
 

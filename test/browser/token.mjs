@@ -14,7 +14,7 @@ const browser = await launch(browserName, join(dir, 'profile'))
 
 /** Gives the page a token. */
 async function give (page, token) {
-  await page.waitForSelector('#token', { timeout: 60_000 })
+  await page.waitForSelector('#token', { timeout: 120_000 })
   await page.evaluate(() => { document.querySelector('#token').value = '' })
   await page.type('#token', token)
   await page.keyboard.press('Enter')

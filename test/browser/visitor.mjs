@@ -1,11 +1,11 @@
 // Somebody with a console open, as the tests of the console see it.
-import { isLostRace } from './launch.mjs'
+import { isLostRace, newTab } from './launch.mjs'
 
 const patience = { timeout: 120_000, polling: 100 }
 
 /** Opens an empty page for somebody with that name. What the console would save as a file is kept in globalThis.saved. */
 export async function visitor (browser, name) {
-  const page = await browser.newPage()
+  const page = await newTab(browser)
   page.on('pageerror', e => { if (!isLostRace(String(e))) throw e })
   await page.evaluateOnNewDocument(name => {
     if (!location.protocol.startsWith('http')) return // the empty page before the console, which Firefox makes anew for its opener policy

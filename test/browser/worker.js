@@ -1,7 +1,10 @@
 // Joins topics for pages and echoes their peers, as a Worker for one page or as a SharedWorker
 // with one session for all. A message is { target, topic }, target being what connect takes; the
 // answer is the topic's 64 digits, or { error }.
-import { connect } from '/client.js'
+import { connect as once } from '/client.js'
+import { patient } from '/patient.js'
+
+const connect = patient(once)
 
 let swarm
 

@@ -261,7 +261,7 @@ func TestNarrowWayInBrowsers(t *testing.T) {
 					what := fmt.Sprintf("narrow %s, %s in %s over %s", where, transport, name, f.name)
 					page.Call(t, "forget", nil, nil)
 					target := map[string]any{"url": "https://" + net.JoinHostPort(f.addr, port), "transports": []string{transport}}
-					if got := page.TryOpen(t, target); got.Gateway == "" {
+					if got := page.OpenAtLast(t, target); got.Gateway == "" {
 						t.Errorf("%s: connect: %+v", what, got)
 						continue
 					}

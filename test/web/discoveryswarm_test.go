@@ -5,13 +5,13 @@ package web
 import (
 	"encoding/hex"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/discovery/dat"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/browser"
 	"github.com/swarmgate/swarmgate/test/gateway"
@@ -90,12 +90,7 @@ func (p oldProgram) stop() {
 // a gateway that looks there for peers.
 func oldWorld(t *testing.T) (dns string, networks []discovery.Network) {
 	t.Helper()
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := c.LocalAddr().(*net.UDPAddr).Port
-	c.Close()
+	port := freeport.Ports(t, 1)
 	node.Start(t, "find.mjs", "dns", fmt.Sprintf(`{"listen":%d,"domain":"dat.local","multicast":false,"ttl":60}`, port)).Await("ready", nil)
 	dns = fmt.Sprintf("127.0.0.1:%d", port)
 	policy, err := discovery.NewPolicy(discovery.PolicyConfig{Private: true})

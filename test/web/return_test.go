@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/browser"
 	"github.com/swarmgate/swarmgate/test/gateway"
@@ -40,7 +41,7 @@ func TestRestartInBrowsers(t *testing.T) {
 			return program.Start(t, "--listen", listen, "--dht", "off", "--allow-private", "--state-dir", state,
 				"--allow-origin", page.Origin, "--static", "restart=tcp://"+peer.Addr().String())
 		}
-		p := start("127.0.0.1:0")
+		p := start(freeport.Address(t))
 		page.Open(t, map[string]any{"url": "https://" + p.QUIC, "hashes": p.Certificate.Hashes})
 		page.Call(t, "echoAll", map[string]any{"topic": "restart"}, nil)
 		gateway.Eventually(t, "the peer is echoed", func() bool { return echoed.Load() == 1 })

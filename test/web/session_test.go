@@ -4,10 +4,10 @@ package web
 
 import (
 	"io"
-	"net"
 	"strings"
 	"testing"
 
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/test/browser"
 	"github.com/swarmgate/swarmgate/test/gateway"
@@ -92,18 +92,8 @@ func TestOriginByInfoInBrowsers(t *testing.T) {
 				t.Errorf("a gateway for %s told %s %+v, want %+v", origin, page.Origin, got, want)
 			}
 		}
-		if got := page.TryOpen(t, "http://"+deadAddr(t)); got.Code != wtproto.CodePeerUnreachable {
+		if got := page.TryOpen(t, "http://"+freeport.Address(t)); got.Code != wtproto.CodePeerUnreachable {
 			t.Errorf("where nobody listens the page was told %+v, want PEER_UNREACHABLE", got)
 		}
 	})
-}
-
-// deadAddr returns an address on loopback where nobody listens.
-func deadAddr(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
