@@ -20,6 +20,9 @@ func TestIdentityIsKept(t *testing.T) {
 		const secret = "a text that both know"
 		b := swarm(t, strings.NewReader(""), through(g, "join", "--secret", secret, "--once", "--json")...)
 		a := swarm(t, strings.NewReader(""), through(g, "join", "--secret", secret, "--once", "--json", "--identity", file)...)
+		for _, p := range []*process{a, b} { // a secret of a text takes a while to compute
+			gateway.Eventually(t, "it has joined", func() bool { return strings.Contains(p.out.String(), `"joined"`) })
+		}
 		for _, p := range []*process{a, b} {
 			if status := p.wait(t); status != 0 {
 				t.Fatalf("status %d", status)

@@ -59,11 +59,15 @@ func Certificate(t testing.TB) tls.Certificate {
 	return cert
 }
 
-// Dial opens a session that ends with the test.
+// Dial opens a session that ends with the test. It is over QUIC unless cfg says another transport:
+// on a busy machine WebSocket may win the race against it.
 func (g *Gateway) Dial(t testing.TB, cfg client.Config) *client.Client {
 	t.Helper()
 	cfg.CertHashes = [][32]byte{g.Hash}
 	cfg.DialTimeout = cmp.Or(cfg.DialTimeout, Patience)
+	if cfg.Transports == nil {
+		cfg.Transports = []string{client.TransportQUIC}
+	}
 	c, err := client.Dial(Context(t), g.URL, cfg)
 	if err != nil {
 		t.Fatal(err)

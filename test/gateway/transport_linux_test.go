@@ -25,7 +25,8 @@ func TestUDPIsDropped(t *testing.T) {
 		IsolateClients: true,
 		Networks:       []discovery.Network{Static(t, topic, Listen(t, Echo).Addr().String())},
 	})
-	c := g.Dial(t, client.Config{Silence: 3 * time.Second})
+	both := []string{client.TransportQUIC, client.TransportWebSocket}
+	c := g.Dial(t, client.Config{Silence: 3 * time.Second, Transports: both})
 	news := events(t, c)
 	until[client.Connected](t, news)
 	top := Join(t, c, topic, client.JoinOptions{})
@@ -50,7 +51,7 @@ func TestUDPIsDropped(t *testing.T) {
 	again("UDP dropped within a session")
 
 	start = time.Now()
-	late := g.Dial(t, client.Config{})
+	late := g.Dial(t, client.Config{Transports: both})
 	t.Logf("UDP dropped before: connected after %v", time.Since(start).Round(time.Millisecond))
 	if got := late.Session().Transport; got != client.TransportWebSocket {
 		t.Errorf("Transport = %q", got)

@@ -133,8 +133,9 @@ func meetPage(t *testing.T, page *browser.Page, call string, args map[string]any
 	}
 	wait = page.Begin(t, call, all)
 	joined := gateway.Join(t, g.Dial(t, client.Config{}), wtproto.TopicFromName("messages"), client.JoinOptions{})
-	conn, err := joined.Accept(t.Context())
+	conn, err := joined.Accept(gateway.Context(t))
 	if err != nil {
+		wait(nil) // it may say why it has not come
 		t.Fatal(err)
 	}
 	return conn, wait
