@@ -36,11 +36,20 @@ export function launch (name, profile, options) {
       })
 }
 
-/** Opens a tab of a browser, or of one of its contexts, whose pages may take their time to load. */
+/**
+ * Opens a tab of a browser, or of one of its contexts, whose pages may take their time to load. Firefox sometimes fails
+ * to while it closes another tab, and is asked again.
+ */
 export async function newTab (browser, options) {
-  const tab = await browser.newPage(options)
-  tab.setDefaultNavigationTimeout(PATIENCE)
-  return tab
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const tab = await browser.newPage(options)
+      tab.setDefaultNavigationTimeout(PATIENCE)
+      return tab
+    } catch (err) {
+      if (attempt === 10 || !String(err).includes('DiscardedBrowsingContextError')) throw err
+    }
+  }
 }
 
 /**

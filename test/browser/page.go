@@ -2,6 +2,7 @@ package browser
 
 import (
 	"encoding/hex"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,7 +48,7 @@ func (b *Page) OpenAtLast(t *testing.T, target any) (got Opened) {
 	t.Helper()
 	for began := time.Now(); ; {
 		got = b.TryOpen(t, target)
-		late := got.Code == wtproto.CodePeerUnreachable && got.Reason == "no answer"
+		late := got.Code == wtproto.CodePeerUnreachable && strings.HasPrefix(got.Reason, "no answer")
 		if !late || time.Since(began) > gateway.Patience {
 			return got
 		}

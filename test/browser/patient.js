@@ -8,7 +8,7 @@ export const patient = connect => async target => {
     try {
       return await connect(target)
     } catch (err) {
-      const late = err.code === PEER_UNREACHABLE && err.reason === 'no answer'
+      const late = err.code === PEER_UNREACHABLE && err.reason.startsWith('no answer')
       if (!late || performance.now() - began > PATIENCE) throw err
     }
   }
