@@ -1,6 +1,9 @@
 package discovery
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // Watched is a [Stream] that can learn of its end while nobody reads or writes. Without it, after
 // the peer's end only a Write would report a reset, and nobody would notice a dead machine while
@@ -17,25 +20,46 @@ const WatchEvery = 5 * time.Second
 // Watch calls look at intervals until it returns an error, which Watch passes to f, or until stop
 // is called.
 func Watch(every time.Duration, look func() error, f func(error)) (stop func()) {
-	done := make(chan struct{})
-	var timer *time.Timer
-	ready := make(chan struct{}) // timer is set
-	timer = time.AfterFunc(every, func() {
-		<-ready
-		select {
-		case <-done:
-			return
-		default:
-		}
-		if err := look(); err != nil {
-			f(err)
-			return
-		}
-		timer.Reset(every)
-	})
-	close(ready)
-	return func() {
-		close(done)
-		timer.Stop()
+	w := &watcher{every: every, look: look, f: f}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer = time.AfterFunc(every, w.run)
+	return w.stop
+}
+
+// watcher is a call of Watch.
+type watcher struct {
+	every time.Duration
+	look  func() error
+	f     func(error)
+
+	mu      sync.Mutex
+	timer   *time.Timer // guarded by mu
+	stopped bool        // guarded by mu
+}
+
+// run looks once.
+func (w *watcher) run() {
+	w.mu.Lock()
+	stopped := w.stopped
+	w.mu.Unlock()
+	if stopped {
+		return
 	}
+	if err := w.look(); err != nil {
+		w.f(err)
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.stopped {
+		w.timer.Reset(w.every)
+	}
+}
+
+func (w *watcher) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+	w.timer.Stop()
 }

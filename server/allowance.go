@@ -80,7 +80,7 @@ func (m metered) Read(b []byte) (int, error) {
 		if l.session.allowance == nil || n == 0 {
 			continue
 		}
-		if spent := l.session.allowance.spend(m.circuit.over.ctx, n, l.session.cfg.Observer); spent == errQuota {
+		if spent := l.session.allowance.spend(&m.circuit.over, n, l.session.cfg.Observer); spent == errQuota {
 			r := refuse(LimitBytes, "the %d bytes of this token are used up", l.session.grant.Limits.Bytes)
 			l.session.refuse(r)
 			return 0, clientGone("the client's session ended", r.Error)

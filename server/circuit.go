@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/swarmgate/swarmgate/discovery"
-	"github.com/swarmgate/swarmgate/internal/splice"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -32,8 +31,8 @@ type peerEnd struct{ discovery.Stream }
 func (e peerEnd) explain(err error) error { return err }
 func (e peerEnd) free()                   { e.Close() }
 
-// circuit joins a client with a peer or with another client. Its run is one goroutine, and a
-// second one while bytes can pass.
+// circuit joins a client with a peer or with another client. Its run is one goroutine until bytes
+// can pass, and then each direction is one. The last of them ends the circuit.
 type circuit struct {
 	// constant after the topic's loop made it
 	topic   *topic
@@ -45,9 +44,15 @@ type circuit struct {
 	peer    discovery.Stream  // the peer's end, or nil
 	inbound discovery.Inbound // to be accepted for peer, or nil
 
-	toPeer, toClient splice.Copy
+	toPeer, toClient direction
 
-	over *over // set by run
+	over  over      // begun by launch
+	done  func()    // called in the end; set by launch
+	began time.Time // when bytes could pass; set by run
+
+	unmeter, unwatch func()         // set by run; unwatch may be nil
+	wasReset         sync.WaitGroup // both ends, after the circuit was over before its directions
+	copying          atomic.Int32   // directions that have not ended
 
 	peerFirst  atomic.Bool // the peer's end was the first of the two to end
 	peerFailed atomic.Bool // the peer's end has ended the circuit, other than by FIN both ways
@@ -76,22 +81,8 @@ const (
 // atOnce is how soon a peer ends a circuit that it did not want.
 const atOnce = time.Second
 
-// run opens the circuit, moves its bytes, and tells the topic of its end. ctx ends only its
-// opening.
+// run opens the circuit, and moves its bytes. ctx ends only its opening.
 func (c *circuit) run(ctx context.Context) {
-	c.over = newOver()
-	for _, l := range c.legs() {
-		l.waits.over = c.over
-	}
-	v := c.serve(ctx)
-	c.near.release()
-	if c.far != nil {
-		c.far.release()
-	}
-	c.topic.post(circuitEnded{c, v})
-}
-
-func (c *circuit) serve(ctx context.Context) verdict {
 	rest := c.topic.router.remains
 	rest.enter(remainsOpening)
 	err := c.open(ctx)
@@ -100,32 +91,98 @@ func (c *circuit) serve(ctx context.Context) verdict {
 		c.over.end(err)
 	}
 	if err := c.over.cause(); err != nil {
-		code := codeOf(err)
-		c.reset(code)
-		c.topic.log(slog.LevelDebug, "circuit not opened", "network", c.network, "code", code, "error", err)
-		switch {
-		case code == wtproto.CodeDeclined:
-			return ended
-		case peerLost(err):
-			return broken
-		}
-		return refused
+		c.end(c.notOpened(err))
+		return
 	}
-	began := time.Now()
-	cfg := c.topic.router.cfg
-	defer c.topic.router.meters.measure(c)()
-	cfg.Observer.circuitOpened(c.network)
+	c.begin()
+	go c.toClient.run()
+	c.toPeer.run()
+}
+
+// notOpened resets both ends of a circuit that did not open.
+func (c *circuit) notOpened(err error) verdict {
+	code := codeOf(err)
+	c.reset(code)
+	c.topic.log(slog.LevelDebug, "circuit not opened", "network", c.network, "code", code, "error", err)
+	switch {
+	case code == wtproto.CodeDeclined:
+		return ended
+	case peerLost(err):
+		return broken
+	}
+	return refused
+}
+
+// end tells the topic of the end, and is the last that happens.
+func (c *circuit) end(v verdict) {
+	c.near.release()
+	if c.far != nil {
+		c.far.release()
+	}
+	c.topic.post(circuitEnded{c, v})
+	c.done()
+}
+
+// begin prepares both directions. If the circuit is over before they are, both ends are reset with
+// its code.
+func (c *circuit) begin() {
+	c.began = time.Now()
+	r := c.topic.router
+	far := c.other()
+	c.toClient.prepare(c, c.near, c.metered(far))
+	c.toPeer.prepare(c, far, c.metered(c.near))
+	c.copying.Store(2)
+	c.unmeter = r.meters.measure(c)
+	r.cfg.Observer.circuitOpened(c.network)
 	c.topic.post(circuitOpened{c})
-	c.topic.router.memory.add(c)
-	rest.enter(remainsOpen)
-	c.splice()
-	rest.leave(remainsOpen)
-	c.topic.router.memory.remove(c)
+	r.memory.add(c)
+	r.remains.enter(remainsOpen)
+	for _, l := range c.legs() {
+		l.watch()
+	}
+	if w, ok := c.peer.(discovery.Watched); ok {
+		c.unwatch = w.OnLost(func(err error) { c.over.end(err) })
+	}
+	c.wasReset.Add(1)
+	if c.over.atEnd(c.resetAtEnd) {
+		go c.resetAtEnd()
+	}
+}
+
+// resetAtEnd resets both ends after the circuit is over.
+func (c *circuit) resetAtEnd() {
+	c.reset(codeOf(c.over.cause()))
+	c.wasReset.Done()
+}
+
+// finish ends the circuit after both directions have ended.
+func (c *circuit) finish() {
+	for _, l := range c.legs() {
+		l.stop()
+	}
+	if c.unwatch != nil {
+		c.unwatch()
+	}
+	if !c.over.end(nil) {
+		c.wasReset.Wait() // free knows no code
+	}
+	c.near.free()
+	c.other().free()
+	r := c.topic.router
+	r.remains.leave(remainsOpen)
+	r.memory.remove(c)
+	c.unmeter()
 	cause := c.over.cause()
-	cfg.Observer.circuitEnded(CircuitEnd{
+	lasted := time.Since(c.began)
+	r.cfg.Observer.circuitEnded(CircuitEnd{
 		Network: c.network, Code: codeOf(cause),
-		ToClient: c.toClient.Moved(), ToPeer: c.toPeer.Moved(), Lasted: time.Since(began),
+		ToClient: c.toClient.Moved(), ToPeer: c.toPeer.Moved(), Lasted: lasted,
 	})
+	c.end(c.verdict(cause, lasted))
+}
+
+// verdict says how the circuit ended that has lasted so long.
+func (c *circuit) verdict(cause error, lasted time.Duration) verdict {
 	switch {
 	case peerLost(cause):
 		return broken
@@ -133,7 +190,7 @@ func (c *circuit) serve(ctx context.Context) verdict {
 		return refused
 	case codeOf(cause) == wtproto.CodeBusy && (c.yields.Load() || c.client && c.peerFailed.Load()):
 		return refused
-	case c.peerFirst.Load() && c.toClient.Moved() == 0 && time.Since(began) < atOnce:
+	case c.peerFirst.Load() && c.toClient.Moved() == 0 && lasted < atOnce:
 		return hungUp
 	case unwanted(codeOf(cause)):
 		return ended
@@ -165,12 +222,8 @@ func peerLost(err error) bool {
 func (c *circuit) open(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { c.over.end(context.Cause(ctx)) })
 	defer stop()
-	stopWaits := c.over.then(func() {
-		for _, l := range c.legs() {
-			l.waits.expire()
-		}
-	})
-	defer stopWaits()
+	c.over.atEnd(c.expire) // a stream that comes later expires by itself
+	defer c.over.atEnd(nil)
 	if c.inbound != nil {
 		s, err := c.inbound.Accept()
 		if err != nil {
@@ -192,59 +245,19 @@ func (c *circuit) open(ctx context.Context) error {
 	return nil
 }
 
+// expire ends all waits in the clients' streams, while the circuit is being opened.
+func (c *circuit) expire() {
+	for _, l := range c.legs() {
+		l.waits.expire()
+	}
+}
+
 // other returns the end that is not near.
 func (c *circuit) other() end {
 	if c.far != nil {
 		return c.far
 	}
 	return peerEnd{c.peer}
-}
-
-// splice copies both ways until both have ended. If the circuit is over before, both ends are
-// reset with its code.
-func (c *circuit) splice() {
-	far := c.other()
-	for _, l := range c.legs() {
-		stop := l.onStop()
-		defer stop()
-	}
-	if w, ok := c.peer.(discovery.Watched); ok {
-		stop := w.OnLost(c.over.end)
-		defer stop()
-	}
-	wasReset := make(chan struct{})
-	c.over.then(func() {
-		if cause := c.over.cause(); cause != nil {
-			c.reset(codeOf(cause))
-		}
-		close(wasReset)
-	})
-	var wg sync.WaitGroup
-	wg.Go(func() { c.copy(&c.toClient, c.near, c.metered(far)) })
-	c.copy(&c.toPeer, far, c.metered(c.near))
-	wg.Wait()
-	c.over.end(nil)
-	<-wasReset // free knows no code
-	c.near.free()
-	far.free()
-}
-
-// copy copies one way, and ends the circuit if that fails.
-func (c *circuit) copy(cp *splice.Copy, dst, src end) {
-	err := cp.Run(dst, src)
-	failed := src
-	if e, ok := errors.AsType[*splice.Error](err); !ok || e.Write {
-		failed = dst
-	}
-	if err == nil {
-		c.note(src, false)
-		err = dst.CloseWrite()
-	} else {
-		c.note(failed, true)
-	}
-	if err != nil {
-		c.over.end(failed.explain(err))
-	}
 }
 
 // waiting appends to all what each direction holds if its destination has taken nothing since
@@ -283,7 +296,7 @@ func later(stalled time.Time, c *credit) time.Time {
 // note notes that an end has ended its direction, or both by failing, unless we have ended it.
 func (c *circuit) note(e end, failed bool) {
 	select {
-	case <-c.over.done():
+	case <-c.over.Done():
 		return
 	default:
 	}

@@ -16,9 +16,16 @@ import (
 // client sends behind CONNECT waits there, and so does its FIN.
 type asking struct {
 	stream stream
-	ctx    context.Context // ends with the session, and when the client takes the CONNECT back
-	taken  atomic.Bool     // the stream belongs to a circuit, or to nobody after the end of ctx
-	answer chan error      // takes one: nil if the stream is a circuit now, else why not
+	ctx    context.Context         // of the opening of the circuit, not of the circuit
+	cancel context.CancelCauseFunc // called too when the session ends, or the client takes the CONNECT back
+	taken  atomic.Bool             // the stream belongs to a circuit, or to nobody after the end of ctx
+	answer chan error              // takes one: nil if the stream is a circuit now, else why not
+}
+
+func newAsking(s stream) *asking {
+	a := &asking{stream: s, answer: make(chan error, 1)}
+	a.ctx, a.cancel = context.WithCancelCause(context.Background())
+	return a
 }
 
 // take gives the stream to the circuit that calls it, unless the CONNECT has ended.
@@ -50,16 +57,7 @@ func (s *session) connect(str stream, payload []byte) error {
 	if !greeted {
 		return wtproto.Errorf(wtproto.CodeProtocol, "CONNECT before HELLO")
 	}
-	ctx, cancel := context.WithCancelCause(context.Background()) // not ended by the answer: the other end may still be opening
-	defer context.AfterFunc(s.ctx, func() { cancel(clientGone("the client's session ended", nil)) })()
-	defer context.AfterFunc(str.Context(), func() { // by STOP_SENDING, or with the connection
-		cause := str.convert(context.Cause(str.Context()))
-		if codeOf(cause) != wtproto.CodePeerGone {
-			cause = errTakenBack
-		}
-		cancel(cause)
-	})()
-	err = s.connectWith(m, &asking{stream: str, ctx: ctx, answer: make(chan error, 1)})
+	err = s.connectWith(m, newAsking(str))
 	if err == nil {
 		s.cfg.Observer.connectAnswered(wtproto.CodeNone)
 		return nil
@@ -89,15 +87,17 @@ func (s *session) connectWith(m wtproto.Connect, a *asking) error {
 	}
 	s.pace(s.principal, framesOfEachAsk)
 	sub.topic.post(connectAsked{sub, m.Network, string(m.ID), a})
+	var cause error
 	select {
 	case err := <-a.answer:
 		return err
-	case <-a.ctx.Done():
-		if a.taken.Swap(true) {
-			return nil
+	case <-s.ctx.Done():
+		cause = clientGone("the client's session ended", nil)
+	case <-a.stream.Context().Done(): // by STOP_SENDING, or with the connection
+		cause = a.stream.convert(context.Cause(a.stream.Context()))
+		if codeOf(cause) != wtproto.CodePeerGone {
+			cause = errTakenBack
 		}
-		sub.topic.post(connectEnded{sub, a})
-		return context.Cause(a.ctx)
 	case <-sub.topic.gone: // it has answered, or never heard of the CONNECT
 		select {
 		case err := <-a.answer:
@@ -106,6 +106,12 @@ func (s *session) connectWith(m wtproto.Connect, a *asking) error {
 			return errNotJoined
 		}
 	}
+	a.cancel(cause)
+	if a.taken.Swap(true) {
+		return nil
+	}
+	sub.topic.post(connectEnded{sub, a})
+	return cause
 }
 
 // refusal returns what REFUSED tells about err.

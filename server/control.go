@@ -216,7 +216,7 @@ func (s *session) register(l *leg) error {
 	}
 	s.lastID++
 	l.peer.Circuit = s.lastID
-	l.credit = newCredit(nil, s.credit, l.circuit.over)
+	l.credit = newCredit(nil, s.credit, &l.circuit.over)
 	s.legs[s.lastID] = l
 	if len(s.legs) == 1 && s.look != nil {
 		s.look.Reset(0) // its silence counts earlier

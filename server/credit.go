@@ -84,7 +84,7 @@ func (c *credit) progress() time.Time {
 // take waits until at least one byte may be sent and takes up to want.
 func (c *credit) take(want int) (int, error) {
 	for waited := false; ; waited = true {
-		if c.over.ctx.Err() != nil {
+		if c.over.is() {
 			return 0, errOver
 		}
 		c.mu.Lock()
@@ -104,7 +104,7 @@ func (c *credit) take(want int) (int, error) {
 		c.mu.Unlock()
 		select {
 		case <-more:
-		case <-c.over.done():
+		case <-c.over.Done():
 		}
 	}
 }

@@ -18,13 +18,13 @@ type further struct {
 	sub       *subscription                                                       // who asked for it, or whom a peer asked
 	other     *subscription                                                       // the client that was asked, or nil
 	peer      *peer                                                               // the peer, or nil
-	asking    *asking                                                             // the CONNECT; nil if a peer asked
+	asking    *asking                                                             // the CONNECT; nil if a peer asked, and once bytes can pass
 	dial      func(context.Context, wtproto.EndpointID) (discovery.Stream, error) // constant
 	near, far *leg
-	turn      *dial // nil if there is nothing to dial, and once it was taken
-	runs      bool  // its circuit does, and releases the legs
-	opened    bool  // bytes can pass
-	ctx       context.Context
+	turn      *dial                   // nil if there is nothing to dial, and once it was taken
+	runs      bool                    // its circuit does, and releases the legs
+	opened    bool                    // bytes can pass
+	ctx       context.Context         // that of the CONNECT, if there is one
 	cancel    context.CancelCauseFunc // ends what is not open yet
 }
 
@@ -160,7 +160,8 @@ func (t *topic) connectFurther(s *subscription, e connectAsked) error {
 			return &wtproto.Error{Code: no.Code, Reason: "the other client has no place for one more", Err: no}
 		}
 	}
-	t.beginFurther(f, e.asking.ctx)
+	f.ctx, f.cancel = e.asking.ctx, e.asking.cancel
+	t.beginFurther(f)
 	if f.other != nil {
 		t.startFurther(f, nil, nil)
 		return nil
@@ -343,13 +344,13 @@ func (t *topic) inboundFurther(s discovery.Sighting, sub *subscription, p *peer)
 		s.Inbound.Refuse(code)
 		return
 	}
-	t.beginFurther(f, t.ctx)
+	f.ctx, f.cancel = context.WithCancelCause(t.ctx)
+	t.beginFurther(f)
 	t.startFurther(f, nil, s.Inbound)
 }
 
 // beginFurther puts f, whose legs are taken, among those of its sides.
-func (t *topic) beginFurther(f *further, ctx context.Context) {
-	f.ctx, f.cancel = context.WithCancelCause(ctx)
+func (t *topic) beginFurther(f *further) {
 	for _, s := range f.sides() {
 		f.add(s)
 	}
@@ -369,7 +370,8 @@ func (t *topic) startFurther(f *further, stream discovery.Stream, inbound discov
 }
 
 func (f *further) circuitOpened(t *topic) {
-	f.opened = true
+	f.opened, f.asking = true, nil
+	f.cancel(nil)
 	for _, s := range f.sides() {
 		s.connected++
 		t.touch(s)
@@ -377,7 +379,7 @@ func (f *further) circuitOpened(t *topic) {
 }
 
 func (f *further) circuitEnded(t *topic, c *circuit, v verdict) {
-	if v == hungUp && f.asking != nil {
+	if v == hungUp && f.dial != nil { // a client asked
 		t.charge(f.sub)
 	}
 	t.settleFurther(f, c.over.cause())

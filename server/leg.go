@@ -18,7 +18,7 @@ type leg struct {
 	circuit   *circuit     // set before its run
 	peer      wtproto.Peer // what the client is told; Circuit is set by acquire
 	offerOnly bool
-	asked     *asking // the CONNECT that it answers, or nil; set before the circuit's run
+	asked     *asking // the CONNECT that it has to answer, or nil; set before the circuit's run
 
 	credit *credit // set by acquire
 	waits  waits   // in stream
@@ -30,6 +30,7 @@ type leg struct {
 	state     offeredState // guarded by session.mu
 
 	finished atomic.Bool // CloseWrite was called
+	stop     func() bool // of what watch has begun; owned by who writes
 }
 
 type offeredState int
@@ -91,7 +92,7 @@ func (l *leg) acquire() error {
 	select {
 	case a := <-l.answer:
 		return l.answered(a)
-	case <-l.circuit.over.done():
+	case <-l.circuit.over.Done():
 		err = l.circuit.over.cause()
 	case <-timeout.C:
 		err = wtproto.Errorf(wtproto.CodeWithdrawn, "no answer to the offer in %v", l.session.cfg.OfferTimeout)
@@ -121,6 +122,7 @@ func (l *leg) announce() error {
 		if err := l.asked.take(); err != nil {
 			return err
 		}
+		l.asked = nil
 	}
 	l.announced = true
 	l.waits.setWrite(time.Now().Add(l.session.cfg.FirstFrameTimeout))
@@ -144,17 +146,17 @@ func (l *leg) explain(err error) error {
 	timeout := time.NewTimer(explainWait)
 	defer timeout.Stop()
 	select {
-	case <-l.circuit.over.done():
+	case <-l.circuit.over.Done():
 	case <-timeout.C:
 	}
 	return err
 }
 
-// onStop ends the circuit when the client stops reading for good, which nobody would notice while
+// watch ends the circuit when the client stops reading for good, which nobody would notice while
 // both directions wait for something else.
-func (l *leg) onStop() (stop func() bool) {
+func (l *leg) watch() {
 	ctx := l.stream.Context()
-	return context.AfterFunc(ctx, func() {
+	l.stop = context.AfterFunc(ctx, func() {
 		if e, ok := errors.AsType[*wtproto.Error](l.stream.convert(context.Cause(ctx))); ok { // else we ended it
 			l.circuit.over.end(l.explain(e))
 		}
@@ -192,13 +194,14 @@ func (l *leg) SetReadDeadline(t time.Time) error { return l.waits.setRead(t) }
 // CloseWrite ends what is sent to the client; a later reset does not take it back.
 func (l *leg) CloseWrite() error {
 	l.finished.Store(true)
+	l.stop() // else it starts a goroutine
 	return l.stream.CloseWrite()
 }
 
 // reset ends what still runs in either direction, after the circuit is over. If the session ends,
 // its link ends the streams. The stream of an unanswered CONNECT does not belong to the circuit.
 func (l *leg) reset(code wtproto.Code) {
-	if l.asked != nil && !l.announced {
+	if l.asked != nil {
 		l.waits.out()
 		return
 	}

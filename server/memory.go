@@ -17,6 +17,8 @@ import (
 const (
 	// memoryEvery is how often the memory in use is looked at.
 	memoryEvery = 100 * time.Millisecond
+	// restEvery is how often it is looked for circuits on which nothing moves.
+	restEvery = time.Second
 	// waitsAfter is how long the far end of a circuit must have taken nothing for the circuit to
 	// be one that waits.
 	waitsAfter = 100 * time.Millisecond
@@ -94,13 +96,34 @@ func (m *memory) refuse(hasSome bool) *refusal {
 func (m *memory) run(ctx context.Context) {
 	tick := time.NewTicker(memoryEvery)
 	defer tick.Stop()
+	rest := time.NewTicker(restEvery)
+	defer rest.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 			m.look(time.Now())
+		case <-rest.C:
+			m.rest()
 		}
+	}
+}
+
+// rest has circuits on which nothing moves take less memory.
+func (m *memory) rest() {
+	var idle []*direction
+	m.mu.Lock()
+	for c := range m.circuits {
+		for _, d := range []*direction{&c.toClient, &c.toPeer} {
+			if d.Idle() {
+				idle = append(idle, d)
+			}
+		}
+	}
+	m.mu.Unlock()
+	for _, d := range idle {
+		d.rest()
 	}
 }
 

@@ -10,46 +10,94 @@ import (
 // over is the end of a circuit. It comes once, with the first cause, and every wait of the circuit
 // ends with it:
 //
-//   - what waits in a select (for the answer to an offer, for the client's credit) watches done;
+//   - what waits in a select (for the answer to an offer, for the client's credit) watches Done;
 //   - what waits in a client's stream, which knows deadlines only, has them from [waits];
 //   - what waits in a peer's stream is ended by the stream's Reset.
 //
 // Nothing else cuts a wait of a circuit short. Its methods never block, and any goroutine may call
 // them.
+//
+// It is a context too, which knows no values. The zero value is not over, and is no context yet.
 type over struct {
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	ended chan struct{} // closed at the end; constant after begin
+
+	mu   sync.Mutex
+	why  error  // guarded by mu; nil before the end
+	then func() // guarded by mu; see atEnd
 }
 
 // errRegular is the cause of an end by FIN both ways.
 var errRegular = errors.New("server: a regular end")
 
-func newOver() *over {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	return &over{ctx, cancel}
-}
+// begin prepares o, which nobody else uses yet.
+func (o *over) begin() { o.ended = make(chan struct{}) }
 
-// end ends the circuit, unless it is over already. A nil cause is a regular end.
-func (o *over) end(cause error) {
-	if cause == nil {
-		cause = errRegular
+// end ends the circuit. A nil cause is a regular end. It reports whether the circuit was not over
+// before.
+func (o *over) end(cause error) (first bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.why != nil {
+		return false
 	}
-	o.cancel(cause)
+	if o.why = cause; cause == nil {
+		o.why = errRegular
+	} else if o.then != nil {
+		go o.then()
+	}
+	close(o.ended)
+	return true
 }
 
-// done is closed when the circuit is over.
-func (o *over) done() <-chan struct{} { return o.ctx.Done() }
+// atEnd has f called in a goroutine of its own at the end, unless that is a regular one, and in
+// place of what was to be called before. A nil f is nothing. It reports whether the circuit is over
+// already, and then f is not called.
+func (o *over) atEnd(f func()) (late bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.why != nil {
+		return true
+	}
+	o.then = f
+	return false
+}
 
-// then calls f in a goroutine of its own once the circuit is over, unless stop comes first.
-func (o *over) then(f func()) (stop func() bool) { return context.AfterFunc(o.ctx, f) }
+// is reports whether the circuit is over.
+func (o *over) is() bool {
+	select {
+	case <-o.ended:
+		return true
+	default:
+		return false
+	}
+}
 
 // cause returns why the circuit is over: nil before its end, and after a regular one.
 func (o *over) cause() error {
-	if err := context.Cause(o.ctx); err != errRegular {
-		return err
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.why == errRegular {
+		return nil
+	}
+	return o.why
+}
+
+// Done is closed when the circuit is over.
+func (o *over) Done() <-chan struct{} { return o.ended }
+
+// Err is that of a context.
+func (o *over) Err() error {
+	if o.is() {
+		return context.Canceled
 	}
 	return nil
 }
+
+// Deadline is that of a context.
+func (o *over) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Value is that of a context.
+func (o *over) Value(any) any { return nil }
 
 // waits is where a circuit waits in a client's stream. Its deadlines are those that were set until
 // the circuit is over, and in the past from then on, whatever is set: so a copy that clears its
@@ -69,10 +117,8 @@ func (w *waits) in(s stream) {
 	w.mu.Lock()
 	w.stream = s
 	w.mu.Unlock()
-	select {
-	case <-w.over.done():
+	if w.over.is() {
 		w.expire()
-	default:
 	}
 }
 
@@ -98,12 +144,10 @@ func (w *waits) setWrite(t time.Time) error {
 }
 
 func (w *waits) untilOver(t time.Time) time.Time {
-	select {
-	case <-w.over.done():
+	if w.over.is() {
 		return past
-	default:
-		return t
 	}
+	return t
 }
 
 // expire ends all waits in the stream. It is called once the circuit is over.

@@ -26,9 +26,9 @@ func TestWaitsEndForGood(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				near, _ := newStream()
 				w := &waits{over: newOver()}
-				w.over.then(w.expire)
+				w.over.atEnd(w.expire)
 				w.in(near)
-				steps(w, func() { w.over.end(nil); synctest.Wait() })
+				steps(w, func() { w.over.end(errOver); synctest.Wait() })
 				began := time.Now()
 				if _, err := near.Read(make([]byte, 1)); err != os.ErrDeadlineExceeded || time.Since(began) != 0 {
 					t.Errorf("Read = %v after %v, want the deadline at once", err, time.Since(began))
@@ -60,7 +60,13 @@ func TestOver(t *testing.T) {
 	if err := o.cause(); err != nil {
 		t.Errorf("after a regular end: %v", err)
 	}
-	<-o.done()
+	<-o.Done()
+}
+
+func newOver() *over {
+	o := new(over)
+	o.begin()
+	return o
 }
 
 // The client of a WebTransport session may take 6 s to hear of its end. Until then its mates held

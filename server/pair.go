@@ -368,10 +368,13 @@ func (t *topic) start(p *pair, stream discovery.Stream, inbound discovery.Inboun
 // launch runs c. ctx ends its opening.
 func (t *topic) launch(c *circuit, ctx context.Context) {
 	t.circuits++
+	c.over.begin()
 	for _, l := range c.legs() {
-		l.circuit = c
+		l.circuit, l.waits.over = c, &c.over
 	}
-	t.router.wg.Go(func() { c.run(ctx) })
+	t.router.wg.Add(1)
+	c.done = t.router.wg.Done
+	go c.run(ctx)
 }
 
 // circuitOpened says that bytes can pass.
@@ -381,6 +384,7 @@ func (e circuitOpened) apply(t *topic) { e.circuit.of.circuitOpened(t) }
 
 func (p *pair) circuitOpened(t *topic) {
 	p.opened, p.wasOpen = true, true
+	p.cancel(nil)
 	for _, s := range p.sides() {
 		s.connected++
 		t.touch(s)

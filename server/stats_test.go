@@ -129,13 +129,13 @@ func TestMovingBytesTakesNoMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &circuit{topic: &topic{router: s.router}, network: "lan", over: newOver()}
+	c := &circuit{topic: &topic{router: s.router}, network: "lan"}
 	end := s.router.meters.measure(c)
 	e := endless{give: make(chan struct{}), took: make(chan struct{})}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		c.copy(&c.toPeer, e, e)
+		c.toPeer.Run(e, e)
 	}()
 	const runs = 1000
 	allocs := testing.AllocsPerRun(runs, func() {

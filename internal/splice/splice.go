@@ -1,5 +1,6 @@
 // Package splice copies bytes from one stream to another. A copy that waits holds no buffer: one
-// is taken from a shared pool only while bytes are moving.
+// is taken from a shared pool only while bytes are moving. And it needs little of a stack, if it
+// goes on in a new goroutine after [ErrIdle].
 package splice
 
 import (
@@ -15,9 +16,11 @@ const (
 	// BufferSize is what a copy takes from the pool while bytes are moving. Larger ones are no
 	// faster.
 	BufferSize = 32 << 10
-	// parkSize is what a waiting copy reads into. A message up to this size passes without a
+	// smallSize is what a copy reads into at first. A message up to this size passes without a
 	// pooled buffer.
-	parkSize = 512
+	smallSize = 512
+	// parkSize is the same, if nothing has moved for long.
+	parkSize = 64
 	// linger is how long a copy keeps its pooled buffer after the last byte, within a factor of
 	// two.
 	linger = time.Second
@@ -36,8 +39,12 @@ type Source interface {
 	SetReadDeadline(t time.Time) error
 }
 
-// Copy is one direction of a spliced pair. The zero value is ready; Run is called once, and the
-// other methods by any goroutine at any time.
+// ErrIdle is what [Copy.Run] returns at a deadline of its source that it has not set itself: nothing
+// was lost, and Run is to be called again.
+var ErrIdle = errors.New("splice: nothing moves")
+
+// Copy is one direction of a spliced pair. The zero value is ready. One goroutine at a time calls
+// Run, one Idle, and any goroutine the other methods at any time.
 type Copy struct {
 	// Total is told of each byte that the destination takes, if it is set before Run. Copies may
 	// share it.
@@ -46,7 +53,11 @@ type Copy struct {
 	moved   atomic.Int64
 	writing atomic.Int64 // unix nanoseconds at which the current Write began; 0 outside of one
 	pooled  atomic.Bool  // a buffer of the pool is in use
+	parked  atomic.Bool  // Run was called again, and nothing has moved since, or it has ended
 	isSlow  bool         // the last Write took long; owned by Run
+	again   bool         // Run was called before; owned by Run
+	seen    int64        // what Idle saw the last time, and one more; owned by it
+	park    [parkSize]byte
 }
 
 // Error is the end of a copy other than the end of its source.
@@ -69,7 +80,7 @@ func (c *Copy) Held() int64 {
 	if c.pooled.Load() {
 		return BufferSize
 	}
-	return parkSize
+	return smallSize
 }
 
 // Stalled returns since when the destination has been taking nothing, or the zero time.
@@ -80,10 +91,48 @@ func (c *Copy) Stalled() time.Time {
 	return time.Time{}
 }
 
+// Idle reports whether nothing has moved since the last call of Idle. A deadline of the source has
+// Run return [ErrIdle] then, which is worth it once for each time in which nothing moves.
+func (c *Copy) Idle() bool {
+	seen := c.seen
+	c.seen = c.Moved() + 1
+	return c.seen == seen && !c.parked.Load()
+}
+
 // Run copies src to dst until src ends, which returns nil, or one of the two fails, which returns
-// an [*Error]. It closes neither; to end it early, make both fail.
+// an [*Error], or until a deadline of src, which returns [ErrIdle]. It closes neither; to end it
+// early, make both fail.
 func (c *Copy) Run(dst io.Writer, src Source) error {
-	var small [parkSize]byte
+	var n int
+	var err error
+	if c.again {
+		c.parked.Store(true)
+		n, err = src.Read(c.park[:])
+		c.parked.Store(false)
+	}
+	c.again = true
+	if err = c.wake(dst, src, n, err); err != ErrIdle {
+		c.parked.Store(true)
+	}
+	return err
+}
+
+// wake goes on after a Read that may have waited for long. It is not a part of Run, which needs
+// little of a stack in that Read.
+//
+//go:noinline
+func (c *Copy) wake(dst io.Writer, src Source, n int, err error) error {
+	if werr := c.write(dst, c.park[:n]); werr != nil {
+		return werr
+	}
+	if err != nil {
+		return end(src, err)
+	}
+	return c.run(dst, src)
+}
+
+func (c *Copy) run(dst io.Writer, src Source) error {
+	var small [smallSize]byte
 	for {
 		n, err := src.Read(small[:])
 		if werr := c.write(dst, small[:n]); werr != nil {
@@ -92,17 +141,26 @@ func (c *Copy) Run(dst io.Writer, src Source) error {
 		if err == nil && n == len(small) { // there is probably more
 			err = c.bulk(dst, src)
 		}
-		switch {
-		case err == nil:
-		case errors.Is(err, io.EOF):
-			return nil
-		default:
-			if _, ok := errors.AsType[*Error](err); ok {
-				return err
-			}
-			return &Error{Err: err}
+		if err != nil {
+			return end(src, err)
 		}
 	}
+}
+
+// end returns what Run returns after err.
+func end(src Source, err error) error {
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if err = src.SetReadDeadline(time.Time{}); err == nil {
+			return ErrIdle
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return &Error{Err: err}
 }
 
 // bulk copies with a pooled buffer for as long as bytes come, and returns nil once they do not.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,7 +34,7 @@ func tcpPair(t testing.TB) (a, b *net.TCPConn) {
 }
 
 func TestCopyPassesEveryByte(t *testing.T) {
-	for _, size := range []int{0, 1, parkSize - 1, parkSize, parkSize + 1, BufferSize, BufferSize + parkSize, 3<<20 + 7} {
+	for _, size := range []int{0, 1, parkSize, smallSize - 1, smallSize, smallSize + 1, BufferSize, BufferSize + smallSize, 3<<20 + 7} {
 		in, src := tcpPair(t)
 		dst, out := tcpPair(t)
 		data := make([]byte, size)
@@ -141,7 +142,7 @@ type errTimeout struct{}
 func (errTimeout) Error() string     { return "timeout" }
 func (errTimeout) Is(err error) bool { return err.Error() == "i/o timeout" }
 
-// A copy that waits holds parkSize bytes and no pooled buffer, whatever came before.
+// A copy that waits holds no pooled buffer, whatever came before.
 func TestCopyParksWithoutBuffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scripted{reads: [][]byte{make([]byte, 3*BufferSize)}, closed: make(chan struct{})}
@@ -150,8 +151,8 @@ func TestCopyParksWithoutBuffer(t *testing.T) {
 		go func() { done <- c.Run(io.Discard, s) }()
 		time.Sleep(10 * linger)
 		synctest.Wait()
-		if last := s.sizes[len(s.sizes)-1]; last != parkSize {
-			t.Errorf("waits in a Read of %d bytes, want %d", last, parkSize)
+		if last := s.sizes[len(s.sizes)-1]; last != smallSize {
+			t.Errorf("waits in a Read of %d bytes, want %d", last, smallSize)
 		}
 		if !s.deadline.IsZero() {
 			t.Errorf("waits with a deadline of %v", s.deadline)
@@ -163,6 +164,75 @@ func TestCopyParksWithoutBuffer(t *testing.T) {
 	})
 }
 
+// A deadline that somebody else sets ends Run and loses nothing, wherever it waits. Idle says when
+// one is due: if nothing has moved since the last call, and Run was not called again since.
+func TestCopyIdle(t *testing.T) {
+	in, src := tcpPair(t)
+	dst, out := tcpPair(t)
+	var c Copy
+	done := make(chan error, 1)
+	run := func() { go func() { done <- c.Run(dst, src) }() }
+	idle := func(want bool) {
+		t.Helper()
+		if got := c.Idle(); got != want {
+			t.Errorf("Idle = %v after %d bytes, want %v", got, c.Moved(), want)
+		}
+	}
+	poke := func() {
+		t.Helper()
+		for {
+			src.SetReadDeadline(time.Unix(1, 0))
+			select {
+			case err := <-done:
+				if err != ErrIdle {
+					t.Fatalf("Run = %v, want %v", err, ErrIdle)
+				}
+				src.SetReadDeadline(time.Time{})
+				return
+			case <-time.After(time.Millisecond): // the first one has it give its buffer back
+			}
+		}
+	}
+	var total int64
+	pass := func(n int) {
+		t.Helper()
+		total += int64(n)
+		data := make([]byte, n)
+		rand.NewChaCha8([32]byte{byte(n)}).Read(data)
+		if _, err := in.Write(data); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, n)
+		if _, err := io.ReadFull(out, got); err != nil || !bytes.Equal(got, data) {
+			t.Fatalf("%d bytes did not pass: %v", n, err)
+		}
+		for c.Moved() < total { // they are counted after the Write
+			runtime.Gosched()
+		}
+	}
+	run()
+	idle(false) // nobody knows yet
+	idle(true)
+	for _, n := range []int{1, parkSize, parkSize + 1, smallSize, 3 * BufferSize} {
+		poke()
+		run()
+		pass(n)
+		idle(false)
+		pass(n)
+		idle(false)
+	}
+	poke()
+	run()
+	for !c.parked.Load() {
+		runtime.Gosched()
+	}
+	idle(false) // it waits in the least that there is
+	in.CloseWrite()
+	if err := <-done; err != nil || c.Moved() != total {
+		t.Errorf("Run = %v after %d bytes, want nil after %d", err, c.Moved(), total)
+	}
+}
+
 type blockedWriter chan struct{}
 
 func (w blockedWriter) Write(b []byte) (int, error) { <-w; return len(b), nil }
@@ -171,7 +241,7 @@ func (w blockedWriter) Write(b []byte) (int, error) { <-w; return len(b), nil }
 // meanwhile ends nothing.
 func TestCopyStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &scripted{reads: [][]byte{make([]byte, parkSize), make([]byte, BufferSize), []byte("x")}, closed: make(chan struct{})}
+		s := &scripted{reads: [][]byte{make([]byte, smallSize), make([]byte, BufferSize), []byte("x")}, closed: make(chan struct{})}
 		w := make(blockedWriter)
 		var c Copy
 		done := make(chan error, 1)
@@ -185,7 +255,7 @@ func TestCopyStalled(t *testing.T) {
 		w <- struct{}{}
 		w <- struct{}{}
 		close(s.closed)
-		if err := <-done; err != nil || c.Moved() != parkSize+BufferSize+1 {
+		if err := <-done; err != nil || c.Moved() != smallSize+BufferSize+1 {
 			t.Errorf("Run = %v after %d bytes", err, c.Moved())
 		}
 	})
@@ -207,7 +277,7 @@ func (s *stepwise) Write(b []byte) (int, error) {
 // as 32 KiB took.
 func TestCopySlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const size = parkSize + 3*BufferSize
+		const size = smallSize + 3*BufferSize
 		s := &scripted{reads: [][]byte{make([]byte, size)}, closed: make(chan struct{})}
 		w := &stepwise{taken: make(chan int)}
 		var c Copy
@@ -226,8 +296,8 @@ func TestCopySlow(t *testing.T) {
 			t.Errorf("holds %d bytes while it copies, want %d", h, BufferSize)
 		}
 		time.Sleep(3 * linger)
-		if h := c.Held(); h != parkSize {
-			t.Errorf("holds %d bytes while it waits, want %d", h, parkSize)
+		if h := c.Held(); h != smallSize {
+			t.Errorf("holds %d bytes while it waits, want %d", h, smallSize)
 		}
 		close(s.closed)
 		if err := <-done; err != nil || c.Moved() != size {
