@@ -90,12 +90,22 @@ func (c *circuit) run(ctx context.Context) {
 	if err != nil {
 		c.over.end(err)
 	}
+	asked := c.near.asked
 	if err := c.over.cause(); err != nil {
-		c.end(c.notOpened(err))
+		v := c.notOpened(err)
+		if c.near.announced && asked != nil {
+			asked.begins(nil)
+		}
+		c.end(v)
 		return
 	}
 	c.begin()
-	go c.toClient.run()
+	if asked != nil { // its goroutine has nothing else to do
+		c.near.asked = nil
+		asked.begins(&c.toClient)
+	} else {
+		go c.toClient.run()
+	}
 	c.toPeer.run()
 }
 

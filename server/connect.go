@@ -20,6 +20,7 @@ type asking struct {
 	cancel context.CancelCauseFunc // called too when the session ends, or the client takes the CONNECT back
 	taken  atomic.Bool             // the stream belongs to a circuit, or to nobody after the end of ctx
 	answer chan error              // takes one: nil if the stream is a circuit now, else why not
+	way    *direction              // what the goroutine of the CONNECT is to run then; nil if the circuit is over; set before the answer
 }
 
 func newAsking(s stream) *asking {
@@ -28,13 +29,19 @@ func newAsking(s stream) *asking {
 	return a
 }
 
-// take gives the stream to the circuit that calls it, unless the CONNECT has ended.
+// take gives the stream to the circuit that calls it, unless the CONNECT has ended. The circuit
+// answers it, once it has opened or failed to.
 func (a *asking) take() error {
 	if a.taken.Swap(true) {
 		return context.Cause(a.ctx)
 	}
-	a.answer <- nil
 	return nil
+}
+
+// begins answers a CONNECT whose stream a circuit has.
+func (a *asking) begins(way *direction) {
+	a.way = way
+	a.answer <- nil
 }
 
 var (
@@ -44,23 +51,25 @@ var (
 	errTakenBack = wtproto.Errorf(wtproto.CodeWithdrawn, "the client has taken its CONNECT back")
 )
 
-// connect answers CONNECT, the first frame of str. It returns when the stream is a circuit, or has
-// been refused. An error ends the session: CONNECT is malformed, or comes before HELLO.
-func (s *session) connect(str stream, payload []byte) error {
+// connect answers CONNECT, the first frame of str. It returns when the stream is a circuit, of which
+// the caller is to run what is returned, unless that is nil, or has been refused. An error ends the
+// session: CONNECT is malformed, or comes before HELLO.
+func (s *session) connect(str stream, payload []byte) (*direction, error) {
 	m, err := wtproto.ParseConnect(payload)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.mu.Lock()
 	greeted := s.greeted
 	s.mu.Unlock()
 	if !greeted {
-		return wtproto.Errorf(wtproto.CodeProtocol, "CONNECT before HELLO")
+		return nil, wtproto.Errorf(wtproto.CodeProtocol, "CONNECT before HELLO")
 	}
-	err = s.connectWith(m, newAsking(str))
+	a := newAsking(str)
+	err = s.connectWith(m, a)
 	if err == nil {
 		s.cfg.Observer.connectAnswered(wtproto.CodeNone)
-		return nil
+		return a.way, nil
 	}
 	answer := s.refusal(err)
 	if errors.Is(err, errTakenBack) { // nobody reads the answer
@@ -69,7 +78,7 @@ func (s *session) connect(str stream, payload []byte) error {
 		s.cfg.Observer.connectAnswered(answer.Code)
 	}
 	s.refuseStream(str, answer)
-	return nil
+	return nil, nil
 }
 
 // connectWith has the topic's loop deal with a CONNECT, and waits for the answer. The error says
@@ -108,7 +117,7 @@ func (s *session) connectWith(m wtproto.Connect, a *asking) error {
 	}
 	a.cancel(cause)
 	if a.taken.Swap(true) {
-		return nil
+		return <-a.answer
 	}
 	sub.topic.post(connectEnded{sub, a})
 	return cause

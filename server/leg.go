@@ -18,7 +18,7 @@ type leg struct {
 	circuit   *circuit     // set before its run
 	peer      wtproto.Peer // what the client is told; Circuit is set by acquire
 	offerOnly bool
-	asked     *asking // the CONNECT that it has to answer, or nil; set before the circuit's run
+	asked     *asking // the CONNECT that it answers, or nil; set before the circuit's run
 
 	credit *credit // set by acquire
 	waits  waits   // in stream
@@ -122,7 +122,6 @@ func (l *leg) announce() error {
 		if err := l.asked.take(); err != nil {
 			return err
 		}
-		l.asked = nil
 	}
 	l.announced = true
 	l.waits.setWrite(time.Now().Add(l.session.cfg.FirstFrameTimeout))
@@ -201,7 +200,7 @@ func (l *leg) CloseWrite() error {
 // reset ends what still runs in either direction, after the circuit is over. If the session ends,
 // its link ends the streams. The stream of an unanswered CONNECT does not belong to the circuit.
 func (l *leg) reset(code wtproto.Code) {
-	if l.asked != nil {
+	if l.asked != nil && !l.announced {
 		l.waits.out()
 		return
 	}

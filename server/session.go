@@ -18,7 +18,8 @@ import (
 
 // session speaks the protocol with one client. Its goroutines: run, which takes streams; one for
 // each stream whose first frame has not come yet, of which that of HELLO goes on to read the
-// control stream; and the writer of the control stream, while there is something to send.
+// control stream, and that of a CONNECT runs a direction of its circuit; and the writer of the
+// control stream, while there is something to send.
 type session struct {
 	// constant after newSession
 	server *Server
@@ -130,7 +131,11 @@ func (s *session) serve(wg *sync.WaitGroup) {
 			s.cancel(&wtproto.Error{Code: wtproto.CodeNone, Remote: true, Reason: "the client is gone", Err: err})
 			return
 		}
-		wg.Go(func() { s.firstFrame(str) })
+		wg.Go(func() {
+			if way := s.firstFrame(str); way != nil {
+				way.run()
+			}
+		})
 	}
 }
 
@@ -178,9 +183,10 @@ func (s *session) limitCircuits(wanted uint64) {
 	}
 }
 
-// firstFrame reads the first frame of a stream, which says what the stream is. A stream that is
-// reset or silent ends alone; a wrong frame ends the session.
-func (s *session) firstFrame(str stream) {
+// firstFrame reads the first frame of a stream, which says what the stream is. If that is a circuit
+// now, it may return a direction to run. A stream that is reset or silent ends alone; a wrong frame
+// ends the session.
+func (s *session) firstFrame(str stream) (way *direction) {
 	str.SetReadDeadline(time.Now().Add(s.cfg.FirstFrameTimeout))
 	typ, payload, err := wtproto.NewReader(str).Next()
 	if err == nil {
@@ -188,15 +194,15 @@ func (s *session) firstFrame(str stream) {
 		switch typ {
 		case wtproto.TypeHello:
 			if err = s.handleHello(str, payload); err == nil {
-				return
+				return nil
 			}
 		case wtproto.TypeAccept:
 			if err = s.accepted(str, payload); err == nil {
-				return
+				return nil
 			}
 		case wtproto.TypeConnect:
-			if err = s.connect(str, payload); err == nil {
-				return
+			if way, err = s.connect(str, payload); err == nil {
+				return way
 			}
 		default:
 			err = wtproto.Errorf(wtproto.CodeProtocol, "frame 0x%x cannot be the first of a stream", uint64(typ))
@@ -222,6 +228,7 @@ func (s *session) firstFrame(str stream) {
 	default:
 		reset(str, wtproto.CodeNone)
 	}
+	return nil
 }
 
 // handleHello begins the session with HELLO, the first frame of str, and reads str until the

@@ -30,7 +30,10 @@ const (
 	stepSize = 2 << 10
 )
 
-var pool = sync.Pool{New: func() any { return new([BufferSize]byte) }}
+var (
+	pool   = sync.Pool{New: func() any { return new([BufferSize]byte) }}
+	smalls = sync.Pool{New: func() any { return new([smallSize]byte) }}
+)
 
 // Source is what a [Copy] reads. A Read that reaches its deadline returns an error that is
 // os.ErrDeadlineExceeded and loses nothing.
@@ -39,7 +42,7 @@ type Source interface {
 	SetReadDeadline(t time.Time) error
 }
 
-// ErrIdle is what [Copy.Run] returns at a deadline of its source that it has not set itself: nothing
+// ErrIdle is what [Copy.Run] returns at a deadline of its source that somebody else has set. Nothing
 // was lost, and Run is to be called again.
 var ErrIdle = errors.New("splice: nothing moves")
 
@@ -132,7 +135,8 @@ func (c *Copy) wake(dst io.Writer, src Source, n int, err error) error {
 }
 
 func (c *Copy) run(dst io.Writer, src Source) error {
-	var small [smallSize]byte
+	small := smalls.Get().(*[smallSize]byte)
+	defer smalls.Put(small)
 	for {
 		n, err := src.Read(small[:])
 		if werr := c.write(dst, small[:n]); werr != nil {
