@@ -99,9 +99,9 @@ func (c *circuit) run(ctx context.Context) {
 		c.end(v)
 		return
 	}
+	c.near.asked = nil
 	c.begin()
 	if asked != nil { // its goroutine has nothing else to do
-		c.near.asked = nil
 		asked.begins(&c.toClient)
 	} else {
 		go c.toClient.run()

@@ -18,7 +18,7 @@ const (
 	// memoryEvery is how often the memory in use is looked at.
 	memoryEvery = 100 * time.Millisecond
 	// restEvery is how often it is looked for circuits on which nothing moves.
-	restEvery = time.Second
+	restEvery = 10 * memoryEvery
 	// waitsAfter is how long the far end of a circuit must have taken nothing for the circuit to
 	// be one that waits.
 	waitsAfter = 100 * time.Millisecond
@@ -96,16 +96,15 @@ func (m *memory) refuse(hasSome bool) *refusal {
 func (m *memory) run(ctx context.Context) {
 	tick := time.NewTicker(memoryEvery)
 	defer tick.Stop()
-	rest := time.NewTicker(restEvery)
-	defer rest.Stop()
-	for {
+	for looks := 1; ; looks++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 			m.look(time.Now())
-		case <-rest.C:
-			m.rest()
+			if looks%int(restEvery/memoryEvery) == 0 {
+				m.rest()
+			}
 		}
 	}
 }
