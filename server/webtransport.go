@@ -184,12 +184,15 @@ func newWebTransportStream(s *webtransport.Stream) *webTransportStream {
 // deadline, and a client that lives may let it wait for ever.
 const lookEvery = 10 * time.Second
 
+// errSessionGone is what the library means by a deadline that is none.
+var errSessionGone = errors.New("server: reset with WT_SESSION_GONE")
+
 func (s *webTransportStream) Read(b []byte) (int, error) {
 	for {
 		n, err := s.Stream.Read(b)
 		switch {
 		case err == os.ErrDeadlineExceeded: // in person: after WT_SESSION_GONE. Other deadlines wrap it
-			return n, remoteReset(wtproto.CodeNone, err)
+			return n, remoteReset(wtproto.CodeNone, errSessionGone)
 		case errors.Is(err, os.ErrDeadlineExceeded) && s.look():
 			if n == 0 {
 				continue
