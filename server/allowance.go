@@ -73,9 +73,10 @@ type metered struct {
 	circuit *circuit
 }
 
-// Read returns bytes that may pass.
+// Read returns bytes that may pass. It never fills a large buffer, so that few bytes wait for their
+// turn together.
 func (m metered) Read(b []byte) (int, error) {
-	n, err := m.end.Read(b)
+	n, err := m.end.Read(b[:min(len(b), splice.BufferSize)])
 	for _, l := range m.circuit.legs() {
 		if l.session.allowance == nil || n == 0 {
 			continue

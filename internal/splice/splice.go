@@ -13,9 +13,12 @@ import (
 )
 
 const (
-	// BufferSize is what a copy takes from the pool while bytes are moving. Larger ones are no
-	// faster.
+	// BufferSize is what a copy takes from a pool while bytes are moving.
 	BufferSize = 32 << 10
+	// LargeSize is what it takes instead, if growAfter reads in a row have filled the buffer, until
+	// the destination is slow. So both ends are woken more seldom.
+	LargeSize = 128 << 10
+	growAfter = 4
 	// smallSize is what a copy reads into at first. A message up to this size passes without a
 	// pooled buffer.
 	smallSize = 512
@@ -31,9 +34,18 @@ const (
 )
 
 var (
-	pool   = sync.Pool{New: func() any { return new([BufferSize]byte) }}
-	smalls = sync.Pool{New: func() any { return new([smallSize]byte) }}
+	smalls  = sync.Pool{New: func() any { return new([smallSize]byte) }}
+	buffers = newBuffers(BufferSize)
+	larges  = newBuffers(LargeSize)
 )
+
+// newBuffers returns a pool of *[]byte.
+func newBuffers(size int) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		b := make([]byte, size)
+		return &b
+	}}
+}
 
 // Source is what a [Copy] reads. A Read that reaches its deadline returns an error that is
 // os.ErrDeadlineExceeded and loses nothing.
@@ -55,7 +67,7 @@ type Copy struct {
 
 	moved   atomic.Int64
 	writing atomic.Int64 // unix nanoseconds at which the current Write began; 0 outside of one
-	pooled  atomic.Bool  // a buffer of the pool is in use
+	pooled  atomic.Int64 // the length of the pooled buffer that is in use, or 0
 	parked  atomic.Bool  // Run was called again, and nothing has moved since, or it has ended
 	isSlow  bool         // the last Write took long; owned by Run
 	again   bool         // Run was called before; owned by Run
@@ -80,10 +92,7 @@ func (c *Copy) Moved() int64 { return c.moved.Load() }
 
 // Held returns how many bytes the copy has room for at the moment, and so may hold.
 func (c *Copy) Held() int64 {
-	if c.pooled.Load() {
-		return BufferSize
-	}
-	return smallSize
+	return max(c.pooled.Load(), smallSize)
 }
 
 // Stalled returns since when the destination has been taking nothing, or the zero time.
@@ -169,14 +178,22 @@ func end(src Source, err error) error {
 
 // bulk copies with a pooled buffer for as long as bytes come, and returns nil once they do not.
 func (c *Copy) bulk(dst io.Writer, src Source) error {
-	buf := pool.Get().(*[BufferSize]byte)
-	c.pooled.Store(true)
-	defer func() {
-		c.pooled.Store(false)
-		pool.Put(buf)
-	}()
+	pool := buffers
+	buf := c.take(pool)
+	defer func() { c.giveBack(pool, buf) }()
 	var armed time.Time // when the deadline was set
+	full := 0           // how many reads in a row have filled buf
 	for {
+		want := pool
+		if c.isSlow {
+			want, full = buffers, 0
+		} else if full >= growAfter {
+			want = larges
+		}
+		if want != pool {
+			c.giveBack(pool, buf)
+			pool, buf = want, c.take(want)
+		}
 		// One deadline serves many reads: setting it is what costs.
 		if now := time.Now(); now.Sub(armed) > linger/2 {
 			armed = now
@@ -184,8 +201,13 @@ func (c *Copy) bulk(dst io.Writer, src Source) error {
 				return &Error{Err: err}
 			}
 		}
-		n, err := src.Read(buf[:])
-		if werr := c.write(dst, buf[:n]); werr != nil {
+		n, err := src.Read(*buf)
+		if n == len(*buf) {
+			full++
+		} else if pool == buffers {
+			full = 0
+		}
+		if werr := c.write(dst, (*buf)[:n]); werr != nil {
 			return werr
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -195,6 +217,18 @@ func (c *Copy) bulk(dst io.Writer, src Source) error {
 			return err
 		}
 	}
+}
+
+// take returns a buffer of a pool.
+func (c *Copy) take(pool *sync.Pool) *[]byte {
+	buf := pool.Get().(*[]byte)
+	c.pooled.Store(int64(len(*buf)))
+	return buf
+}
+
+func (c *Copy) giveBack(pool *sync.Pool, buf *[]byte) {
+	c.pooled.Store(0)
+	pool.Put(buf)
 }
 
 func (c *Copy) write(dst io.Writer, b []byte) error {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,7 +35,7 @@ func tcpPair(t testing.TB) (a, b *net.TCPConn) {
 }
 
 func TestCopyPassesEveryByte(t *testing.T) {
-	for _, size := range []int{0, 1, parkSize, smallSize - 1, smallSize, smallSize + 1, BufferSize, BufferSize + smallSize, 3<<20 + 7} {
+	for _, size := range []int{0, 1, parkSize, smallSize - 1, smallSize, smallSize + 1, BufferSize, BufferSize + smallSize, growAfter*BufferSize + LargeSize, 3<<20 + 7} {
 		in, src := tcpPair(t)
 		dst, out := tcpPair(t)
 		data := make([]byte, size)
@@ -231,6 +232,57 @@ func TestCopyIdle(t *testing.T) {
 	if err := <-done; err != nil || c.Moved() != total {
 		t.Errorf("Run = %v after %d bytes, want nil after %d", err, c.Moved(), total)
 	}
+}
+
+// takes calls itself with each Write.
+type takes func(b []byte)
+
+func (f takes) Write(b []byte) (int, error) { f(b); return len(b), nil }
+
+// A copy takes a large buffer once a few reads in a row have filled the other one, and gives it back
+// when the destination is slow.
+func TestCopyGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reads [][]byte
+		for _, n := range []int{
+			smallSize, BufferSize, BufferSize, BufferSize, BufferSize - 1, BufferSize, // not enough in a row
+			BufferSize, BufferSize, BufferSize, // enough
+			LargeSize, 1000, LargeSize, // it remains large
+			1, // this one is written slowly
+			BufferSize, BufferSize,
+		} {
+			reads = append(reads, make([]byte, n))
+		}
+		s := &scripted{reads: reads, closed: make(chan struct{})}
+		var c Copy
+		done := make(chan error, 1)
+		go func() {
+			done <- c.Run(takes(func(b []byte) {
+				if last := int64(s.sizes[len(s.sizes)-1]); c.Held() != last {
+					t.Errorf("Held = %d after a Read into %d bytes", c.Held(), last)
+				}
+				if len(b) == 1 {
+					time.Sleep(slow + 1)
+				}
+			}), s)
+		}()
+		time.Sleep(10 * linger)
+		close(s.closed)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		want := []int{smallSize}
+		for range 8 {
+			want = append(want, BufferSize)
+		}
+		for range 4 {
+			want = append(want, LargeSize)
+		}
+		want = append(want, BufferSize, BufferSize, BufferSize, smallSize)
+		if !slices.Equal(s.sizes, want) {
+			t.Errorf("reads into %v bytes, want %v", s.sizes, want)
+		}
+	})
 }
 
 type blockedWriter chan struct{}
