@@ -70,7 +70,7 @@ func (t *topic) rest(s *subscription) {
 
 // wants reports whether s may ask for a turn to dial now.
 func (s *subscription) wants() bool {
-	return !s.left && s.wish == nil && !s.resting && s.place > 0 && !s.blocked && s.mayDialMore()
+	return s.known && !s.left && s.wish == nil && !s.resting && !s.blocked && s.mayDialMore()
 }
 
 func (s *subscription) mayDialMore() bool {
@@ -248,7 +248,7 @@ func (e granted) apply(t *topic) {
 	s.wish = nil
 	t.index(s)
 	var p *peer
-	if t.ctx.Err() == nil && s.wants() && !s.gone() {
+	if t.router.ctx.Err() == nil && s.wants() && !s.gone() {
 		p = t.candidate(s)
 	}
 	if p == nil {
@@ -391,7 +391,7 @@ func (t *topic) failed(p *peer, e dialed) {
 	if p.source != nil {
 		p.source.vain = true
 	}
-	p.network.code, p.network.dialErr, p.network.dialWords = code, p.err, reasonFor(e.err, t.router.cfg.ShowAddresses)
+	p.network.code, p.network.dialFault = code, &fault{reasonFor(e.err, t.router.cfg.ShowAddresses), p.err}
 	p.backOff(t.now)
 	t.charge(e.pair.sub)
 	t.recheck(t.around(p))

@@ -200,9 +200,9 @@ func (t *topic) clientFor(s *subscription, id string) (*subscription, error) {
 	case len(id) != wtproto.EndpointSize:
 		return nil, errNotHere
 	}
-	o := t.endpoints[wtproto.EndpointID([]byte(id))]
+	o := t.at(wtproto.EndpointID([]byte(id)))
 	switch {
-	case o == nil, o == s, o.gone(), o.session.endpoint == s.session.endpoint, !o.meets(wtproto.NetworkClient):
+	case o == nil, o == s, o.session.endpoint == s.session.endpoint, !o.meets(wtproto.NetworkClient):
 		return nil, errNotHere
 	case s.pairs[o.session] == nil && !(s.looksUp() && o.announces()) && !(s.announces() && o.looksUp()):
 		return nil, errNotHere
@@ -344,7 +344,7 @@ func (t *topic) inboundFurther(s discovery.Sighting, sub *subscription, p *peer)
 		s.Inbound.Refuse(code)
 		return
 	}
-	f.ctx, f.cancel = context.WithCancelCause(t.ctx)
+	f.ctx, f.cancel = context.WithCancelCause(t.context())
 	t.beginFurther(f)
 	t.startFurther(f, nil, s.Inbound)
 }

@@ -10,7 +10,7 @@ import (
 // connect fills the places of s: with clients at once, and with peers when it is its turn to dial
 // them.
 func (t *topic) connect(s *subscription) {
-	if s.place == 0 || s.gone() {
+	if !s.known || s.gone() {
 		return
 	}
 	t.want(s)
@@ -56,11 +56,23 @@ func clientPool(role, place int, mayChoose bool) int {
 	return i
 }
 
+// makePools makes the pools of clients, when there are two that could find each other. Most topics
+// have one.
+func (t *topic) makePools() {
+	if t.clients != nil || len(t.subs) < 2 || t.router.cfg.IsolateClients {
+		return
+	}
+	t.clients = make([]pool[*subscription], clientPools)
+	for _, s := range t.subs {
+		t.index(s)
+	}
+}
+
 // index puts s into the pools that it belongs to now. It is called after each change of s that may
 // matter for it.
 func (t *topic) index(s *subscription) {
 	var pools [len(s.listed)]int // counted from 1
-	if role, ok := s.role(); ok && !s.left && s.room() && !t.router.cfg.IsolateClients && s.meets(wtproto.NetworkClient) {
+	if role, ok := s.role(); ok && t.clients != nil && !s.left && s.room() && s.meets(wtproto.NetworkClient) {
 		place := openPlace
 		if s.mates > 0 && !s.spare() {
 			place = lastPlace
@@ -114,17 +126,20 @@ func (s *subscription) role() (role int, ok bool) {
 
 // mate returns a client that s may be connected with now, or nil.
 func (t *topic) mate(s *subscription) *subscription {
-	if t.router.cfg.IsolateClients || !s.meets(wtproto.NetworkClient) {
+	if t.clients == nil || !s.meets(wtproto.NetworkClient) {
 		return nil
+	}
+	if s.seenClients == nil {
+		s.seenClients = make([]uint64, clientPools)
 	}
 	check := func(o *subscription) fit { return t.fitClient(s, o) }
 	if s.mates == 0 { // the others' last places are for later
 		open := func(pool int) bool { return pool/2%numPlaces == openPlace && s.mayMeet(pool) }
-		if o, ok := choose(t.clients[:], s.seenClients[:], open, check); ok {
+		if o, ok := choose(t.clients, s.seenClients, open, check); ok {
 			return o
 		}
 	}
-	o, _ := choose(t.clients[:], s.seenClients[:], s.mayMeet, check)
+	o, _ := choose(t.clients, s.seenClients, s.mayMeet, check)
 	return o
 }
 
@@ -177,8 +192,8 @@ func (t *topic) introduce(s, o *subscription) {
 // If its place was made free for it, it is promised.
 func (t *topic) inbound(s discovery.Sighting, promised bool) {
 	to := s.Inbound.To()
-	sub := t.endpoints[to]
-	if sub == nil || sub.gone() || !sub.announces() && (!sub.looksUp() || unsolicited(s.Inbound)) || !sub.meets(s.Peer.Network) {
+	sub := t.at(to)
+	if sub == nil || !sub.announces() && (!sub.looksUp() || unsolicited(s.Inbound)) || !sub.meets(s.Peer.Network) {
 		s.Inbound.Refuse(wtproto.CodeDeclined)
 		return
 	}

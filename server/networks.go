@@ -26,6 +26,17 @@ func (c *Config) networkNames() []string {
 	return slices.Compact(names)
 }
 
+// gatewayNetwork is a network of the gateway, as all topics see it. It is constant.
+type gatewayNetwork struct {
+	name    string
+	names   []string // of the networks that its peers may belong to
+	network discovery.Network
+}
+
+func newGatewayNetwork(n discovery.Network) *gatewayNetwork {
+	return &gatewayNetwork{n.Name(), namesOf(n), n}
+}
+
 // namesOf returns the names of the networks that the peers of n may belong to.
 func namesOf(n discovery.Network) []string {
 	if m, ok := n.(discovery.Compound); ok {
@@ -96,8 +107,8 @@ func (v *networkView) namesFor(s *subscription) []string {
 // viewNetworks prepares the views of the router's networks.
 func (t *topic) viewNetworks() {
 	for _, n := range t.router.networks {
-		v := &networkView{name: n.Name(), names: namesOf(n), network: n}
-		if _, ok := n.(discovery.Fixed); !ok {
+		v := &networkView{gatewayNetwork: n}
+		if _, ok := n.network.(discovery.Fixed); !ok {
 			v.presence = discovery.NewPresence(discovery.State{})
 		}
 		v.leaving.do = func() {
@@ -146,7 +157,7 @@ func (t *topic) tune() {
 			t.follow(v, f)
 			continue
 		}
-		ctx, cancel := context.WithCancel(t.ctx)
+		ctx, cancel := context.WithCancel(t.context())
 		v.leave = cancel
 		t.joins.Go(func() {
 			t.join(ctx, v)
@@ -223,7 +234,7 @@ func (e networkEnded) apply(t *topic) {
 // reset forgets what was known of v and its peers, whose goroutine has ended.
 func (t *topic) reset(v *networkView) {
 	v.phase, v.state, v.code = networkOff, wtproto.NetworkStarting, wtproto.CodeNone
-	v.err, v.words, v.note, v.dialErr, v.dialWords = "", "", "", "", ""
+	v.fault, v.dialFault, v.note = nil, nil, ""
 	for _, p := range t.peers {
 		if p.from == v {
 			t.forget(p)

@@ -17,7 +17,6 @@ type subscription struct {
 	topic   *topic // guarded by router.mu until the topic's loop knows the subscription, constant from then on
 
 	// owned by the topic's loop
-	place    int  // in topic.subs, counted from 1
 	known    bool // the loop knows it
 	since    time.Time
 	lonely   deadline // it may be told that there is nobody else
@@ -43,14 +42,14 @@ type subscription struct {
 	unblock    deadline
 	resting    bool // too many dials have failed, until rested
 	rested     deadline
-	lastStatus []byte
+	lastStatus fingerprint
 	touched    bool // it is in topic.touched
 	left       bool
 
-	hungryAt    int                 // in topic.hungry, counted from 1
-	listed      [2]listing          // in topic.clients
-	seenClients [clientPools]uint64 // what nobody is left of for it in topic.clients
-	seenPeers   []uint64            // the same in topic.ready; nil before it has looked
+	hungryAt    int        // in topic.hungry, counted from 1
+	listed      [2]listing // in topic.clients
+	seenClients []uint64   // what nobody is left of for it in topic.clients; nil before it has looked
+	seenPeers   []uint64   // the same in topic.ready
 }
 
 // listing is a place in a pool.
@@ -118,7 +117,7 @@ func (s *subscription) setOptions(j wtproto.Join, cfg *Config) {
 		s.networks = cfg.DefaultNetworks
 	}
 	if !slices.Equal(before, s.networks) { // others may be met than those that were looked at
-		clear(s.seenClients[:])
+		clear(s.seenClients)
 		clear(s.seenPeers)
 	}
 }
@@ -172,7 +171,7 @@ func (p *pair) client() bool { return p.other != nil || p.peer.Client }
 
 // take puts p among the pairs of its sides.
 func (t *topic) take(p *pair) {
-	p.ctx, p.cancel = context.WithCancelCause(t.ctx)
+	p.ctx, p.cancel = context.WithCancelCause(t.context())
 	p.retry = backoff.New(retryMin, retryMax)
 	if before := p.sub.pairs[p.key(p.sub)]; before != nil {
 		p.retry = before.retry

@@ -121,15 +121,18 @@ func addressKind(w string) string {
 	return ""
 }
 
+// fault is why something failed.
+type fault struct{ words, all string } // for clients, and for operators
+
 // reason returns why nobody may be found on v, for clients and for operators.
 func (v *networkView) reason() (words, all string) {
 	switch {
 	case v.state == wtproto.NetworkFailing:
-		return v.words, v.err
-	case v.refused > 0 && v.dialErr == "":
+		return v.fault.words, v.fault.all
+	case v.refused > 0 && v.dialFault == nil:
 		return reasonBefore, reasonBefore
 	case v.refused > 0:
-		return v.dialWords, v.dialErr
+		return v.dialFault.words, v.dialFault.all
 	case v.state == wtproto.NetworkQueued:
 		return reasonQueued, reasonQueued
 	case v.state == wtproto.NetworkEnded:

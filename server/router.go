@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -16,7 +15,7 @@ import (
 type router struct {
 	// constant after newRouter
 	cfg      *Config
-	networks []discovery.Network
+	networks []*gatewayNetwork
 	dialer   *dialer
 	furthers *dialer // of further circuits
 	memory   *memory
@@ -45,7 +44,6 @@ func newRouter(cfg *Config, l *ledger, rest *remains, ctx context.Context) *rout
 	ctx, cancel := context.WithCancelCause(ctx)
 	r := &router{
 		cfg:      cfg,
-		networks: cfg.Networks,
 		ledger:   l,
 		dialer:   newDialer(newDialQueue(cfg.TopicDials, cfg.SessionDials, cfg.Dials)),
 		furthers: newDialer(newDialQueue(-1, slowDials*cfg.SessionDials, cfg.Dials-cfg.Dials/2)),
@@ -56,6 +54,9 @@ func newRouter(cfg *Config, l *ledger, rest *remains, ctx context.Context) *rout
 		ctx:      ctx,
 		cancel:   cancel,
 		topics:   make(map[wtproto.Topic]*topic),
+	}
+	for _, n := range cfg.Networks {
+		r.networks = append(r.networks, newGatewayNetwork(n))
 	}
 	context.AfterFunc(ctx, func() {
 		for _, t := range r.all() {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"hash/maphash"
 	"net/http"
 	"slices"
 	"time"
@@ -34,7 +35,7 @@ func (t *topic) publish() {
 		Topic: t.key, Known: uint64(len(t.peers) - t.doubles + t.neighbors()), More: t.more(), Networks: t.networkStatuses(),
 	}
 	to := t.touched
-	if shared := t.sharedBy(status); t.changed && !bytes.Equal(shared, t.shared) {
+	if shared := fingerprintOf(t.sharedBy(status)); t.changed && shared != t.shared {
 		t.shared, to = shared, t.subs
 	}
 	for _, s := range to {
@@ -47,8 +48,9 @@ func (t *topic) publish() {
 			told.Known = t.visible(s)
 		}
 		told.Networks = t.networksOf(s, status.Networks)
-		if frame := told.Append(nil); !bytes.Equal(frame, s.lastStatus) {
-			s.lastStatus = frame
+		frame := told.Append(nil)
+		if now := fingerprintOf(frame); now != s.lastStatus {
+			s.lastStatus = now
 			s.session.status(s, t.key, frame)
 		}
 	}
@@ -58,6 +60,14 @@ func (t *topic) publish() {
 	clear(t.touched)
 	t.touched, t.changed, t.sentAt = t.touched[:0], false, t.now
 }
+
+// fingerprint stands for a text that is compared with later ones, and too long to be kept for that.
+// Two texts have the same one once in 2^64 times. Zero is that of no text.
+type fingerprint uint64
+
+var fingerprints = maphash.MakeSeed()
+
+func fingerprintOf(text []byte) fingerprint { return fingerprint(maphash.Bytes(fingerprints, text)) }
 
 // sharedBy returns a text that differs if what all subscribers are told does.
 func (t *topic) sharedBy(s wtproto.Status) []byte {

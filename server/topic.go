@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -40,10 +41,8 @@ type topic struct {
 	// constant after newTopic
 	key    wtproto.Topic
 	router *router
-	inbox  chan event      // never closed
-	gone   chan struct{}   // closed when the topic ends
-	ctx    context.Context // of what run started; ends with the topic
-	cancel context.CancelFunc
+	inbox  chan event    // never closed
+	gone   chan struct{} // closed when the topic ends
 
 	running atomic.Bool // run does, or the topic has ended
 
@@ -59,10 +58,11 @@ type topic struct {
 	timer      *time.Timer
 	armed      time.Time // what timer is set to; zero if it is not
 	networks   []*networkView
-	joins      sync.WaitGroup                       // of the networks' goroutines
-	subs       []*subscription                      // in no order
-	endpoints  map[wtproto.EndpointID]*subscription // the newest of each
-	away       map[*session]*subscription           // those that have left and kept circuits
+	ctx        context.Context // nil before the first call of context
+	cancel     context.CancelFunc
+	joins      sync.WaitGroup             // of the networks' goroutines
+	subs       []*subscription            // by their endpoints, the newest of each endpoint last
+	away       map[*session]*subscription // those that have left and kept circuits
 	peers      map[string]*peer
 	services   map[netip.AddrPort][]*peer // those of peers that are plain TCP services, by their addresses
 	sources    map[netip.Addr]*source     // of those that were told of on the LAN, by sourceAt
@@ -85,24 +85,24 @@ type topic struct {
 	touched    []*subscription // for whom alone something has changed since
 	here       roles           // of subs, those whose tokens allow them other clients of this gateway
 	barred     int             // of subs, the others
-	shared     []byte          // the part of the last STATUS that is the same for all
+	shared     fingerprint     // of the part of the last STATUS that is the same for all
 	sentAt     time.Time       // the last STATUS
 
-	clients    [clientPools]pool[*subscription] // those that have room, see subscription.kind
-	hungry     ring[*subscription]              // those that may ask for a dial now
-	ready      []pool[*peer]                    // those that may be dialed, see peer.kind; nil before the first
-	unanswered int                              // of these, those that have never answered
-	failing    [2]pool[*peer]                   // those whose last dial failed: never answered, and others
-	gateways   map[string]*gateway              // others, by the ids of their hosts
-	reachable  int                              // their clients that can be had, as of the last survey
-	surveying  deadline                         // the mesh is looked at as a whole
-	helpAgain  time.Time                        // a client may help another gateway with its last place
-	giveAgain  time.Time                        // a place may be given to a gateway that needs one
-	apart      int                              // surveys in turn that found several parts of the mesh here
-	lacking    int                              // surveys in turn that found a part without a circuit with another gateway
-	looks      int                              // at candidates
-	attempts   int                              // dials that run
-	failures   *rate.Limiter                    // dials that may fail; nil before the first failed
+	clients    []pool[*subscription] // those that have room, see clientPool; nil before there are two
+	hungry     ring[*subscription]   // those that may ask for a dial now
+	ready      []pool[*peer]         // those that may be dialed, see peer.kind; nil before the first
+	unanswered int                   // of these, those that have never answered
+	failing    [2]pool[*peer]        // those whose last dial failed: never answered, and others
+	gateways   map[string]*gateway   // others, by the ids of their hosts
+	reachable  int                   // their clients that can be had, as of the last survey
+	surveying  deadline              // the mesh is looked at as a whole
+	helpAgain  time.Time             // a client may help another gateway with its last place
+	giveAgain  time.Time             // a place may be given to a gateway that needs one
+	apart      int                   // surveys in turn that found several parts of the mesh here
+	lacking    int                   // surveys in turn that found a part without a circuit with another gateway
+	looks      int                   // at candidates
+	attempts   int                   // dials that run
+	failures   *rate.Limiter         // dials that may fail; nil before the first failed
 }
 
 // put puts v into a map, which it makes if it is nil. A topic has many maps, and mostly next to
@@ -116,9 +116,7 @@ func put[K comparable, V any](m *map[K]V, k K, v V) {
 
 // networkView is what a topic knows of one network.
 type networkView struct {
-	name     string
-	names    []string // of the networks that its peers may belong to; constant
-	network  discovery.Network
+	*gatewayNetwork
 	presence *discovery.Presence // read by the network; nil if its peers are fixed
 	wanted   int                 // subscribers that want it
 	phase    networkPhase
@@ -128,12 +126,10 @@ type networkView struct {
 	state wtproto.NetworkState
 	roles roles        // of its peers
 	code  wtproto.Code // why the last attempt or dial failed
-	err   string       // why it is failing, for operators
-	words string       // and for clients
 	note  string       // what keeps others from finding us though it works
 
-	dialErr   string // why the last dial failed, for operators
-	dialWords string // and for clients
+	fault     *fault // why it is failing; nil if it is not
+	dialFault *fault // why the last dial failed; nil before
 
 	found, connecting, refused int // peers
 }
@@ -142,9 +138,8 @@ type networkView struct {
 type event interface{ apply(*topic) }
 
 func newTopic(r *router, key wtproto.Topic) *topic {
-	ctx, cancel := context.WithCancel(r.ctx)
 	t := &topic{
-		key: key, router: r, ctx: ctx, cancel: cancel,
+		key: key, router: r,
 		inbox: make(chan event, inboxSize),
 		gone:  make(chan struct{}),
 		now:   time.Now(),
@@ -158,7 +153,7 @@ func newTopic(r *router, key wtproto.Topic) *topic {
 }
 
 // inboxSize is how many events may wait for a loop. Who has one more waits.
-const inboxSize = 16
+const inboxSize = 8
 
 // post hands e to the loop. It waits while the loop is behind, and drops e once the topic has
 // ended.
@@ -228,11 +223,22 @@ func (t *topic) over() bool {
 	return false
 }
 
+// context returns the context of what run starts, which ends with the topic. Most topics start
+// nothing that needs one.
+func (t *topic) context() context.Context {
+	if t.ctx == nil {
+		t.ctx, t.cancel = context.WithCancel(t.router.ctx)
+	}
+	return t.ctx
+}
+
 // end ends the topic, and waits for the goroutines of its networks.
 func (t *topic) end() {
 	rest := t.router.remains
 	t.timer.Stop()
-	t.cancel()
+	if t.cancel != nil {
+		t.cancel()
+	}
 	for _, v := range t.networks {
 		if _, ok := v.network.(discovery.Follower); ok && v.leave != nil {
 			v.leave()
@@ -300,8 +306,8 @@ func (graceCut) apply(t *topic) { t.hurried = true }
 // log writes a line of log about t. A logger of its own would cost each topic memory for lines that
 // are not written.
 func (t *topic) log(level slog.Level, msg string, args ...any) {
-	if l := t.router.log; l.Enabled(t.ctx, level) {
-		l.With("topic", t.key).Log(t.ctx, level, msg, args...)
+	if l := t.router.log; l.Enabled(t.router.ctx, level) {
+		l.With("topic", t.key).Log(t.router.ctx, level, msg, args...)
 	}
 }
 
@@ -337,11 +343,7 @@ func (e subscribed) apply(t *topic) {
 		s.unblock.do = func() { t.unblocked(s) }
 		s.since, s.lonely.do = t.now, func() { t.touch(s) }
 		t.agenda.set(&s.lonely, t.now.Add(lonelyAfter))
-		t.subs = append(t.subs, s)
-		s.place = len(t.subs)
-		if !s.gone() {
-			put(&t.endpoints, s.session.endpoint, s)
-		}
+		t.subs = slices.Insert(t.subs, t.behind(s.session.endpoint), s)
 		t.adopt(s)
 	} else {
 		t.countRole(s, -1)
@@ -350,6 +352,7 @@ func (e subscribed) apply(t *topic) {
 	s.setOptions(e.join, t.router.cfg)
 	t.countRole(s, 1)
 	t.countWishes(s, 1)
+	t.makePools()
 	t.index(s)
 	t.announce()
 	t.tune()
@@ -363,23 +366,43 @@ func (e subscribed) apply(t *topic) {
 	s.early = nil
 }
 
+// behind returns the place in subs behind those with an endpoint.
+func (t *topic) behind(e wtproto.EndpointID) int {
+	i, _ := slices.BinarySearchFunc(t.subs, e, func(s *subscription, e wtproto.EndpointID) int {
+		if bytes.Compare(s.session.endpoint[:], e[:]) > 0 {
+			return 1
+		}
+		return -1
+	})
+	return i
+}
+
+// at returns the newest subscription with an endpoint that has not gone, or nil.
+func (t *topic) at(e wtproto.EndpointID) *subscription {
+	for i := t.behind(e) - 1; i >= 0 && t.subs[i].session.endpoint == e; i-- {
+		if !t.subs[i].gone() {
+			return t.subs[i]
+		}
+	}
+	return nil
+}
+
 // unsubscribed says that a session left. Its circuits stay, its dials end.
 type unsubscribed struct{ sub *subscription }
 
 func (e unsubscribed) apply(t *topic) {
 	s := e.sub
-	if s.place == 0 {
+	if !s.known || s.left {
 		return
 	}
-	last := t.subs[len(t.subs)-1]
-	t.subs[s.place-1], last.place = last, s.place
-	t.subs = t.subs[:len(t.subs)-1]
-	s.place, s.left = 0, true
+	i := t.behind(s.session.endpoint) - 1
+	for t.subs[i] != s {
+		i--
+	}
+	t.subs = slices.Delete(t.subs, i, i+1)
+	s.left = true
 	t.countRole(s, -1)
 	t.countWishes(s, -1)
-	if t.endpoints[s.session.endpoint] == s {
-		delete(t.endpoints, s.session.endpoint)
-	}
 	t.router.left(t, s)
 	t.agenda.clear(&s.unblock)
 	t.agenda.clear(&s.rested)
@@ -406,8 +429,8 @@ func (e sighted) apply(t *topic) {
 	t.changed = true
 	if e.err != nil {
 		e.network.state, e.network.code = wtproto.NetworkFailing, codeOf(e.err)
-		if text := detail(e.err); text != e.network.err { // once, however often it is repeated
-			e.network.err, e.network.words = text, reasonFor(e.err, t.router.cfg.ShowAddresses)
+		if text := detail(e.err); e.network.fault == nil || text != e.network.fault.all { // once, however often it is repeated
+			e.network.fault = &fault{reasonFor(e.err, t.router.cfg.ShowAddresses), text}
 			level := t.router.troubles.level(slog.LevelWarn, e.network.name, e.network.code, time.Now())
 			t.log(level, "network failing", "network", e.network.name, "code", e.network.code, "error", e.err)
 		}
@@ -419,7 +442,7 @@ func (e sighted) apply(t *topic) {
 		state = wtproto.NetworkQueued
 	}
 	if e.network.state != state {
-		e.network.state, e.network.err, e.network.code = state, "", wtproto.CodeNone
+		e.network.state, e.network.fault, e.network.code = state, nil, wtproto.CodeNone
 	}
 	if s.Peer.ID == "" {
 		e.network.note = reasonFor(s.Note, t.router.cfg.ShowAddresses)

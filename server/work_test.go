@@ -25,9 +25,8 @@ func newManual(tb testing.TB, cfg Config) *manual {
 	}
 	m := &manual{topic: newTopic(s.router, wowcool), server: s}
 	m.running.Store(true)
-	m.networks = []*networkView{{name: "lan", names: []string{"lan"}, presence: discovery.NewPresence(discovery.State{})}}
+	m.networks = []*networkView{{gatewayNetwork: &gatewayNetwork{name: "lan", names: []string{"lan"}}, presence: discovery.NewPresence(discovery.State{})}}
 	tb.Cleanup(func() {
-		m.cancel()
 		close(m.gone)
 		s.Close()
 		s.router.close()
@@ -38,8 +37,13 @@ func newManual(tb testing.TB, cfg Config) *manual {
 // add subscribes one more session.
 func (m *manual) add(join wtproto.Join) *subscription {
 	m.n++
+	return m.addAs(wtproto.EndpointID{byte(m.n), byte(m.n >> 8), byte(m.n >> 16)}, join)
+}
+
+// addAs subscribes one more session of an endpoint.
+func (m *manual) addAs(endpoint wtproto.EndpointID, join wtproto.Join) *subscription {
 	ses := newSession(m.server, newFakeLink(), func() {})
-	ses.endpoint = wtproto.EndpointID{byte(m.n), byte(m.n >> 8), byte(m.n >> 16)}
+	ses.endpoint = endpoint
 	ses.principal = ses.cfg.principal(&ses.grant, ses.link.remoteAddr())
 	s := newSubscription(ses)
 	s.topic = m.topic
