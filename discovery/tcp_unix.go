@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shortRead is how long a read may be that is acknowledged at once, if it has left nothing: a peer
-// with Nagle's algorithm may wait for that before it sends the rest. During bulk transfers the
-// kernel acknowledges soon enough.
+// shortRead is how long a read may be that is acknowledged soon, if it has left nothing: a peer with
+// Nagle's algorithm may wait for that before it sends the rest. That is done when the next read has
+// to wait, so that the bytes go on first. During bulk transfers the kernel acknowledges soon enough.
 const shortRead = 16 << 10
 
 // calls makes the system calls of a connection, one read and one write at a time.
@@ -20,6 +20,7 @@ type calls struct {
 	faults
 	raw     syscall.RawConn
 	in, out transfer
+	owed    bool // an acknowledgement of what the last read has brought; owned by the caller of read
 }
 
 // transfer is one read or write, owned by the caller of read or write.
@@ -52,7 +53,11 @@ func (c *calls) read(b []byte) (int, error) {
 
 func (c *calls) tryRead(fd uintptr) bool {
 	c.in.n, c.in.err = c.system(syscall.Read, fd, c.in.b)
-	if n := c.in.n; n > 0 && n < len(c.in.b) && n <= shortRead {
+	switch n := c.in.n; {
+	case n > 0:
+		c.owed = n < len(c.in.b) && n <= shortRead
+	case c.owed && c.in.err == syscall.EAGAIN:
+		c.owed = false
 		acknowledge(fd)
 	}
 	return c.in.err != syscall.EAGAIN
