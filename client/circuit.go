@@ -158,8 +158,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 }
 
 // Write sends p to the peer. It returns once all of p is on its way, or with an error and what
-// part of it is. If several circuits send much at once, a Write of less than 4 KiB may return
-// earlier. Then at most 32 KiB wait that a circuit has written. They are sent though a deadline
+// part of it is. If several circuits send much at once, a Write of less than 32 KiB may return
+// earlier. Then at most 64 KiB wait that a circuit has written. They are sent though a deadline
 // passes, and before the end.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writing.Lock()

@@ -8,8 +8,8 @@ import (
 )
 
 // gatherSize is how many bytes of short Writes are sent together, at most. As many may wait behind
-// them.
-const gatherSize = 16 << 10
+// them. A Write of fewer bytes is short.
+const gatherSize = 32 << 10
 
 var buffers = sync.Pool{New: func() any { return new([gatherSize]byte) }}
 
@@ -34,7 +34,7 @@ func (w *Writer) gather(p []byte) (taken bool, err error) {
 	g := w.gathered
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	short := len(p) > 0 && len(p) < leastSize
+	short := len(p) > 0 && len(p) < gatherSize
 	for {
 		switch {
 		case g.fin:

@@ -167,7 +167,7 @@ func TestGatherThenMany(t *testing.T) {
 		if err := <-full; err != nil {
 			t.Fatal(err)
 		}
-		if n, err := w.Write(x.next(leastSize)); n != leastSize || err != nil {
+		if n, err := w.Write(x.next(gatherSize)); n != gatherSize || err != nil {
 			t.Errorf("Write = %d, %v", n, err)
 		}
 		turns.Wait()
@@ -241,7 +241,7 @@ func TestWhatIsNotGathered(t *testing.T) {
 			turns.writing.Add(1)
 			w.SetWriteDeadline(time.Now().Add(time.Hour))
 		}},
-		{"long", leastSize, func(_ *Writer, turns *Turns) { turns.writing.Add(1) }},
+		{"long", gatherSize, func(_ *Writer, turns *Turns) { turns.writing.Add(1) }},
 		{"after the end", shortSize, func(_ *Writer, turns *Turns) {
 			turns.writing.Add(1)
 			turns.Wait()

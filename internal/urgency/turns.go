@@ -21,7 +21,7 @@ const (
 	// lookEvery is how often somebody looks whether the stream whose turn it is sends anything.
 	lookEvery = 5 * time.Millisecond
 	// longestWait is how long a Write waits for its turn.
-	longestWait = 500 * time.Millisecond
+	longestWait = time.Second
 )
 
 // Turns has the streams of a connection that have much to send write one after the other. The zero
@@ -34,7 +34,7 @@ const (
 // stream.
 //
 // If several streams have much to send, by short Writes, a Write returns before its bytes were
-// given to QUIC. So those of one stream that wait are sent together. Up to 32 KiB of a stream may
+// given to QUIC. So those of one stream that wait are sent together. Up to 64 KiB of a stream may
 // wait.
 type Turns struct {
 	alive   atomic.Bool  // the stream whose turn it is has sent something since the last look

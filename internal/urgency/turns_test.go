@@ -224,7 +224,7 @@ func TestTurnsOfUnreadStreams(t *testing.T) {
 			s := w.line(-1)
 			feed(s, &turns, 64<<10)
 			all = append(all, s)
-			time.Sleep(99 * 2 * lookEvery)
+			time.Sleep(99 * 3 * lookEvery) // each has had its turn
 			before := s.sentBytes()
 			time.Sleep(time.Second)
 			if n := s.sentBytes() - before; n < 99_000*frameSize {
@@ -272,7 +272,7 @@ func TestTurnsOfSlowReaders(t *testing.T) {
 	})
 }
 
-// Where a connection is slow, a Write waits half a second for its turn at most.
+// Where a connection is slow, a Write waits no longer than that for its turn.
 func TestLongestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWire(4 * time.Millisecond) // a turn takes 228 ms
