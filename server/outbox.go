@@ -10,9 +10,9 @@ type outbox struct {
 	limit    int    // bytes, without STATUS; negative means none
 	frames   []byte // in order
 	pong     *wtproto.Pong
-	statuses map[wtproto.Topic][]byte
-	size     int // bytes of all the above
-	news     int // of these, bytes of statuses
+	statuses map[wtproto.Topic][]byte // nil if there are none, as mostly: a map would cost each session memory
+	size     int                      // bytes of all the above
+	news     int                      // of these, bytes of statuses
 }
 
 const pongSize = 10
@@ -66,10 +66,9 @@ func (o *outbox) take(b []byte) []byte {
 	for _, s := range o.statuses {
 		b = append(b, s...)
 	}
-	*o = outbox{limit: o.limit, frames: o.frames[:0], statuses: o.statuses}
+	*o = outbox{limit: o.limit, frames: o.frames[:0]}
 	if cap(o.frames) > 4<<10 {
 		o.frames = nil // a rare burst is not kept
 	}
-	clear(o.statuses)
 	return b
 }

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -77,4 +79,52 @@ func TestPoolsOfLoneClient(t *testing.T) {
 		s.session.abortAll()
 	}
 	m.until(func() bool { return m.circuits == 0 })
+}
+
+// armedAt asks a topic's loop when its timer will go off: the zero time without one.
+type armedAt chan time.Time
+
+func (e armedAt) apply(t *topic) {
+	if (t.timer != nil) == t.armed.IsZero() {
+		panic("the timer is not what armed says")
+	}
+	e <- t.armed
+}
+
+// A topic has a timer as long as something will be due, also after the timer went off or was set
+// anew, and ends when its grace time is over.
+func TestTimerOfTopic(t *testing.T) {
+	inBubble(t, Config{Grace: time.Minute, Silence: time.Hour, Idle: time.Hour}, func(t *testing.T, g *bubble) {
+		c, other := g.connect(), g.connect()
+		c.join(wtproto.JoinAnnounce, 0)
+		synctest.Wait()
+		loop := g.router.all()[0]
+		armed := func() time.Time {
+			reply := make(armedAt, 1)
+			loop.post(reply)
+			return <-reply
+		}
+		for i := range 3 {
+			if now := time.Now(); !armed().After(now) {
+				t.Errorf("round %d: the timer is set to %v at %v, want a time to come", i, armed(), now)
+			}
+			pass(time.Minute)
+			if at := armed(); !at.IsZero() {
+				t.Errorf("round %d: at rest the timer is set to %v", i, at)
+			}
+			other.join(wtproto.JoinAnnounce, 0)
+			other.leave()
+			synctest.Wait()
+		}
+		pass(time.Minute)
+		c.leave()
+		pass(59 * time.Second)
+		if n := len(g.router.all()); n != 1 {
+			t.Errorf("%d topics in the grace time, want 1", n)
+		}
+		pass(time.Second)
+		if n := len(g.router.all()); n != 0 {
+			t.Errorf("%d topics after the grace time, want none", n)
+		}
+	})
 }

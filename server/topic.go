@@ -53,10 +53,10 @@ type topic struct {
 	charged     *principal // guarded by router.mu; charged for the grace time
 
 	// owned by run
-	now        time.Time // of the event that is being dealt with
-	closing    bool      // the router is: it ends with the last circuit and dial
-	timer      *time.Timer
-	armed      time.Time // what timer is set to; zero if it is not
+	now        time.Time   // of the event that is being dealt with
+	closing    bool        // the router is: it ends with the last circuit and dial
+	timer      *time.Timer // nil if nothing will be due
+	armed      time.Time   // what timer is set to; zero without one
 	networks   []*networkView
 	ctx        context.Context // nil before the first call of context
 	cancel     context.CancelFunc
@@ -158,12 +158,18 @@ const inboxSize = 8
 // post hands e to the loop. It waits while the loop is behind, and drops e once the topic has
 // ended.
 func (t *topic) post(e event) {
+	if t.put(e) {
+		go t.run()
+	}
+}
+
+// put is post, and reports whether the caller has to run the loop.
+func (t *topic) put(e event) (run bool) {
 	select {
 	case t.inbox <- e:
-		if !t.running.Swap(true) {
-			go t.run()
-		}
+		return !t.running.Swap(true)
 	case <-t.gone:
+		return false
 	}
 }
 
@@ -172,8 +178,6 @@ func (t *topic) post(e event) {
 func (t *topic) begin(ended func()) {
 	t.router.remains.enter(remainsTopic)
 	t.ended = ended
-	t.timer = time.AfterFunc(t.router.cfg.Grace, func() { t.post(woken{}) })
-	t.timer.Stop()
 	t.asking.do = func() {
 		t.asked = true
 		t.tune()
@@ -214,13 +218,31 @@ func (t *topic) over() bool {
 	}
 	t.publish()
 	if next := t.agenda.next(); !next.Equal(t.armed) {
-		if t.armed = next; next.IsZero() {
-			t.timer.Stop()
-		} else {
-			t.timer.Reset(time.Until(next))
-		}
+		t.arm(next)
 	}
 	return false
+}
+
+// arm has the timer wake the loop at a time. With the zero time there is no timer.
+func (t *topic) arm(at time.Time) {
+	t.armed = at
+	switch {
+	case at.IsZero() && t.timer != nil:
+		t.timer.Stop()
+		t.timer = nil
+	case at.IsZero():
+	case t.timer == nil:
+		t.timer = time.AfterFunc(time.Until(at), t.due)
+	default:
+		t.timer.Reset(time.Until(at))
+	}
+}
+
+// due is called by the timer, in a goroutine that becomes the loop if none runs.
+func (t *topic) due() {
+	if t.put(woken{}) {
+		t.run()
+	}
 }
 
 // context returns the context of what run starts, which ends with the topic. Most topics start
@@ -235,7 +257,7 @@ func (t *topic) context() context.Context {
 // end ends the topic, and waits for the goroutines of its networks.
 func (t *topic) end() {
 	rest := t.router.remains
-	t.timer.Stop()
+	t.arm(time.Time{})
 	if t.cancel != nil {
 		t.cancel()
 	}
@@ -259,7 +281,7 @@ func (t *topic) end() {
 type woken struct{}
 
 func (woken) apply(t *topic) {
-	t.armed = time.Time{}
+	t.arm(time.Time{})
 	t.wake()
 }
 
