@@ -25,11 +25,14 @@ type link interface {
 	// nobodyListens has a value if the gateway is silent and its machine says that its port is
 	// closed. That may be a lie of somebody else.
 	nobodyListens() <-chan struct{}
+	// tooNarrow has a value if the path to the gateway has become too narrow for the packets of the
+	// link, so that it is time to migrate.
+	tooNarrow() <-chan struct{}
 	// transport is TransportQUIC or TransportWebSocket.
 	transport() string
 	// rtt is how long an answer takes now.
 	rtt() time.Duration
-	// migrate tries another way to a gateway that does not answer, until ctx ends, and reports
+	// migrate tries another way to a gateway that gets or gives no answer, until ctx ends, and reports
 	// whether the link goes on there. Only one is tried at a time.
 	migrate(ctx context.Context) bool
 }

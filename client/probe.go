@@ -2,8 +2,10 @@ package client
 
 import (
 	"crypto/rand"
+	"errors"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -28,12 +30,17 @@ const (
 //
 // If nothing has come for a second, it asks beside that whether anybody listens on the gateway's
 // port at all.
+//
+// It has large packets leave as [largePackets] says.
 type probingSocket struct {
 	*udp.Conn
-	refused chan struct{} // takes one; nobody listens, and nothing has come for long enough
+	refused chan struct{}                         // takes one; nobody listens, and nothing has come for long enough
+	narrow  chan struct{}                         // takes one; large packets do not arrive
+	stats   func() (lost uint64, _ time.Duration) // of the connection, for largePackets
 	knocker knocker
 
 	mu      sync.Mutex
+	large   largePackets        // guarded by mu
 	heard   time.Time           // guarded by mu; when a packet came last
 	asked   time.Time           // guarded by mu; of the first packet since that wants an answer; zero without
 	probed  bool                // guarded by mu; since then, because it was quiet
@@ -61,17 +68,39 @@ func (s *probingSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 
 // WriteMsgUDP is [udp.Conn.WriteMsgUDP]. b may be several packets.
 func (s *probingSocket) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn int, err error) {
-	if len(b) >= longestHeader && b[0]&0x80 == 0 { // the header is long in the handshake, which has a timeout of its own
-		s.mu.Lock()
-		s.to = to
-		copy(s.header[:], b)
-		if now := time.Now(); s.asked.IsZero() && now.Sub(s.heard) >= lateAck {
-			s.asked = now
-			s.armLocked(probeEvery)
+	if len(b) < longestHeader || b[0]&0x80 != 0 { // the header is long in the handshake, which has a timeout of its own
+		return s.Conn.WriteMsgUDP(b, oob, to)
+	}
+	segment := udp.SegmentSize(oob)
+	s.mu.Lock()
+	s.to = to
+	copy(s.header[:], b)
+	now := time.Now()
+	if s.asked.IsZero() && now.Sub(s.heard) >= lateAck {
+		s.asked = now
+		s.armLocked(probeEvery)
+	}
+	leaves := s.large.next(len(b), segment)
+	if segment > 0 && s.large.count(len(b), now, s.stats) && !s.stopped {
+		select {
+		case s.narrow <- struct{}{}:
+		default:
 		}
+	}
+	s.mu.Unlock()
+	switch leaves {
+	case fragmented:
+		return s.Conn.WriteFragmented(b, oob, to)
+	case dropped:
+		return len(b), len(oob), nil
+	}
+	n, oobn, err = s.Conn.WriteMsgUDP(b, oob, to)
+	if segment > 0 && errors.Is(err, syscall.EIO) { // quic-go goes on without batches, for example over IPsec
+		s.mu.Lock()
+		s.large.noBatches()
 		s.mu.Unlock()
 	}
-	return s.Conn.WriteMsgUDP(b, oob, to)
+	return n, oobn, err
 }
 
 // armLocked has look run after d.

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -25,10 +26,11 @@ const (
 	maxStreams  = 300              // opened by the gateway: circuits, and those that are ending
 )
 
-// quicConfig returns how a session with a budget speaks QUIC. Credit is what limits the gateway,
-// never a window of QUIC: the windows are fixed, and half as large again as credit can be, for
-// QUIC lets a quarter of a window be read before it opens it again.
-func quicConfig(cfg *Config) *quic.Config {
+// quicConfig returns how a session with a budget speaks QUIC. If large is set, packets become as
+// large as the path carries. Credit is what limits the gateway, never a window of QUIC: the windows
+// are fixed, and half as large again as credit can be, for QUIC lets a quarter of a window be read
+// before it opens it again.
+func quicConfig(cfg *Config, large bool) *quic.Config {
 	const streamWindow = maxWindow * 3 / 2
 	connWindow := uint64(cfg.Budget) * 3 / 2
 	return &quic.Config{
@@ -42,7 +44,7 @@ func quicConfig(cfg *Config) *quic.Config {
 		MaxIncomingStreams:               maxStreams,
 		MaxIncomingUniStreams:            -1,
 		InitialPacketSize:                wtproto.PacketSize,
-		DisablePathMTUDiscovery:          true, // migrate needs packets that get through
+		DisablePathMTUDiscovery:          !large,
 		EnableStreamResetPartialDelivery: true, // a first frame arrives though its stream was reset
 	}
 }
@@ -55,6 +57,8 @@ const maxPaths = 5
 type paths struct {
 	listen  func() (net.PacketConn, error) // constant
 	refused chan struct{}                  // for nobodyListens
+	narrow  chan struct{}                  // for tooNarrow
+	conn    atomic.Pointer[quic.Conn]      // nil before the handshake is over
 
 	trying  sync.Mutex // held by the migration in progress
 	current *quic.Path // guarded by trying; nil while that is the one of the handshake
@@ -76,11 +80,21 @@ func (p *paths) add() (*quic.Transport, error) {
 		return nil, err
 	}
 	if fast, ok := socket.(*udp.Conn); ok {
-		socket = &probingSocket{Conn: fast, refused: p.refused}
+		socket = &probingSocket{Conn: fast, refused: p.refused, narrow: p.narrow, stats: p.stats}
 	}
 	tr := &quic.Transport{Conn: socket, ConnectionIDGenerator: noConnectionIDs{}}
 	p.all = append(p.all, tr)
 	return tr, nil
+}
+
+// stats returns how many bytes the connection has lost, and its round trip time.
+func (p *paths) stats() (lost uint64, rtt time.Duration) {
+	conn := p.conn.Load()
+	if conn == nil {
+		return 0, 0
+	}
+	s := conn.ConnectionStats()
+	return s.BytesLost, s.SmoothedRTT
 }
 
 // left tells that now is the socket in use. The others send no probes any more.
@@ -126,15 +140,19 @@ func dialQUICLink(ctx context.Context, cfg *Config, g *gateway, trust *tls.Confi
 	if err != nil {
 		return nil, err
 	}
-	l := &quicLink{paths: paths{listen: cfg.ListenPacket, refused: make(chan struct{}, 1)}}
+	l := &quicLink{paths: paths{listen: cfg.ListenPacket, refused: make(chan struct{}, 1), narrow: make(chan struct{}, 1)}}
 	tr, err := l.paths.add()
 	if err != nil {
 		return nil, err
 	}
-	if l.conn, err = dialQUIC(ctx, tr, to, trust, quicConfig(cfg)); err != nil {
+	_, own := tr.Conn.(*probingSocket)
+	// What is larger than wtproto.PacketSize needs the care of largePackets.
+	conf := func(to netip.Addr) *quic.Config { return quicConfig(cfg, own && udp.Fragments(to)) }
+	if l.conn, err = dialQUIC(ctx, tr, to, trust, conf); err != nil {
 		l.paths.close()
 		return nil, err
 	}
+	l.paths.conn.Store(l.conn)
 	return l, nil
 }
 
@@ -177,9 +195,9 @@ func (l *quicLink) close(code wtproto.Code, reason string) {
 func (l *quicLink) transport() string { return TransportQUIC }
 
 // migrate has the connection go on over a socket of its own, if the gateway answers there (RFC 9000,
-// 9). That helps if a firewall or a NAT has closed the path in use. It also helps if the gateway's
-// packets have become too large for the path, for example because a VPN was started: quic-go never
-// goes back to smaller packets, but begins with small ones on a new path.
+// 9). That helps if a firewall or a NAT has closed the path in use. It also helps if the packets of
+// either side have become too large for the path, for example because a VPN was started: quic-go
+// never goes back to smaller packets, but begins with small ones on a new path.
 func (l *quicLink) migrate(ctx context.Context) bool {
 	if !l.paths.trying.TryLock() {
 		return false
@@ -205,6 +223,8 @@ func (l *quicLink) migrate(ctx context.Context) bool {
 }
 
 func (l *quicLink) nobodyListens() <-chan struct{} { return l.paths.refused }
+
+func (l *quicLink) tooNarrow() <-chan struct{} { return l.paths.narrow }
 
 func (l *quicLink) rtt() time.Duration { return l.conn.ConnectionStats().SmoothedRTT }
 
@@ -322,13 +342,14 @@ func dialError(err error) error {
 }
 
 // dialQUIC returns the first connection that comes about. Each address gets a head start of
-// stagger before the next one, and all that are in progress are given up before it returns.
-func dialQUIC(ctx context.Context, tr *quic.Transport, to []netip.AddrPort, tlsConf *tls.Config, conf *quic.Config) (*quic.Conn, error) {
+// stagger before the next one, and all that are in progress are given up before it returns. conf
+// returns how to speak QUIC with an address.
+func dialQUIC(ctx context.Context, tr *quic.Transport, to []netip.AddrPort, tlsConf *tls.Config, conf func(netip.Addr) *quic.Config) (*quic.Conn, error) {
 	var field []runner[*quic.Conn]
 	for _, a := range to {
 		addr := net.UDPAddrFromAddrPort(a)
 		field = append(field, runner[*quic.Conn]{addr.String(), func(ctx context.Context) (*quic.Conn, error) {
-			conn, err := tr.Dial(ctx, addr, tlsConf, conf)
+			conn, err := tr.Dial(ctx, addr, tlsConf, conf(a.Addr()))
 			return conn, dialError(err)
 		}})
 	}

@@ -126,6 +126,8 @@ func (s *session) watch() error {
 			s.mu.Lock()
 			s.life.refused = true
 			s.mu.Unlock()
+		case <-s.link.tooNarrow():
+			s.wg.Go(s.migrate)
 		case <-s.ctx.Done():
 			return context.Cause(s.ctx)
 		}

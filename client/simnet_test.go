@@ -351,7 +351,7 @@ func TestHappyEyeballs(t *testing.T) {
 				tr := n.transport(t)
 				defer tr.Close()
 				start := time.Now()
-				conn, err := dialQUIC(t.Context(), tr, tt.to, tlsConfig(&cfg, "gateway", cfg.CertHashes), quicConfig(&cfg))
+				conn, err := dialQUIC(t.Context(), tr, tt.to, tlsConfig(&cfg, "gateway", cfg.CertHashes), func(netip.Addr) *quic.Config { return quicConfig(&cfg, false) })
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -374,7 +374,7 @@ func TestAllAddressesFail(t *testing.T) {
 		defer tr.Close()
 		to := gatewayAddr.AddrPort()
 		start := time.Now()
-		_, err := dialQUIC(t.Context(), tr, []netip.AddrPort{to, to, to}, tlsConfig(&cfg, "gateway", cfg.CertHashes), quicConfig(&cfg))
+		_, err := dialQUIC(t.Context(), tr, []netip.AddrPort{to, to, to}, tlsConfig(&cfg, "gateway", cfg.CertHashes), func(netip.Addr) *quic.Config { return quicConfig(&cfg, false) })
 		elapsed(t, "error", start, 3*rtt)
 		joined, ok := err.(interface{ Unwrap() []error })
 		if !ok || len(joined.Unwrap()) != 3 {

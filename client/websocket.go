@@ -75,6 +75,8 @@ func dialWSLink(ctx context.Context, cfg *Config, g *gateway, trust *tls.Config)
 
 func (l *wsLink) nobodyListens() <-chan struct{} { return nil } // the end of the connection says it
 
+func (l *wsLink) tooNarrow() <-chan struct{} { return nil } // TCP adapts
+
 func (l *wsLink) transport() string { return TransportWebSocket }
 
 func (l *wsLink) open(ctx context.Context) (stream, error) {

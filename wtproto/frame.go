@@ -6,9 +6,9 @@ import "fmt"
 // names the family, HELLO and WELCOME choose the version.
 const ALPN = "swarmgate"
 
-// PacketSize is the size in bytes of the largest UDP payload that a gateway sends before it knows
-// that the path carries more, and that the Go client sends at all: 1,200, which every path has to
-// carry over which QUIC works (docs/PROTOCOL.md, 2).
+// PacketSize is the size in bytes of the largest UDP payload that a gateway and the Go client send
+// before they know that the path carries more: 1,200, which every path has to carry over which QUIC
+// works (docs/PROTOCOL.md, 2).
 const PacketSize = 1200
 
 // Path is the path of WebTransport sessions.
