@@ -15,10 +15,12 @@ import (
 const (
 	// BufferSize is what a copy takes from a pool while bytes are moving.
 	BufferSize = 32 << 10
-	// LargeSize is what it takes instead, if growAfter reads in a row have filled the buffer, until
-	// the destination is slow. So both ends are woken more seldom.
+	// LargeSize is what it takes instead, if growAfter reads in a row have filled the buffer and each
+	// was written within quick. So both ends are woken more seldom. Once a Write takes half as long
+	// as a slow one, it goes back to BufferSize.
 	LargeSize = 128 << 10
 	growAfter = 4
+	quick     = slow / 2 * BufferSize / LargeSize
 	// smallSize is what a copy reads into at first. A message up to this size passes without a
 	// pooled buffer.
 	smallSize = 512
@@ -66,12 +68,12 @@ type Copy struct {
 	Total *atomic.Int64
 
 	moved   atomic.Int64
-	writing atomic.Int64 // unix nanoseconds at which the current Write began; 0 outside of one
-	pooled  atomic.Int64 // the length of the pooled buffer that is in use, or 0
-	parked  atomic.Bool  // Run was called again, and nothing has moved since, or it has ended
-	isSlow  bool         // the last Write took long; owned by Run
-	again   bool         // Run was called before; owned by Run
-	seen    int64        // what Idle saw the last time, and one more; owned by it
+	writing atomic.Int64  // unix nanoseconds at which the current Write began; 0 outside of one
+	pooled  atomic.Int64  // the length of the pooled buffer that is in use, or 0
+	parked  atomic.Bool   // Run was called again, and nothing has moved since, or it has ended
+	took    time.Duration // by the last Write; owned by Run
+	again   bool          // Run was called before; owned by Run
+	seen    int64         // what Idle saw the last time, and one more; owned by it
 	park    [parkSize]byte
 }
 
@@ -182,18 +184,8 @@ func (c *Copy) bulk(dst io.Writer, src Source) error {
 	buf := c.take(pool)
 	defer func() { c.giveBack(pool, buf) }()
 	var armed time.Time // when the deadline was set
-	full := 0           // how many reads in a row have filled buf
+	full := 0           // how many reads in a row have filled buf and were written quickly
 	for {
-		want := pool
-		if c.isSlow {
-			want, full = buffers, 0
-		} else if full >= growAfter {
-			want = larges
-		}
-		if want != pool {
-			c.giveBack(pool, buf)
-			pool, buf = want, c.take(want)
-		}
 		// One deadline serves many reads: setting it is what costs.
 		if now := time.Now(); now.Sub(armed) > linger/2 {
 			armed = now
@@ -202,11 +194,6 @@ func (c *Copy) bulk(dst io.Writer, src Source) error {
 			}
 		}
 		n, err := src.Read(*buf)
-		if n == len(*buf) {
-			full++
-		} else if pool == buffers {
-			full = 0
-		}
 		if werr := c.write(dst, (*buf)[:n]); werr != nil {
 			return werr
 		}
@@ -215,6 +202,20 @@ func (c *Copy) bulk(dst io.Writer, src Source) error {
 		}
 		if err != nil {
 			return err
+		}
+		want := pool
+		switch full++; {
+		case pool == larges && c.took > slow/2:
+			want, full = buffers, 0
+		case pool == larges:
+		case n < len(*buf) || c.took > quick:
+			full = 0
+		case full == growAfter:
+			want = larges
+		}
+		if want != pool {
+			c.giveBack(pool, buf)
+			pool, buf = want, c.take(want)
 		}
 	}
 }
@@ -234,7 +235,7 @@ func (c *Copy) giveBack(pool *sync.Pool, buf *[]byte) {
 func (c *Copy) write(dst io.Writer, b []byte) error {
 	for len(b) > 0 {
 		step := b
-		if c.isSlow {
+		if c.took > slow {
 			step = b[:min(stepSize, len(b))]
 		}
 		began := time.Now()
@@ -249,7 +250,7 @@ func (c *Copy) write(dst io.Writer, b []byte) error {
 			return &Error{Write: true, Err: err}
 		}
 		b = b[len(step):]
-		c.isSlow = time.Since(began) > slow
+		c.took = time.Since(began)
 	}
 	return nil
 }

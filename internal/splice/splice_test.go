@@ -239,19 +239,28 @@ type takes func(b []byte)
 
 func (f takes) Write(b []byte) (int, error) { f(b); return len(b), nil }
 
-// A copy takes a large buffer once a few reads in a row have filled the other one, and gives it back
-// when the destination is slow.
+// A copy takes a large buffer once a few reads in a row have filled the other one and were written
+// quickly, and gives it back when the destination is slower.
 func TestCopyGrows(t *testing.T) {
+	const late, slower = 1, 2 // the first bytes of what takes longer to be written
+	lasts := map[byte]time.Duration{late: quick + 1, slower: slow/2 + 1}
 	synctest.Test(t, func(t *testing.T) {
 		var reads [][]byte
-		for _, n := range []int{
-			smallSize, BufferSize, BufferSize, BufferSize, BufferSize - 1, BufferSize, // not enough in a row
-			BufferSize, BufferSize, BufferSize, // enough
-			LargeSize, 1000, LargeSize, // it remains large
-			1, // this one is written slowly
-			BufferSize, BufferSize,
-		} {
-			reads = append(reads, make([]byte, n))
+		read := func(first byte, sizes ...int) {
+			for _, n := range sizes {
+				reads = append(reads, make([]byte, n))
+			}
+			reads[len(reads)-1][0] = first
+		}
+		read(0, smallSize, BufferSize, BufferSize, BufferSize, BufferSize-1) // not enough in a row
+		read(late, BufferSize, BufferSize, BufferSize, BufferSize)           // nor here
+		read(0, BufferSize, BufferSize, BufferSize, BufferSize)              // enough
+		read(late, LargeSize, 1000, LargeSize)                               // it remains large
+		read(slower, LargeSize)
+		read(0, BufferSize, BufferSize)
+		var want []int
+		for _, n := range []struct{ times, size int }{{1, smallSize}, {12, BufferSize}, {4, LargeSize}, {3, BufferSize}, {1, smallSize}} {
+			want = append(want, slices.Repeat([]int{n.size}, n.times)...)
 		}
 		s := &scripted{reads: reads, closed: make(chan struct{})}
 		var c Copy
@@ -261,9 +270,7 @@ func TestCopyGrows(t *testing.T) {
 				if last := int64(s.sizes[len(s.sizes)-1]); c.Held() != last {
 					t.Errorf("Held = %d after a Read into %d bytes", c.Held(), last)
 				}
-				if len(b) == 1 {
-					time.Sleep(slow + 1)
-				}
+				time.Sleep(lasts[b[0]])
 			}), s)
 		}()
 		time.Sleep(10 * linger)
@@ -271,14 +278,6 @@ func TestCopyGrows(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		want := []int{smallSize}
-		for range 8 {
-			want = append(want, BufferSize)
-		}
-		for range 4 {
-			want = append(want, LargeSize)
-		}
-		want = append(want, BufferSize, BufferSize, BufferSize, smallSize)
 		if !slices.Equal(s.sizes, want) {
 			t.Errorf("reads into %v bytes, want %v", s.sizes, want)
 		}
