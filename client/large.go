@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	lossRounds  = 3                       // in a row, until large packets do not arrive because they are large
+	lossRounds  = 4                       // in a row, on the first path, until large packets do not arrive because they are large
 	roundBytes  = 10 * wtproto.PacketSize // in large packets, at least, in a round
 	roundLength = 100 * time.Millisecond  // at least, and roundRTTs more: quic-go needs time to find out what is lost
 	roundRTTs   = 3
@@ -37,15 +37,18 @@ const (
 //
 // largePackets holds neither a clock nor a lock.
 type largePackets struct {
+	rounds int // constant; how many in a row are too many, in which most was lost
+
 	size     int  // of a full packet, as the last batch had it
 	alone    bool // packets come one by one now, so nothing tells what is a full one
-	fragment bool // the next packet of a pair may be divided
+	fragment bool // the next packet for a timeout may be divided
 
 	// the round in progress
-	start time.Time
-	sent  int    // bytes in large packets
-	lost  uint64 // bytes that quic-go had lost before
-	bad   int    // rounds before it, in a row, of which half was lost
+	start  time.Time
+	sent   int    // bytes in large packets that must not be divided
+	resent uint64 // bytes in the packets of all rounds that quic-go sent for a timeout
+	lost   uint64 // bytes that were lost before, and resent
+	bad    int    // of rounds before it, in a row
 }
 
 // noBatches takes that the system has refused a batch, so that quic-go sends packets one by one.
@@ -61,12 +64,13 @@ func (l *largePackets) next(n, segment int) manner {
 	case n <= wtproto.PacketSize:
 		return undivided
 	case n <= l.size:
-		how := undivided
-		if l.fragment {
-			how = fragmented
-		}
+		l.resent += uint64(n)
 		l.fragment = !l.fragment
-		return how
+		if !l.fragment {
+			return fragmented
+		}
+		l.sent += n
+		return undivided
 	case l.size == 0 || l.alone:
 		return dropped // so packets stay as small as they are
 	}
@@ -81,8 +85,8 @@ func (l *largePackets) count(n int, now time.Time, stats func() (lost uint64, rt
 		return false
 	}
 	if l.start.IsZero() {
-		l.start = now
-		l.lost, _ = stats()
+		lost, _ := stats()
+		l.start, l.sent, l.lost = now, 0, lost+l.resent
 	}
 	defer func() { l.sent += n }() // its fate is that of the next round
 	if l.sent < roundBytes || now.Sub(l.start) < roundLength {
@@ -92,13 +96,14 @@ func (l *largePackets) count(n int, now time.Time, stats func() (lost uint64, rt
 	if now.Sub(l.start) < roundLength+roundRTTs*rtt {
 		return false
 	}
-	if 2*(lost-l.lost) >= uint64(l.sent) {
+	lost += l.resent // what quic-go sends anew for a timeout is lost as well, and not in its count
+	if 4*(lost-l.lost) >= 3*uint64(l.sent) {
 		l.bad++
 	} else {
 		l.bad = 0
 	}
 	l.start, l.sent, l.lost = now, 0, lost
-	if l.bad < lossRounds {
+	if l.bad < l.rounds {
 		return false
 	}
 	l.bad = 0

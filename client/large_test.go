@@ -58,39 +58,45 @@ func TestHowLargePacketsLeave(t *testing.T) {
 func TestLargePacketsThatDoNotArrive(t *testing.T) {
 	const rtt = 20 * time.Millisecond
 	type flight struct {
-		packets int
-		lost    int // of those before, as quic-go notices
-		after   time.Duration
+		timeouts int // packets that quic-go sends before, for want of an answer
+		packets  int
+		lost     int // of those before, as quic-go notices
+		after    time.Duration
 	}
 	repeat := func(n int, f ...flight) []flight { return slices.Repeat(f, n) }
-	cycle := 80 * time.Millisecond
+	const cycle = 80 * time.Millisecond
 	for name, c := range map[string]struct {
 		size    int
 		flights []flight
 		want    bool
 	}{
-		"all arrives":                   {1452, repeat(1000, flight{14, 0, time.Millisecond}), false},
-		"a quarter is lost":             {1452, repeat(1000, flight{12, 3, 10 * time.Millisecond}), false},
-		"all is lost":                   {1452, repeat(10, flight{30, 30, cycle}), true},
-		"all is lost, in small flights": {1452, repeat(50, flight{2, 1, cycle}), true},
-		"all is lost, alone in a round": {1452, repeat(100, flight{1, 1, time.Second}), true},
-		"small ones are lost":           {1200, repeat(100, flight{30, 30, cycle}), false},
-		"not for long": {1452, slices.Concat(
-			repeat(100, flight{14, 0, time.Millisecond}),
-			repeat(1, flight{14, 1000, 10 * time.Second}), // a window was lost while there was no network
-			repeat(100, flight{14, 0, time.Millisecond}),
+		"all arrives":             {1452, repeat(1000, flight{0, 14, 0, time.Millisecond}), false},
+		"half is lost":            {1452, repeat(1000, flight{0, 12, 6, 10 * time.Millisecond}), false},
+		"half is lost at the end": {1452, repeat(1000, flight{2, 6, 0, 100 * time.Millisecond}), false},
+		"all is lost":             {1452, repeat(10, flight{2, 30, 29, cycle}), true},
+		"all of small writes":     {1452, repeat(100, flight{2, 2, 1, cycle}), true},
+		"all, one by one":         {1452, repeat(100, flight{2, 1, 0, time.Second}), true},
+		"all, without a timeout":  {1452, repeat(100, flight{0, 1, 1, cycle}), true},
+		"small ones":              {1200, repeat(100, flight{2, 30, 29, cycle}), false},
+		"while there was no network": {1452, slices.Concat(
+			repeat(100, flight{0, 14, 0, time.Millisecond}),
+			repeat(1, flight{12, 14, 1000, 10 * time.Second}),
+			repeat(100, flight{0, 14, 0, time.Millisecond}),
 		), false},
 		"again and again, not for long": {1452, repeat(20, slices.Concat(
-			repeat(2, flight{14, 14, time.Second}),
-			repeat(2, flight{14, 0, time.Second}),
+			repeat(lossRounds-1, flight{2, 14, 14, time.Second}),
+			repeat(2, flight{0, 14, 0, time.Second}),
 		)...), false},
-		"too early to know": {1452, repeat(150, flight{10, 10, time.Millisecond}), false},
+		"too early to know": {1452, repeat(150, flight{0, 10, 10, time.Millisecond}), false},
 	} {
-		var l largePackets
+		l := largePackets{rounds: lossRounds}
 		now, lost, got := time.Now(), uint64(0), false
 		for _, f := range c.flights {
 			now = now.Add(f.after)
 			lost += uint64(f.lost * c.size)
+			for range f.timeouts {
+				l.next(c.size, 0)
+			}
 			l.next(f.packets*c.size, c.size)
 			if l.count(f.packets*c.size, now, func() (uint64, time.Duration) { return lost, rtt }) {
 				got = true

@@ -80,7 +80,9 @@ func (p *paths) add() (*quic.Transport, error) {
 		return nil, err
 	}
 	if fast, ok := socket.(*udp.Conn); ok {
-		socket = &probingSocket{Conn: fast, refused: p.refused, narrow: p.narrow, stats: p.stats}
+		probing := &probingSocket{Conn: fast, refused: p.refused, narrow: p.narrow, stats: p.stats}
+		probing.large.rounds = lossRounds << len(p.all) // lest a path that merely loses much uses up all paths
+		socket = probing
 	}
 	tr := &quic.Transport{Conn: socket, ConnectionIDGenerator: noConnectionIDs{}}
 	p.all = append(p.all, tr)
