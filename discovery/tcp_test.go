@@ -6,10 +6,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/swarmgate/swarmgate/internal/splice/splicetest"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -246,5 +248,36 @@ func TestTCPOwnDoing(t *testing.T) {
 func TestTCPErrorCodes(t *testing.T) {
 	for _, err := range []error{syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETDOWN} {
 		wantCode(t, err.Error(), tcpError(&net.OpError{Op: "read", Err: os.NewSyscallError("read", err)}), wtproto.CodePeerGone, false)
+	}
+}
+
+// A copy that comes to rest just when bytes come, or the peer's end, loses neither.
+func TestTCPAtRest(t *testing.T) {
+	data := bytes.Repeat([]byte("0123456"), 10_000)
+	for name, end := range map[string]func(*net.TCPConn){
+		"FIN": func(peer *net.TCPConn) { peer.CloseWrite() },
+		"RST": func(peer *net.TCPConn) { reset(t, peer) },
+	} {
+		for range 20 {
+			s, peer := tcpPair(t)
+			var got bytes.Buffer
+			ended := make(chan error, 1)
+			go func() { ended <- splicetest.Restless(&got, s) }()
+			for part := range slices.Chunk(data, 999) {
+				if _, err := peer.Write(part); err != nil {
+					t.Fatal(err)
+				}
+			}
+			end(peer)
+			err := <-ended
+			if name == "RST" {
+				wantCode(t, name, err, wtproto.CodePeerReset, true)
+				if !bytes.HasPrefix(data, got.Bytes()) {
+					t.Errorf("%s: other bytes than were sent", name)
+				}
+			} else if err != nil || !bytes.Equal(got.Bytes(), data) {
+				t.Errorf("%s: %v after %d bytes, want nil after %d", name, err, got.Len(), len(data))
+			}
+		}
 	}
 }

@@ -139,8 +139,8 @@ func (c *circuit) begin() {
 	c.began = time.Now()
 	r := c.topic.router
 	far := c.other()
-	c.toClient.prepare(c, c.near, c.metered(far))
-	c.toPeer.prepare(c, far, c.metered(c.near))
+	c.toClient.prepare(c, c.near, far)
+	c.toPeer.prepare(c, far, c.near)
 	c.copying.Store(2)
 	c.unmeter = r.meters.measure(c)
 	r.cfg.Observer.circuitOpened(c.network)

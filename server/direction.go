@@ -20,7 +20,7 @@ func (d *direction) prepare(c *circuit, dst, src end) { d.circuit, d.dst, d.src 
 // run copies until src ends or one of the two fails. A stack that has grown never becomes as small
 // again as a new one, so a direction on which nothing moves goes on in a new goroutine.
 func (d *direction) run() {
-	err := d.Run(d.dst, d.src)
+	err := d.Run(d.dst, d.circuit.metered(d.src))
 	if err == splice.ErrIdle && !d.circuit.over.is() {
 		go d.run()
 		return

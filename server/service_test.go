@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -101,19 +102,26 @@ func TestServiceThatEndsOften(t *testing.T) {
 }
 
 // A service that closes at once and says nothing costs what a refused dial costs, and is tried
-// again as such a one.
+// again as such a one. If the client's bytes are counted, it once was the client that had ended the
+// circuit.
 func TestServiceThatHangsUp(t *testing.T) {
-	for name, hangUp := range map[string]func(*fakeStream){
-		"FIN":   func(y *fakeStream) { y.CloseWrite() },
-		"reset": func(y *fakeStream) { reset(y, wtproto.CodePeerReset) },
+	counted := grants{"": {Name: "counted", Limits: auth.Limits{Bytes: 1 << 30}}}
+	for name, tt := range map[string]struct {
+		hangUp     func(*fakeStream)
+		authorizer Authorizer
+	}{
+		"FIN":                      {func(y *fakeStream) { y.CloseWrite() }, nil},
+		"reset":                    {func(y *fakeStream) { reset(y, wtproto.CodePeerReset) }, nil},
+		"FIN, bytes are counted":   {func(y *fakeStream) { y.CloseWrite() }, counted},
+		"reset, bytes are counted": {func(y *fakeStream) { reset(y, wtproto.CodePeerReset) }, counted},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, Config{Idle: 100 * time.Hour}, func(t *testing.T, g *bubble) {
+			inBubble(t, Config{Idle: 100 * time.Hour, Authorizer: tt.authorizer}, func(t *testing.T, g *bubble) {
 				c, p := g.joiners(1)[0], g.lan.service("1")
 				g.lan.see(p.sighting())
 				for range 20 {
 					x := c.circuit()
-					hangUp(p.circuit())
+					tt.hangUp(p.circuit())
 					synctest.Wait()
 					x.CloseWrite()
 					synctest.Wait()

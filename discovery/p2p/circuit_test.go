@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/libp2p/go-yamux/v5"
 
 	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/internal/splice/splicetest"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -91,6 +93,40 @@ func TestReadDeadlineRaces(t *testing.T) {
 	wg.Wait()
 	if !slices.Equal(got, pattern(size)) {
 		t.Error("other bytes were read than written")
+	}
+}
+
+// A copy that comes to rest just when bytes come, or the other side's end, loses neither.
+func TestAtRest(t *testing.T) {
+	data := pattern(4 * window)
+	for name, tc := range map[string]struct {
+		end  func(a *circuit)
+		code wtproto.Code
+	}{
+		"FIN":   {func(a *circuit) { _ = a.CloseWrite() }, wtproto.CodeNone},
+		"reset": {func(a *circuit) { a.Reset(wtproto.CodeApplication) }, wtproto.CodeApplication},
+		"lost":  {func(a *circuit) { _ = a.s.Conn().Close() }, wtproto.CodePeerGone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := circuitPair(t)
+			var got bytes.Buffer
+			ended := make(chan error, 1)
+			go func() { ended <- splicetest.Restless(&got, b) }()
+			for part := range slices.Chunk(data, 9999) {
+				if _, err := a.Write(part); err != nil {
+					t.Fatal(err)
+				}
+			}
+			tc.end(a.(*circuit))
+			err := <-ended
+			if e, ok := errors.AsType[*wtproto.Error](err); tc.code == wtproto.CodeNone {
+				if err != nil || !slices.Equal(got.Bytes(), data) {
+					t.Errorf("%v after %d bytes, want nil after %d", err, got.Len(), len(data))
+				}
+			} else if !ok || e.Code != tc.code || !bytes.HasPrefix(data, got.Bytes()) {
+				t.Errorf("%v after %d bytes, want %v and no other bytes than were sent", err, got.Len(), tc.code)
+			}
+		})
 	}
 }
 

@@ -50,7 +50,8 @@ func newBuffers(size int) *sync.Pool {
 }
 
 // Source is what a [Copy] reads. A Read that reaches its deadline returns an error that is
-// os.ErrDeadlineExceeded and loses nothing.
+// os.ErrDeadlineExceeded and loses nothing. SetReadDeadline fails only after the source's end, of
+// which Read says more.
 type Source interface {
 	io.Reader
 	SetReadDeadline(t time.Time) error
@@ -168,9 +169,8 @@ func end(src Source, err error) error {
 		return err
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		if err = src.SetReadDeadline(time.Time{}); err == nil {
-			return ErrIdle
-		}
+		src.SetReadDeadline(time.Time{})
+		return ErrIdle
 	}
 	if errors.Is(err, io.EOF) {
 		return nil
@@ -189,16 +189,15 @@ func (c *Copy) bulk(dst io.Writer, src Source) error {
 		// One deadline serves many reads: setting it is what costs.
 		if now := time.Now(); now.Sub(armed) > linger/2 {
 			armed = now
-			if err := src.SetReadDeadline(now.Add(linger)); err != nil {
-				return &Error{Err: err}
-			}
+			src.SetReadDeadline(now.Add(linger))
 		}
 		n, err := src.Read(*buf)
 		if werr := c.write(dst, (*buf)[:n]); werr != nil {
 			return werr
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return src.SetReadDeadline(time.Time{})
+			src.SetReadDeadline(time.Time{})
+			return nil
 		}
 		if err != nil {
 			return err

@@ -143,6 +143,46 @@ type errTimeout struct{}
 func (errTimeout) Error() string     { return "timeout" }
 func (errTimeout) Is(err error) bool { return err.Error() == "i/o timeout" }
 
+// over is a source that has ended, by what its Read returns. It takes no deadline any more.
+type over struct {
+	reads []error // what Read returns: nil for a whole buffer
+}
+
+var errOver = errors.New("it is over")
+
+func (o *over) Read(b []byte) (int, error) {
+	if err := o.reads[0]; err != nil {
+		o.reads = o.reads[1:]
+		return 0, err
+	}
+	o.reads = o.reads[1:]
+	return len(b), nil
+}
+
+func (o *over) SetReadDeadline(time.Time) error { return net.ErrClosed }
+
+// A source that ends just when a copy comes to rest, or takes its pooled buffer, ends as its Read
+// says. It once ended as one whose deadlines cannot be set.
+func TestCopySaysHowTheSourceEnded(t *testing.T) {
+	for name, src := range map[string]*over{
+		"at rest":       {[]error{errTimeout{}, errOver}},
+		"bytes":         {[]error{nil, errOver}},
+		"after a while": {[]error{nil, errTimeout{}, errOver}},
+	} {
+		var c Copy
+		err := c.Run(io.Discard, src)
+		if name == "at rest" {
+			if err != ErrIdle {
+				t.Errorf("%s: Run = %v, want %v", name, err, ErrIdle)
+			}
+			err = c.Run(io.Discard, src)
+		}
+		if e, ok := errors.AsType[*Error](err); !ok || e.Write || e.Err != errOver {
+			t.Errorf("%s: Run = %v, want what Read has returned", name, err)
+		}
+	}
+}
+
 // A copy that waits holds no pooled buffer, whatever came before.
 func TestCopyParksWithoutBuffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
