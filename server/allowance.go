@@ -93,6 +93,8 @@ func (m metered) Read(b []byte) (int, error) {
 }
 
 // metered returns src, which counts its bytes if somebody has to answer for them.
+//
+//go:noinline
 func (c *circuit) metered(src end) end {
 	for _, l := range c.legs() {
 		if l.session.allowance != nil {

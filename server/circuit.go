@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -46,7 +45,7 @@ type circuit struct {
 
 	toPeer, toClient direction
 
-	over  over      // begun by launch
+	over  over
 	done  func()    // called in the end; set by launch
 	began time.Time // when bytes could pass; set by run
 
@@ -54,6 +53,7 @@ type circuit struct {
 	wasReset         sync.WaitGroup // both ends, after the circuit was over before its directions
 	copying          atomic.Int32   // directions that have not ended
 
+	isOpen     atomic.Bool // open has succeeded
 	peerFirst  atomic.Bool // the peer's end was the first of the two to end
 	peerFailed atomic.Bool // the peer's end has ended the circuit, other than by FIN both ways
 	yields     atomic.Bool // it ends to make room
@@ -81,11 +81,11 @@ const (
 // atOnce is how soon a peer ends a circuit that it did not want.
 const atOnce = time.Second
 
-// run opens the circuit, and moves its bytes. ctx ends only its opening.
-func (c *circuit) run(ctx context.Context) {
+// run opens the circuit, and moves its bytes.
+func (c *circuit) run() {
 	rest := c.topic.router.remains
 	rest.enter(remainsOpening)
-	err := c.open(ctx)
+	err := c.open()
 	rest.leave(remainsOpening)
 	if err != nil {
 		c.over.end(err)
@@ -147,9 +147,6 @@ func (c *circuit) begin() {
 	c.topic.post(circuitOpened{c})
 	r.memory.add(c)
 	r.remains.enter(remainsOpen)
-	for _, l := range c.legs() {
-		l.watch()
-	}
 	if w, ok := c.peer.(discovery.Watched); ok {
 		c.unwatch = w.OnLost(func(err error) { c.over.end(err) })
 	}
@@ -167,9 +164,6 @@ func (c *circuit) resetAtEnd() {
 
 // finish ends the circuit after both directions have ended.
 func (c *circuit) finish() {
-	for _, l := range c.legs() {
-		l.stop()
-	}
 	if c.unwatch != nil {
 		c.unwatch()
 	}
@@ -227,11 +221,15 @@ func peerLost(err error) bool {
 	return ok && e.Code == wtproto.CodePeerGone && !e.Remote
 }
 
-// open brings both ends up, unless ctx ends before. Nothing is shown to a client before the other
-// end is sure.
-func (c *circuit) open(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { c.over.end(context.Cause(ctx)) })
-	defer stop()
+// giveUp ends the circuit, unless it is open.
+func (c *circuit) giveUp(cause error) {
+	if !c.isOpen.Load() {
+		c.over.end(cause)
+	}
+}
+
+// open brings both ends up. Nothing is shown to a client before the other end is sure.
+func (c *circuit) open() error {
 	c.over.atEnd(c.expire) // a stream that comes later expires by itself
 	defer c.over.atEnd(nil)
 	if c.inbound != nil {
@@ -252,6 +250,7 @@ func (c *circuit) open(ctx context.Context) error {
 			}
 		}
 	}
+	c.isOpen.Store(true)
 	return nil
 }
 
@@ -305,10 +304,8 @@ func later(stalled time.Time, c *credit) time.Time {
 
 // note notes that an end has ended its direction, or both by failing, unless we have ended it.
 func (c *circuit) note(e end, failed bool) {
-	select {
-	case <-c.over.Done():
+	if c.over.is() {
 		return
-	default:
 	}
 	_, peer := e.(peerEnd)
 	if !c.ending.Swap(true) {

@@ -141,11 +141,13 @@ func TestCircuitReset(t *testing.T) {
 	}
 }
 
-// A client that stops reading is noticed though nobody writes, or both sides would wait for ever.
+// A client that stops reading is noticed within a second though nobody writes, or both sides would
+// wait for ever.
 func TestCircuitStopNoticedInSilence(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		_, x, _, y := g.open("1")
 		x.CancelRead(wtproto.CodeLeft)
+		pass(restEvery)
 		wantReset(t, y, wtproto.CodeLeft)
 	})
 }

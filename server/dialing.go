@@ -258,6 +258,7 @@ func (e granted) apply(t *topic) {
 		return
 	}
 	pr := &pair{sub: s, peer: p, state: pairDialing, dial: e.wish}
+	pr.ctx, pr.cancel = context.WithCancelCause(t.context())
 	t.take(pr)
 	pr.due.do = func() { t.slow(pr) }
 	t.agenda.set(&pr.due, t.now.Add(patience))

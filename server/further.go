@@ -24,8 +24,9 @@ type further struct {
 	turn      *dial                   // nil if there is nothing to dial, and once it was taken
 	runs      bool                    // its circuit does, and releases the legs
 	opened    bool                    // bytes can pass
-	ctx       context.Context         // that of the CONNECT, if there is one
-	cancel    context.CancelCauseFunc // ends what is not open yet
+	ctx       context.Context         // of the CONNECT, if there is one that waits
+	cancel    context.CancelCauseFunc // ends ctx
+	opening   *circuit                // that is not open yet, or nil
 }
 
 // furthers are the further circuits of a subscription, those that are not open yet too. The zero
@@ -112,9 +113,19 @@ func (e connectEnded) apply(t *topic) {
 	}
 }
 
+// stop ends the dial of f, or the opening of its circuit.
+func (f *further) stop(cause error) {
+	if f.cancel != nil {
+		f.cancel(cause)
+	}
+	if f.opening != nil {
+		f.opening.giveUp(cause)
+	}
+}
+
 // giveUp ends f, unless it is open.
 func (t *topic) giveUp(f *further, cause error) {
-	f.cancel(cause)
+	f.stop(cause)
 	if f.turn != nil && t.router.furthers.cancel(f.turn) { // else whoever runs sees the end of ctx
 		t.dials--
 		t.settleFurther(f, cause)
@@ -344,7 +355,6 @@ func (t *topic) inboundFurther(s discovery.Sighting, sub *subscription, p *peer)
 		s.Inbound.Refuse(code)
 		return
 	}
-	f.ctx, f.cancel = context.WithCancelCause(t.context())
 	t.beginFurther(f)
 	t.startFurther(f, nil, s.Inbound)
 }
@@ -366,12 +376,13 @@ func (t *topic) startFurther(f *further, stream discovery.Stream, inbound discov
 	if f.peer != nil {
 		c.network = f.peer.Network
 	}
-	t.launch(c, f.ctx)
+	f.opening = c
+	t.launch(c)
 }
 
 func (f *further) circuitOpened(t *topic) {
-	f.opened, f.asking = true, nil
-	f.cancel(nil)
+	f.opened = true
+	f.asking, f.ctx, f.cancel, f.opening = nil, nil, nil, nil
 	for _, s := range f.sides() {
 		s.connected++
 		t.touch(s)
@@ -387,7 +398,7 @@ func (f *further) circuitEnded(t *topic, c *circuit, v verdict) {
 
 // settleFurther ends f. cause says why it did not open, if it did not.
 func (t *topic) settleFurther(f *further, cause error) {
-	f.cancel(nil)
+	f.stop(nil)
 	for _, s := range f.sides() {
 		if f.opened {
 			t.touch(s)

@@ -30,7 +30,6 @@ type leg struct {
 	state     offeredState // guarded by session.mu
 
 	finished atomic.Bool // CloseWrite was called
-	stop     func() bool // of what watch has begun; owned by who writes
 }
 
 type offeredState int
@@ -151,15 +150,15 @@ func (l *leg) explain(err error) error {
 	return err
 }
 
-// watch ends the circuit when the client stops reading for good, which nobody would notice while
+// hasStopped reports whether the client may have stopped reading for good.
+func (l *leg) hasStopped() bool { return l.stream.Context().Err() != nil && !l.finished.Load() }
+
+// stopped ends the circuit if the client has stopped reading for good, which nobody notices while
 // both directions wait for something else.
-func (l *leg) watch() {
-	ctx := l.stream.Context()
-	l.stop = context.AfterFunc(ctx, func() {
-		if e, ok := errors.AsType[*wtproto.Error](l.stream.convert(context.Cause(ctx))); ok { // else we ended it
-			l.circuit.over.end(l.explain(e))
-		}
-	})
+func (l *leg) stopped() {
+	if e, ok := errors.AsType[*wtproto.Error](l.stream.convert(context.Cause(l.stream.Context()))); ok { // else we ended it
+		l.circuit.over.end(l.explain(e))
+	}
 }
 
 // isLost reports whether the client has lost the stream, which over WebSocket may happen to one
@@ -193,7 +192,6 @@ func (l *leg) SetReadDeadline(t time.Time) error { return l.waits.setRead(t) }
 // CloseWrite ends what is sent to the client; a later reset does not take it back.
 func (l *leg) CloseWrite() error {
 	l.finished.Store(true)
-	l.stop() // else it starts a goroutine
 	return l.stream.CloseWrite()
 }
 

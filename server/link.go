@@ -59,7 +59,7 @@ func (l quicLink) accept(ctx context.Context) (stream, error) {
 	if err != nil {
 		return nil, lost(err)
 	}
-	return quicStream{s, urgency.NewWriter(s, nil)}, nil
+	return &quicStream{s, urgency.NewWriter(s, nil)}, nil
 }
 
 func (l quicLink) open() (stream, error) {
@@ -70,7 +70,7 @@ func (l quicLink) open() (stream, error) {
 		}
 		return nil, lost(err)
 	}
-	return quicStream{s, urgency.NewWriter(s, nil)}, nil
+	return &quicStream{s, urgency.NewWriter(s, nil)}, nil
 }
 
 func (l quicLink) close(code wtproto.Code, reason string) {
@@ -88,26 +88,26 @@ type quicStream struct {
 	writer *urgency.Writer
 }
 
-func (s quicStream) Read(b []byte) (int, error) {
+func (s *quicStream) Read(b []byte) (int, error) {
 	n, err := s.Stream.Read(b)
 	return n, s.convert(err)
 }
 
-func (s quicStream) Write(b []byte) (int, error) {
+func (s *quicStream) Write(b []byte) (int, error) {
 	n, err := s.writer.Write(b)
 	return n, s.convert(err)
 }
 
 // goFirst has what is written to s go before what all other streams of the link send.
-func (s quicStream) goFirst() { s.writer.First() }
+func (s *quicStream) goFirst() { s.writer.First() }
 
-func (s quicStream) CloseWrite() error { return s.Stream.Close() }
+func (s *quicStream) CloseWrite() error { return s.Stream.Close() }
 
-func (s quicStream) secure() { s.SetReliableBoundary() }
+func (s *quicStream) secure() { s.SetReliableBoundary() }
 
-func (s quicStream) CancelRead(code wtproto.Code) { s.Stream.CancelRead(quic.StreamErrorCode(code)) }
+func (s *quicStream) CancelRead(code wtproto.Code) { s.Stream.CancelRead(quic.StreamErrorCode(code)) }
 
-func (s quicStream) CancelWrite(code wtproto.Code) { s.Stream.CancelWrite(quic.StreamErrorCode(code)) }
+func (s *quicStream) CancelWrite(code wtproto.Code) { s.Stream.CancelWrite(quic.StreamErrorCode(code)) }
 
 // reset ends both directions of s.
 func reset(s stream, code wtproto.Code) {
@@ -115,7 +115,7 @@ func reset(s stream, code wtproto.Code) {
 	s.CancelWrite(code)
 }
 
-func (s quicStream) convert(err error) error {
+func (s *quicStream) convert(err error) error {
 	if err == nil {
 		return nil
 	}

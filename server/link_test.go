@@ -22,7 +22,7 @@ func TestStreamErrors(t *testing.T) {
 		name    string
 		convert func(error) error
 	}
-	all := []kind{{"quic", quicStream{}.convert}, {"webtransport", (&webTransportStream{}).convert}, {"own", (&ownStream{}).convert}}
+	all := []kind{{"quic", (&quicStream{}).convert}, {"webtransport", (&webTransportStream{}).convert}, {"own", (&ownStream{}).convert}}
 	const as = wtproto.Code(1 << 31) // stays what it is
 	for _, test := range []struct {
 		name  string

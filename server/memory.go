@@ -17,7 +17,7 @@ import (
 const (
 	// memoryEvery is how often the memory in use is looked at.
 	memoryEvery = 100 * time.Millisecond
-	// restEvery is how often it is looked for circuits on which nothing moves.
+	// restEvery is how often it is looked for circuits on which nothing moves, or can.
 	restEvery = 10 * memoryEvery
 	// waitsAfter is how long the far end of a circuit must have taken nothing for the circuit to
 	// be one that waits.
@@ -109,9 +109,11 @@ func (m *memory) run(ctx context.Context) {
 	}
 }
 
-// rest has circuits on which nothing moves take less memory.
+// rest has circuits on which nothing moves take less memory, and ends those that nothing can move
+// on any more.
 func (m *memory) rest() {
 	var idle []*direction
+	var stopped []*leg
 	m.mu.Lock()
 	for c := range m.circuits {
 		for _, d := range []*direction{&c.toClient, &c.toPeer} {
@@ -119,10 +121,18 @@ func (m *memory) rest() {
 				idle = append(idle, d)
 			}
 		}
+		for _, l := range c.legs() {
+			if l.hasStopped() {
+				stopped = append(stopped, l)
+			}
+		}
 	}
 	m.mu.Unlock()
 	for _, d := range idle {
 		d.rest()
+	}
+	for _, l := range stopped {
+		go l.stopped()
 	}
 }
 

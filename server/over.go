@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,20 +18,18 @@ import (
 // Nothing else cuts a wait of a circuit short. Its methods never block, and any goroutine may call
 // them.
 //
-// It is a context too, which knows no values. The zero value is not over, and is no context yet.
+// It is a context too, which knows no values. The zero value is not over.
 type over struct {
-	ended chan struct{} // closed at the end; constant after begin
+	hasEnded atomic.Bool // why is not nil
 
-	mu   sync.Mutex
-	why  error  // guarded by mu; nil before the end
-	then func() // guarded by mu; see atEnd
+	mu    sync.Mutex
+	why   error         // guarded by mu; nil before the end
+	then  func()        // guarded by mu; see atEnd
+	ended chan struct{} // guarded by mu; closed at the end; nil before somebody asks for it
 }
 
 // errRegular is the cause of an end by FIN both ways.
 var errRegular = errors.New("server: a regular end")
-
-// begin prepares o, which nobody else uses yet.
-func (o *over) begin() { o.ended = make(chan struct{}) }
 
 // end ends the circuit. A nil cause is a regular end. It reports whether the circuit was not over
 // before.
@@ -42,10 +41,14 @@ func (o *over) end(cause error) (first bool) {
 	}
 	if o.why = cause; cause == nil {
 		o.why = errRegular
-	} else if o.then != nil {
+	}
+	o.hasEnded.Store(true) // before then may look
+	if o.ended != nil {
+		close(o.ended)
+	}
+	if cause != nil && o.then != nil {
 		go o.then()
 	}
-	close(o.ended)
 	return true
 }
 
@@ -63,14 +66,7 @@ func (o *over) atEnd(f func()) (late bool) {
 }
 
 // is reports whether the circuit is over.
-func (o *over) is() bool {
-	select {
-	case <-o.ended:
-		return true
-	default:
-		return false
-	}
-}
+func (o *over) is() bool { return o.hasEnded.Load() }
 
 // cause returns why the circuit is over: nil before its end, and after a regular one.
 func (o *over) cause() error {
@@ -83,7 +79,17 @@ func (o *over) cause() error {
 }
 
 // Done is closed when the circuit is over.
-func (o *over) Done() <-chan struct{} { return o.ended }
+func (o *over) Done() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ended == nil {
+		o.ended = make(chan struct{})
+		if o.why != nil {
+			close(o.ended)
+		}
+	}
+	return o.ended
+}
 
 // Err is that of a context.
 func (o *over) Err() error {

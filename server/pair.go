@@ -82,8 +82,9 @@ type pair struct {
 	dial    *dial
 	slow    bool            // the dial takes long
 	due     deadline        // the dial is slow, or the pair may be made again
-	ctx     context.Context // of the dial and of the circuit's opening
+	ctx     context.Context // of the dial, if there is one
 	cancel  context.CancelCauseFunc
+	opening *circuit // that is not open yet, or nil
 	retry   backoff.Backoff
 	retryAt time.Time
 }
@@ -171,7 +172,6 @@ func (p *pair) client() bool { return p.other != nil || p.peer.Client }
 
 // take puts p among the pairs of its sides.
 func (t *topic) take(p *pair) {
-	p.ctx, p.cancel = context.WithCancelCause(t.context())
 	p.retry = backoff.New(retryMin, retryMax)
 	if before := p.sub.pairs[p.key(p.sub)]; before != nil {
 		p.retry = before.retry
@@ -181,6 +181,16 @@ func (t *topic) take(p *pair) {
 			t.agenda.clear(&before.due)
 		}
 		put(&s.pairs, p.key(s), p)
+	}
+}
+
+// stop ends the dial of p, or the opening of its circuit.
+func (p *pair) stop(cause error) {
+	if p.cancel != nil {
+		p.cancel(cause)
+	}
+	if p.opening != nil {
+		p.opening.giveUp(cause)
 	}
 }
 
@@ -213,7 +223,7 @@ func (p *pair) count(s *subscription, n int) {
 // settle ends p's time as a pair that is dialed or connected, and keeps it in mind as state,
 // unless drop says not to or nobody would look for it.
 func (t *topic) settle(p *pair, state pairState, drop bool) {
-	p.cancel(nil)
+	p.stop(nil)
 	t.agenda.clear(&p.due)
 	took := p.state == pairOpen
 	p.state = state
@@ -253,7 +263,7 @@ func (t *topic) settle(p *pair, state pairState, drop bool) {
 	if took && p.peer != nil && p.peer.Client {
 		t.countFar(p.peer, -1)
 	}
-	p.opened, p.near, p.far, p.dial = false, nil, nil, nil
+	p.opened, p.near, p.far, p.dial, p.opening = false, nil, nil, nil, nil
 }
 
 // dropAway forgets s, which has left, if it has no circuits any more.
@@ -319,7 +329,7 @@ func (t *topic) abandon(s *subscription) {
 	for key, p := range s.pairs {
 		switch {
 		case !p.past():
-			p.cancel(wtproto.Errorf(wtproto.CodeLeft, "the topic was left"))
+			p.stop(wtproto.Errorf(wtproto.CodeLeft, "the topic was left"))
 			continue
 		case p.peer != nil:
 			delete(p.peer.past, s)
@@ -361,19 +371,20 @@ func (t *topic) start(p *pair, stream discovery.Stream, inbound discovery.Inboun
 	if p.peer != nil {
 		c.network, c.client = p.peer.Network, p.peer.Client
 	}
-	t.launch(c, p.ctx)
+	p.stop(nil) // there is nothing to dial any more
+	p.opening = c
+	t.launch(c)
 }
 
-// launch runs c. ctx ends its opening.
-func (t *topic) launch(c *circuit, ctx context.Context) {
+// launch runs c.
+func (t *topic) launch(c *circuit) {
 	t.circuits++
-	c.over.begin()
 	for _, l := range c.legs() {
 		l.circuit, l.waits.over = c, &c.over
 	}
 	t.router.wg.Add(1)
 	c.done = t.router.wg.Done
-	go c.run(ctx)
+	go c.run()
 }
 
 // circuitOpened says that bytes can pass.
@@ -382,8 +393,7 @@ type circuitOpened struct{ circuit *circuit }
 func (e circuitOpened) apply(t *topic) { e.circuit.of.circuitOpened(t) }
 
 func (p *pair) circuitOpened(t *topic) {
-	p.opened, p.wasOpen = true, true
-	p.cancel(nil)
+	p.opened, p.wasOpen, p.opening = true, true, nil
 	for _, s := range p.sides() {
 		s.connected++
 		t.touch(s)

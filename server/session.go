@@ -252,7 +252,7 @@ func (s *session) handleHello(str stream, payload []byte) error {
 		return context.Cause(s.ctx)
 	}
 	defer s.control.Done()
-	if q, ok := str.(quicStream); ok {
+	if q, ok := str.(*quicStream); ok {
 		q.goFirst()
 	}
 	stop := context.AfterFunc(s.ctx, func() {

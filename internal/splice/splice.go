@@ -118,48 +118,47 @@ func (c *Copy) Idle() bool {
 // an [*Error], or until a deadline of src, which returns [ErrIdle]. It closes neither; to end it
 // early, make both fail.
 func (c *Copy) Run(dst io.Writer, src Source) error {
-	var n int
-	var err error
-	if c.again {
-		c.parked.Store(true)
-		n, err = src.Read(c.park[:])
-		c.parked.Store(false)
+	var small *[smallSize]byte
+	b := c.park[:]
+	if !c.again {
+		small = smalls.Get().(*[smallSize]byte)
+		b = small[:]
 	}
+	c.parked.Store(c.again)
 	c.again = true
-	if err = c.wake(dst, src, n, err); err != ErrIdle {
+	n, err := src.Read(b)
+	c.parked.Store(false)
+	if err = c.wake(dst, src, small, n, err); err != ErrIdle {
 		c.parked.Store(true)
 	}
 	return err
 }
 
-// wake goes on after a Read that may have waited for long. It is not a part of Run, which needs
-// little of a stack in that Read.
+// wake goes on after a Read that may have waited for long, into small, or into park if that is nil.
+// It is not a part of Run, which needs little of a stack in that Read.
 //
 //go:noinline
-func (c *Copy) wake(dst io.Writer, src Source, n int, err error) error {
-	if werr := c.write(dst, c.park[:n]); werr != nil {
-		return werr
+func (c *Copy) wake(dst io.Writer, src Source, small *[smallSize]byte, n int, err error) error {
+	var b []byte
+	if small != nil {
+		b = small[:n]
+	} else {
+		b = c.park[:n]
+		small = smalls.Get().(*[smallSize]byte)
 	}
-	if err != nil {
-		return end(src, err)
-	}
-	return c.run(dst, src)
-}
-
-func (c *Copy) run(dst io.Writer, src Source) error {
-	small := smalls.Get().(*[smallSize]byte)
 	defer smalls.Put(small)
 	for {
-		n, err := src.Read(small[:])
-		if werr := c.write(dst, small[:n]); werr != nil {
+		if werr := c.write(dst, b); werr != nil {
 			return werr
 		}
-		if err == nil && n == len(small) { // there is probably more
+		if err == nil && len(b) == len(small) { // there is probably more
 			err = c.bulk(dst, src)
 		}
 		if err != nil {
 			return end(src, err)
 		}
+		n, err = src.Read(small[:])
+		b = small[:n]
 	}
 }
 
