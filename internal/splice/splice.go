@@ -1,6 +1,6 @@
-// Package splice copies bytes from one stream to another. A copy that waits holds no buffer: one
-// is taken from a shared pool only while bytes are moving. And it needs little of a stack, if it
-// goes on in a new goroutine after [ErrIdle].
+// Package splice copies bytes from one stream to another. A copy takes a buffer from a shared pool
+// when bytes are moving. It gives the buffer back after [ErrIdle], and needs little of a stack if it
+// goes on in a new goroutine then.
 package splice
 
 import (
@@ -26,9 +26,6 @@ const (
 	smallSize = 512
 	// parkSize is the same, if nothing has moved for long.
 	parkSize = 64
-	// linger is how long a copy keeps its pooled buffer after the last byte, within a factor of
-	// two.
-	linger = time.Second
 	// slow is how long a Write must have taken for the next ones to be of stepSize bytes, so that
 	// Stalled sees what a destination takes that takes little at a time.
 	slow     = 250 * time.Millisecond
@@ -106,8 +103,9 @@ func (c *Copy) Stalled() time.Time {
 	return time.Time{}
 }
 
-// Idle reports whether nothing has moved since the last call of Idle. A deadline of the source has
-// Run return [ErrIdle] then, which is worth it once for each time in which nothing moves.
+// Idle reports whether nothing has moved since the last call of Idle. A deadline of the source, in
+// the past, has Run return [ErrIdle] then, which is worth it once for each time in which nothing
+// moves. Who has many copies asks them once a second.
 func (c *Copy) Idle() bool {
 	seen := c.seen
 	c.seen = c.Moved() + 1
@@ -152,7 +150,7 @@ func (c *Copy) wake(dst io.Writer, src Source, small *[smallSize]byte, n int, er
 			return werr
 		}
 		if err == nil && len(b) == len(small) { // there is probably more
-			err = c.bulk(dst, src)
+			return end(src, c.bulk(dst, src))
 		}
 		if err != nil {
 			return end(src, err)
@@ -177,26 +175,16 @@ func end(src Source, err error) error {
 	return &Error{Err: err}
 }
 
-// bulk copies with a pooled buffer for as long as bytes come, and returns nil once they do not.
+// bulk copies with a pooled buffer until src or dst fails.
 func (c *Copy) bulk(dst io.Writer, src Source) error {
 	pool := buffers
 	buf := c.take(pool)
 	defer func() { c.giveBack(pool, buf) }()
-	var armed time.Time // when the deadline was set
-	full := 0           // how many reads in a row have filled buf and were written quickly
+	full := 0 // how many reads in a row have filled buf and were written quickly
 	for {
-		// One deadline serves many reads: setting it is what costs.
-		if now := time.Now(); now.Sub(armed) > linger/2 {
-			armed = now
-			src.SetReadDeadline(now.Add(linger))
-		}
 		n, err := src.Read(*buf)
 		if werr := c.write(dst, (*buf)[:n]); werr != nil {
 			return werr
-		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			src.SetReadDeadline(time.Time{})
-			return nil
 		}
 		if err != nil {
 			return err
