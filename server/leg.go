@@ -203,7 +203,7 @@ func (l *leg) reset(code wtproto.Code) {
 		return
 	}
 	l.waits.expire()
-	if l.stream == nil || l.session.ctx.Err() != nil {
+	if l.stream == nil || l.session.isEnding() {
 		return
 	}
 	if l.announced && l.session.link.losesCodes() {
@@ -217,7 +217,7 @@ func (l *leg) reset(code wtproto.Code) {
 
 // free is called after both directions have ended.
 func (l *leg) free() {
-	if l.session.ctx.Err() == nil {
+	if !l.session.isEnding() {
 		l.stream.CancelRead(wtproto.CodeNone)
 	}
 }

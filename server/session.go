@@ -82,6 +82,10 @@ func newSession(s *Server, l link, admit func()) *session {
 	return ses
 }
 
+// isEnding reports whether the session ends. With its server that of another session may come first,
+// and be acted on before ctx is told.
+func (s *session) isEnding() bool { return s.ctx.Err() != nil || s.server.ctx.Err() != nil }
+
 // run serves the session until it ends, tells the client why, and returns the cause. The others
 // come first: their ends of its circuits are reset before the client is told, which may take
 // seconds.

@@ -93,7 +93,7 @@ func sharedHost(t *testing.T, cfg Config) *Host {
 	if cfg.Policy == nil {
 		cfg.Policy = newPolicy(t, discovery.PolicyConfig{Private: true})
 	}
-	ln, err := listenTCP("127.0.0.1:0")
+	ln, err := listenTCP(freeport.Address(t)) // which is free at other addresses too
 	if err != nil {
 		t.Fatal(err)
 	}
