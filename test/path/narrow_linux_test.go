@@ -172,36 +172,20 @@ func TestNarrowWay(t *testing.T) {
 // echoed is a peer that sends data, and reports whether all of it comes back.
 func (w *way) echoed(port string, data []byte, results chan<- error) {
 	w.t.Helper()
-	var l net.Listener
-	var err error
-	w.gateway.Do(w.t, func() { l, err = net.Listen("tcp", "127.0.0.1:"+port) })
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				go func() {
-					_, _ = c.Write(data) // what comes back says how it went
-					_ = c.(*net.TCPConn).CloseWrite()
-				}()
-				got, err := io.ReadAll(c)
-				if err == nil && !bytes.Equal(got, data) {
-					err = fmt.Errorf("%d bytes of %d came back", len(got), len(data))
-				}
-				select {
-				case results <- err:
-				case <-w.t.Context().Done():
-				}
-			}()
+	w.peer(port, func(c net.Conn) {
+		go func() {
+			_, _ = c.Write(data) // what comes back says how it went
+			_ = c.(*net.TCPConn).CloseWrite()
+		}()
+		got, err := io.ReadAll(c)
+		if err == nil && !bytes.Equal(got, data) {
+			err = fmt.Errorf("%d bytes of %d came back", len(got), len(data))
 		}
-	}()
+		select {
+		case results <- err:
+		case <-w.t.Context().Done():
+		}
+	})
 }
 
 // Neither browser had WebTransport on such a way.
