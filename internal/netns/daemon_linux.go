@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -113,7 +114,7 @@ func Daemon(t testing.TB, cmd *exec.Cmd, ready string) (stop func()) {
 			return
 		}
 		stopped = true
-		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Process.Signal(syscall.SIGTERM) // SIGINT is ignored by what a shell runs in the background
 		_ = cmd.Wait()
 	}
 	t.Cleanup(stop)

@@ -31,20 +31,37 @@ type Page struct {
 	tab    int
 }
 
-// shared has the browsers that the tests of a package share, by name.
+// shared has the browsers that the tests of a package share, by name, and whether one of them has
+// ended by itself.
 var shared struct {
 	sync.Mutex
 	drivers map[string]*driver
+	ended   bool
 }
 
 // Main runs the tests of a package that calls [Start], and then closes the browsers that they have
 // shared. It is for TestMain, and returns the status with which to exit.
+//
+// A browser that ends by itself, as Firefox was seen to, fails the tests that have a page in it,
+// whatever is right with them. So if tests fail in such a run, it says nothing, and all of them run
+// once more. A page that crashes does not end its browser.
 func Main(m *testing.M) int {
 	status := m.Run()
-	for _, d := range shared.drivers {
-		d.close()
+	if closeShared(); status != 0 && shared.ended {
+		fmt.Fprintln(os.Stderr, "a browser has ended by itself: all tests run once more")
+		status = m.Run()
+		closeShared()
 	}
 	return status
+}
+
+// closeShared closes the browsers that the tests have shared.
+func closeShared() {
+	for name, d := range shared.drivers {
+		shared.ended = shared.ended || d.ended()
+		d.close()
+		delete(shared.drivers, name)
+	}
 }
 
 // Start opens a page in "chromium" or "firefox" until the test ends. The browser is there until
@@ -54,13 +71,18 @@ func Start(t *testing.T, name, page string) *Page {
 	return sharedDriver(t, name).open(t, page)
 }
 
-// sharedDriver returns the browser that the tests share, and starts it if there is none.
+// sharedDriver returns the browser that the tests share, and starts one if there is none, or if it
+// has ended by itself.
 func sharedDriver(t *testing.T, name string) *driver {
 	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
 	if d := shared.drivers[name]; d != nil {
-		return d
+		if !d.ended() {
+			return d
+		}
+		shared.ended = true
+		d.close()
 	}
 	d, err := startDriver(exec.Command("node", Script(t, "drive.mjs"), name), os.Stderr)
 	if err != nil {
@@ -191,6 +213,13 @@ func (d *driver) call(tab int, name string, args map[string]any) (<-chan answer,
 	c := make(chan answer, 1)
 	d.calls[d.last] = c
 	return c, nil
+}
+
+// ended says whether the script has ended, as it does if the browser has.
+func (d *driver) ended() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.calls == nil
 }
 
 // close has the script close its browser, and waits for it.

@@ -105,9 +105,11 @@ async function answer ({ call, args, tab: number }) {
 }
 
 const say = object => process.stdout.write(JSON.stringify(object) + '\n')
+const lines = createInterface({ input: process.stdin })
+browser.once('disconnected', () => lines.close())
 try {
   say({ origin, pid: browser.process().pid })
-  for await (const line of createInterface({ input: process.stdin })) {
+  for await (const line of lines) {
     const { id, ...asked } = JSON.parse(line)
     answer(asked).then(result => say({ id, result: result ?? null }), err => say({ id, error: String(err) }))
   }

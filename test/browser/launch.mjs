@@ -6,8 +6,8 @@ const PATIENCE = 600_000 // ms for what takes a second on a machine that is not 
  * Starts a headless "chromium" or "firefox" that keeps its files in `profile`, and asks nobody on the network. `options`
  * are further ones of puppeteer.
  */
-export function launch (name, profile, options) {
-  return puppeteer.launch(name === 'firefox'
+export async function launch (name, profile, options) {
+  const browser = await puppeteer.launch(name === 'firefox'
     ? {
         ...options,
         timeout: PATIENCE,
@@ -34,6 +34,22 @@ export function launch (name, profile, options) {
         args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
           '--disable-component-update', '--disable-sync']
       })
+  watch(browser, name)
+  return browser
+}
+
+/** If a browser ends before it is closed, tells on stderr how, and the last that it said. */
+function watch (browser, name) {
+  const program = browser.process()
+  let said = ''
+  program.stderr.on('data', text => { said = (said + text).slice(-4096) })
+  const tell = (status, signal) => console.error(`${name} has ended by itself, with ${signal ?? `status ${status}`}:\n${said}`)
+  program.once('exit', tell)
+  const close = browser.close
+  browser.close = () => {
+    if (browser.connected) program.off('exit', tell)
+    return close.call(browser)
+  }
 }
 
 /**

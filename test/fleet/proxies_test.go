@@ -227,7 +227,7 @@ func TestWebSocketBehindProxies(t *testing.T) {
 	for _, p := range proxy.All {
 		t.Run(p.Name, func(t *testing.T) {
 			t.Parallel()
-			gw, site, _ := p.Behind(t, server.Config{WebSocketPing: time.Second}, false)
+			gw, site, _ := p.Behind(t, server.Config{WebSocketPing: proxy.Ping}, false)
 			topic := wtproto.TopicFromName("behind a proxy")
 			peer := gw.Listen(topic)
 			v, err := visit(t, site, "127.0.0.5", 1, nil)
@@ -255,7 +255,7 @@ func TestWebSocketBehindProxies(t *testing.T) {
 			})
 			first := v.pings.Load()
 			gateway.Eventually(t, "both WebSockets have been silent for more than twice the proxy's patience", func() bool {
-				return v.pings.Load()-first >= 16
+				return v.pings.Load()-first >= 2*(2*int64(proxy.Idle/proxy.Ping)+1)
 			})
 			if err := c.send(data, 3); err != nil { // after ACCEPT
 				t.Errorf("sending: %v", err)

@@ -31,7 +31,7 @@ func TestProxiesInBrowsers(t *testing.T) {
 }
 
 func silentBehind(t *testing.T, p proxy.Proxy, page *browser.Page) {
-	gw, site, _ := p.Behind(t, server.Config{WebSocketPing: time.Second, Origins: []string{page.Origin}}, true)
+	gw, site, _ := p.Behind(t, server.Config{WebSocketPing: proxy.Ping, Origins: []string{page.Origin}}, true)
 	peer := gw.Listen(wtproto.TopicFromName("behind a proxy"))
 	page.Call(t, "forget", nil, nil)
 	page.Open(t, map[string]any{"url": site, "transports": []string{webSocket}})

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -42,8 +43,13 @@ type Front struct {
 	Clear bool
 }
 
-// Idle is after how long the proxies of [Proxy.Behind] cut what is silent.
-const Idle = 3 * time.Second
+// Idle is after how long the proxies of [Proxy.Behind] cut what is silent. Ping, of a gateway behind
+// them, is often enough that they do not, and is also how long a client has to answer: a browser on
+// a busy machine was once late by more than a second.
+const (
+	Idle = 8 * time.Second
+	Ping = Idle / 2
+)
 
 // All has one of each kind.
 var All = []Proxy{
@@ -120,7 +126,7 @@ func run(t *testing.T, address, conf string, args ...string) {
 		close(ended)
 	}()
 	t.Cleanup(func() {
-		cmd.Process.Signal(os.Interrupt)
+		cmd.Process.Signal(syscall.SIGTERM) // SIGINT is ignored by what a shell runs in the background
 		<-ended
 	})
 	gateway.Eventually(t, args[0]+" listens", func() bool {
