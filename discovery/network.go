@@ -180,6 +180,15 @@ type Located interface {
 	Remote() netip.AddrPort
 }
 
+// Readable is a [Stream] for whose bytes nobody needs to wait in a Read.
+type Readable interface {
+	// OnReadable has f called, once and in a goroutine of its own, when a Read would not wait:
+	// there are bytes, or the stream has ended or was closed. Until then, no Read may run, and
+	// nobody may call OnReadable again. It returns false, and never calls f, if who wants to know
+	// has to wait in a Read. A deadline of Read calls nothing.
+	OnReadable(f func()) bool
+}
+
 // Windowed is a [Stream] that keeps arrived, unread bytes in this process, and not in the kernel.
 type Windowed interface {
 	// ReadWindow returns how many bytes can wait at first, and how many at most. The number

@@ -23,11 +23,12 @@ type tcpStream struct {
 	conn     *net.TCPConn
 	remote   netip.AddrPort
 	calls    calls
-	watch    watch       // copied by OnLost
+	watch    watch       // owned by what OnLost starts
 	ended    func()      // called once conn is closed
 	useful   func()      // called when the peer has sent bytes; may be called again
 	received atomic.Bool // useful was called
 	end      sync.Once   // of conn
+	waiter   waiter      // of idle
 
 	sawEOF  atomic.Bool // Read has returned io.EOF
 	sentEOF atomic.Bool // CloseWrite was called
@@ -94,6 +95,7 @@ func (s *tcpStream) Reset(wtproto.Code) {
 	s.end.Do(func() {
 		_ = s.conn.SetLinger(0) // Close then sends RST; it fails if the connection is gone
 		_ = s.conn.Close()
+		idle.closed(&s.waiter)
 		s.ended()
 	})
 }
@@ -106,6 +108,7 @@ func (s *tcpStream) Close() error {
 	var err error
 	s.end.Do(func() {
 		err = s.conn.Close()
+		idle.closed(&s.waiter)
 		s.ended()
 	})
 	return err

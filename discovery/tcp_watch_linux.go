@@ -29,9 +29,9 @@ type watch struct {
 
 func newWatch() watch { return watch{every: WatchEvery, silence: silence} }
 
-// OnLost observes the connection.
+// OnLost observes the connection. It is called once.
 func (s *tcpStream) OnLost(f func(error)) (stop func()) {
-	w := s.watch
+	w := &s.watch
 	return Watch(w.every, func() error { return w.look(s) }, f)
 }
 

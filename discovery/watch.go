@@ -10,7 +10,8 @@ import (
 // bytes wait for its answer.
 type Watched interface {
 	// OnLost calls f, once and in a goroutine of its own, if the circuit is lost or reset. The
-	// error is the one that Read would return. stop ends the watch, without waiting for f.
+	// error is the one that Read would return. stop ends the watch, without waiting for f. Only
+	// one may watch a stream.
 	OnLost(f func(error)) (stop func())
 }
 

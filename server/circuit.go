@@ -18,6 +18,8 @@ type end interface {
 	io.ReadWriter
 	CloseWrite() error
 	SetReadDeadline(time.Time) error
+	// onReadable is that of a [discovery.Readable], or returns false.
+	onReadable(f func()) bool
 	// explain returns err, by which the end has failed, after what it may yet learn of the cause.
 	explain(err error) error
 	// free is called after both directions have ended.
@@ -27,6 +29,10 @@ type end interface {
 // peerEnd is a native peer's end.
 type peerEnd struct{ discovery.Stream }
 
+func (e peerEnd) onReadable(f func()) bool {
+	r, ok := e.Stream.(discovery.Readable)
+	return ok && r.OnReadable(f)
+}
 func (e peerEnd) explain(err error) error { return err }
 func (e peerEnd) free()                   { e.Close() }
 

@@ -17,15 +17,17 @@ type direction struct {
 
 func (d *direction) prepare(c *circuit, dst, src end) { d.circuit, d.dst, d.src = c, dst, src }
 
-// run copies until src ends or one of the two fails. A stack that has grown never becomes as small
-// again as a new one, so a direction on which nothing moves goes on in a new goroutine.
+// run copies until src ends or one of the two fails. A direction on which nothing moves needs no
+// goroutine if src says when something comes. Else it goes on in a new one, because a stack that
+// has grown never becomes as small again as a new one.
 func (d *direction) run() {
 	err := d.Run(d.dst, d.circuit.metered(d.src))
-	if err == splice.ErrIdle && !d.circuit.over.is() {
+	switch {
+	case err != splice.ErrIdle || d.circuit.over.is():
+		d.ended(err)
+	case !d.src.onReadable(d.run):
 		go d.run()
-		return
 	}
-	d.ended(err)
 }
 
 // ended ends the circuit if the copy has failed, or if it was the last one.

@@ -186,6 +186,9 @@ func (l *leg) Write(b []byte) (int, error) { return l.credit.Write(b) }
 // Read returns what the client sends.
 func (l *leg) Read(b []byte) (int, error) { return l.stream.Read(b) }
 
+// onReadable returns false: QUIC calls nobody when bytes come.
+func (l *leg) onReadable(func()) bool { return false }
+
 // SetReadDeadline is that of the stream, until the circuit is over.
 func (l *leg) SetReadDeadline(t time.Time) error { return l.waits.setRead(t) }
 

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"io"
 	mathrand "math/rand/v2"
+	"net"
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,12 +20,14 @@ import (
 	"github.com/quic-go/webtransport-go"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/discovery"
+	"github.com/swarmgate/swarmgate/discovery/static"
 	"github.com/swarmgate/swarmgate/server"
 	"github.com/swarmgate/swarmgate/servertest"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// near is a client's end of a circuit.
+// near is an end of a circuit.
 type near interface {
 	io.ReadWriter
 	CloseWrite() error
@@ -33,7 +37,7 @@ type near interface {
 // circuit is one of which a test has both ends.
 type circuit struct {
 	near near
-	far  *servertest.Conn
+	far  near
 	lose func() // has the client's connection end
 }
 
@@ -204,58 +208,121 @@ func (p *page) peer(s *webtransport.Stream) wtproto.Peer {
 // lose ends the connection.
 func (p *page) lose() { p.conn.CloseWithError(0x100, "") }
 
+// endings are how a circuit ends. The other end learns the code, or CodePeerReset over TCP, which
+// carries none.
+var endings = map[string]struct {
+	end  func(c circuit)
+	both bool // FIN: each end for itself
+	near bool // it is the peer that ends it
+	code wtproto.Code
+}{
+	"FIN":                 {end: func(c circuit) { c.near.CloseWrite() }, both: true},
+	"the client resets":   {end: func(c circuit) { c.near.Reset(wtproto.CodeApplication) }, code: wtproto.CodeApplication},
+	"the peer resets":     {end: func(c circuit) { c.far.Reset(wtproto.CodeApplication) }, near: true, code: wtproto.CodeApplication},
+	"the session is lost": {end: func(c circuit) { c.lose() }, code: wtproto.CodePeerGone},
+}
+
 // A circuit may come to rest at any moment, for example when bytes come, or an end. Neither is
 // lost, and an end keeps its code.
 func TestRestAtAnyMoment(t *testing.T) {
-	ends := map[string]func(t *testing.T, c circuit){
-		"FIN": func(t *testing.T, c circuit) {
-			c.near.CloseWrite()
-			wantEnd(t, c.far, wtproto.CodeNone)
-			c.far.CloseWrite()
-			wantEnd(t, c.near, wtproto.CodeNone)
-		},
-		"the client resets": func(t *testing.T, c circuit) {
-			c.near.Reset(wtproto.CodeApplication)
-			wantEnd(t, c.far, wtproto.CodeApplication)
-		},
-		"the peer resets": func(t *testing.T, c circuit) {
-			c.far.Reset(wtproto.CodeApplication)
-			wantEnd(t, c.near, wtproto.CodeApplication)
-		},
-		"the session is lost": func(t *testing.T, c circuit) {
-			c.lose()
-			wantEnd(t, c.far, wtproto.CodePeerGone)
-		},
-	}
 	for kind, open := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			s := servertest.NewServer(server.Config{PingAfter: time.Hour, Idle: 2 * time.Hour})
 			defer s.Close()
 			peer := s.Listen(restless)
-			stop := make(chan struct{})
-			var wg sync.WaitGroup
-			defer wg.Wait()
-			defer close(stop)
-			wg.Go(func() {
-				for {
-					select {
-					case <-stop:
-						return
-					default:
-						s.RestAll()
-					}
-					for range mathrand.IntN(50) {
-						runtime.Gosched()
-					}
-				}
-			})
-			for name, end := range ends {
-				t.Run(name, func(t *testing.T) {
-					c := open(t, s, peer)
-					passThrough(t, c.near, c.far)
-					passThrough(t, c.far, c.near)
-					end(t, c)
-				})
+			testRest(t, s, true, func(t *testing.T) circuit { return open(t, s, peer) })
+		})
+	}
+}
+
+// A circuit with a service is told by the kernel when it may go on.
+func TestRestWithService(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	policy, err := discovery.NewPolicy(discovery.PolicyConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := static.Peer{Topic: restless, Address: l.Addr().String()}
+	network, err := static.New(static.Config{Peers: []static.Peer{service}, Policy: policy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := servertest.NewServer(server.Config{PingAfter: time.Hour, Idle: 2 * time.Hour, Networks: []discovery.Network{network}})
+	defer s.Close()
+	testRest(t, s, false, func(t *testing.T) circuit {
+		c, err := client.Dial(t.Context(), s.URL, client.Config{Transports: []string{client.TransportQUIC}, NoReconnect: true, DialTimeout: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		top, err := c.Join(t.Context(), restless, client.JoinOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := top.Accept(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		far, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { far.Close() })
+		return circuit{conn, tcpEnd{far.(*net.TCPConn)}, func() { c.Close() }}
+	})
+}
+
+// tcpEnd is a service's end of a circuit.
+type tcpEnd struct{ *net.TCPConn }
+
+func (e tcpEnd) Reset(wtproto.Code) {
+	e.SetLinger(0)
+	e.Close()
+}
+
+// testRest has circuits end in each way, while all come to rest all the time. coded says that both
+// ends learn codes.
+func testRest(t *testing.T, s *servertest.Server, coded bool, open func(*testing.T) circuit) {
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(stop)
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				s.RestAll()
+			}
+			for range mathrand.IntN(50) {
+				runtime.Gosched()
+			}
+		}
+	})
+	for name, e := range endings {
+		t.Run(name, func(t *testing.T) {
+			c := open(t)
+			passThrough(t, c.near, c.far)
+			passThrough(t, c.far, c.near)
+			e.end(c)
+			code := e.code
+			if !coded && code != wtproto.CodeNone {
+				code = wtproto.CodePeerReset
+			}
+			switch {
+			case e.both:
+				wantEnd(t, c.far, code)
+				c.far.CloseWrite()
+				wantEnd(t, c.near, code)
+			case e.near:
+				wantEnd(t, c.near, code)
+			default:
+				wantEnd(t, c.far, code)
 			}
 		})
 	}
@@ -304,6 +371,8 @@ func wantEnd(t *testing.T, r io.Reader, code wtproto.Code) {
 		got = e.Code
 	} else if e, ok := errors.AsType[*webtransport.StreamError](err); ok {
 		got = wtproto.Code(e.ErrorCode)
+	} else if errors.Is(err, syscall.ECONNRESET) {
+		got = wtproto.CodePeerReset
 	} else if err != io.EOF {
 		t.Errorf("Read = %d, %v", n, err)
 		return

@@ -24,8 +24,9 @@ type circuit struct {
 }
 
 var (
-	_ discovery.Located = (*circuit)(nil)
-	_ discovery.Watched = (*circuit)(nil)
+	_ discovery.Located  = (*circuit)(nil)
+	_ discovery.Watched  = (*circuit)(nil)
+	_ discovery.Readable = (*circuit)(nil)
 )
 
 // count makes s, a connection with remote, a circuit of m.
@@ -64,6 +65,12 @@ func (c *circuit) Remote() netip.AddrPort { return c.remote }
 func (c *circuit) Read(b []byte) (int, error) {
 	n, err := c.Stream.Read(b)
 	return n, c.explain(err)
+}
+
+// OnReadable is that of the connection.
+func (c *circuit) OnReadable(f func()) bool {
+	r, ok := c.Stream.(discovery.Readable)
+	return ok && r.OnReadable(f)
 }
 
 func (c *circuit) Write(b []byte) (int, error) {

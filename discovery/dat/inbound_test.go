@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -380,6 +381,37 @@ func TestGarbage(t *testing.T) {
 	}
 	for range 2 {
 		wantClosed(t, "one circuit too many", knock(t, h.shared.port(), feedFrame(topicA)))
+	}
+}
+
+// What was read to sort a connection is read again, and the kernel does not know of that.
+func TestVisitorIsReadable(t *testing.T) {
+	h := sharedHost(t, Config{})
+	j := joinAs(t, h.plain, topicA, endpoint(1))
+	j.follow(h)
+	frame := feedFrame(topicA)
+	c := knock(t, h.shared.port(), frame)
+	s, err := j.visitorOf().Inbound.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	r := s.(discovery.Readable)
+	if r.OnReadable(func() { t.Error("the kernel has told of what was read already") }) {
+		t.Fatal("OnReadable = true, though Read would not wait")
+	}
+	if _, err := io.ReadFull(s, frame); err != nil {
+		t.Fatal(err)
+	}
+	readable := make(chan struct{})
+	c.Write([]byte("x"))
+	if r.OnReadable(func() { close(readable) }) {
+		<-readable
+	} else if runtime.GOOS == "linux" {
+		t.Error("OnReadable = false, though nothing is left to be read again")
+	}
+	if n, err := s.Read(make([]byte, 2)); n != 1 || err != nil {
+		t.Errorf("Read = %d, %v", n, err)
 	}
 }
 

@@ -53,6 +53,12 @@ func (v *visitor) Read(b []byte) (int, error) {
 	return v.Stream.Read(b)
 }
 
+// OnReadable is that of the connection, once what was read already is read again.
+func (v *visitor) OnReadable(f func()) bool {
+	r, ok := v.Stream.(discovery.Readable)
+	return ok && len(v.head) == 0 && r.OnReadable(f)
+}
+
 func (v *visitor) Reset(code wtproto.Code) {
 	v.Stream.Reset(code)
 	v.over()

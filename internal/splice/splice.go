@@ -68,7 +68,7 @@ type Copy struct {
 	moved   atomic.Int64
 	writing atomic.Int64  // unix nanoseconds at which the current Write began; 0 outside of one
 	pooled  atomic.Int64  // the length of the pooled buffer that is in use, or 0
-	parked  atomic.Bool   // Run was called again, and nothing has moved since, or it has ended
+	parked  atomic.Bool   // Run was called again, and nothing has moved since, or it has returned
 	took    time.Duration // by the last Write; owned by Run
 	again   bool          // Run was called before; owned by Run
 	seen    int64         // what Idle saw the last time, and one more; owned by it
@@ -126,9 +126,8 @@ func (c *Copy) Run(dst io.Writer, src Source) error {
 	c.again = true
 	n, err := src.Read(b)
 	c.parked.Store(false)
-	if err = c.wake(dst, src, small, n, err); err != ErrIdle {
-		c.parked.Store(true)
-	}
+	err = c.wake(dst, src, small, n, err)
+	c.parked.Store(true)
 	return err
 }
 

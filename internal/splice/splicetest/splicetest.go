@@ -12,7 +12,8 @@ import (
 )
 
 // Restless copies src to dst with a [splice.Copy] that comes to rest all the time, also in the
-// moment in which bytes come, or the end of src. It returns what Run returns in the end.
+// moment in which bytes come, or the end of src. If src has OnReadable, as a discovery.Readable, it
+// waits for that now and then before it goes on. It returns what Run returns in the end.
 func Restless(dst io.Writer, src splice.Source) error {
 	var c splice.Copy
 	rested, over := make(chan struct{}, 1), make(chan struct{})
@@ -40,6 +41,12 @@ func Restless(dst io.Writer, src splice.Source) error {
 		select {
 		case rested <- struct{}{}:
 		default:
+		}
+		if r, ok := src.(interface{ OnReadable(func()) bool }); ok && rand.IntN(2) == 0 {
+			readable := make(chan struct{})
+			if r.OnReadable(func() { close(readable) }) {
+				<-readable
+			}
 		}
 	}
 }
