@@ -79,7 +79,7 @@ bench-old:
 	$(GO) test -tags benchold -run TestBenchOld -count=1 -v -timeout 20m ./bench/old
 
 unit:
-	$(GO) test -race -shuffle=on -p 4 -timeout 20m $(ROOMS)
+	GO="$(GO)" test/race.sh $(ROOMS)
 
 fuzz:
 	$(GO) test ./wtproto -run '^$$' -fuzz '^FuzzControlReader$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
