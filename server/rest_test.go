@@ -77,20 +77,25 @@ var restless = wtproto.TopicFromName("restless")
 // byClient returns the first circuit of a client of a transport.
 func byClient(t *testing.T, s *servertest.Server, peer *servertest.Peer, transport string) (circuit, *client.Topic) {
 	t.Helper()
+	conn, top, lose := firstConn(t, s, transport)
+	return circuit{conn, accept(t, peer), lose}, top
+}
+
+// firstConn returns a client's end of its first circuit, and what has its connection end.
+func firstConn(t *testing.T, s *servertest.Server, transport string) (conn *client.Conn, top *client.Topic, lose func()) {
+	t.Helper()
 	c, err := client.Dial(t.Context(), s.URL, client.Config{Transports: []string{transport}, NoReconnect: true, DialTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	top, err := c.Join(t.Context(), restless, client.JoinOptions{})
-	if err != nil {
+	if top, err = c.Join(t.Context(), restless, client.JoinOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := top.Accept(t.Context())
-	if err != nil {
+	if conn, err = top.Accept(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return circuit{conn, accept(t, peer), func() { c.Close() }}, top
+	return conn, top, func() { c.Close() }
 }
 
 // openBeside opens a further circuit beside c.
@@ -254,25 +259,13 @@ func TestRestWithService(t *testing.T) {
 	s := servertest.NewServer(server.Config{PingAfter: time.Hour, Idle: 2 * time.Hour, Networks: []discovery.Network{network}})
 	defer s.Close()
 	testRest(t, s, false, func(t *testing.T) circuit {
-		c, err := client.Dial(t.Context(), s.URL, client.Config{Transports: []string{client.TransportQUIC}, NoReconnect: true, DialTimeout: time.Minute})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		top, err := c.Join(t.Context(), restless, client.JoinOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn, err := top.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn, _, lose := firstConn(t, s, client.TransportQUIC)
 		far, err := l.Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { far.Close() })
-		return circuit{conn, tcpEnd{far.(*net.TCPConn)}, func() { c.Close() }}
+		return circuit{conn, tcpEnd{far.(*net.TCPConn)}, lose}
 	})
 }
 
