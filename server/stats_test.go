@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/server/auth"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
@@ -105,10 +104,7 @@ func TestPrincipalsAtLimit(t *testing.T) {
 }
 
 // endless gives a byte for each token, and takes all that comes.
-type endless struct {
-	discovery.Stream
-	give, took chan struct{}
-}
+type endless struct{ give, took chan struct{} }
 
 func (e endless) Read(b []byte) (int, error) {
 	if _, ok := <-e.give; !ok {
@@ -118,10 +114,7 @@ func (e endless) Read(b []byte) (int, error) {
 }
 
 func (e endless) Write(b []byte) (int, error)     { e.took <- struct{}{}; return len(b), nil }
-func (e endless) CloseWrite() error               { return nil }
 func (e endless) SetReadDeadline(time.Time) error { return nil }
-func (e endless) explain(err error) error         { return err }
-func (e endless) free()                           {}
 
 // Bytes are counted while they move, and that takes no memory.
 func TestMovingBytesTakesNoMemory(t *testing.T) {
