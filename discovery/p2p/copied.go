@@ -93,7 +93,7 @@ func (c *copies) due(s suspect, now time.Time) bool {
 	return true
 }
 
-// called notes the result of the call of a. err is nil if a host with our id answered.
+// called notes the result of the call of a. err is nil if it was a copy that answered.
 func (c *copies) called(a netip.AddrPort, err error, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -109,7 +109,8 @@ func (c *copies) called(a netip.AddrPort, err error, now time.Time) {
 }
 
 // tells reports whether a call that ended with err shows who is at the address. A slow or aborted
-// call shows nothing: the machine may be busy, or we have reached a limit of ours.
+// call shows nothing: the machine may be busy, or we have reached a limit of ours. Nor does
+// errReached.
 func tells(err error) bool {
 	_, other := errors.AsType[sec.ErrPeerIDMismatch](err)
 	e, ok := errors.AsType[*wtproto.Error](err)
@@ -127,13 +128,6 @@ func (c *copies) retry() (s suspect, at time.Time, ok bool) {
 		}
 	}
 	return s, at, ok
-}
-
-// again allows to call a the next time that somebody suspects it.
-func (c *copies) again(a netip.AddrPort) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.calls, a)
 }
 
 // found notes a copy, and reports whether that is news.
@@ -289,20 +283,23 @@ func (h *Host) callOurselves(ctx context.Context, s suspect) {
 	h.copies.calling.Add(1)
 	defer h.copies.calling.Add(-1)
 	err := h.callAt(ctx, h.id, netip.Addr{}, s.addr, s.src)
+	if err == nil {
+		select {
+		case <-time.After(ownCall):
+		case <-ctx.Done():
+			return
+		}
+		if h.copies.reached.Load() != before {
+			err = errReached
+		}
+	}
 	if h.copies.called(s.addr, err, time.Now()); err != nil {
-		h.log.Debug("this host's id is announced at a wrong address", "address", s.addr, "error", err)
+		h.log.Debug("this host's id is announced at an address at which no copy was found", "address", s.addr, "error", err)
 		return
 	}
-	timer := time.NewTimer(ownCall)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return
-	}
-	if h.copies.reached.Load() == before {
-		h.noteCopy(s.addr.Addr())
-	} else { // we have called ourselves, or a copy called us at the same time
-		h.copies.again(s.addr)
-	}
+	h.noteCopy(s.addr.Addr())
 }
+
+// errReached is the result of a call of our own id if one has reached us meanwhile. It tells
+// nothing: a copy may have called at the same moment.
+var errReached = errors.New("p2p: we have called ourselves, or a copy called us")

@@ -71,6 +71,18 @@ func TestCopyIsSlow(t *testing.T) {
 	eventually(t, "it knows the copy", func() bool { return knowsCopy(h) })
 }
 
+// A copy that called at the same moment was called again only if somebody announced it once more,
+// and its record may name our address by then.
+func TestCopyCallsAtTheSameMoment(t *testing.T) {
+	p := newPlace(t)
+	p.open(t)
+	h := listen(t, all(gateway, key(p.key)))
+	h.copies.suspect(suspect{addr: netip.MustParseAddrPort("127.0.0.1:" + p.addr[len("/ip4/127.0.0.1/tcp/"):])})
+	eventually(t, "it calls the copy", func() bool { return h.copies.calling.Load() > 0 })
+	h.copies.reached.Add(1)
+	eventually(t, "it knows the copy", func() bool { return knowsCopy(h) })
+}
+
 func TestCopiesForget(t *testing.T) {
 	c := newCopies()
 	now := time.Now()
