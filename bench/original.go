@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
@@ -87,14 +87,12 @@ func measureOriginal(b *bench) ([]row, error) {
 
 // startOriginal starts both gateways, their peer, and their clients.
 func (b *bench) startOriginal(dir string) (*old, error) {
-	udp, err := net.ListenPacket("udp4", ":0")
+	port, err := freeport.Find(3)
 	if err != nil {
 		return nil, err
 	}
-	port := udp.LocalAddr().(*net.UDPAddr).Port
-	udp.Close()
 	dns := fmt.Sprintf("127.0.0.1:%d", port)
-	where := fmt.Sprintf(`{"dns":[%q]}`, dns)
+	where := func(port int) string { return fmt.Sprintf(`{"dns":[%q],"port":%d}`, dns, port) }
 	node := func(ready any, script string, args ...string) (*child, error) {
 		return start(ready, "", "node", append([]string{filepath.Join(dir, script)}, args...)...)
 	}
@@ -104,13 +102,13 @@ func (b *bench) startOriginal(dir string) (*old, error) {
 	if finder.server, err = node(&ready, "test/dat/find.mjs", "dns", fmt.Sprintf(`{"listen":%d,"domain":"dat.local","multicast":false}`, port)); err != nil {
 		return nil, err
 	}
-	if host.server, err = node(&ready, "bench/old/peer.js", where); err != nil {
+	if host.server, err = node(&ready, "bench/old/peer.js", where(port+1)); err != nil {
 		return nil, err
 	}
 	o.dns, o.peer = script{finder.server}, script{host.server}
 	o.original = b.add("discovery-swarm-stream", way{})
 	var at struct{ TCP int }
-	if o.original.server, err = node(&at, "bench/old/original.js", where); err != nil {
+	if o.original.server, err = node(&at, "bench/old/original.js", where(port+2)); err != nil {
 		return nil, err
 	}
 	if o.original.client, err = node(&ready, "bench/old/reader.js", strconv.Itoa(at.TCP)); err != nil {

@@ -17,14 +17,6 @@ exports.need = createRequire(path.join(__dirname, '../../test/dat/package.json')
 /** Tells the test an event. */
 const say = exports.say = (event, more = {}) => console.log(JSON.stringify({ event, ...more }))
 
-/** Returns a free port of loopback. */
-exports.freePort = () => new Promise(resolve => {
-  const server = net.createServer().listen(0, () => {
-    const { port } = server.address()
-    server.close(() => resolve(port))
-  })
-})
-
 /** Returns options for hyperdiscovery. */
 exports.options = ({ port, dht }) => ({ port, utp: false, dht: dht ? { bootstrap: dht, host: '127.0.0.1' } : false })
 

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/test/browser"
 	"github.com/swarmgate/swarmgate/test/node"
 )
@@ -82,13 +83,13 @@ func script(t *testing.T, name string, args ...string) *node.Script {
 
 func start(t *testing.T) *bench {
 	b := &bench{t: t}
-	port := freeUDP(t)
+	port := freeport.Ports(t, 3)
 	b.dnsAddr = fmt.Sprintf("127.0.0.1:%d", port)
 	b.dns = node.Start(t, "find.mjs", "dns", asJSON(t, map[string]any{"listen": port, "domain": "dat.local", "multicast": false}))
 	b.dns.Await("ready", nil)
-	where := asJSON(t, map[string]any{"dns": []string{b.dnsAddr}})
-	b.peer = script(t, "peer.js", where)
-	server := script(t, "original.js", where)
+	where := func(port int) string { return asJSON(t, map[string]any{"port": port, "dns": []string{b.dnsAddr}}) }
+	b.peer = script(t, "peer.js", where(port+1))
+	server := script(t, "original.js", where(port+2))
 
 	folder := t.TempDir()
 	if out, err := exec.Command("node", "bundle.mjs", folder).CombinedOutput(); err != nil {

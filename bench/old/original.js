@@ -1,13 +1,13 @@
-// node original.js {"dns": [HOST:PORT], "dht": [HOST:PORT]}: the server of discovery-swarm-stream, as its
-// README sets it up, for pages over WebSocket and for programs over TCP.
+// node original.js {"port": PORT, "dns": [HOST:PORT], "dht": [HOST:PORT]}: the server of
+// discovery-swarm-stream, as its README sets it up, for pages over WebSocket and for programs over TCP.
 const http = require('http')
 const net = require('net')
-const { need, say, freePort, options, confine, serve } = require('./old.js')
+const { need, say, options, confine, serve } = require('./old.js')
 const Server = need('discovery-swarm-stream/server')
 const websocket = need('websocket-stream')
 
-async function main ({ dns, dht }) {
-  const swarm = new Server(options({ port: await freePort(), dht }))
+async function main ({ port, dns, dht }) {
+  const swarm = new Server(options({ port, dht }))
   confine(swarm._discovery, dns)
   await new Promise(resolve => swarm._discovery.once('listening', resolve))
   const pages = http.createServer()

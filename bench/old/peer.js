@@ -1,5 +1,6 @@
-// node peer.js {"dns": [HOST:PORT], "dht": [HOST:PORT]}: the peers, which both gateways find in the same way:
-// a hyperdiscovery 9 that holds hyperdrives, and a plain TCP service that sends and echoes. Commands:
+// node peer.js {"port": PORT, "dns": [HOST:PORT], "dht": [HOST:PORT]}: the peers, which both gateways find
+// in the same way: a hyperdiscovery 9 that holds hyperdrives and listens on the port, and a plain TCP
+// service that sends and echoes. Commands:
 //   archives n   puts n new archives with a /dat.json online
 //   topics n     puts the service on n new topics
 //   sent         tells how many bytes the service has sent on its last connection
@@ -7,7 +8,7 @@
 // up to 1 GiB; or e, and gets what it sends.
 const net = require('net')
 const { randomBytes } = require('crypto')
-const { need, say, freePort, options, confine, serve } = require('./old.js')
+const { need, say, options, confine, serve } = require('./old.js')
 const hyperdiscovery = need('hyperdiscovery-9')
 const hyperdrive = need('hyperdrive')
 const ram = need('random-access-memory')
@@ -45,8 +46,8 @@ function talk (socket) {
   })
 }
 
-async function main ({ dns, dht }) {
-  const swarm = hyperdiscovery(options({ port: await freePort(), dht }))
+async function main ({ port, dns, dht }) {
+  const swarm = hyperdiscovery(options({ port, dht }))
   confine(swarm, dns)
   await new Promise(resolve => swarm.once('listening', resolve))
   const service = net.createServer(talk)

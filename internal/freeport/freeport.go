@@ -33,6 +33,15 @@ func Address(t testing.TB) string {
 // returns each port once.
 func Ports(t testing.TB, n int) (first int) {
 	t.Helper()
+	first, err := Find(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return first
+}
+
+// Find is [Ports] for a program that is no test.
+func Find(n int) (first int, err error) {
 	mu.Lock()
 	defer mu.Unlock()
 	for range 1000 {
@@ -41,11 +50,10 @@ func Ports(t testing.TB, n int) (first int) {
 			for i := range n {
 				given[first+i] = true
 			}
-			return first
+			return first, nil
 		}
 	}
-	t.Fatalf("freeport: there are no %d free ports in a row", n)
-	return 0
+	return 0, fmt.Errorf("freeport: there are no %d free ports in a row", n)
 }
 
 // allFree reports whether n ports are free and were not given yet. It holds mu.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/swarmgate/swarmgate/client"
+	"github.com/swarmgate/swarmgate/internal/freeport"
 	"github.com/swarmgate/swarmgate/test/gateway"
 	"github.com/swarmgate/swarmgate/test/internal/program"
 	"github.com/swarmgate/swarmgate/wtproto"
@@ -29,18 +30,18 @@ type supervisor struct {
 // supervise opens the sockets, on a free port.
 func supervise(t *testing.T, args ...string) *supervisor {
 	t.Helper()
-	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	s := &supervisor{addr: freeport.Address(t), args: args}
+	socket, err := net.ListenPacket("udp4", s.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer socket.Close()
-	listener, err := net.ListenTCP("tcp4", (*net.TCPAddr)(socket.LocalAddr().(*net.UDPAddr)))
+	listener, err := net.Listen("tcp4", s.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	s := &supervisor{addr: socket.LocalAddr().String(), args: args}
-	for _, open := range []func() (*os.File, error){socket.File, listener.File} {
+	for _, open := range []func() (*os.File, error){socket.(*net.UDPConn).File, listener.(*net.TCPListener).File} {
 		f, err := open()
 		if err != nil {
 			t.Fatal(err)
