@@ -13,11 +13,13 @@ import (
 
 // addToken adds a line to the token file at path, all at once: a gateway that looks at the file
 // meanwhile sees it before or after. The file keeps its mode, owner and group, so that whoever could
-// read it still can; of a link the file that it leads to changes.
+// read it still can; of a link the file that it leads to changes. Who adds another one at the same
+// time waits.
 func addToken(path, name, line string, force bool) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
+	defer lockFolder(filepath.Dir(path))()
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/swarmgate/swarmgate/server/auth"
 )
 
 // OPERATING gives the token file to the group of the gateway. The second token made it root's again,
@@ -57,5 +61,27 @@ func TestTokenFileStaysWhoseItIs(t *testing.T) {
 	}
 	if to, err := os.Readlink(link); err != nil || to != "kept/tokens" {
 		t.Errorf("the link leads to %q, %v", to, err)
+	}
+}
+
+// Of two tokens made at the same time one could be lost: both had read the file before either wrote.
+func TestTokensAtTheSameTime(t *testing.T) {
+	const n = 20
+	file := filepath.Join(t.TempDir(), "tokens")
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if status, _, errs := runTool(t, "", "token", "new", "--name", fmt.Sprint("user", i), "--file", file); status != 0 {
+				t.Errorf("status %d, %s", status, errs)
+			}
+		})
+	}
+	wg.Wait()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names, err := auth.TokenNames(b); err != nil || len(names) != n {
+		t.Errorf("the file has the tokens of %d users, %v, want %d", len(names), err, n)
 	}
 }

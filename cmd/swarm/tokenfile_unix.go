@@ -7,7 +7,20 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
+
+// lockFolder waits until no other process holds the lock of a folder, and holds it until unlock is
+// called or the process ends. Where a file system has no such locks, nobody waits.
+func lockFolder(path string) (unlock func()) {
+	f, err := os.Open(path)
+	if err != nil {
+		return func() {} // and what is done in the folder says why not
+	}
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	return func() { f.Close() }
+}
 
 // giveTo gives f to the owner and the group of another file, unless it is theirs.
 func giveTo(f *os.File, other fs.FileInfo) error {
