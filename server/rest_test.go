@@ -242,11 +242,18 @@ func TestRestAtAnyMoment(t *testing.T) {
 
 // A circuit with a service is told by the kernel when it may go on.
 func TestRestWithService(t *testing.T) {
+	s, open := withService(t)
+	testRest(t, s, false, open)
+}
+
+// withService returns a gateway with a service, and what opens a circuit with it.
+func withService(t *testing.T) (s *servertest.Server, open func(*testing.T) circuit) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(func() { l.Close() })
 	policy, err := discovery.NewPolicy(discovery.PolicyConfig{})
 	if err != nil {
 		t.Fatal(err)
@@ -256,9 +263,9 @@ func TestRestWithService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := servertest.NewServer(server.Config{PingAfter: time.Hour, Idle: 2 * time.Hour, Networks: []discovery.Network{network}})
-	defer s.Close()
-	testRest(t, s, false, func(t *testing.T) circuit {
+	s = servertest.NewServer(server.Config{PingAfter: time.Hour, Idle: 2 * time.Hour, Networks: []discovery.Network{network}})
+	t.Cleanup(s.Close)
+	return s, func(t *testing.T) circuit {
 		conn, _, lose := firstConn(t, s, client.TransportQUIC)
 		far, err := l.Accept()
 		if err != nil {
@@ -266,7 +273,7 @@ func TestRestWithService(t *testing.T) {
 		}
 		t.Cleanup(func() { far.Close() })
 		return circuit{conn, tcpEnd{far.(*net.TCPConn)}, lose}
-	})
+	}
 }
 
 // tcpEnd is a service's end of a circuit.
