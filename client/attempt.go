@@ -108,6 +108,8 @@ func (c *Client) ended(a *attempt, s *session, err error) {
 		delete(c.attempts, a.gateway)
 		c.gateways[a.gateway].failed = true
 		c.machine.failed(now, a.gateway, err)
+	case s != nil && c.session == s && c.leaves: // there is no need for another one
+		c.session = nil
 	case s != nil && c.session == s:
 		c.session = nil
 		c.gateways[a.gateway].failed = true

@@ -218,7 +218,7 @@ func (c *Conn) Close() error {
 	reset, byPeer := errors.AsType[*resetError](err)
 	switch {
 	case eof:
-		c.session.finished(c)
+		c.session.remove(c)
 	case byPeer:
 		c.end(reset.circuit(), wtproto.CodeNone)
 	case err != nil:
@@ -299,8 +299,6 @@ func (c *Conn) finish(side *bool) {
 	eof, both := c.eof, c.eof && c.fin
 	c.mu.Unlock()
 	switch {
-	case both && side == &c.fin:
-		c.session.finished(c)
 	case both:
 		c.session.remove(c)
 	case eof:

@@ -234,12 +234,13 @@ func (c *Client) endLocked(err, cause error) {
 
 // Shutdown ends the client so that peers get all that was written, and see a regular end, no error.
 // It leaves all topics, closes all circuits as [Conn.Close] does, also those that nobody has
-// accepted, waits until the peers have ended them too, and then does what Close does. A Write in
-// progress is the end of its circuit, so end those first, for example with
-// [net/http.Server.Shutdown].
+// accepted, waits until the peers have ended them too and the gateway says that they have all, and
+// then does what Close does (PROTOCOL.md, section 9, "Finishing"). A Write in progress is the end
+// of its circuit, so end those first, for example with [net/http.Server.Shutdown].
 //
-// Peers that have not ended a circuit after 30 s are not waited for. If ctx ends first, the rest is
-// lost, and the error is ctx's cause. Else it is nil.
+// Peers that have not ended a circuit after 30 s are not waited for, and the gateway waits a minute
+// for those that read slowly. If ctx ends first, the rest is lost, and the error is ctx's cause.
+// Else it is nil.
 func (c *Client) Shutdown(ctx context.Context) error {
 	c.mu.Lock()
 	c.leaves = true

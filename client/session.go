@@ -16,8 +16,9 @@ import (
 // firstFrameTimeout is how long a stream may take to say which circuit it is.
 const firstFrameTimeout = 5 * time.Second
 
-// flushTime is how long what was written last may take to leave.
-const flushTime = time.Second
+// farewell is how long a session that is finished waits for the gateway to end it, which does so when
+// the peers have everything, or after a minute.
+const farewell = 65 * time.Second
 
 // session is one connection to a gateway and its circuits. Its goroutines: run, which watches over
 // the gateway's silence, the reader and the writer of the control stream, the acceptor of streams,
@@ -55,7 +56,7 @@ type session struct {
 	asked    int                         // guarded by mu; CONNECTs that wait for their answer
 	budget   budget                      // guarded by mu, with the accounts of all circuits
 	life     liveness                    // guarded by mu
-	flushed  time.Time                   // guarded by mu; when all that was written should have left
+	finished bool                        // guarded by mu; the control stream ends after what the outbox has
 }
 
 // newSession opens the control stream and queues HELLO with a token, and with it the JOINs of all
@@ -111,13 +112,12 @@ func (s *session) run() error {
 	return cause
 }
 
-// watch asks the gateway for signs of life, and ends a session that was left, once what was
-// written last has had its time to reach the peers; after GOAWAY the gateway does, which knows
-// when it has. It returns why the session ended.
+// watch asks the gateway for signs of life, and finishes a session that was left, once it has no
+// circuits; after GOAWAY the gateway ends it by itself. It returns why the session ended.
 func (s *session) watch() error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var alone time.Time // since when it has no use
+	var late time.Time // the gateway should have ended the session, which is finished; else zero
 	for {
 		select {
 		case <-timer.C:
@@ -133,9 +133,22 @@ func (s *session) watch() error {
 		}
 		s.mu.Lock()
 		now := time.Now()
-		circuits, left := len(s.circuits)+s.asked, s.retired && !s.going
-		found := s.life.check(now, circuits > 0)
-		next := s.life.deadline.Sub(now)
+		if s.retired && !s.going && len(s.circuits)+s.asked == 0 {
+			s.finishLocked()
+		}
+		if s.finished { // nobody says anything any more
+			s.mu.Unlock()
+			if late.IsZero() {
+				late = now.Add(farewell)
+			}
+			if !now.Before(late) {
+				return errEnded
+			}
+			timer.Reset(late.Sub(now))
+			continue
+		}
+		found := s.life.check(now, len(s.circuits)+s.asked > 0)
+		timer.Reset(s.life.deadline.Sub(now))
 		s.mu.Unlock()
 		switch found {
 		case lost:
@@ -151,18 +164,6 @@ func (s *session) watch() error {
 		case heard:
 			s.reportSilence()
 		}
-		switch {
-		case !left || circuits > 0:
-			alone = time.Time{}
-		case alone.IsZero():
-			alone = now
-			next = min(next, linger)
-		case now.Sub(alone) >= linger:
-			return errEnded
-		default:
-			next = min(next, alone.Add(linger).Sub(now))
-		}
-		timer.Reset(next)
 	}
 }
 
@@ -203,6 +204,16 @@ func (s *session) reportSilence() {
 			m.heard(now)
 		}
 	})
+}
+
+// finishLocked has the gateway end the session once the peers have all that was written. There must
+// be no circuits, and nothing is said any more.
+func (s *session) finishLocked() {
+	if !s.finished {
+		s.finished = true
+		s.wakeUp()
+		s.nudge()
+	}
 }
 
 // retire tells that another session has taken the place of s, which ends with its last circuit.
@@ -430,39 +441,23 @@ func (s *session) closeCircuits() {
 	}
 }
 
-// drain waits until all circuits have ended and what was written has left, or the session has
-// ended. The error is ctx's cause.
+// drain waits until all circuits have ended, finishes the session, and waits for its end. The error
+// is ctx's cause.
 func (s *session) drain(ctx context.Context) error {
 	for {
 		s.mu.Lock()
-		circuits, wait := len(s.circuits), time.Until(s.flushed)
-		s.mu.Unlock()
-		var flushed <-chan time.Time
-		switch {
-		case circuits > 0:
-		case wait <= 0:
-			return nil
-		default:
-			flushed = time.After(wait)
+		if len(s.circuits) == 0 {
+			s.finishLocked()
 		}
+		s.mu.Unlock()
 		select {
 		case <-s.emptied:
-		case <-flushed:
 		case <-s.ctx.Done():
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-}
-
-// finished takes the place of c back. Its peer had ended before this end did, so no answer will say
-// that it has what was written last.
-func (s *session) finished(c *Conn) {
-	s.mu.Lock()
-	s.flushed = time.Now().Add(flushTime)
-	s.mu.Unlock()
-	s.remove(c)
 }
 
 // of returns the circuits of topic that have not ended.

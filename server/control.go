@@ -93,7 +93,7 @@ func (s *session) write() {
 // nothing.
 func (s *session) checkSilence() {
 	s.mu.Lock()
-	if s.str == nil || s.ctx.Err() != nil {
+	if s.str == nil || s.mute || s.ctx.Err() != nil {
 		greeted := s.greeted
 		s.mu.Unlock()
 		if !greeted {

@@ -83,13 +83,14 @@ func (s *session) leaveWith(m wtproto.Left) bool {
 	return true
 }
 
-// leaveAll ends all subscriptions of a session that has ended.
+// leaveAll ends all subscriptions of a session that joins nothing any more. It may be called again.
 func (s *session) leaveAll() {
 	s.mu.Lock()
 	joined := s.joined
-	s.joined = nil
-	s.leaving = true
-	s.clearLocked()
+	if joined != nil {
+		s.joined, s.leaving = nil, true
+		s.clearLocked()
+	}
 	s.mu.Unlock()
 	for _, sub := range joined {
 		s.server.router.unsubscribe(sub)

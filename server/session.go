@@ -32,7 +32,7 @@ type session struct {
 	admit  func() // gives back the place of a connection without a session; may be called again
 	rates  *frameRates
 	paced  sync.Once     // an observer was told that the principal sends too many frames
-	clear  chan struct{} // closed when the session has ended, and its circuits have
+	clear  chan struct{} // closed when the session has left its topics for good, and its circuits have ended
 
 	// constant after the HELLO
 	secret   wtproto.Secret
@@ -61,6 +61,7 @@ type session struct {
 	leaving bool                            // guarded by mu; the session has left its topics for good, and clear is open
 	lastID  wtproto.CircuitID               // guarded by mu
 	goaway  bool                            // guarded by mu; nothing new is given
+	mute    bool                            // guarded by mu; the client has ended the control stream
 	silence silence                         // guarded by mu; from WELCOME on
 	look    *time.Timer                     // guarded by mu; calls checkSilence; nil before run
 	pings   uint64                          // guarded by mu; how many were sent
@@ -314,6 +315,9 @@ func (s *session) readLoop(str stream) error {
 	r := wtproto.NewReader(bufio.NewReaderSize(str, readSize))
 	for s.ctx.Err() == nil {
 		typ, payload, err := r.Next()
+		if err == io.EOF {
+			s.finish()
+		}
 		if err != nil {
 			return controlError(err)
 		}
@@ -325,6 +329,22 @@ func (s *session) readLoop(str stream) error {
 		}
 	}
 	return context.Cause(s.ctx)
+}
+
+// finish serves a client that says nothing any more until its circuits have ended, which have brought
+// their peers all that it sent then, for as long as a silent client is served. It gets nothing new.
+func (s *session) finish() {
+	s.mu.Lock()
+	s.goaway, s.mute = true, true
+	s.mu.Unlock()
+	s.leaveAll()
+	timeout := time.NewTimer(s.cfg.Idle)
+	defer timeout.Stop()
+	select {
+	case <-s.clear:
+	case <-timeout.C:
+	case <-s.ctx.Done():
+	}
 }
 
 func controlError(err error) error {

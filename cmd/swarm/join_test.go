@@ -87,7 +87,7 @@ func TestJoinSendsAllAfterThePeerHasEnded(t *testing.T) {
 	select {
 	case status := <-p.status:
 		t.Errorf("it ended with status %d before the peer has read all", status)
-	case <-time.After(statusDelay + 500*time.Millisecond):
+	case <-time.After(2500 * time.Millisecond):
 	}
 	read()
 	if b := next(t, got); b != want {

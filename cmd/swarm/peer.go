@@ -8,12 +8,17 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/swarmgate/swarmgate/certs"
 	"github.com/swarmgate/swarmgate/discovery"
 	"github.com/swarmgate/swarmgate/discovery/mdns"
 	"github.com/swarmgate/swarmgate/discovery/p2p"
 )
+
+// lastBytes is how long a host that has done its work stays, because the peer may not have read all
+// yet.
+const lastBytes = 2 * time.Second
 
 // peerCmd is swarm peer.
 type peerCmd struct {
@@ -136,7 +141,7 @@ func (c *peerCmd) Run(p *program) error {
 		v.dispatcher.once = func(err error) {
 			if err == nil {
 				err = errServed
-				pause(ctx, statusDelay) // the peer may not have read all yet
+				pause(ctx, lastBytes)
 			}
 			end(err)
 		}

@@ -94,7 +94,6 @@ func (g *gatewayFlags) serveCircuits(p *program, topic topicArg, opts client.Joi
 			w.once = func(err error) {
 				if err == nil {
 					err = errServed
-					settle(ctx, m.topic)
 				}
 				end(err)
 			}
@@ -111,28 +110,9 @@ func (g *gatewayFlags) serveCircuits(p *program, topic topicArg, opts client.Joi
 	})
 }
 
-const (
-	// statusDelay is longer than the gateway takes to count a new circuit in its STATUS.
-	statusDelay = 2 * time.Second
-	// leaveTime is how long a program that has done its work waits for what it has sent to arrive.
-	leaveTime = time.Minute
-)
-
-// settle waits until the gateway's STATUS counts no circuits on t, for at most [leaveTime]. When
-// both directions have ended at this end, the gateway may still hold bytes for the peer, which
-// would be lost with the session.
-func settle(ctx context.Context, t *client.Topic) {
-	ctx, cancel := context.WithTimeout(ctx, leaveTime)
-	defer cancel()
-	if t.Status().Connected == 0 {
-		pause(ctx, statusDelay)
-	}
-	for e := range t.Events(ctx) {
-		if s, ok := e.(client.Status); ok && s.Connected == 0 {
-			return
-		}
-	}
-}
+// leaveTime is how long a program that has done its work waits until its peers have all that it has
+// sent.
+const leaveTime = time.Minute
 
 // pause waits for d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {

@@ -65,6 +65,13 @@ func (s source) raw(t testing.TB) rawWire {
 	return rawWire{t, conn}
 }
 
+// visits waits until the gateway counts n connections without a session: the next one comes after
+// them.
+func (g *Gateway) visits(t testing.TB, n int) {
+	t.Helper()
+	Eventually(t, "the connections that were made are counted", func() bool { return g.Stats().Visits == n })
+}
+
 // session is raw that says HELLO. The error is how the gateway ended it.
 func (s source) session(t testing.TB) (rawWire, error) {
 	t.Helper()
@@ -168,6 +175,7 @@ func TestVisitorsMakeRoom(t *testing.T) {
 	g := Start(t, server.Config{MaxSessions: 20, MaxSessionsPerPrincipal: 2, HelloTimeout: Patience, Observer: seen.observer()})
 	s := g.from(t, 2)
 	first := s.raw(t)
+	g.visits(t, 1)
 	second := s.raw(t)
 	third := s.raw(t)
 	if code, reason := first.closed(t); code != wtproto.CodeRateLimited || reason == "" {
@@ -290,6 +298,7 @@ func TestVisitsHaveALimit(t *testing.T) {
 	const places = 256
 	s := g.from(t, 2)
 	first := s.raw(t)
+	g.visits(t, 1)
 	for range places {
 		s.raw(t)
 	}
