@@ -238,9 +238,8 @@ func (c *Client) endLocked(err, cause error) {
 // then does what Close does (PROTOCOL.md, section 9, "Finishing"). A Write in progress is the end
 // of its circuit, so end those first, for example with [net/http.Server.Shutdown].
 //
-// Peers that have not ended a circuit after 30 s are not waited for, and the gateway waits a minute
-// for those that read slowly. If ctx ends first, the rest is lost, and the error is ctx's cause.
-// Else it is nil.
+// Peers that have not ended a circuit after 30 s are not waited for, and those that read slowly a
+// minute longer. If ctx ends first, the rest is lost, and the error is ctx's cause. Else it is nil.
 func (c *Client) Shutdown(ctx context.Context) error {
 	c.mu.Lock()
 	c.leaves = true

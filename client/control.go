@@ -66,14 +66,10 @@ func (o *outbox) take(b []byte) []byte {
 	return b
 }
 
-// send queues a frame unless too much waits already, and reports whether it did. A session that is
-// finished says nothing any more.
+// send queues a frame unless too much waits already, and reports whether it did.
 func (s *session) send(m message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.finished {
-		return true
-	}
 	if len(s.out.frames) > maxFrames {
 		return false
 	}
@@ -109,17 +105,9 @@ func (s *session) writeLoop() error {
 		}
 		s.mu.Lock()
 		b = s.out.take(b[:0])
-		finished := s.finished
 		s.mu.Unlock()
 		if _, err := s.control.Write(b); err != nil {
 			return sessionError(err)
-		}
-		if finished {
-			if err := s.control.CloseWrite(); err != nil {
-				return sessionError(err)
-			}
-			<-s.ctx.Done()
-			return context.Cause(s.ctx)
 		}
 	}
 }

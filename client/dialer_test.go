@@ -141,7 +141,7 @@ func TestDialContextAfterACrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer crashes.Close()
-	old, err := crashes.Join(limited(t), streamsTopic, client.JoinOptions{AnnounceOnly: true})
+	old, err := crashes.Join(limited(t), streamsTopic, client.JoinOptions{AnnounceOnly: true, Streams: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,9 +233,7 @@ func TestListenerClosed(t *testing.T) {
 				if further {
 					break
 				}
-				if _, err := other.Open(limited(t), peer); err != nil {
-					t.Fatal(err)
-				}
+				openWelcome(t, other, peer)
 			}
 			waiting, err := other.Open(limited(t), peer)
 			if err != nil {

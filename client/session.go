@@ -17,8 +17,8 @@ import (
 const firstFrameTimeout = 5 * time.Second
 
 // farewell is how long a session that is finished waits for the gateway to end it, which does so when
-// the peers have everything, or after a minute.
-const farewell = 65 * time.Second
+// the peers have everything.
+const farewell = time.Minute
 
 // session is one connection to a gateway and its circuits. Its goroutines: run, which watches over
 // the gateway's silence, the reader and the writer of the control stream, the acceptor of streams,
@@ -56,7 +56,7 @@ type session struct {
 	asked    int                         // guarded by mu; CONNECTs that wait for their answer
 	budget   budget                      // guarded by mu, with the accounts of all circuits
 	life     liveness                    // guarded by mu
-	finished bool                        // guarded by mu; the control stream ends after what the outbox has
+	finished time.Time                   // guarded by mu; when the gateway was told that the session needs nothing more; zero before
 }
 
 // newSession opens the control stream and queues HELLO with a token, and with it the JOINs of all
@@ -117,7 +117,6 @@ func (s *session) run() error {
 func (s *session) watch() error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var late time.Time // the gateway should have ended the session, which is finished; else zero
 	for {
 		select {
 		case <-timer.C:
@@ -136,20 +135,19 @@ func (s *session) watch() error {
 		if s.retired && !s.going && len(s.circuits)+s.asked == 0 {
 			s.finishLocked()
 		}
-		if s.finished { // nobody says anything any more
-			s.mu.Unlock()
-			if late.IsZero() {
-				late = now.Add(farewell)
-			}
-			if !now.Before(late) {
-				return errEnded
-			}
-			timer.Reset(late.Sub(now))
-			continue
-		}
 		found := s.life.check(now, len(s.circuits)+s.asked > 0)
-		timer.Reset(s.life.deadline.Sub(now))
+		next := s.life.deadline
+		late := s.finished.Add(farewell)
+		finished := !s.finished.IsZero()
 		s.mu.Unlock()
+		switch {
+		case !finished:
+		case !now.Before(late):
+			return errEnded
+		case late.Before(next):
+			next = late
+		}
+		timer.Reset(next.Sub(now))
 		switch found {
 		case lost:
 			return wtproto.Errorf(wtproto.CodeIdle, "no sign of life from the gateway for %v", s.cfg.Silence)
@@ -207,10 +205,11 @@ func (s *session) reportSilence() {
 }
 
 // finishLocked has the gateway end the session once the peers have all that was written. There must
-// be no circuits, and nothing is said any more.
+// be no circuits.
 func (s *session) finishLocked() {
-	if !s.finished {
-		s.finished = true
+	if s.finished.IsZero() {
+		s.finished = time.Now()
+		s.out.frames = wtproto.Goaway{Reason: "done"}.Append(s.out.frames)
 		s.wakeUp()
 		s.nudge()
 	}

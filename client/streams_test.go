@@ -74,6 +74,21 @@ func first(t *testing.T, top *client.Topic) *client.Conn {
 	return conn
 }
 
+// openWelcome opens a stream with a peer, once the gateway has heard that it welcomes them.
+func openWelcome(t *testing.T, top *client.Topic, peer client.Peer) *client.Conn {
+	t.Helper()
+	ctx := limited(t)
+	for {
+		conn, err := top.Open(ctx, peer)
+		if err == nil {
+			return conn
+		}
+		if e, ok := errors.AsType[*wtproto.Error](err); !ok || e.Code != wtproto.CodeDeclined || ctx.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // echoes serves a listener until it is closed: what comes in goes back, and so does the end.
 func echoes(t *testing.T, l net.Listener) {
 	var wg sync.WaitGroup
@@ -118,7 +133,9 @@ func exchange(conn *client.Conn, seed int) error {
 func TestHundredStreams(t *testing.T) {
 	const streams = 100
 	for name, start := range map[string]func(t *testing.T, gw *servertest.Server){
-		"a client":      func(t *testing.T, gw *servertest.Server) { echoes(t, join(t, gw, client.JoinOptions{}).Listen()) },
+		"a client": func(t *testing.T, gw *servertest.Server) {
+			echoes(t, join(t, gw, client.JoinOptions{Streams: true}).Listen())
+		},
 		"a native peer": func(t *testing.T, gw *servertest.Server) { echoes(t, gw.Listen(streamsTopic)) },
 		"a TCP service": func(t *testing.T, gw *servertest.Server) {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -237,13 +254,7 @@ func TestStreamsUnwelcome(t *testing.T) {
 		t.Errorf("Open = %v, want DECLINED", err)
 	}
 	echoes(t, a.Listen()) // from now on a welcomes them
-	var conn *client.Conn
-	for conn == nil { // until the gateway has heard of it
-		if conn, err = b.Open(limited(t), toA.Peer()); err != nil && limited(t).Err() != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := exchange(conn, 1); err != nil {
+	if err := exchange(openWelcome(t, b, toA.Peer()), 1); err != nil {
 		t.Error(err)
 	}
 	stranger := toB.Peer()
@@ -321,7 +332,7 @@ func TestHTTP(t *testing.T) {
 		io.Copy(h, r.Body)
 		fmt.Fprintf(w, "%x", h.Sum(nil))
 	})}
-	l := join(t, gw, client.JoinOptions{}).Listen()
+	l := join(t, gw, client.JoinOptions{Streams: true}).Listen() // from the first JOIN on: nobody is declined
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(l) }()
 	top := join(t, gw, client.JoinOptions{})

@@ -143,8 +143,7 @@ type Config struct {
 	// PingAfter is how long a session may be silent before the gateway sends it a PING. Zero means
 	// 20s. A session that has circuits is asked after a fifth of Silence, if that is less.
 	PingAfter time.Duration
-	// Idle is how long a silent session lives, and how long the circuits of a client go on that has
-	// ended the control stream. Zero means 60s.
+	// Idle is how long a silent session lives. Zero means 60s.
 	Idle time.Duration
 	// Silence is how long a silent session lives that has circuits, if it is less than Idle: its
 	// peers wait for it. Zero means 25s.

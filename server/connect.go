@@ -46,7 +46,7 @@ func (a *asking) begins(way *direction) {
 
 var (
 	errNotJoined = wtproto.Errorf(wtproto.CodeLeft, "the topic is not joined in this session: join it first")
-	errGoingAway = wtproto.Errorf(wtproto.CodeShutdown, "the gateway is going away")
+	errGoingAway = wtproto.Errorf(wtproto.CodeShutdown, "the session is going away")
 	// errTakenBack is why a CONNECT ends that the client takes back.
 	errTakenBack = wtproto.Errorf(wtproto.CodeWithdrawn, "the client has taken its CONNECT back")
 )

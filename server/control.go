@@ -93,7 +93,7 @@ func (s *session) write() {
 // nothing.
 func (s *session) checkSilence() {
 	s.mu.Lock()
-	if s.str == nil || s.mute || s.ctx.Err() != nil {
+	if s.str == nil || s.ctx.Err() != nil {
 		greeted := s.greeted
 		s.mu.Unlock()
 		if !greeted {
@@ -259,11 +259,12 @@ func (s *session) release(l *leg) {
 	s.clearLocked()
 }
 
-// clearLocked closes clear when it is time.
+// clearLocked closes clear when it is time. A session that has not ended does so then.
 func (s *session) clearLocked() {
 	if s.leaving && len(s.legs) == 0 {
 		s.leaving = false
 		close(s.clear)
+		s.cancel(clientDone(nil))
 	}
 }
 
@@ -275,6 +276,20 @@ func (s *session) abortAll() {
 	for _, l := range legs {
 		l.circuit.over.end(clientGone("the client's session ended", nil))
 	}
+}
+
+// finish ends the session of a client that wants nothing new once its circuits have ended, which
+// have brought their peers all that it sent then.
+func (s *session) finish() {
+	s.mu.Lock()
+	s.goaway = true
+	s.mu.Unlock()
+	s.leaveAll()
+}
+
+// clientDone is the end of a session by its client.
+func clientDone(cause error) error {
+	return &wtproto.Error{Code: wtproto.CodeNone, Remote: true, Reason: "the client ended the session", Err: cause}
 }
 
 // goAway tells the client that nothing new comes and when to come back.

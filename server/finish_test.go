@@ -9,21 +9,24 @@ import (
 	"github.com/swarmgate/swarmgate/wtproto"
 )
 
-// finish ends the control stream of a client.
+// finish says that a client needs nothing more.
 func (c *fakeClient) finish() {
-	c.control.CloseWrite()
+	c.send(wtproto.Goaway{})
 	synctest.Wait()
 }
 
-// The gateway, which knows when the peers have everything, ends a session whose client has ended the
-// control stream. It once did so at once, and the peers lost what was on its way.
+// A client that ended its session itself once cost its peers what was on its way. The gateway, which
+// knows when they have everything, ends it for a client that has asked for that.
 func TestFinishedSessionWaitsForItsCircuits(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
 		c, x, _, y := g.open("1")
 		io.WriteString(x, "the last")
 		x.CloseWrite()
 		c.finish()
-		pass(50 * time.Second) // longer than a client with circuits may be silent
+		for range 10 {
+			pass(10 * time.Second)
+			c.lives()
+		}
 		if c.link.closedWith != nil {
 			t.Fatalf("the session ended with %v while its circuit was open", c.link.closedWith)
 		}
@@ -39,17 +42,24 @@ func TestFinishedSessionWaitsForItsCircuits(t *testing.T) {
 	})
 }
 
-// It is not waited for longer than a client may be silent.
-func TestFinishedSessionHasALimit(t *testing.T) {
-	inBubble(t, Config{}, func(t *testing.T, g *bubble) {
-		c, _, _, y := g.open("1")
+// One without circuits ends at once, and one whose client has vanished as any other.
+func TestFinishedSessionEnds(t *testing.T) {
+	inBubble(t, Config{Silence: 25 * time.Second}, func(t *testing.T, g *bubble) {
+		c := g.connect()
+		c.join(announceAndLookUp, 0)
 		began := time.Now()
 		c.finish()
 		c.ends(wtproto.CodeNone)
-		if took := time.Since(began); took != time.Minute {
-			t.Errorf("the session ended after %v, want a minute", took)
+		d, _, _, y := g.open("1")
+		d.finish()
+		d.finish() // says nothing new
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it took %v", took)
 		}
-		synctest.Wait()
+		d.ends(wtproto.CodeIdle)
+		if took := time.Since(began); took != 25*time.Second {
+			t.Errorf("the session of a client that had vanished ended after %v, want 25s", took)
+		}
 		wantReset(t, y, wtproto.CodePeerGone)
 	})
 }

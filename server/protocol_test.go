@@ -84,7 +84,6 @@ func TestProtocolLimitsAreThoseOfTheProgram(t *testing.T) {
 		{"bytes that a client sends on a stream over WebSocket before they are read", grouped(initialSocketWindow) + "; up to " + fmt.Sprintf("%d MiB", socketWindow>>20), wtproto.CodeProtocol, ""},
 		{"first frame of a stream", seconds(c.FirstFrameTimeout), wtproto.CodeIdle, ""},
 		{"offer", seconds(c.OfferTimeout), wtproto.CodeWithdrawn, ""},
-		{"circuits after FIN on the control stream", seconds(c.Idle), wtproto.CodeNone, ""},
 		{"silence on the control stream", seconds(c.Idle) + "; " + seconds(c.Silence) + " with circuits", wtproto.CodeIdle, ""},
 		{"silence of a connection (QUIC's idle timeout)", seconds(c.Idle + idleCode), wtproto.CodeNone, ""},
 		{"an HTTP/3 connection without a session", seconds(requestsOnly), wtproto.CodeNone, ""},

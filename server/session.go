@@ -61,7 +61,6 @@ type session struct {
 	leaving bool                            // guarded by mu; the session has left its topics for good, and clear is open
 	lastID  wtproto.CircuitID               // guarded by mu
 	goaway  bool                            // guarded by mu; nothing new is given
-	mute    bool                            // guarded by mu; the client has ended the control stream
 	silence silence                         // guarded by mu; from WELCOME on
 	look    *time.Timer                     // guarded by mu; calls checkSilence; nil before run
 	pings   uint64                          // guarded by mu; how many were sent
@@ -315,9 +314,6 @@ func (s *session) readLoop(str stream) error {
 	r := wtproto.NewReader(bufio.NewReaderSize(str, readSize))
 	for s.ctx.Err() == nil {
 		typ, payload, err := r.Next()
-		if err == io.EOF {
-			s.finish()
-		}
 		if err != nil {
 			return controlError(err)
 		}
@@ -331,22 +327,6 @@ func (s *session) readLoop(str stream) error {
 	return context.Cause(s.ctx)
 }
 
-// finish serves a client that says nothing any more until its circuits have ended, which have brought
-// their peers all that it sent then, for as long as a silent client is served. It gets nothing new.
-func (s *session) finish() {
-	s.mu.Lock()
-	s.goaway, s.mute = true, true
-	s.mu.Unlock()
-	s.leaveAll()
-	timeout := time.NewTimer(s.cfg.Idle)
-	defer timeout.Stop()
-	select {
-	case <-s.clear:
-	case <-timeout.C:
-	case <-s.ctx.Done():
-	}
-}
-
 func controlError(err error) error {
 	if e, ok := errors.AsType[*wtproto.Error](err); ok && !e.Remote && e.Code != wtproto.CodePeerGone {
 		return err
@@ -354,7 +334,7 @@ func controlError(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return wtproto.Errorf(wtproto.CodeProtocol, "the control stream ended within a frame")
 	}
-	return &wtproto.Error{Code: wtproto.CodeNone, Remote: true, Reason: "the client ended the session", Err: err}
+	return clientDone(err)
 }
 
 // handle acts on one control frame.
@@ -396,6 +376,11 @@ func (s *session) handle(typ wtproto.Type, payload []byte) error {
 			return err
 		}
 		return s.credited(m, len(payload))
+	case wtproto.TypeGoaway:
+		if _, err := wtproto.ParseGoaway(payload); err != nil {
+			return err
+		}
+		s.finish()
 	case wtproto.TypePing:
 		m, err := wtproto.ParsePing(payload)
 		if err != nil {

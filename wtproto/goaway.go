@@ -7,7 +7,8 @@ import (
 	"github.com/quic-go/quic-go/quicvarint"
 )
 
-// Goaway says that the gateway gives this session nothing new (docs/PROTOCOL.md, GOAWAY).
+// Goaway says that the gateway gives this session nothing new, or that the client needs nothing more
+// (docs/PROTOCOL.md, GOAWAY and Finishing).
 type Goaway struct {
 	Code       Code
 	RetryAfter time.Duration // when to come back; whole milliseconds of 32 bits on the wire: negative counts as 0, more than 49 days as that

@@ -33,7 +33,7 @@ func BenchmarkOpen(b *testing.B) {
 			g.AddTCP(topic, gateway.Listen(b, gateway.Echo).Addr().String())
 		},
 		"client": func(b *testing.B, g *gateway.Gateway) {
-			serveEcho(b, gateway.Join(b, g.Dial(b, client.Config{}), topic, client.JoinOptions{}).Listen())
+			serveEcho(b, gateway.Join(b, g.Dial(b, client.Config{}), topic, client.JoinOptions{Streams: true}).Listen())
 		},
 	} {
 		b.Run(name, func(b *testing.B) {

@@ -248,7 +248,7 @@ func TestListenUsesThePeerThatWasNamed(t *testing.T) {
 		secret := wtproto.Secret{14: name[1], 15: name[0]}
 		id := secret.Endpoint()
 		ids[name] = fmt.Sprintf("%x", id[:])
-		top := gateway.Join(t, g.Dial(t, client.Config{Secret: &secret}), wtproto.TopicFromName("there"), client.JoinOptions{})
+		top := gateway.Join(t, g.Dial(t, client.Config{Secret: &secret}), wtproto.TopicFromName("there"), client.JoinOptions{Streams: true})
 		go http.Serve(top.Listen(), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, name) }))
 	}
 	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
