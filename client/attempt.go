@@ -124,7 +124,7 @@ func (c *Client) ended(a *attempt, s *session, err error) {
 func (c *Client) tell(s *session, tell func(m *machine, now time.Time)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil && c.session == s {
+	if c.err == nil && c.session == s && !c.leaves {
 		tell(&c.machine, time.Now())
 		c.applyLocked()
 		c.wakeUp()
@@ -142,7 +142,7 @@ func (s *session) goneAway(m wtproto.Goaway) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch now := time.Now(); {
-	case c.err != nil:
+	case c.err != nil || c.leaves:
 		return
 	case c.session != s:
 		c.machine.rest(now, s.attempt.gateway, m.RetryAfter)

@@ -243,19 +243,21 @@ func (c *Client) endLocked(err, cause error) {
 func (c *Client) Shutdown(ctx context.Context) error {
 	c.mu.Lock()
 	c.leaves = true
+	c.machine.stop() // no other gateway is needed
+	c.applyLocked()
 	for _, t := range c.topics {
 		t.leaveLocked()
 	}
 	sessions := slices.Collect(maps.Keys(c.sessions))
 	c.mu.Unlock()
-	var err error
+	drained := make(chan error, len(sessions))
 	for _, s := range sessions {
 		s.closeCircuits()
+		go func() { drained <- s.drain(ctx) }()
 	}
-	for _, s := range sessions {
-		if err = s.drain(ctx); err != nil {
-			break
-		}
+	var err error
+	for range sessions {
+		err = cmp.Or(err, <-drained)
 	}
 	c.Close()
 	return err

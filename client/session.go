@@ -56,6 +56,7 @@ type session struct {
 	asked    int                         // guarded by mu; CONNECTs that wait for their answer
 	budget   budget                      // guarded by mu, with the accounts of all circuits
 	life     liveness                    // guarded by mu
+	used     bool                        // guarded by mu; there has been a circuit
 	finished time.Time                   // guarded by mu; when the gateway was told that the session needs nothing more; zero before
 }
 
@@ -135,10 +136,9 @@ func (s *session) watch() error {
 		if s.retired && !s.going && len(s.circuits)+s.asked == 0 {
 			s.finishLocked()
 		}
-		found := s.life.check(now, len(s.circuits)+s.asked > 0)
-		next := s.life.deadline
-		late := s.finished.Add(farewell)
 		finished := !s.finished.IsZero()
+		found := s.life.check(now, len(s.circuits)+s.asked > 0 || finished)
+		next, late := s.life.deadline, s.finished.Add(farewell)
 		s.mu.Unlock()
 		switch {
 		case !finished:
@@ -325,6 +325,9 @@ func (s *session) accept(c *Conn) error {
 func (s *session) add(c *Conn) wtproto.Code {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.finished.IsZero() {
+		return wtproto.CodeLeft
+	}
 	var ok bool
 	if c.account, ok = s.budget.open(time.Now()); !ok {
 		return wtproto.CodeCircuitLimit
@@ -358,7 +361,7 @@ func (s *session) placeLocked(c *Conn) wtproto.Code {
 		s.cancel(wtproto.Errorf(wtproto.CodeProtocol, "circuit %d came twice", c.id))
 		return wtproto.CodeProtocol
 	}
-	s.circuits[c.id] = c
+	s.circuits[c.id], s.used = c, true
 	if len(s.circuits) == 1 {
 		s.nudge()
 	}
@@ -445,10 +448,14 @@ func (s *session) closeCircuits() {
 func (s *session) drain(ctx context.Context) error {
 	for {
 		s.mu.Lock()
-		if len(s.circuits) == 0 {
+		if len(s.circuits) == 0 && s.used {
 			s.finishLocked()
 		}
+		used := s.used
 		s.mu.Unlock()
+		if !used { // no peer waits for anything
+			return nil
+		}
 		select {
 		case <-s.emptied:
 		case <-s.ctx.Done():
