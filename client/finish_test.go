@@ -85,7 +85,8 @@ func TestShutdownOfAGatewayThatGoesOn(t *testing.T) {
 	})
 }
 
-// Two sessions were finished one after the other, each as slow as its peers.
+// Two sessions were finished one after the other, each as slow as its peers. The end of the first
+// one is no loss.
 func TestShutdownOfTwoSessions(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		g, other := newGateway(t, n.gateway), newGateway(t, n.other)
@@ -98,22 +99,28 @@ func TestShutdownOfTwoSessions(t *testing.T) {
 		next.send(welcome, wtproto.Joined{Topic: topicA})
 		next.sync()
 		_, s2 := next.circuit(topic, 7)
+		d := read(t, c)
+		nextIs[Connected](d)
+		nextIs[Connected](d)
 		start := time.Now()
 		shut := begin(t, c)
 		s.Close()
 		s2.Close()
-		for _, r := range []*remote{r, next} {
+		for r, slow := range map[*remote]time.Duration{r: 50 * time.Second, next: 10 * time.Second} {
 			finished := r.finishes()
 			go func() {
 				<-finished
-				<-time.After(50 * time.Second) // its peers are slow
+				<-time.After(slow) // as its peers are
 				r.end(wtproto.CodeNone)
 			}()
 		}
+		<-time.After(20 * time.Second)
+		other.alone()
 		if err := <-shut; err != nil {
 			t.Error(err)
 		}
 		elapsed(t, "Shutdown returned", start, 50*time.Second)
+		d.over()
 	})
 }
 
@@ -136,6 +143,34 @@ func TestShutdownNeedsNoOtherGateway(t *testing.T) {
 				other.alone()
 				<-time.After(time.Second)
 				r.end(wtproto.CodeNone)
+				if err := <-shut; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// Nor does it when its own gateway is silent, and it gives up those that it was trying.
+func TestShutdownTriesNoOtherGateway(t *testing.T) {
+	for name, before := range map[string]bool{"silent before": true, "silent during": false} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, n *network) {
+				g, other := newGateway(t, n.gateway), newGateway(t, n.other)
+				c, r := g.session(n.on(other))
+				r.circuit(r.join(c, topicA, JoinOptions{}), 1)
+				r.sync()
+				n.cutOff[0].Store(true)
+				if before {
+					n.cutOff[1].Store(true)
+					<-time.After(8 * time.Second) // it tries the other one
+				}
+				shut := begin(t, c)
+				<-time.After(time.Second)
+				n.cutOff[1].Store(false)
+				for range 10 {
+					other.alone()
+				}
 				if err := <-shut; err != nil {
 					t.Error(err)
 				}

@@ -137,7 +137,7 @@ func (s *session) watch() error {
 			s.finishLocked()
 		}
 		finished := !s.finished.IsZero()
-		found := s.life.check(now, len(s.circuits)+s.asked > 0 || finished)
+		found := s.life.check(now, len(s.circuits)+s.asked > 0)
 		next, late := s.life.deadline, s.finished.Add(farewell)
 		s.mu.Unlock()
 		switch {

@@ -214,6 +214,9 @@ func (c *Conn) CloseWrite() error {
 // longer than 30 s: then the circuit is reset with CodeNone. What the peer still sends is thrown
 // away. A Read in progress fails; if a Write is, the circuit is reset with CodeNone. Close may be
 // called more than once. The error is always nil.
+//
+// Close does not wait longer than a second. [client.Client.Shutdown] knows nothing of what has not
+// reached the circuit by then, and resets it: call CloseWrite before, which waits for that.
 func (c *Conn) Close() error {
 	if !c.setClosed() {
 		return nil

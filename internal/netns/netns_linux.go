@@ -57,7 +57,7 @@ func Open(name string) *NS { return &NS{name: name} }
 // Link joins a and b with a cable and gives its ends the addresses addrA and addrB (with prefix
 // length, as "10.1.0.1/24"), or none if that is empty. It returns the names of the interfaces,
 // which are veth0, veth1 and so on in each namespace. IPv6 link-local addresses come by
-// themselves.
+// themselves, a moment later: see [NS.AwaitLinkLocal].
 func Link(t testing.TB, a *NS, addrA string, b *NS, addrB string) (devA, devB string) {
 	t.Helper()
 	devA, devB = a.nextDev(), b.nextDev()
@@ -73,6 +73,31 @@ func Link(t testing.TB, a *NS, addrA string, b *NS, addrB string) (devA, devB st
 	a.IP(t, "link", "set", devA, "up")
 	b.IP(t, "link", "set", devB, "up")
 	return devA, devB
+}
+
+// AwaitLinkLocal waits until the interface dev can send from an IPv6 link-local address.
+func (n *NS) AwaitLinkLocal(t testing.TB, dev string) {
+	t.Helper()
+	for late := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		var list []byte
+		var err error
+		n.Do(t, func() { list, err = os.ReadFile("/proc/thread-self/net/if_inet6") })
+		if err != nil {
+			t.Fatalf("netns: %v", err)
+		}
+		for line := range strings.Lines(string(list)) { // address, index, prefix, scope, flags, device: all but the last in hex
+			f := strings.Fields(line)
+			if len(f) != 6 || f[5] != dev || !strings.HasPrefix(f[0], "fe80") {
+				continue
+			}
+			if flags, err := strconv.ParseUint(f[4], 16, 32); err == nil && flags&unix.IFA_F_TENTATIVE == 0 {
+				return
+			}
+		}
+		if time.Now().After(late) {
+			t.Fatalf("netns: %s of %s has no link-local address:\n%s", dev, n.name, list)
+		}
+	}
 }
 
 func (n *NS) nextDev() string {

@@ -45,6 +45,23 @@ func TestLink(t *testing.T) {
 	}
 }
 
+// A packet to a group is sent from a link-local address, and cannot be before there is one.
+func TestAwaitLinkLocal(t *testing.T) {
+	a, b := New(t, "a"), New(t, "b")
+	dev, _ := Link(t, a, "10.71.0.1/24", b, "10.71.0.2/24")
+	a.AwaitLinkLocal(t, dev)
+	a.Do(t, func() {
+		c, err := net.DialUDP("udp6", nil, &net.UDPAddr{IP: net.ParseIP("ff02::1"), Port: 9, Zone: dev})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte("hello")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestDoReturns(t *testing.T) {
 	n := New(t, "do")
 	self := func() string {
