@@ -7,9 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/swarmgate/swarmgate/server/auth"
 )
+
+// lockTimeout is how long somebody else may take to add a token.
+const lockTimeout = 10 * time.Second
 
 // addToken adds a line to the token file at path, all at once: a gateway that looks at the file
 // meanwhile sees it before or after. The file keeps its mode, owner and group, so that whoever could
@@ -19,7 +23,11 @@ func addToken(path, name, line string, force bool) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	defer lockFolder(filepath.Dir(path))()
+	unlock, err := lockFolder(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -64,6 +64,21 @@ func TestTokenFileStaysWhoseItIs(t *testing.T) {
 	}
 }
 
+// A program that keeps the lock for itself is not waited for for ever.
+func TestTokenFolderThatStaysLocked(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	unlock, err := lockFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	status, _, errs := runTool(t, "", "token", "new", "--name", "alice", "--file", filepath.Join(dir, "tokens"))
+	if status != statusFailed || !strings.Contains(errs, "locked by another program") {
+		t.Errorf("status %d, %s", status, errs)
+	}
+}
+
 // Of two tokens made at the same time one could be lost: both had read the file before either wrote.
 func TestTokensAtTheSameTime(t *testing.T) {
 	const n = 20

@@ -7,19 +7,26 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// lockFolder waits until no other process holds the lock of a folder, and holds it until unlock is
-// called or the process ends. Where a file system has no such locks, nobody waits.
-func lockFolder(path string) (unlock func()) {
+// lockFolder holds the lock of a folder until unlock is called or the process ends. It waits for
+// whoever holds it, but not for ever. Where a file system has no such locks, nobody waits.
+func lockFolder(path string) (unlock func(), err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return func() {} // and what is done in the folder says why not
+		return nil, err
 	}
-	_ = unix.Flock(int(f.Fd()), unix.LOCK_EX)
-	return func() { f.Close() }
+	for late := time.Now().Add(lockTimeout); unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK; {
+		if time.Now().After(late) {
+			f.Close()
+			return nil, fmt.Errorf("%s has been locked by another program for %v", path, lockTimeout)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	return func() { f.Close() }, nil
 }
 
 // giveTo gives f to the owner and the group of another file, unless it is theirs.
