@@ -102,12 +102,13 @@ type Conn struct {
 	over  bool // guarded by client.mu; it was reset, and holds what was sent before
 
 	mu     sync.Mutex
-	closed bool  // guarded by mu; by Close or Reset
-	first  bool  // guarded by mu; that was before the peer had ended its direction or reset
-	busy   bool  // guarded by mu; Write writes
-	eof    bool  // guarded by mu; all was read
-	fin    bool  // guarded by mu; all was written
-	err    error // guarded by mu; why the circuit ended, unless by Close, Reset or regularly
+	closed bool   // guarded by mu; by Close or Reset
+	first  bool   // guarded by mu; that was before the peer had ended its direction or reset
+	busy   bool   // guarded by mu; Write writes
+	eof    bool   // guarded by mu; all was read
+	fin    bool   // guarded by mu; all was written
+	err    error  // guarded by mu; why the circuit ended, unless by Close, Reset or regularly
+	onShut func() // guarded by mu; what Shutdown calls instead of Close, or nil
 }
 
 var _ net.Conn = (*Conn)(nil)
@@ -227,6 +228,27 @@ func (c *Conn) Close() error {
 		c.session.spawn(c.readOff)
 	}
 	return nil
+}
+
+// OnShutdown has [Client.Shutdown] call f instead of Close, on a goroutine of its own. It is for a
+// layer that holds bytes back, as package secret does: f ends the circuit in the way of that layer,
+// with Close at last.
+func (c *Conn) OnShutdown(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.onShut = f
+}
+
+// shut does what Shutdown does with a circuit. It does not wait for the peer.
+func (c *Conn) shut() {
+	c.mu.Lock()
+	f := c.onShut
+	c.mu.Unlock()
+	if f == nil {
+		c.Close()
+		return
+	}
+	c.session.spawn(f)
 }
 
 // readOff waits for the end of what the peer sends, after Close.

@@ -433,13 +433,13 @@ func (s *session) settleLocked(c *Conn) {
 	s.out.drop(c)
 }
 
-// closeCircuits closes all circuits.
+// closeCircuits closes all circuits, each in its way.
 func (s *session) closeCircuits() {
 	s.mu.Lock()
 	all := slices.Collect(maps.Values(s.circuits))
 	s.mu.Unlock()
 	for _, c := range all {
-		c.Close()
+		c.shut()
 	}
 }
 

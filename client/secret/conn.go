@@ -59,6 +59,9 @@ func newConn(c Circuit, initiator bool, s secured, interval uint64) *Conn {
 		receive: direction{s.receive, interval},
 	}
 	sealed.out.init(c, direction{s.send, interval})
+	if conn, ok := c.(*client.Conn); ok {
+		conn.OnShutdown(func() { sealed.Close() })
+	}
 	return sealed
 }
 
@@ -215,8 +218,7 @@ func (c *Conn) CloseWrite() error {
 // away. A Read in progress fails; if a Write is, the circuit is reset with CodeNone. Close may be
 // called more than once. The error is always nil.
 //
-// Close does not wait longer than a second. [client.Client.Shutdown] knows nothing of what has not
-// reached the circuit by then, and resets it: call CloseWrite before, which waits for that.
+// Close does not wait longer than a second. [client.Client.Shutdown] calls it, and waits.
 func (c *Conn) Close() error {
 	if !c.setClosed() {
 		return nil

@@ -288,3 +288,43 @@ func TestMuchThroughAGateway(t *testing.T) {
 	}
 	t.Logf("%d bytes of heap at most", most)
 }
+
+// What a sealed circuit had taken, and not yet given to the circuit below, was lost when the client
+// shut down, and the peer saw a reset.
+func TestShutdownOfSealed(t *testing.T) {
+	for name, closed := range map[string]bool{"closed": true, "open": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gw := start(t)
+			c := dial(t, gw)
+			a, err := testRoom().Join(limited(t), c, client.JoinOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Close()
+			b := enter(t, gw, client.JoinOptions{})
+			near, far := accept(t, a), accept(t, b)
+			want := bytes.Repeat([]byte("sealed"), 230<<10/6) // more than the circuit takes while nobody reads
+			written, shut := make(chan struct{}), make(chan error, 1)
+			go func() {
+				if _, err := near.Write(want); err != nil {
+					t.Error(err)
+				}
+				close(written)
+				if closed {
+					near.Close()
+				}
+				shut <- c.Shutdown(limited(t))
+			}()
+			<-written
+			<-time.After(2 * time.Second) // longer than Close takes
+			if got, err := io.ReadAll(far); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("the peer got %d bytes and %v, want %d and the end", len(got), err, len(want))
+			}
+			far.Close()
+			if err := <-shut; err != nil {
+				t.Errorf("Shutdown = %v", err)
+			}
+		})
+	}
+}
